@@ -1,0 +1,1 @@
+"""Sites of a network that can be adapted, and the low-rank weight parametrizations put there."""

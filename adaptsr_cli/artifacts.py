@@ -1,0 +1,245 @@
+"""The files that one stage writes and the next reads, as typed, frozen, validated models.
+
+Unknown keys and wrong types are refused. Reading and writing happens in `adaptsr_cli.io.documents`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+FORMAT_VERSION: Final = 1
+
+Scalar = str | int | float | bool | None
+SiteKind = Literal["conv", "attention", "mlp", "linear"]
+Factorization = Literal["1x1-kxk", "kxk-1x1", "single"]
+
+
+class Frozen(BaseModel):
+    """Base of all artifacts: immutable, strict types, no unknown keys, no NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class BackboneIdentity(Frozen):
+    """Which weights an artifact belongs to.
+
+    Attributes:
+        architecture: Architecture id, for example ``SAFMN``.
+        scale: Upscaling factor.
+        params: Number of parameters of the network.
+        sha256: Over names, types, shapes and bytes of all tensors, so the same in .pth and .safetensors.
+        source: File name or catalogue name, for people.
+    """
+
+    architecture: str
+    scale: Annotated[int, Field(ge=1)]
+    params: Annotated[int, Field(gt=0)]
+    sha256: Annotated[str, Field(pattern=r"[0-9a-f]{64}")]
+    source: str
+
+
+class Provenance(Frozen):
+    """What made an artifact. No time stamp: the same command gives the same file."""
+
+    tool_version: str
+    command: str
+    options: dict[str, Scalar | tuple[Scalar, ...]]
+    seed: int
+    data_fingerprint: str
+
+
+class RunRecord(Frozen):
+    """``run.json``: the backbone of a run folder, where later commands find it."""
+
+    artifact: Literal["run"] = "run"
+    format_version: Literal[1] = FORMAT_VERSION
+    backbone: BackboneIdentity
+    model_path: str
+
+
+class SiteSaliency(Frozen):
+    """One adaptable weight and how much the loss wants it changed.
+
+    Attributes:
+        name: Exact full name, ``#q``, ``#k``, ``#v`` for the row blocks of a fused projection.
+        block: The block it lies in, a row of the heatmap.
+        kind: What layer it is.
+        shape: Shape of the weight (of the row block).
+        params: Number of weights in it.
+        rank_cost: Parameters that one rank costs here.
+        full_rank: Largest legal rank.
+        score: The criterion, averaged over the batches.
+        score_std: Standard deviation of the criterion over the batches.
+        spectrum: Leading singular values of the mean gradient in the shape of the factorisation, descending.
+    """
+
+    name: str
+    block: str
+    kind: SiteKind
+    shape: tuple[int, ...]
+    params: Annotated[int, Field(gt=0)]
+    rank_cost: Annotated[int, Field(gt=0)]
+    full_rank: Annotated[int, Field(gt=0)]
+    score: Annotated[float, Field(ge=0)]
+    score_std: Annotated[float, Field(ge=0)]
+    spectrum: tuple[float, ...]
+
+
+class SkippedSite(Frozen):
+    """A weight that cannot be adapted, and why."""
+
+    name: str
+    reason: str
+
+
+class Saliency(Frozen):
+    """``saliency.json``: the scores of all sites.
+
+    Attributes:
+        mean_spearman: Mean Spearman rank correlation of the scores between pairs of batches, in [-1, 1]; None for
+            one batch.
+    """
+
+    artifact: Literal["saliency"] = "saliency"
+    format_version: Literal[1] = FORMAT_VERSION
+    backbone: BackboneIdentity
+    provenance: Provenance
+    criterion: str
+    batches: Annotated[int, Field(gt=0)]
+    batch: Annotated[int, Field(gt=0)]
+    patch_px: Annotated[int, Field(gt=0)]
+    mean_loss: float
+    mean_spearman: float | None
+    sites: tuple[SiteSaliency, ...]
+    skipped: tuple[SkippedSite, ...]
+
+
+class SiteRank(Frozen):
+    """The rank that one site was given and the parameters which that costs."""
+
+    name: str
+    block: str
+    kind: SiteKind
+    shape: tuple[int, ...]
+    score: float
+    rank: Annotated[int, Field(ge=0)]
+    params: Annotated[int, Field(ge=0)]
+
+
+class RankMap(Frozen):
+    """``rank_map.json``: how the budget was spent.
+
+    Attributes:
+        budget_params: What might be spent.
+        total_params: What is spent; never more than the budget.
+    """
+
+    artifact: Literal["rank_map"] = "rank_map"
+    format_version: Literal[1] = FORMAT_VERSION
+    backbone: BackboneIdentity
+    provenance: Provenance
+    strategy: str
+    budget_params: Annotated[int, Field(gt=0)]
+    total_params: Annotated[int, Field(ge=0)]
+    min_rank: Annotated[int, Field(ge=0)]
+    max_rank: Annotated[int, Field(ge=0)]
+    sites: tuple[SiteRank, ...]
+
+
+class AdapterSite(Frozen):
+    """One site of a trained adapter."""
+
+    name: str
+    kind: SiteKind
+    shape: tuple[int, ...]
+    rank: Annotated[int, Field(gt=0)]
+    alpha: Annotated[float, Field(gt=0)]
+
+
+class AdapterHeader(Frozen):
+    """The header of ``adapter.safetensors``: everything but the tensors."""
+
+    artifact: Literal["adapter"] = "adapter"
+    format_version: Literal[1] = FORMAT_VERSION
+    backbone: BackboneIdentity
+    provenance: Provenance
+    method: Literal["lora"]
+    factorization: Factorization
+    sites: tuple[AdapterSite, ...]
+    iteration: Annotated[int, Field(ge=0)]
+    val_psnr_y_db: float | None
+    backbone_psnr_y_db: float | None
+
+
+class MergedHeader(Frozen):
+    """The header of ``merged.safetensors``: which adapter was folded into which backbone."""
+
+    artifact: Literal["merged"] = "merged"
+    format_version: Literal[1] = FORMAT_VERSION
+    backbone: BackboneIdentity
+    provenance: Provenance
+    adapter_sha256: str
+    probe_max_difference: Annotated[float, Field(ge=0)]
+
+
+class SplitItem(Frozen):
+    """One image of a split, recognised by content, not by path."""
+
+    name: str
+    fingerprint: str
+
+
+class Split(Frozen):
+    """``training/split.json``: which images were trained on and which were held out."""
+
+    artifact: Literal["split"] = "split"
+    format_version: Literal[1] = FORMAT_VERSION
+    data: str
+    layout: str
+    train: tuple[SplitItem, ...]
+    held_out: tuple[SplitItem, ...]
+
+
+class LogRow(Frozen):
+    """One line of ``training/log.jsonl``: a training or a validation record."""
+
+    iteration: Annotated[int, Field(ge=0)]
+    loss: float | None = None
+    lr: float | None = None
+    val_psnr_y_db: float | None = None
+
+
+class ModelScores(Frozen):
+    """The mean of per-image scores of one model."""
+
+    name: str
+    source: str
+    sha256: str | None
+    metrics: dict[str, float]
+
+
+class ImageScores(Frozen):
+    """The scores of all models on one image; `models` keeps the order of `Evaluation.models`."""
+
+    name: str
+    width_px: int
+    height_px: int
+    models: dict[str, dict[str, float]]
+
+
+class Evaluation(Frozen):
+    """``eval.json``: scores by a named protocol."""
+
+    artifact: Literal["eval"] = "eval"
+    format_version: Literal[1] = FORMAT_VERSION
+    provenance: Provenance
+    protocol: str
+    protocol_text: str
+    scale: Annotated[int, Field(ge=1)]
+    data: str
+    split: Literal["held-out", "all"]
+    skipped_metrics: dict[str, str]
+    models: tuple[ModelScores, ...]
+    images: tuple[ImageScores, ...]

@@ -1,0 +1,1 @@
+"""Super-resolution networks: loading, architecture traits, the catalogue of checkpoints."""

@@ -1,0 +1,1 @@
+"""Finding, checking, splitting and sampling pairs of LR and HR images."""

@@ -1,0 +1,1 @@
+"""Super-resolving images of any size by tiles."""

@@ -1,0 +1,1 @@
+"""Files: images, tensors, typed documents, atomic writes."""

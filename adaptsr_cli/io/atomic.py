@@ -1,0 +1,72 @@
+"""Writes that are either whole or not there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+from adaptsr_cli.errors import AdaptsrError
+
+
+@contextmanager
+def replace_atomically(path: Path) -> Iterator[Path]:
+    """Gives a temporary path in the same folder; on leaving without error it is synced and renamed to `path`.
+
+    Args:
+        path: The final place. Its folder is made where missing.
+
+    Yields:
+        The temporary path (same suffix as `path`), to be written by the caller.
+
+    Raises:
+        AdaptsrError: The folder cannot be made or written, or the disk is full.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(
+            dir=path.parent, prefix=".partial-", suffix=path.suffix, delete=False
+        ) as handle:
+            temporary = Path(handle.name)
+        yield temporary
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        # NamedTemporaryFile makes files 0600; a result should have the mode any new file of the user gets.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise AdaptsrError(
+            f"cannot write {path}: {error.strerror or error}",
+            "check the permissions and the free space, or choose another place",
+        ) from error
+    finally:
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the rename itself durable; not every system lets a folder be opened."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes `data` to `path`, whole or not at all."""
+    with replace_atomically(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` as UTF-8 to `path`, whole or not at all."""
+    write_bytes(path, text.encode("utf-8"))

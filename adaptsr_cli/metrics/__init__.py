@@ -1,0 +1,1 @@
+"""Fidelity and perceptual metrics under named protocols."""

@@ -1,0 +1,68 @@
+"""How the lower layers tell what they are doing, without knowing how it is shown."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Protocol, Self
+
+
+class Task(Protocol):
+    """One running piece of work with a known or unknown number of steps."""
+
+    def advance(self, steps: int = 1) -> None:
+        """Says that `steps` more steps are done."""
+
+    def show(self, **fields: str) -> None:
+        """Sets short texts shown beside the bar, for example ``loss="0.0312"``."""
+
+
+class Progress(Protocol):
+    """Where progress and remarks go. Results never go here: they go to stdout through the command."""
+
+    def task(self, description: str, total: int | None, *, unit: str = "it") -> AbstractContextManager[Task]:
+        """Opens a bar of `total` steps; `unit` names a step in the rate shown."""
+
+    def note(self, message: str) -> None:
+        """A remark the user should read once."""
+
+    def warn(self, message: str) -> None:
+        """Something that is probably not what the user wanted, though work goes on."""
+
+
+class SilentTask:
+    """A task that shows nothing."""
+
+    def advance(self, steps: int = 1) -> None:
+        """Does nothing."""
+
+    def show(self, **fields: str) -> None:
+        """Does nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+class Silent:
+    """A progress that shows nothing, for library use and tests; warnings and notes are kept to be read."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.warnings: list[str] = []
+
+    def task(self, description: str, total: int | None, *, unit: str = "it") -> SilentTask:
+        """Opens a task that shows nothing."""
+        return SilentTask()
+
+    def note(self, message: str) -> None:
+        """Keeps the remark."""
+        self.notes.append(message)
+
+    def warn(self, message: str) -> None:
+        """Keeps the warning."""
+        self.warnings.append(message)

@@ -1,0 +1,109 @@
+"""Where and how precisely the arithmetic is done: device, precision, seeds, memory."""
+
+from __future__ import annotations
+
+import os
+import random
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import numpy as np
+import torch
+
+from adaptsr_cli.errors import UsageError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+_DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def pick_device(choice: str) -> torch.device:
+    """The device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        UsageError: No such device on this machine, or not a device at all.
+    """
+    if choice == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, index = choice.partition(":")
+    if kind not in {"cpu", "cuda"} or (index and not index.isdigit()) or (kind == "cpu" and index):
+        raise UsageError(f"--device {choice!r} is not a device", "use auto, cpu, cuda or cuda:N")
+    if kind == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            raise UsageError(f"--device {choice}: no usable CUDA device here", "use --device cpu or auto")
+        if index and int(index) >= count:
+            raise UsageError(f"--device {choice}: only cuda:0 to cuda:{count - 1} exist", "use --device cuda")
+        return torch.device("cuda", int(index or 0))
+    return torch.device("cpu")
+
+
+def describe_device(device: torch.device) -> str:
+    """The device for people: ``NVIDIA H100`` or ``CPU, 4 threads``."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def pick_precision(choice: str, device: torch.device, *, bf16: bool, fp16: bool) -> Precision:
+    """The precision for ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+
+    Args:
+        choice: What the user asked for. ``auto`` is fp32 on the CPU, and bf16 on a CUDA device that computes in it
+            where the architecture is known to allow it.
+        device: Where the arithmetic will be done.
+        bf16: Whether the architecture is known good in bf16.
+        fp16: Whether the architecture is known good in fp16.
+
+    Raises:
+        UsageError: Not a precision, or one that the architecture is known not to stand.
+    """
+    if choice == "auto":
+        fast = device.type == "cuda" and bf16 and torch.cuda.is_bf16_supported()
+        return "bf16" if fast else "fp32"
+    if choice == "fp32":
+        return "fp32"
+    if choice == "bf16":
+        if not bf16:
+            raise UsageError("this architecture does not stand bf16", "use --precision fp32")
+        return "bf16"
+    if choice == "fp16":
+        if not fp16:
+            raise UsageError("this architecture does not stand fp16", "use --precision bf16 or fp32")
+        return "fp16"
+    raise UsageError(f"--precision {choice!r} is unknown", "use auto, fp32, bf16 or fp16")
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    """A context in which matrix products and convolutions run in `precision`; nothing for fp32."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=_DTYPES[precision])
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds Python, NumPy and torch on all devices."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def peak_memory_bytes(device: torch.device) -> int | None:
+    """Peak device memory since `reset_peak_memory`, in bytes; None on the CPU, where nobody counts it."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Starts counting peak device memory anew."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def free_memory_bytes(device: torch.device) -> int:
+    """Free device memory in bytes; on the CPU the memory that can be had without swapping."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):  # not every system tells
+        return 2 << 30

@@ -1,0 +1,1 @@
+"""The adaptation loop, its schedule, state and log."""

@@ -1,0 +1,90 @@
+"""Numbers as people write and read them: parameter budgets, counts, durations, sizes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from adaptsr_cli.errors import UsageError
+
+_FACTORS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000, "b": 1_000_000_000}
+_NUMBER = re.compile(r"(?P<value>\d+(?:[_,]\d{3})*(?:\.\d+)?|\.\d+)\s*(?P<unit>[a-zA-Z%]?)")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A number of trainable parameters, given absolutely or as a share of the backbone.
+
+    Attributes:
+        text: As the user wrote it.
+        params: The absolute number, or None where a share was given.
+        share: The share of the backbone's parameters in (0, 1], or None where a number was given.
+    """
+
+    text: str
+    params: int | None
+    share: float | None
+
+    def resolve(self, backbone_params: int) -> int:
+        """The budget in parameters for a backbone of `backbone_params` parameters, rounded down."""
+        if self.params is not None:
+            return self.params
+        assert self.share is not None
+        return int(self.share * backbone_params)
+
+
+def parse_budget(text: str) -> Budget:
+    """Reads ``886k``, ``1.2M``, ``8%`` or ``886000``.
+
+    Raises:
+        UsageError: The text is not such a number, or the number is not positive.
+    """
+    hint = "write it as 886k, 1.2M, 8% or 886000"
+    match = _NUMBER.fullmatch(text.strip())
+    unit = match["unit"].lower() if match else ""
+    if match is None or unit not in {*_FACTORS, "%"}:
+        raise UsageError(f"budget {text!r} is not a number of parameters", hint)
+    value = float(match["value"].replace("_", "").replace(",", ""))
+    if unit == "%":
+        if not 0 < value <= 100:
+            raise UsageError(f"budget {text!r} is not between 0% and 100%", hint)
+        return Budget(text, None, value / 100)
+    params = round(value * _FACTORS[unit])
+    if params <= 0:
+        raise UsageError(f"budget {text!r} buys no parameter", hint)
+    return Budget(text, params, None)
+
+
+def format_params(count: int) -> str:
+    """Renders a parameter count for people: 12.0M, 886k, 420."""
+    if count >= 999_500:
+        return f"{count / 1e6:.1f}M"
+    if count >= 1_000:
+        return f"{count / 1e3:.0f}k" if count >= 99_500 else f"{count / 1e3:.1f}k"
+    return str(count)
+
+
+def format_seconds(seconds: float) -> str:
+    """Renders a duration: 12.3 s, 4 min 10 s, 2 h 05 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+def format_bytes(count: int) -> str:
+    """Renders a file size with decimal units: 971.1 kB."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    raise AssertionError("unreachable")
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 pair``, ``2 pairs``, with thousands separated."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
