@@ -13,7 +13,7 @@ FORMAT_VERSION: Final = 1
 
 Scalar = str | int | float | bool | None
 SiteKind = Literal["conv", "attention", "mlp", "linear"]
-Factorization = Literal["1x1-kxk", "kxk-1x1", "single"]
+Factorization = Literal["1x1-kxk"]
 
 
 class Frozen(BaseModel):
@@ -69,7 +69,7 @@ class SiteSaliency(Frozen):
         shape: Shape of the weight (of the row block).
         params: Number of weights in it.
         rank_cost: Parameters that one rank costs here.
-        full_rank: Largest legal rank.
+        max_rank: Largest rank whose adapter is not larger than the weight itself.
         score: The criterion, averaged over the batches.
         score_std: Standard deviation of the criterion over the batches.
         spectrum: Leading singular values of the mean gradient in the shape of the factorisation, descending.
@@ -81,7 +81,7 @@ class SiteSaliency(Frozen):
     shape: tuple[int, ...]
     params: Annotated[int, Field(gt=0)]
     rank_cost: Annotated[int, Field(gt=0)]
-    full_rank: Annotated[int, Field(gt=0)]
+    max_rank: Annotated[int, Field(gt=0)]
     score: Annotated[float, Field(ge=0)]
     score_std: Annotated[float, Field(ge=0)]
     spectrum: tuple[float, ...]
@@ -181,7 +181,6 @@ class MergedHeader(Frozen):
     backbone: BackboneIdentity
     provenance: Provenance
     adapter_sha256: str
-    probe_max_difference: Annotated[float, Field(ge=0)]
 
 
 class SplitItem(Frozen):

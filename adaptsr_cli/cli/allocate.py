@@ -1,0 +1,83 @@
+"""``adaptsr allocate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from adaptsr_cli.cli import options as o
+from adaptsr_cli.cli.console import Console
+
+if TYPE_CHECKING:
+    from adaptsr_cli.artifacts import RankMap
+
+
+def run_command(
+    budget: Annotated[str, typer.Option("--budget", help="Trainable parameters: 886k, 1.2M, 8%, 886000.")] = "8%",
+    run: o.Run = o.DEFAULT_RUN,
+    strategy: Annotated[str, typer.Option(help="greedy (the paper's Algorithm 1) or uniform.")] = "greedy",
+    min_rank: Annotated[int, typer.Option(min=0, help="Rank of the least important sites (greedy).")] = 1,
+    max_rank: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Rank of the most important sites. Left out: twice the uniform rank.", show_default=False
+        ),
+    ] = None,
+    modules: Annotated[
+        str | None, typer.Option(help="Only these kinds of site: conv,attention,mlp,linear.", show_default=False)
+    ] = None,
+    saliency: Annotated[
+        Path | None, typer.Option(help="Saliency file; left out: the run's.", show_default=False)
+    ] = None,
+    force: o.Force = False,
+    json: o.Json = False,
+    debug: o.Debug = False,
+) -> None:
+    """Spend a parameter budget on ranks."""
+    from adaptsr_cli.artifacts import RankMap
+    from adaptsr_cli.cli.choices import choose
+    from adaptsr_cli.io.documents import read_document
+    from adaptsr_cli.stages.allocate import AllocateConfig, allocate, parse_modules
+    from adaptsr_cli.stages.run_folder import RunFolder
+    from adaptsr_cli.units import parse_budget
+
+    console = Console(as_json=json)
+    config = AllocateConfig(
+        run=RunFolder(run),
+        budget=parse_budget(budget),
+        saliency=saliency,
+        strategy=choose("--strategy", strategy, ("greedy", "uniform")),
+        min_rank=min_rank,
+        max_rank=max_rank,
+        modules=parse_modules(modules) if modules else None,
+        force=force,
+    )
+    path = allocate(config, console)
+    rank_map = read_document(path, RankMap)
+    show_rank_map(console, rank_map)
+    console.line(f"wrote {path} and {path.with_suffix('.png').name}")
+    console.next(f"adaptsr train --data DIR{o.run_flag(run)}")
+
+
+def show_rank_map(console: Console, rank_map: RankMap) -> None:
+    """A row per site, and what of the budget is spent."""
+    from adaptsr_cli.units import format_params
+
+    console.table(
+        f"ranks, {rank_map.strategy}",
+        ("site", "kind", "score", "rank", "parameters"),
+        [
+            (site.name, site.kind, f"{site.score:.4g}", str(site.rank), f"{site.params:,}")
+            for site in sorted(rank_map.sites, key=lambda site: -site.score)
+        ],
+    )
+    adapted = sum(site.rank > 0 for site in rank_map.sites)
+    share = rank_map.total_params / rank_map.backbone.params
+    console.line(
+        f"{rank_map.total_params:,} parameters of a budget of {rank_map.budget_params:,} "
+        f"({share:.1%} of the backbone's {format_params(rank_map.backbone.params)}) at {adapted} of "
+        f"{len(rank_map.sites)} sites"
+    )
+    console.json(rank_map.model_dump(mode="json"))

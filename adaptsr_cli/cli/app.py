@@ -1,0 +1,95 @@
+"""The command `adaptsr`: one sub-command a stage. Importing this must stay cheap: no torch, no rich, no pydantic."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import click
+import typer
+
+from adaptsr_cli import __version__
+from adaptsr_cli.cli import adapt, allocate, demo, evaluate, info, merge, models, score, train, upscale
+from adaptsr_cli.cli.console import Console
+from adaptsr_cli.errors import AdaptsrError, UsageError
+
+app = typer.Typer(
+    name="adaptsr",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    # Peers spell it --tile_pad; both are understood.
+    context_settings={
+        "token_normalize_func": lambda token: token.replace("_", "-"),
+        "help_option_names": ["-h", "--help"],
+    },
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"adaptsr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """Make a super-resolution network yours: low-rank adaptation to a real camera.
+
+    The stages, each reading what the one before left in the run folder:
+    score, allocate, train, merge, eval, upscale. `adapt` does all of them, `demo` shows it on embedded data.
+    """
+
+
+for command in (score, allocate, train, merge):
+    app.command(command.__name__.rpartition(".")[2])(command.run_command)
+app.command("eval")(evaluate.run_command)
+for command in (upscale, adapt, demo, info, models):
+    app.command(command.__name__.rpartition(".")[2])(command.run_command)
+
+
+def main() -> None:
+    """Runs the command line and exits: 0 all good, 1 something failed, 2 usage, 130 interrupted."""
+    console = Console(as_json=False)
+    debug = "--debug" in sys.argv
+    try:
+        code = app(standalone_mode=False)
+    except AdaptsrError as error:
+        if debug:
+            raise
+        console.error(error)
+        code = error.exit_code
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        place = (
+            f"`{context.command_path} --help` lists the options"
+            if context
+            else "`adaptsr --help` lists the commands"
+        )
+        console.error(UsageError(error.format_message(), place))
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        if debug:
+            raise
+        console.error(AdaptsrError("interrupted"))
+        code = 130
+    except BrokenPipeError:
+        # The reader of our output went away (`adaptsr ... | head`); nothing is left to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except Exception as error:
+        if debug:
+            raise
+        console.error(
+            AdaptsrError(
+                f"unexpected {type(error).__name__}: {error}", "run it again with --debug and report the output"
+            )
+        )
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,94 @@
+"""``adaptsr score``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from adaptsr_cli.cli import options as o
+from adaptsr_cli.cli.console import Console
+
+if TYPE_CHECKING:
+    from adaptsr_cli.artifacts import Saliency
+
+
+def run_command(
+    data: o.Data,
+    run: o.Run = o.DEFAULT_RUN,
+    model: o.Model = None,
+    val: o.Val = None,
+    criterion: Annotated[str, typer.Option(help="What is measured: gradient.")] = "gradient",
+    batches: Annotated[int, typer.Option(min=1, help="Batches that the score is averaged over.")] = 20,
+    batch: o.Batch = None,
+    patch: o.Patch = None,
+    degrade: o.Degrade = None,
+    weights_dir: o.WeightsDir = None,
+    offline: o.Offline = False,
+    device: o.Device = "auto",
+    precision: o.PrecisionChoice = "auto",
+    seed: o.Seed = 0,
+    force: o.Force = False,
+    json: o.Json = False,
+    debug: o.Debug = False,
+) -> None:
+    """Measure how much the loss wants each weight changed."""
+    from adaptsr_cli.artifacts import Saliency
+    from adaptsr_cli.cli.choices import choose, model_choice
+    from adaptsr_cli.io.documents import read_document
+    from adaptsr_cli.stages.run_folder import RunFolder
+    from adaptsr_cli.stages.score import ScoreConfig, score
+
+    console = Console(as_json=json)
+    config = ScoreConfig(
+        run=RunFolder(run),
+        model=model_choice(model, weights_dir, offline),
+        data=data,
+        val=val,
+        criterion=choose("--criterion", criterion, ("gradient",)),
+        batches=batches,
+        batch=batch or ScoreConfig.batch,
+        patch_px=patch,
+        degrade=degrade,
+        device=device,
+        precision=precision,
+        seed=seed,
+        force=force,
+    )
+    path = score(config, console)
+    show_saliency(console, read_document(path, Saliency))
+    console.line(f"wrote {path} and {path.with_suffix('.png').name}")
+    console.next(f"adaptsr allocate --budget 8%{o.run_flag(run)}")
+
+
+def show_saliency(console: Console, saliency: Saliency) -> None:
+    """The twelve highest sites and how stable the ranking is."""
+    from adaptsr_cli.units import format_params, plural
+
+    order = sorted(saliency.sites, key=lambda site: -site.score)
+    shown = order[:12]
+    console.table(
+        f"{len(order)} sites by {saliency.criterion}, the highest {len(shown)}",
+        ("site", "kind", "shape", "weights", "score", "± over batches"),
+        [
+            (
+                site.name,
+                site.kind,
+                "x".join(map(str, site.shape)),
+                format_params(site.params),
+                f"{site.score:.4g}",
+                f"{site.score_std:.2g}",
+            )
+            for site in shown
+        ],
+    )
+    if saliency.mean_spearman is not None:
+        console.line(
+            f"rank correlation between batches: {saliency.mean_spearman:.3f} (Spearman, mean of all pairs of "
+            f"{plural(saliency.batches, 'batch')}; the paper reports 0.91)".replace("batchs", "batches")
+        )
+    for entry in saliency.skipped[:6]:
+        console.note(f"left out: {entry.name}: {entry.reason}")
+    if len(saliency.skipped) > 6:
+        console.note(f"left out: {len(saliency.skipped) - 6} more, all listed in saliency.json")
+    console.json(saliency.model_dump(mode="json"))

@@ -1,0 +1,83 @@
+"""``adaptsr upscale``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from adaptsr_cli.cli import options as o
+from adaptsr_cli.cli.console import Console
+
+
+def run_command(
+    images: Annotated[list[Path], typer.Argument(help="Images or folders.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File or folder. Left out: beside the input.", show_default=False),
+    ] = None,
+    run: o.Run = o.DEFAULT_RUN,
+    model: o.Model = None,
+    outscale: Annotated[
+        float | None, typer.Option("--outscale", "-s", min=0.1, max=32, help="Final factor.", show_default=False)
+    ] = None,
+    tile: o.Tile = "auto",
+    tile_pad: Annotated[
+        int | None,
+        typer.Option(
+            "--tile-pad", min=0, help="LR px around a tile; left out: what the network needs.", show_default=False
+        ),
+    ] = None,
+    suffix: Annotated[
+        str | None, typer.Option("--suffix", help="Put behind the name; left out: _x4.", show_default=False)
+    ] = None,
+    ext: Annotated[str, typer.Option("--ext", help="auto (as the input), png, jpg, webp, tif ...")] = "auto",
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG, WebP and AVIF.")] = 95,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Go into sub-folders.")] = False,
+    fp32: Annotated[bool, typer.Option("--fp32", help="The same as --precision fp32.")] = False,
+    weights_dir: o.WeightsDir = None,
+    offline: o.Offline = False,
+    device: o.Device = "auto",
+    precision: o.PrecisionChoice = "auto",
+    force: o.Force = False,
+    json: o.Json = False,
+    debug: o.Debug = False,
+) -> None:
+    """Upscale images of any size with the adapted network."""
+    from adaptsr_cli.cli.choices import model_choice
+    from adaptsr_cli.stages.run_folder import RunFolder
+    from adaptsr_cli.stages.upscale import UpscaleConfig, upscale
+
+    console = Console(as_json=json)
+    config = UpscaleConfig(
+        run=RunFolder(run),
+        model=model_choice(model, weights_dir, offline),
+        inputs=tuple(images),
+        output=output,
+        outscale=outscale,
+        tile_px=o.parse_tile(tile),
+        pad_px=tile_pad,
+        suffix=suffix,
+        ext=ext,
+        quality=quality,
+        recursive=recursive,
+        device=device,
+        precision="fp32" if fp32 else precision,
+        force=force,
+    )
+    report = upscale(config, console)
+    for _, target in report.written[:20]:
+        console.line(f"wrote {target}")
+    if len(report.written) > 20:
+        console.line(f"wrote {len(report.written) - 20} more")
+    console.line(report.summary)
+    console.json(
+        {
+            "written": [{"input": str(source), "output": str(target)} for source, target in report.written],
+            "skipped": [str(path) for path in report.skipped],
+            "failed": [{"input": str(source), "reason": reason} for source, reason in report.failed],
+        }
+    )
+    if report.failed:
+        raise typer.Exit(1)

@@ -1,0 +1,355 @@
+"""Finding the pairs in a folder by what its folders and files are called, and checking them before any work."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from adaptsr_cli.data.folders import Candidate, collect_candidates, read_tree
+from adaptsr_cli.data.names import SplitName, read_file_name, read_folder_name
+from adaptsr_cli.errors import DataError, ImageError, nearest
+from adaptsr_cli.io.images import image_size, read_rgb
+from adaptsr_cli.progress import Progress
+from adaptsr_cli.units import plural
+
+Split = Literal["train", "val", "test", "all"]
+
+_LAYOUT_HINT = (
+    "wanted: lr/ and hr/ with the same file names (also LQ/GT, LR_bicubic/X4 and HR, RealSR, DIV2K, DPED ...), "
+    "or a folder of photographs"
+)
+# A role takes the first of these that the folder has; the caller sees in `split` which it was.
+_PREFERENCE: dict[SplitName, tuple[Split, ...]] = {
+    "train": ("train", "all", "val", "test"),
+    "val": ("val", "test", "all", "train"),
+    "test": ("test", "val", "all", "train"),
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two files that show the same thing; `lr` is None for a photograph whose LR side is made by degradation."""
+
+    name: str
+    lr: Path | None
+    hr: Path
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """The pairs of one folder.
+
+    Attributes:
+        root: The folder that was named.
+        layout: What kind of data set it is, for people.
+        pairs: The pairs, sorted by name.
+        ratio: HR size over LR size; 1 for pairs of one size, None for photographs only.
+        split: Which part of a data set it is; ``all`` where nothing is said.
+        notes: What the user should know, such as sides that were trimmed.
+        scale: The factor of the network the set was fitted to by `fit_scale`; None before.
+    """
+
+    root: Path
+    layout: str
+    pairs: tuple[Pair, ...]
+    ratio: int | None
+    split: Split
+    notes: tuple[str, ...] = ()
+    scale: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def describe(self) -> str:
+        """One line for people: layout, number of pairs, what happens to the LR side."""
+        if self.ratio is None:
+            return f"{self.layout}, {plural(len(self), 'photo')}; the LR side is made by degradation"
+        line = f"{self.layout}, {plural(len(self), 'pair')}"
+        if self.ratio == 1:
+            return f"{line}; the LR side is taken at 1/{self.scale or 'scale'}"
+        return line if f"x{self.ratio}" in self.layout.lower() else f"{line}, x{self.ratio}"
+
+
+def find_pairs(root: Path, *, role: SplitName, scale: int | None = None) -> PairSet:
+    """Finds the pairs below a folder by the names of folders and files, never by sort order.
+
+    Only one image header is read, for the ratio of the sizes; `check_pairs` looks at all of them.
+
+    Args:
+        root: A data set, one of its splits or LR folders, or a folder of photographs.
+        role: What the pairs are for; decides between ``train/`` and ``test/`` below one root.
+        scale: The network's factor; decides between ``X2``, ``X3`` and ``X4``.
+
+    Raises:
+        DataError: No such folder, no images, half pairs, or several sets to choose from.
+    """
+    _check_folder(root)
+    tree = read_tree(root)
+    candidates, leftover = collect_candidates(root, tree)
+    if not candidates:
+        return _take_photos(root, role, tree)
+    chosen = _choose(root, candidates, role, scale)
+    pairs = _match(chosen)
+    ratio = _read_ratio(pairs)
+    notes = []
+    if leftover:
+        places = ", ".join(sorted({str(path.parent.relative_to(root)) for path in leftover})[:3])
+        notes.append(f"{plural(len(leftover), 'image')} on neither side not used (in {places})")
+    split: Split = chosen.split or "all"
+    return PairSet(root, _name_layout(root, chosen, ratio), pairs, ratio, split, tuple(notes))
+
+
+def check_pairs(pairs: PairSet, progress: Progress) -> PairSet:
+    """Decodes every file and compares the sizes, before a model is loaded.
+
+    HR must be `ratio` times LR, the same ratio for all pairs; up to ``ratio - 1`` pixels at the right and bottom
+    may be off and are trimmed.
+
+    Args:
+        pairs: As found.
+        progress: Where to show how far it is.
+
+    Returns:
+        The set with its measured ratio, and a note where pairs are trimmed.
+
+    Raises:
+        DataError: At least one file is damaged or of the wrong size; all are counted, the first three named.
+    """
+    workers = max(1, min(8, os.cpu_count() or 1))
+    sizes: list[_Sizes | str] = []
+    with ThreadPoolExecutor(workers) as pool, progress.task("checking images", len(pairs), unit="pair") as task:
+        for result in pool.map(_measure, pairs.pairs):
+            sizes.append(result)
+            task.advance()
+    ratio = pairs.ratio
+    if ratio is not None:
+        counts = Counter(_ratio_of(size) for size in sizes if not isinstance(size, str))
+        counts.pop(None, None)
+        ratio = counts.most_common(1)[0][0] if counts else ratio
+    faults: list[str] = []
+    trimmed = 0
+    for pair, size in zip(pairs.pairs, sizes, strict=True):
+        if isinstance(size, str):
+            faults.append(size)
+        elif ratio is not None and _ratio_of(size) != ratio:
+            faults.append(f"{pair.name}: {size} is not x{ratio}")
+        elif ratio is not None and size.hr != (size.lr[0] * ratio, size.lr[1] * ratio):
+            trimmed += 1
+    if faults:
+        raise DataError(
+            f"{len(faults)} of {plural(len(pairs), 'pair')} in {pairs.root} cannot be used: {_first(faults, '; ')}",
+            "mend, replace or move them away, both sides",
+        )
+    notes = list(pairs.notes)
+    if trimmed:
+        notes.append(f"{plural(trimmed, 'pair')} trimmed at the right and bottom to fit x{ratio}")
+    return replace(pairs, ratio=ratio, notes=tuple(notes))
+
+
+def fit_scale(pairs: PairSet, scale: int) -> PairSet:
+    """The set for a network of factor `scale`.
+
+    Raises:
+        DataError: HR is another multiple of LR than the network makes.
+    """
+    if pairs.ratio in {None, 1, scale}:
+        return replace(pairs, scale=scale)
+    raise DataError(
+        f"{pairs.root}: HR is {pairs.ratio} times LR, but the network enlarges {scale} times",
+        f"name a x{pairs.ratio} network by --model, or a folder of x{scale} pairs by --data",
+    )
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """(width_px, height_px) of both sides; `lr` is (0, 0) for a photograph."""
+
+    lr: tuple[int, int]
+    hr: tuple[int, int]
+
+    def __str__(self) -> str:
+        return f"LR {self.lr[0]} x {self.lr[1]}, HR {self.hr[0]} x {self.hr[1]}"
+
+
+def _measure(pair: Pair) -> _Sizes | str:
+    """The sizes of a pair after decoding it, or what is wrong with it."""
+    try:
+        hr_height, hr_width = read_rgb(pair.hr).shape[:2]
+        if pair.lr is None:
+            return _Sizes((0, 0), (hr_width, hr_height))
+        lr_height, lr_width = read_rgb(pair.lr).shape[:2]
+    except ImageError as error:
+        return error.message
+    return _Sizes((lr_width, lr_height), (hr_width, hr_height))
+
+
+def _ratio_of(sizes: _Sizes) -> int | None:
+    """The whole factor between the sides, with less than one LR pixel to spare; None where there is none."""
+    (lr_width, lr_height), (hr_width, hr_height) = sizes.lr, sizes.hr
+    if min(sizes.lr) < 1:
+        return None
+    ratio = max(1, round(max(hr_width / lr_width, hr_height / lr_height)))
+    for factor in (ratio, ratio - 1, ratio + 1):  # a tiny LR may round to the wrong side
+        off = max(abs(hr_width - factor * lr_width), abs(hr_height - factor * lr_height))
+        if factor >= 1 and off < factor:
+            return factor
+    return None
+
+
+def _read_ratio(pairs: Sequence[Pair]) -> int:
+    """The ratio of the first pair whose headers can be read; `check_pairs` measures them all."""
+    fault: ImageError | None = None
+    for pair in pairs[:20]:
+        assert pair.lr is not None
+        try:
+            sizes = _Sizes(image_size(pair.lr), image_size(pair.hr))
+        except ImageError as error:
+            fault = fault or error
+            continue
+        return _ratio_of(sizes) or max(1, round(sizes.hr[0] / sizes.lr[0]))
+    raise DataError(f"none of the first pairs can be read: {fault}", "check the files")
+
+
+def _check_folder(root: Path) -> None:
+    if root.is_dir():
+        return
+    if root.exists():
+        raise DataError(f"{root} is a file; a folder of pairs or photographs is wanted", f"name {root.parent}")
+    near = ""
+    if root.parent.is_dir():
+        near = nearest(root.name, (entry.name for entry in root.parent.iterdir() if entry.is_dir()))
+    raise DataError(f"there is no folder {root}", near or "check the path")
+
+
+def _choose(root: Path, candidates: Sequence[Candidate], role: SplitName, scale: int | None) -> Candidate:
+    for wanted in _PREFERENCE[role]:
+        left = [candidate for candidate in candidates if (candidate.split or "all") == wanted]
+        if left:
+            break
+    if scale is not None and len(left) > 1:
+        fitting = [candidate for candidate in left if candidate.scale == scale]
+        fitting = fitting or [candidate for candidate in left if candidate.scale is None]
+        if not fitting:
+            have = ", ".join(sorted({f"x{candidate.scale}" for candidate in left}))
+            raise DataError(f"{root} has pairs for {have}, but the network enlarges {scale} times", "name another")
+        left = fitting
+    if len(left) == 1:
+        return left[0]
+    places = [candidate.place for candidate in left]
+    raise DataError(
+        f"{root} holds {len(left)} sets of pairs: {_first(sorted(places), ', ', 6)}",
+        "name one of these folders by --data",
+    )
+
+
+def _match(chosen: Candidate) -> tuple[Pair, ...]:
+    """Pairs the files by equal names, or by names without side and scale, whichever leaves fewer alone."""
+    exact = _join(chosen.lr, chosen.hr, strip=False)
+    stripped = _join(chosen.lr, chosen.hr, strip=True)
+    best = exact if len(exact.alone) <= len(stripped.alone) else stripped
+    if best.twice:
+        name, first, second = best.twice[0]
+        raise DataError(
+            f"{first} and {second} would both be {name!r}; {plural(len(best.twice), 'such name')}",
+            "move one of each away or give each its own name",
+        )
+    if best.alone:
+        count = plural(len(best.alone), "image")
+        raise DataError(
+            f"{count} in {chosen.place} without the other side: {_first(best.alone, ', ')}",
+            "give both sides the same file names, or move these away",
+        )
+    return tuple(best.pairs)
+
+
+@dataclass(frozen=True)
+class _Joined:
+    pairs: list[Pair]
+    alone: list[str]
+    twice: list[tuple[str, Path, Path]]
+
+
+def _join(lr: Iterable[tuple[str, Path]], hr: Iterable[tuple[str, Path]], *, strip: bool) -> _Joined:
+    twice: list[tuple[str, Path, Path]] = []
+    sides: list[dict[str, Path]] = []
+    for files in (lr, hr):
+        named: dict[str, Path] = {}
+        for prefix, path in files:
+            name = prefix + (read_file_name(path.stem).key if strip else path.stem)
+            if name in named:
+                twice.append((name, named[name], path))
+            named[name] = path
+        sides.append(named)
+    lr_named, hr_named = sides
+    both = sorted(lr_named.keys() & hr_named.keys())
+    pairs = [Pair(name, lr_named[name], hr_named[name]) for name in both]
+    alone = [f"{lr_named[name].name} (LR)" for name in sorted(lr_named.keys() - hr_named.keys())]
+    alone += [f"{hr_named[name].name} (HR)" for name in sorted(hr_named.keys() - lr_named.keys())]
+    return _Joined(pairs, alone, twice)
+
+
+def _take_photos(root: Path, role: SplitName, tree: dict[tuple[str, ...], list[Path]]) -> PairSet:
+    if not tree:
+        packed = [path.name for path in sorted(root.iterdir()) if path.suffix in {".zip", ".tar", ".gz", ".7z"}]
+        hint = f"unpack {packed[0]} first" if packed else _LAYOUT_HINT
+        raise DataError(f"no images in {root}", hint)
+    sides = [read_folder_name(part).side for parts in tree for part in parts]
+    own = root.resolve().name
+    if ("lr" in sides and "hr" not in sides) or re.search(r"(^|[_-])l[rq]($|[_-])", own.lower()):
+        raise DataError(f"{root} has an LR side, but no HR side goes with it", _LAYOUT_HINT)
+    if "hr" in sides:
+        tree = {parts: files for parts, files in tree.items() if any(read_folder_name(p).side == "hr" for p in parts)}
+    by_split: dict[Split, list[Path]] = {}
+    for parts, files in tree.items():
+        named = [name.split for name in map(read_folder_name, parts) if name.split]
+        by_split.setdefault(named[-1] if named else "all", []).extend(files)
+    for wanted in _PREFERENCE[role]:
+        if wanted in by_split:
+            break
+    files = sorted(by_split[wanted])
+    names = [path.relative_to(root).with_suffix("").as_posix() for path in files]
+    often = Counter(names)
+    pairs = [
+        Pair(name if often[name] == 1 else path.relative_to(root).as_posix(), None, path)
+        for name, path in zip(names, files, strict=True)
+    ]
+    split: Split = wanted if wanted != "all" else (read_folder_name(own).split or "all")
+    return PairSet(root, "photos only", tuple(sorted(pairs, key=lambda pair: pair.name)), None, split)
+
+
+def _name_layout(root: Path, chosen: Candidate, ratio: int) -> str:
+    """What the data set is called, from the names of its folders and files."""
+    above = root.resolve().parts
+    words = "/".join([*above[-2:], chosen.place]).lower()
+    split = f", {chosen.split}" if chosen.split else ""
+    scale = f", x{chosen.scale or ratio}" if ratio > 1 else ""
+    if chosen.together:
+        camera = re.search(r"canon|nikon", "/".join([chosen.hr[0][1].name, words, *above[-4:]]).lower())
+        if camera:
+            version = "V3" if ratio > 1 else "V1/V2, same-size pairs"
+            return f"RealSR {version}, {camera[0].title()}{scale}{split}"
+        if "srf_" in chosen.hr[0][1].name.lower():
+            return f"SelfExSR{scale}"
+        return f"pairs in one folder{scale}{split}"
+    if chosen.phone:
+        return f"DPED, {chosen.phone}, same-size pairs{split}"
+    if "drealsr" in words or re.fullmatch(r".*_x1", chosen.lr[0][1].stem):
+        return f"DRealSR{scale}{split}"
+    if "div2k" in words:
+        return f"DIV2K, {chosen.kind or 'LR'}{scale}{split}"
+    if ratio == 1:
+        return f"City100-style same-size pairs{split}"
+    if chosen.kind:
+        return f"{chosen.set_name}, {chosen.kind}{scale}{split}"
+    return f"LR and HR folders{scale}{split}"
+
+
+def _first(items: Sequence[str], separator: str, limit: int = 3) -> str:
+    more = f"{separator}... {len(items) - limit} more" if len(items) > limit else ""
+    return separator.join(items[:limit]) + more

@@ -1,0 +1,72 @@
+"""The photographs of the demo: those that travel inside the scikit-image package, and a camera made up for them."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from adaptsr_cli.data.degrade import PRESETS, degrade
+from adaptsr_cli.errors import DataError
+from adaptsr_cli.io.images import decode_rgb, write_rgb
+
+Array = np.ndarray[Any, np.dtype[np.uint8]]
+
+# Photographs only, no charts or microscopy, and none that scikit-image would fetch from the network.
+_TRAIN: Final = (
+    "motorcycle_left.png",
+    "chelsea.png",
+    "rocket.jpg",
+    "camera.png",
+    "coins.png",
+    "brick.png",
+    "gravel.png",
+)
+_TEST: Final = ("astronaut.png", "coffee.png")
+
+
+def demo_photos() -> tuple[list[tuple[str, Array]], list[tuple[str, Array]]]:
+    """The demo's photographs as (name, (H, W, 3) uint8), to train on and to test on; no photograph is in both.
+
+    Raises:
+        DataError: The installed scikit-image comes without one of them.
+    """
+    return [_read_photo(name) for name in _TRAIN], [_read_photo(name) for name in _TEST]
+
+
+def write_demo_pairs(folder: Path, scale: int, seed: int) -> None:
+    """Writes the demo's pairs as PNG: `folder`/train/{lr,hr} and `folder`/test/{lr,hr}.
+
+    The LR side is what the degradation ``demo`` makes of the photographs: one fixed camera of mild blur, sensor noise
+    and JPEG.
+
+    Args:
+        folder: Where to; made where missing.
+        scale: HR pixels per LR pixel.
+        seed: Of the noise.
+
+    Raises:
+        DataError: As `demo_photos`.
+        AdaptsrError: The folder cannot be written.
+    """
+    for part, (split, photos) in enumerate(zip(("train", "test"), demo_photos(), strict=True)):
+        for index, (name, photo) in enumerate(photos):
+            rng = np.random.default_rng((seed % (1 << 64), part, index))
+            height, width = (length // scale * scale for length in photo.shape[:2])
+            hr = np.ascontiguousarray(photo[:height, :width])
+            write_rgb(folder / split / "hr" / f"{name}.png", hr)
+            write_rgb(folder / split / "lr" / f"{name}.png", degrade(hr, scale, PRESETS["demo"], rng))
+
+
+def _read_photo(file_name: str) -> tuple[str, Array]:
+    # By file: skimage.data's own functions may reach for the network.
+    place = files("skimage") / "data" / file_name
+    try:
+        data = place.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"the installed scikit-image has no photograph {file_name}", "install scikit-image 0.24 or later"
+        ) from error
+    return file_name.partition(".")[0], decode_rgb(data)

@@ -1,0 +1,207 @@
+"""LPIPS from images in [0, 1], with weights from a folder and never from the network."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from adaptsr_cli.errors import AdaptsrError, CheckpointError, DataError
+from adaptsr_cli.io.tensors import read_checkpoint
+
+_PREFIX: Final = "lpips_"
+_DOWNLOADS: Final = "https://download.pytorch.org/models"
+
+
+@dataclass(frozen=True)
+class _Trunk:
+    """The ImageNet network under one LPIPS net.
+
+    Attributes:
+        stem: How its file names begin.
+        sha256_start: First digits of the SHA-256 of torchvision's file, which are part of its name.
+        least_px: The smallest image side that survives its poolings.
+    """
+
+    stem: str
+    sha256_start: str
+    least_px: int
+
+    @property
+    def file_name(self) -> str:
+        """The name that torchvision gives the file."""
+        return f"{self.stem}-{self.sha256_start}.pth"
+
+
+_TRUNKS: Final[Mapping[str, _Trunk]] = {
+    "squeeze": _Trunk("squeezenet1_1", "b8a52dc0", 17),
+    "alex": _Trunk("alexnet-owt", "7be5be79", 31),
+    "vgg": _Trunk("vgg16", "397923af", 16),
+}
+
+
+class MissingWeights(AdaptsrError):
+    """The trunk of a perceptual metric is not in the weights folder; all other metrics still work."""
+
+
+class Lpips:
+    """The learned perceptual distance (LPIPS 0.1) with one trunk.
+
+    Args:
+        net: ``squeeze``, ``alex`` or ``vgg``.
+        weights_dir: Where the trunk lies, under torchvision's name or as ``<stem>*.safetensors``. The linear layers
+            on top come with the lpips package.
+        device: Where to compute.
+
+    Attributes:
+        name: The metric with its net, as in reports: ``lpips_squeeze``.
+
+    Raises:
+        MissingWeights: There is no trunk in the folder; the message says which file to put where.
+        CheckpointError: The trunk is damaged or another network.
+
+    Source: Zhang et al. 2018, The unreasonable effectiveness of deep features as a perceptual metric.
+    """
+
+    def __init__(self, net: str, *, weights_dir: Path, device: torch.device | None = None) -> None:
+        trunk = _TRUNKS[net]
+        self.name = _PREFIX + net
+        self._least_px = trunk.least_px
+        self._device = device or torch.device("cpu")
+        self._model = _build(net, _find_trunk(self.name, trunk, weights_dir)).to(self._device)
+
+    def __call__(self, first: np.ndarray, second: np.ndarray) -> float:
+        """The distance of two images; 0 for equal ones, larger is worse.
+
+        Args:
+            first: (H, W, 3) uint8, or float in [0, 1].
+            second: The same shape.
+
+        Raises:
+            DataError: The images are too small for the trunk.
+        """
+        if min(first.shape[:2]) < self._least_px:
+            raise DataError(
+                f"an image of {first.shape[1]}x{first.shape[0]} px is too small for {self.name}, "
+                f"which needs {self._least_px} px",
+                "use larger images or leave this metric out",
+            )
+        with torch.inference_mode():
+            return float(self.distance(self._tensor(first), self._tensor(second)).item())
+
+    def distance(self, first: Tensor, second: Tensor) -> Tensor:
+        """The distances of a batch, differentiable.
+
+        Args:
+            first: (B, 3, H, W) float32 in [0, 1], on the metric's device.
+            second: The same shape.
+
+        Returns:
+            (B,) float32.
+        """
+        # The networks want [-1, 1]; the conversion is done here and nowhere else.
+        distances: Tensor = self._model(first * 2 - 1, second * 2 - 1)  # (B, 1, 1, 1)
+        return distances.flatten()
+
+    def _tensor(self, image: np.ndarray) -> Tensor:
+        """(H, W, 3) to (1, 3, H, W) float32 in [0, 1] on the device."""
+        levels = 255.0 if image.dtype == np.uint8 else 1.0
+        tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))[None])
+        return tensor.to(self._device, torch.float32) / levels
+
+
+class PerceptualMetrics:
+    """The perceptual metrics among those asked for, as far as their weights are there.
+
+    Args:
+        metrics: Names from `adaptsr_cli.metrics.protocol.METRICS`; ``psnr`` and ``ssim`` are passed over.
+        weights_dir: Where the trunks lie.
+        device: Where to compute.
+
+    Attributes:
+        skipped: Metric -> why it is not computed: which file to put where.
+
+    Raises:
+        CheckpointError: A trunk is there but damaged or another network.
+    """
+
+    def __init__(self, metrics: Sequence[str], weights_dir: Path, device: torch.device | None = None) -> None:
+        self.skipped: dict[str, str] = {}
+        self._loaded: list[Lpips] = []
+        for name in metrics:
+            if not name.startswith(_PREFIX):
+                continue
+            try:
+                self._loaded.append(Lpips(name.removeprefix(_PREFIX), weights_dir=weights_dir, device=device))
+            except MissingWeights as missing:
+                self.skipped[name] = missing.message
+
+    def score(self, first: np.ndarray, second: np.ndarray) -> dict[str, float]:
+        """The distances of two images by metric; arguments and errors as for `Lpips`."""
+        return {metric.name: metric(first, second) for metric in self._loaded}
+
+
+def _find_trunk(metric: str, trunk: _Trunk, weights_dir: Path) -> Path:
+    """The file with the trunk's weights, torchvision's own before others."""
+    official = weights_dir / trunk.file_name
+    if official.is_file():
+        with official.open("rb") as handle:
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+        if not digest.startswith(trunk.sha256_start):
+            raise CheckpointError(
+                f"{official} is damaged: its SHA-256 starts with {digest[:8]}, not {trunk.sha256_start}",
+                f"fetch it again from {_DOWNLOADS}/{trunk.file_name}",
+            )
+        return official
+    others = sorted(weights_dir.glob(f"{trunk.stem}*.safetensors"))
+    if not others:
+        raise MissingWeights(
+            f"skipped: put file {trunk.file_name} (SHA-256 starts with {trunk.sha256_start}) at {official}",
+            f"{metric} needs it; it is at {_DOWNLOADS}/{trunk.file_name}",
+        )
+    return others[0]
+
+
+def _build(net: str, trunk_path: Path) -> nn.Module:
+    """LPIPS in eval with the trunk from `trunk_path` and the linear layers of the lpips package."""
+    trunk = read_checkpoint(trunk_path).tensors
+    with _quiet_construction():
+        import lpips  # takes seconds, so only who uses it pays
+
+        # pretrained: the package would read its own file unsafely; not pnet_rand: torchvision would download.
+        model: nn.Module = lpips.LPIPS(net=net, pretrained=False, pnet_rand=True, verbose=False)
+    linear = read_checkpoint(Path(lpips.__file__).parent / "weights" / "v0.1" / f"{net}.pth").tensors
+    state: dict[str, Tensor] = {}
+    for key, own in model.state_dict().items():
+        # net.slice2.3.weight here is features.3.weight in torchvision; lins.0.* is lin0.* once more
+        source = re.sub(r"^net\.slice\d+\.", "features.", key)
+        source = re.sub(r"^lins\.(\d+)\.", r"lin\1.", source)
+        given = own if source.startswith("scaling_layer.") else trunk.get(source, linear.get(source))
+        if given is None or given.shape != own.shape:
+            fault = "missing" if given is None else "of another shape"
+            raise CheckpointError(
+                f"{trunk_path} does not fit LPIPS ({net}): {source} is {fault}",
+                f"it must hold torchvision's {_TRUNKS[net].stem}",
+            )
+        state[key] = given
+    model.load_state_dict(state)  # copies into float32, whatever the file holds
+    return model.eval().requires_grad_(False)
+
+
+@contextmanager
+def _quiet_construction() -> Iterator[None]:
+    """Keeps torchvision's remarks on lpips' old-style calls, and the random initial weights, to themselves."""
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.filterwarnings("ignore", "The parameter 'pretrained' is deprecated", UserWarning)
+        warnings.filterwarnings("ignore", "Arguments other than a weight enum", UserWarning)
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module="lpips")
+        yield

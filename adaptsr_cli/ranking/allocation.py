@@ -1,0 +1,145 @@
+"""Spending a parameter budget on ranks (AdaptSR, Algorithm 1). Pure Python: no torch, no files.
+
+Every allocation costs at most the budget, is deterministic (ties go to the site named first), and gives no site an
+adapter larger than its weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from adaptsr_cli.errors import BudgetError
+from adaptsr_cli.units import format_params
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A site as the allocator sees it.
+
+    Attributes:
+        name: Exact site name.
+        score: How much the loss wants this weight changed; larger is more.
+        rank_cost: Parameters that one rank costs.
+        max_rank: Largest rank allowed there.
+    """
+
+    name: str
+    score: float
+    rank_cost: int
+    max_rank: int
+
+
+def cost_of(candidates: Sequence[Candidate], ranks: dict[str, int]) -> int:
+    """Parameters that these ranks cost."""
+    return sum(candidate.rank_cost * ranks[candidate.name] for candidate in candidates)
+
+
+def largest_uniform_rank(candidates: Sequence[Candidate], budget_params: int) -> int:
+    """The largest rank that the budget buys at every site; 0 where it buys not even rank 1."""
+    rank = 0
+    limit = max((candidate.max_rank for candidate in candidates), default=0)
+    while rank < limit and _uniform_cost(candidates, rank + 1) <= budget_params:
+        rank += 1
+    return rank
+
+
+def _uniform_cost(candidates: Sequence[Candidate], rank: int) -> int:
+    return sum(candidate.rank_cost * min(rank, candidate.max_rank) for candidate in candidates)
+
+
+def check_budget(candidates: Sequence[Candidate], budget_params: int) -> None:
+    """Refuses budgets that buy no rank at all, or more than all sites can take.
+
+    Raises:
+        BudgetError: No site, too small for one rank at the cheapest site, or larger than every site at its largest rank.
+    """
+    if not candidates:
+        raise BudgetError("there is no site to spend a budget on", "check --modules and `adaptsr score`")
+    cheapest = min(candidates, key=lambda candidate: candidate.rank_cost)
+    if budget_params < cheapest.rank_cost:
+        raise BudgetError(
+            f"budget {budget_params:,} is too small for one rank: the cheapest site, {cheapest.name}, "
+            f"costs {cheapest.rank_cost:,}",
+            f"give at least --budget {cheapest.rank_cost}",
+        )
+    most = sum(candidate.rank_cost * candidate.max_rank for candidate in candidates)
+    if budget_params > most:
+        raise BudgetError(
+            f"budget {budget_params:,} is larger than the model can use: all sites at their largest rank "
+            f"cost {most:,}",
+            f"give at most --budget {most}; 8% of the backbone is usual",
+        )
+
+
+def allocate_uniform(
+    candidates: Sequence[Candidate], budget_params: int, max_rank: int | None = None
+) -> dict[str, int]:
+    """The same rank at every site, as large as the budget allows (the paper's baseline).
+
+    A site whose weight is smaller than an adapter of that rank gets its largest rank instead.
+
+    Args:
+        candidates: The sites.
+        budget_params: What may be spent.
+        max_rank: Upper bound of the rank; None for none.
+
+    Raises:
+        BudgetError: See `check_budget`, or the budget buys less than rank 1 everywhere.
+    """
+    check_budget(candidates, budget_params)
+    rank = largest_uniform_rank(candidates, budget_params)
+    if rank == 0:
+        raise BudgetError(
+            f"budget {budget_params:,} is less than rank 1 at all {len(candidates)} sites "
+            f"({_uniform_cost(candidates, 1):,})",
+            "raise --budget, restrict --modules, or take --strategy greedy --min-rank 0",
+        )
+    if max_rank is not None:
+        rank = min(rank, max_rank)
+    return {candidate.name: min(rank, candidate.max_rank) for candidate in candidates}
+
+
+def default_max_rank(candidates: Sequence[Candidate], budget_params: int) -> int:
+    """Twice the uniform rank of the same budget, at least 4: the paper's 16 beside its uniform 8."""
+    return max(4, 2 * largest_uniform_rank(candidates, budget_params))
+
+
+def allocate_greedy(
+    candidates: Sequence[Candidate], budget_params: int, min_rank: int, max_rank: int
+) -> dict[str, int]:
+    """Higher ranks for sites with higher scores (AdaptSR, Algorithm 1).
+
+    Every site starts at `min_rank`; then, in descending order of the score, each is raised towards `max_rank` as far
+    as the budget allows. What is too little for a rank at one site is tried at the next.
+
+    Args:
+        candidates: The sites.
+        budget_params: What may be spent.
+        min_rank: Rank of the least important sites; 0 attaches nothing there.
+        max_rank: Rank of the most important sites.
+
+    Raises:
+        BudgetError: See `check_budget`, or the budget does not cover `min_rank` everywhere.
+    """
+    check_budget(candidates, budget_params)
+    if not 0 <= min_rank <= max_rank or max_rank < 1:
+        raise BudgetError(
+            f"--min-rank {min_rank} and --max-rank {max_rank} leave no choice",
+            "both are whole numbers, 0 <= min <= max, max at least 1",
+        )
+    floor = _uniform_cost(candidates, min_rank)
+    if floor > budget_params:
+        raise BudgetError(
+            f"budget {budget_params:,} does not cover rank {min_rank} at all {len(candidates)} sites ({floor:,})",
+            f"raise it to {format_params(floor)} or more, or give --min-rank 0",
+        )
+    ranks = {candidate.name: min(min_rank, candidate.max_rank) for candidate in candidates}
+    left = budget_params - floor
+    # sorted() is stable: equal scores keep the order of the network.
+    for candidate in sorted(candidates, key=lambda candidate: -candidate.score):
+        wanted = min(max_rank, candidate.max_rank) - ranks[candidate.name]
+        raised = max(0, min(wanted, left // candidate.rank_cost))
+        ranks[candidate.name] += raised
+        left -= raised * candidate.rank_cost
+    return ranks

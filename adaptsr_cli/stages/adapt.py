@@ -1,0 +1,178 @@
+"""Stages ``adapt`` and ``demo``: the whole job in one call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from adaptsr_cli.artifacts import Evaluation, RankMap, Saliency
+from adaptsr_cli.data.layouts import PairSet
+from adaptsr_cli.data.photos import write_demo_pairs
+from adaptsr_cli.errors import OutputExistsError
+from adaptsr_cli.io.documents import read_document
+from adaptsr_cli.io.images import write_rgb
+from adaptsr_cli.progress import Progress, Silent
+from adaptsr_cli.stages.allocate import AllocateConfig, allocate
+from adaptsr_cli.stages.evaluate import EvaluateConfig, evaluate
+from adaptsr_cli.stages.merge import MergeConfig, MergeReport, merge
+from adaptsr_cli.stages.pairs import open_reader, open_training_data
+from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder, load_model, open_backbone
+from adaptsr_cli.stages.score import ScoreConfig, score_backbone
+from adaptsr_cli.stages.train import DEFAULT_BUDGET, TrainOptions, TrainReport, train_backbone
+from adaptsr_cli.stages.upscale import UpscaleConfig, single_result, upscale
+from adaptsr_cli.training.config import PRESETS
+from adaptsr_cli.units import Budget, parse_budget
+
+
+@dataclass(frozen=True)
+class AdaptConfig:
+    """The options of all stages together.
+
+    Attributes:
+        training: Data, model, run folder and training options.
+        test: Pairs to score on; None for the held-out ones of the training data.
+    """
+
+    training: TrainOptions
+    budget: Budget
+    metrics: tuple[str, ...]
+    batches: int = ScoreConfig.batches
+    test: Path | None = None
+
+
+@dataclass(frozen=True)
+class AdaptReport:
+    """What the whole job came to."""
+
+    run: RunFolder
+    saliency: Saliency
+    rank_map: RankMap
+    training: TrainReport
+    merged: MergeReport
+    evaluation: Evaluation
+    example: Path
+
+
+def adapt(config: AdaptConfig, progress: Progress) -> AdaptReport:
+    """Scores, allocates, trains, merges, evaluates, and upscales one held-out image.
+
+    Stages whose artifact is there already are not done again, so a stopped run goes on.
+    """
+    options = config.training
+    run = options.run
+    data = open_training_data(options.data, options.val, options.seed, progress)
+    backbone = open_backbone(run, options.model, progress)
+    if options.force or not run.saliency.exists():
+        preset = PRESETS[options.preset]
+        scoring = ScoreConfig(
+            run=run,
+            model=options.model,
+            data=options.data,
+            val=options.val,
+            batches=config.batches,
+            batch=options.batch or preset.batch,
+            patch_px=options.patch_px,
+            degrade=options.degrade,
+            device=options.device,
+            precision=options.precision,
+            seed=options.seed,
+            force=options.force,
+        )
+        score_backbone(scoring, backbone, data, progress)
+    if options.force or not _has_rank_map(run, config.budget):
+        allocate(AllocateConfig(run=run, budget=config.budget, force=options.force), progress)
+    training = train_backbone(options, backbone, data, progress)
+    merged = merge(MergeConfig(run=run, model=options.model, force=True), progress)
+    evaluation = evaluate(
+        EvaluateConfig(
+            run=run,
+            data=config.test or options.val or options.data,
+            weights_dir=options.model.weights_dir,
+            offline=options.model.offline,
+            metrics=config.metrics,
+            degrade=options.degrade,
+            device=options.device,
+            seed=options.seed,
+        ),
+        progress,
+    )
+    example = _upscale_example(config, data.held_out, backbone.scale, progress)
+    return AdaptReport(
+        run=run,
+        saliency=read_document(run.saliency, Saliency),
+        rank_map=read_document(run.rank_map, RankMap),
+        training=training,
+        merged=merged,
+        evaluation=evaluation,
+        example=example,
+    )
+
+
+def _has_rank_map(run: RunFolder, budget: Budget) -> bool:
+    """Whether the run has a rank map of this budget.
+
+    Raises:
+        OutputExistsError: It has one of another budget.
+    """
+    if not run.rank_map.exists():
+        return False
+    known = read_document(run.rank_map, RankMap).provenance.options.get("budget")
+    if known != budget.text:
+        raise OutputExistsError(
+            f"{run.rank_map} was made for --budget {known}, not {budget.text}",
+            "repeat that budget to go on, or start anew with --force or another --run",
+        )
+    return True
+
+
+def _upscale_example(config: AdaptConfig, held_out: PairSet, scale: int, progress: Progress) -> Path:
+    """Upscales the first held-out LR image with the merged model into ``upscaled/``."""
+    options = config.training
+    run = options.run
+    lr, _ = open_reader(held_out, scale, options.degrade, options.seed).read(0)
+    source = run.root / "upscaled" / f"{held_out.pairs[0].name}.png"
+    write_rgb(source, lr)
+    job = UpscaleConfig(
+        run=run, model=replace(options.model, name=None), inputs=(source,), device=options.device, force=True
+    )
+    return single_result(upscale(job, progress))
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """The job on photographs that ship with scikit-image and a simulated camera.
+
+    Attributes:
+        run: Folder to put everything in; it must be new, or `force` set.
+    """
+
+    run: RunFolder
+    weights_dir: Path
+    device: str = "auto"
+    seed: int = 0
+    iterations: int | None = None
+    metrics: tuple[str, ...] = ("psnr", "ssim", "lpips_squeeze")
+    force: bool = False
+
+
+def demo(config: DemoConfig, progress: Progress) -> AdaptReport:
+    """Makes camera pairs from photographs, adapts the embedded backbone, and scores it on photos never seen."""
+    choice = ModelChoice(None, config.weights_dir, offline=True)
+    if config.run.root.exists() and not config.force:
+        raise OutputExistsError(
+            f"{config.run.root} exists already", "replace it with --force, or give another --run"
+        )
+    photos = config.run.root / "photos"
+    write_demo_pairs(photos, load_model(choice, Silent()).scale, config.seed)
+    progress.note(f"camera pairs made from photographs that ship with scikit-image: {photos}")
+    options = TrainOptions(
+        run=config.run,
+        model=choice,
+        data=photos / "train",
+        iterations=config.iterations,
+        device=config.device,
+        seed=config.seed,
+        force=config.force,
+    )
+    adaptation = AdaptConfig(options, parse_budget(DEFAULT_BUDGET), config.metrics, test=photos / "test")
+    return adapt(adaptation, progress)

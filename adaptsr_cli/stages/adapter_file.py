@@ -1,0 +1,60 @@
+"""The adapter file: a safetensors file whose header says all that is needed to use it (R7, R35)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from adaptsr_cli.adapters.attach import Attachment, attach
+from adaptsr_cli.adapters.sites import find_sites
+from adaptsr_cli.artifacts import AdapterHeader
+from adaptsr_cli.backbones.backbone import Backbone
+from adaptsr_cli.errors import ArtifactError
+from adaptsr_cli.io.documents import parse_document
+from adaptsr_cli.io.tensors import read_tensors, write_tensors
+from adaptsr_cli.stages.run_folder import require_same_backbone
+
+HEADER = "adaptsr"
+
+
+def write_adapter(path: Path, header: AdapterHeader, state: dict[str, Tensor]) -> None:
+    """Writes an adapter, atomically."""
+    write_tensors(path, state, {HEADER: header.model_dump_json()})
+
+
+def read_adapter(path: Path) -> tuple[AdapterHeader, dict[str, Tensor]]:
+    """Reads an adapter.
+
+    Raises:
+        ArtifactError: Missing, damaged, or another kind of file.
+    """
+    tensors, metadata = read_tensors(path)
+    if HEADER not in metadata:
+        raise ArtifactError(f"{path} is no adapter of ours", "train one with `adaptsr train --data DIR`")
+    return parse_document(metadata[HEADER], AdapterHeader, str(path)), tensors
+
+
+def attach_adapter(backbone: Backbone, path: Path) -> tuple[AdapterHeader, Attachment]:
+    """Puts a trained adapter on its backbone.
+
+    Raises:
+        ArtifactError: The adapter was made for other weights, or its tensors are not what its header says.
+    """
+    header, tensors = read_adapter(path)
+    require_same_backbone(header.backbone, path, backbone.identity)
+    table = find_sites(backbone.model, backbone.traits)
+    sites = table.select([entry.name for entry in header.sites], str(path))
+    for site, entry in zip(sites, header.sites, strict=True):
+        if site.shape != entry.shape:
+            raise ArtifactError(
+                f"{path}: {site.name} has shape {entry.shape}, in the backbone {site.shape}",
+                "train the adapter anew",
+            )
+    alphas = {entry.alpha for entry in header.sites}
+    if len(alphas) != 1:
+        raise ArtifactError(f"{path}: its sites have different alphas or there is none", "train the adapter anew")
+    plan = [(site, entry.rank) for site, entry in zip(sites, header.sites, strict=True)]
+    attachment = attach(backbone.model, plan, alpha=alphas.pop())
+    attachment.load(tensors, str(path))
+    return header, attachment

@@ -1,0 +1,149 @@
+"""Stage ``allocate``: spending a parameter budget on ranks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from adaptsr_cli.artifacts import RankMap, Saliency, SiteKind, SiteRank
+from adaptsr_cli.errors import ArtifactError, UsageError, nearest
+from adaptsr_cli.io.documents import read_document, write_document
+from adaptsr_cli.progress import Progress
+from adaptsr_cli.ranking.allocation import (
+    Candidate,
+    allocate_greedy,
+    allocate_uniform,
+    default_max_rank,
+)
+from adaptsr_cli.report.figures import draw_rank_heatmap
+from adaptsr_cli.stages.run_folder import RunFolder, provenance, refuse_overwriting
+from adaptsr_cli.units import Budget, format_params
+
+Strategy = Literal["greedy", "uniform"]
+
+
+@dataclass(frozen=True)
+class AllocateConfig:
+    """How to spend the budget.
+
+    Attributes:
+        saliency: The saliency file; None for the run's.
+        min_rank: Rank of the least important sites (greedy).
+        max_rank: Rank of the most important sites; None for twice the uniform rank of the same budget.
+        modules: Kinds of site that may get ranks (AdaptSR, Table 4); None for all.
+    """
+
+    run: RunFolder
+    budget: Budget
+    saliency: Path | None = None
+    strategy: Strategy = "greedy"
+    min_rank: int = 1
+    max_rank: int | None = None
+    modules: tuple[SiteKind, ...] | None = None
+    force: bool = False
+
+
+def parse_modules(text: str) -> tuple[SiteKind, ...]:
+    """Reads ``conv,attention,mlp``.
+
+    Raises:
+        UsageError: A name that is no kind of site.
+    """
+    kinds: list[SiteKind] = []
+    known: tuple[SiteKind, ...] = get_args(SiteKind)
+    for word in (part.strip().lower() for part in text.split(",")):
+        match = [kind for kind in known if kind == word]
+        if not match:
+            raise UsageError(
+                f"--modules: {word!r} is no kind of site", nearest(word, known) or f"choose from {', '.join(known)}"
+            )
+        kinds += match
+    return tuple(dict.fromkeys(kinds))
+
+
+def allocate(config: AllocateConfig, progress: Progress) -> Path:
+    """Turns ``saliency.json`` and a budget into ``rank_map.json`` and ``rank_map.png``.
+
+    Returns:
+        The path of ``rank_map.json``.
+
+    Raises:
+        ArtifactError: No saliency yet.
+        BudgetError: The budget cannot be spent as asked.
+    """
+    refuse_overwriting({"rank map": config.run.rank_map}, force=config.force)
+    source = config.saliency or config.run.saliency
+    if not source.exists():
+        raise ArtifactError(f"there is no {source}", "make it with `adaptsr score --data DIR`")
+    saliency = read_document(source, Saliency)
+    rank_map = plan_ranks(config, saliency, progress)
+    write_document(config.run.rank_map, rank_map)
+    draw_rank_heatmap(config.run.rank_map.with_suffix(".png"), rank_map)
+    return config.run.rank_map
+
+
+def plan_ranks(config: AllocateConfig, saliency: Saliency, progress: Progress) -> RankMap:
+    """The rank of every site; sites of other kinds than asked for get rank 0."""
+    budget_params = config.budget.resolve(saliency.backbone.params)
+    chosen = [site for site in saliency.sites if config.modules is None or site.kind in config.modules]
+    if not chosen:
+        kinds = ", ".join(sorted({site.kind for site in saliency.sites}))
+        raise UsageError("--modules leaves no site", f"this backbone has {kinds}")
+    candidates = [Candidate(site.name, site.score, site.rank_cost, site.max_rank) for site in chosen]
+    if config.strategy == "uniform":
+        ranks = allocate_uniform(candidates, budget_params, config.max_rank)
+        min_rank = max_rank = max(ranks.values())
+        _tell_capped(candidates, ranks, max_rank, progress)
+    else:
+        min_rank = config.min_rank
+        max_rank = config.max_rank or max(default_max_rank(candidates, budget_params), min_rank)
+        ranks = allocate_greedy(candidates, budget_params, min_rank, max_rank)
+    sites = tuple(
+        SiteRank(
+            name=site.name,
+            block=site.block,
+            kind=site.kind,
+            shape=site.shape,
+            score=site.score,
+            rank=ranks.get(site.name, 0),
+            params=ranks.get(site.name, 0) * site.rank_cost,
+        )
+        for site in saliency.sites
+    )
+    total_params = sum(site.params for site in sites)
+    left = budget_params - total_params
+    if left > min(candidate.rank_cost for candidate in candidates) and config.strategy == "greedy":
+        progress.note(
+            f"{format_params(left)} of the budget are left: every site has its largest rank; raise --max-rank to "
+            f"spend them (now {max_rank})"
+        )
+    options = {
+        "budget": config.budget.text,
+        "strategy": config.strategy,
+        "modules": ",".join(config.modules) if config.modules else None,
+    }
+    made = saliency.provenance
+    return RankMap(
+        backbone=saliency.backbone,
+        provenance=provenance("allocate", options, made.seed, made.data_fingerprint),
+        strategy=config.strategy,
+        budget_params=budget_params,
+        total_params=total_params,
+        min_rank=min_rank,
+        max_rank=max_rank,
+        sites=sites,
+    )
+
+
+def _tell_capped(candidates: list[Candidate], ranks: dict[str, int], rank: int, progress: Progress) -> None:
+    """Says where the uniform rank would have been larger than the weight itself."""
+    capped = [candidate for candidate in candidates if ranks[candidate.name] < rank]
+    if capped:
+        plain = sum(candidate.rank_cost for candidate in candidates) * rank
+        names = ", ".join(f"{candidate.name} ({ranks[candidate.name]})" for candidate in capped[:3])
+        more = f" and {len(capped) - 3} more" if len(capped) > 3 else ""
+        progress.note(
+            f"uniform rank {rank} (it would cost {plain:,} everywhere); smaller where the adapter would outgrow "
+            f"its weight: {names}{more}"
+        )

@@ -1,0 +1,254 @@
+"""Stage ``eval``: scores of any models, and of other systems' images, by one named protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from adaptsr_cli.artifacts import Evaluation, ImageScores, ModelScores, Split
+from adaptsr_cli.backbones.backbone import Backbone
+from adaptsr_cli.data.layouts import PairSet
+from adaptsr_cli.data.pairs import PairReader, set_fingerprint
+from adaptsr_cli.errors import ArtifactError, DataError, UsageError
+from adaptsr_cli.inference.engine import Upscaler
+from adaptsr_cli.io.documents import read_document, write_document
+from adaptsr_cli.io.images import list_images, read_rgb, resize_bicubic
+from adaptsr_cli.metrics.perceptual import load_perceptual
+from adaptsr_cli.metrics.protocol import Distance, Protocol, find_protocol, score_images
+from adaptsr_cli.progress import Progress
+from adaptsr_cli.report.comparison import BICUBIC, ComparisonRow, pick_examples
+from adaptsr_cli.report.figures import draw_comparison
+from adaptsr_cli.runtime import pick_device, pick_precision
+from adaptsr_cli.stages.pairs import held_out_only, open_pairs, open_reader
+from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder, load_model, open_backbone, provenance
+from adaptsr_cli.units import plural
+
+SHEET_ROWS = 4
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What to score on what.
+
+    Attributes:
+        models: Files or catalogue names; empty for the run's backbone and merged model.
+        others: Name and folder of images that another system made of the same LR images.
+        metrics: Names from `parse_metrics`.
+        split: ``held-out`` leaves out images that the run trained on.
+    """
+
+    run: RunFolder
+    data: Path
+    weights_dir: Path
+    offline: bool = False
+    models: tuple[str, ...] = ()
+    others: tuple[tuple[str, Path], ...] = ()
+    metrics: tuple[str, ...] = ("psnr", "ssim", "lpips_squeeze")
+    protocol: str = "paper"
+    split: Literal["held-out", "all"] = "held-out"
+    degrade: str | None = None
+    tile_px: int | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class _Contestant:
+    """Something that makes SR images: a network, or a folder of images."""
+
+    name: str
+    source: str
+    sha256: str | None
+    scale: int | None
+    produce: Callable[[str, np.ndarray], np.ndarray]  # (image name, lr uint8) -> sr uint8
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """What is measured, and how."""
+
+    protocol: Protocol
+    scale: int
+    metrics: tuple[str, ...]
+    perceptual: Mapping[str, Distance]
+
+    def score(self, sr: np.ndarray, hr: np.ndarray) -> dict[str, float]:
+        return score_images(
+            sr, hr, protocol=self.protocol, scale=self.scale, metrics=self.metrics, perceptual=self.perceptual
+        )
+
+
+def evaluate(config: EvaluateConfig, progress: Progress) -> Evaluation:
+    """Scores all models on all pairs and writes ``eval.json`` and ``comparison.png``.
+
+    Raises:
+        DataError: No pair to score on.
+        UsageError: Models of different scales, or an unknown protocol.
+    """
+    protocol = find_protocol(config.protocol)
+    pairs, split = _choose_pairs(config, progress)
+    device = pick_device(config.device)
+    contestants = _open_contestants(config, device, progress)
+    scales = {contestant.scale for contestant in contestants if contestant.scale is not None}
+    if len(scales) > 1:
+        raise UsageError("the models have different scales", "compare models of one scale")
+    scale = scales.pop() if scales else pairs.ratio
+    if not scale or scale == 1:
+        raise UsageError("the scale cannot be told from these folders alone", "name a model too with --model")
+    reader = open_reader(pairs, scale, config.degrade, config.seed)
+    perceptual, skipped = load_perceptual(config.metrics, weights_dir=config.weights_dir, device=device)
+    for name, reason in skipped.items():
+        progress.note(f"{name}: {reason}")
+    metrics = tuple(name for name in config.metrics if name not in skipped)
+    if not metrics:
+        raise ArtifactError("none of the metrics can be computed", "psnr and ssim need no weights")
+    judge = _Judge(protocol, scale, metrics, perceptual)
+    images = _score_all(judge, contestants, pairs, reader, progress)
+    evaluation = Evaluation(
+        provenance=provenance("eval", {"metrics": ",".join(config.metrics)}, config.seed, set_fingerprint(pairs)),
+        protocol=protocol.name,
+        protocol_text=protocol.text,
+        scale=scale,
+        data=str(config.data),
+        split=split,
+        skipped_metrics=skipped,
+        models=tuple(
+            ModelScores(
+                name=entry.name, source=entry.source, sha256=entry.sha256, metrics=_mean(images, entry.name)
+            )
+            for entry in contestants
+        ),
+        images=tuple(images),
+    )
+    write_document(config.run.evaluation, evaluation)
+    rows = _sheet(judge, contestants, images, pairs, reader)
+    draw_comparison(config.run.comparison, rows)
+    return evaluation
+
+
+def _choose_pairs(config: EvaluateConfig, progress: Progress) -> tuple[PairSet, Literal["held-out", "all"]]:
+    """All pairs of the folder, or those that the run did not train on; says which."""
+    pairs = open_pairs(config.data, "test", progress)
+    if config.split == "all" or not config.run.split.exists():
+        return pairs, "all"
+    kept = held_out_only(pairs, read_document(config.run.split, Split))
+    dropped = len(pairs.pairs) - len(kept.pairs)
+    if dropped == 0:
+        return pairs, "all"
+    if not kept.pairs:
+        raise DataError(f"the run trained on every image of {config.data}", "give another folder, or --split all")
+    progress.note(
+        f"the run trained on {plural(dropped, 'image')} of this folder: scoring the {len(kept.pairs)} held-out ones "
+        "(--split all takes all)"
+    )
+    return kept, "held-out"
+
+
+def _open_contestants(config: EvaluateConfig, device: torch.device, progress: Progress) -> list[_Contestant]:
+    named: list[tuple[str, Backbone]] = []
+    if config.models or config.others:
+        for text in config.models:
+            model = load_model(ModelChoice(text, config.weights_dir, config.offline), progress)
+            named.append((Path(text).stem, model))
+    else:
+        choice = ModelChoice(None, config.weights_dir, config.offline)
+        named.append(("backbone", open_backbone(config.run, choice, progress, record=False)))
+        if config.run.merged.exists():
+            merged = load_model(ModelChoice(str(config.run.merged), config.weights_dir, config.offline), progress)
+            named.append(("merged", merged))
+        elif config.run.adapter.exists():
+            progress.warn("the run's adapter is not merged: scoring the backbone alone; run `adaptsr merge` first")
+        else:
+            progress.note("the run has no merged model yet: scoring the backbone alone")
+    contestants = [_of_network(name, model, config, device) for name, model in named]
+    contestants += [_of_folder(name, folder) for name, folder in config.others]
+    names = [contestant.name for contestant in contestants]
+    if len(set(names)) == len(names):
+        return contestants
+    return [
+        _Contestant(f"{entry.name} ({position})", entry.source, entry.sha256, entry.scale, entry.produce)
+        for position, entry in enumerate(contestants, start=1)
+    ]
+
+
+def _of_network(name: str, model: Backbone, config: EvaluateConfig, device: torch.device) -> _Contestant:
+    precision = pick_precision(config.precision, device, bf16=model.traits.bf16, fp16=model.traits.fp16)
+    # Scores that are to be compared with published ones are computed as those were, in fp32.
+    precision = "fp32" if config.precision == "auto" else precision
+    upscaler = Upscaler(model, device=device, precision=precision, tile_px=config.tile_px)
+
+    def produce(_name: str, lr: np.ndarray) -> np.ndarray:
+        sr: np.ndarray = np.rint(upscaler.run(lr) * 255).astype(np.uint8)
+        return sr
+
+    return _Contestant(name, model.identity.source, model.identity.sha256, model.scale, produce)
+
+
+def _of_folder(name: str, folder: Path) -> _Contestant:
+    if not folder.is_dir():
+        raise UsageError(f"--sr {name}={folder}: no such folder", "give NAME=FOLDER of SR images")
+    images = list_images(folder)
+    by_stem = {path.stem: path for path in images}
+
+    def produce(image: str, _lr: np.ndarray) -> np.ndarray:
+        exact = by_stem.get(image)
+        found = [exact] if exact else [path for stem, path in by_stem.items() if stem.startswith(f"{image}_")]
+        if len(found) != 1:
+            raise DataError(f"{folder} has {len(found)} images for {image!r}", "name them as the HR images")
+        return read_rgb(found[0])
+
+    return _Contestant(name, str(folder), None, None, produce)
+
+
+def _score_all(
+    judge: _Judge,
+    contestants: Sequence[_Contestant],
+    pairs: PairSet,
+    reader: PairReader,
+    progress: Progress,
+) -> list[ImageScores]:
+    images = []
+    with progress.task("eval", len(reader) * len(contestants), unit="image") as task:
+        for index, pair in enumerate(pairs.pairs):
+            lr, hr = reader.read(index)
+            scores = {}
+            for contestant in contestants:
+                scores[contestant.name] = judge.score(contestant.produce(pair.name, lr), hr)
+                task.advance()
+            height_px, width_px = hr.shape[:2]
+            images.append(ImageScores(name=pair.name, width_px=width_px, height_px=height_px, models=scores))
+    return images
+
+
+def _mean(images: Sequence[ImageScores], model: str) -> dict[str, float]:
+    """Mean of per-image scores (R16)."""
+    names = images[0].models[model]
+    return {name: float(np.mean([image.models[model][name] for image in images])) for name in names}
+
+
+def _sheet(
+    judge: _Judge,
+    contestants: Sequence[_Contestant],
+    images: Sequence[ImageScores],
+    pairs: PairSet,
+    reader: PairReader,
+) -> list[ComparisonRow]:
+    """The images on which first and last model differ most, made again for the sheet, bicubic beside them (R34)."""
+    first, last = contestants[0].name, contestants[-1].name
+    metric = next(iter(images[0].models[first]))
+    gains = [image.models[last][metric] - image.models[first][metric] for image in images]
+    rows = []
+    for index in pick_examples(gains, SHEET_ROWS):
+        lr, hr = reader.read(index)
+        bicubic = resize_bicubic(lr, hr.shape[1], hr.shape[0])
+        name = pairs.pairs[index].name
+        outputs = {BICUBIC: bicubic} | {entry.name: entry.produce(name, lr) for entry in contestants}
+        scores = {BICUBIC: judge.score(bicubic, hr), **images[index].models}
+        rows.append(ComparisonRow(name=name, lr=lr, hr=hr, outputs=outputs, scores=scores))
+    return rows

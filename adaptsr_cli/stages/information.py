@@ -1,0 +1,182 @@
+"""What a file is: any artifact of ours, or a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from adaptsr_cli.artifacts import (
+    AdapterHeader,
+    BackboneIdentity,
+    Evaluation,
+    Frozen,
+    MergedHeader,
+    RankMap,
+    RunRecord,
+    Saliency,
+    Split,
+)
+from adaptsr_cli.errors import ArtifactError
+from adaptsr_cli.io.documents import parse_document
+from adaptsr_cli.io.headers import read_header
+from adaptsr_cli.units import format_bytes, format_params
+
+Facts = dict[str, str]
+
+_HEADER = "adaptsr"
+
+
+def describe_file(path: Path) -> Facts:
+    """The facts of one file, in the order in which they should be shown.
+
+    Raises:
+        ArtifactError: Missing, or of no known kind.
+        CheckpointError: A model file that cannot be read.
+    """
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise ArtifactError(f"{path} {what}", "name an artifact of a run, or a checkpoint")
+    facts = {"file": str(path), "size": format_bytes(path.stat().st_size)}
+    if path.suffix == ".json":
+        return facts | _describe_json(path)
+    if path.suffix == ".safetensors":
+        metadata = read_header(path).metadata
+        if _HEADER in metadata:
+            return facts | _describe_document(metadata[_HEADER], path)
+    return facts | _describe_checkpoint(path)
+
+
+def _describe_json(path: Path) -> Facts:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path} cannot be read as text", "it is no artifact of ours") from error
+    return _describe_document(text, path)
+
+
+def _describe_document(text: str, path: Path) -> Facts:
+    try:
+        content = json.loads(text)
+        kind = content.get("artifact") if isinstance(content, dict) else None
+    except json.JSONDecodeError as error:
+        raise ArtifactError(f"{path} is damaged: {error}", "make it anew") from error
+    for name, model, describe in _KINDS:
+        if kind == name:
+            return {"kind": name.replace("_", " ")} | describe(parse_document(text, model, str(path)))
+    if kind == "training_state":
+        from adaptsr_cli.training.state import LoopState
+
+        state = parse_document(text, LoopState, str(path))
+        return {"kind": "training state", "iteration": f"{state.iteration} of {state.plan.config.iterations}"}
+    raise ArtifactError(
+        f"{path} is no artifact of ours", "artifacts are the JSON and safetensors files of a run folder"
+    )
+
+
+def _of_backbone(identity: BackboneIdentity) -> str:
+    return (
+        f"{identity.source}: {identity.architecture} x{identity.scale}, {format_params(identity.params)} parameters, "
+        f"sha256 {identity.sha256[:16]}"
+    )
+
+
+def _run(document: Frozen) -> Facts:
+    assert isinstance(document, RunRecord)
+    return {"backbone": _of_backbone(document.backbone), "model": document.model_path}
+
+
+def _saliency(document: Frozen) -> Facts:
+    assert isinstance(document, Saliency)
+    best = sorted(document.sites, key=lambda site: -site.score)[:5]
+    stable = "one batch" if document.mean_spearman is None else f"{document.mean_spearman:.3f}"
+    return {
+        "backbone": _of_backbone(document.backbone),
+        "criterion": f"{document.criterion}, {document.batches} batches of {document.batch}",
+        "sites": f"{len(document.sites)} ({len(document.skipped)} left out)",
+        "rank correlation": stable,
+        "highest": ", ".join(site.name for site in best),
+    }
+
+
+def _rank_map(document: Frozen) -> Facts:
+    assert isinstance(document, RankMap)
+    ranks = Counter(site.rank for site in document.sites)
+    return {
+        "backbone": _of_backbone(document.backbone),
+        "strategy": document.strategy,
+        "parameters": f"{document.total_params:,} of a budget of {document.budget_params:,}",
+        "ranks": ", ".join(f"{count} x r{rank}" for rank, count in sorted(ranks.items())),
+    }
+
+
+def _adapter(document: Frozen) -> Facts:
+    assert isinstance(document, AdapterHeader)
+    ranks = Counter(site.rank for site in document.sites)
+    facts = {
+        "backbone": _of_backbone(document.backbone),
+        "method": f"{document.method}, {document.factorization}, alpha {document.sites[0].alpha:g}",
+        "sites": f"{len(document.sites)}: " + ", ".join(f"{n} x r{rank}" for rank, n in sorted(ranks.items())),
+        "iteration": str(document.iteration),
+    }
+    if document.val_psnr_y_db is not None and document.backbone_psnr_y_db is not None:
+        gain = document.val_psnr_y_db - document.backbone_psnr_y_db
+        facts["held-out PSNR-Y"] = f"{document.val_psnr_y_db:.2f} dB ({gain:+.2f} over the backbone)"
+    return facts
+
+
+def _merged(document: Frozen) -> Facts:
+    assert isinstance(document, MergedHeader)
+    return {
+        "backbone": _of_backbone(document.backbone),
+        "adapter": f"sha256 {document.adapter_sha256[:16]}",
+    }
+
+
+def _split(document: Frozen) -> Facts:
+    assert isinstance(document, Split)
+    return {
+        "data": f"{document.data} ({document.layout})",
+        "images": f"{len(document.train)} trained on, {len(document.held_out)} held out",
+    }
+
+
+def _evaluation(document: Frozen) -> Facts:
+    assert isinstance(document, Evaluation)
+    facts = {"protocol": document.protocol_text, "data": f"{document.data}, {len(document.images)} images"}
+    for model in document.models:
+        facts[model.name] = ", ".join(f"{metric} {value:.4f}" for metric, value in model.metrics.items())
+    return facts
+
+
+_KINDS: tuple[tuple[str, type[Frozen], Callable[[Frozen], Facts]], ...] = (
+    ("run", RunRecord, _run),
+    ("saliency", Saliency, _saliency),
+    ("rank_map", RankMap, _rank_map),
+    ("adapter", AdapterHeader, _adapter),
+    ("merged", MergedHeader, _merged),
+    ("split", Split, _split),
+    ("eval", Evaluation, _evaluation),
+)
+
+
+def _describe_checkpoint(path: Path) -> Facts:
+    from adaptsr_cli.adapters.sites import find_sites
+    from adaptsr_cli.backbones.loader import load_backbone
+
+    backbone = load_backbone(path)
+    table = find_sites(backbone.model, backbone.traits)
+    kinds = Counter(site.kind for site in table.sites)
+    dtypes = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in backbone.checkpoint.tensors.values())
+    rank_one = sum(site.rank_cost for site in table.sites)
+    return {
+        "kind": "checkpoint",
+        "network": _of_backbone(backbone.identity),
+        "key": backbone.checkpoint.wrapper or "(raw state dict)",
+        "tensors": ", ".join(f"{count} {dtype}" for dtype, count in dtypes.items()),
+        "input size": f"multiples of {backbone.multiple_px} px, at least {backbone.minimum_px} px",
+        "sites": f"{len(table.sites)} ({', '.join(f'{n} {kind}' for kind, n in kinds.items())}), "
+        f"{len(table.skipped)} left out",
+        "rank 1 everywhere": f"{rank_one:,} parameters",
+    }

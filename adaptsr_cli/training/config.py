@@ -1,0 +1,61 @@
+"""What a training run is asked to do, with the presets."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from adaptsr_cli.artifacts import Frozen
+
+PresetName = Literal["fast", "paper"]
+
+
+class TrainConfig(Frozen):
+    """The resolved options of one training run; written to ``training/config.json``.
+
+    Attributes:
+        iterations: Optimiser steps.
+        minutes: Time budget; the schedule is compressed into it. None: no limit.
+        batch: Patches a step.
+        patch_px: Side of the HR patch in pixels.
+        lr: Peak learning rate of Adam.
+        schedule: ``cosine`` to 1 % of the peak, or the paper's ``steps`` (x0.75 at 50 %, 75 % and 90 %).
+        alpha: Numerator of the LoRA scale alpha / r.
+        val_freq: Iterations between validations.
+        save_freq: Iterations between saved states.
+    """
+
+    preset: PresetName
+    method: Literal["lora"] = "lora"
+    objective: Literal["fidelity"] = "fidelity"
+    iterations: Annotated[int, Field(ge=1)]
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    batch: Annotated[int, Field(ge=1)]
+    patch_px: Annotated[int, Field(ge=8)]
+    lr: Annotated[float, Field(gt=0, le=1)]
+    schedule: Literal["cosine", "steps"]
+    alpha: Annotated[float, Field(gt=0)]
+    val_freq: Annotated[int, Field(ge=1)]
+    save_freq: Annotated[int, Field(ge=1)]
+    precision: Literal["fp32", "bf16", "fp16"]
+    seed: Annotated[int, Field(ge=0)]
+
+
+class Preset(Frozen):
+    """Defaults of the options that the user left out."""
+
+    iterations: int
+    batch: int
+    patch_px: int
+    lr: float
+    schedule: Literal["cosine", "steps"]
+    alpha: float
+
+
+PRESETS: dict[str, Preset] = {
+    # Chosen by measurement on real pairs: README, "How the fast preset was chosen".
+    "fast": Preset(iterations=300, batch=8, patch_px=192, lr=2e-3, schedule="cosine", alpha=8.0),
+    # AdaptSR, Section 4.1.
+    "paper": Preset(iterations=100_000, batch=8, patch_px=256, lr=1e-3, schedule="steps", alpha=1.0),
+}

@@ -1,0 +1,22 @@
+"""Learning rates as pure functions of how far the run has come."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+_STEPS = (0.5, 0.75, 0.9)
+_FLOOR = 0.01
+
+
+def learning_rate(peak: float, schedule: Literal["cosine", "steps"], done: float) -> float:
+    """The learning rate at a point of the run.
+
+    Args:
+        peak: Largest learning rate.
+        schedule: ``cosine`` falls to 1 % of the peak; ``steps`` is x0.75 at 50 %, 75 % and 90 % (AdaptSR, Section 4.1).
+        done: Share of the run that is done, in [0, 1].
+    """
+    if schedule == "steps":
+        return peak * 0.75 ** sum(done >= step for step in _STEPS)
+    return peak * (_FLOOR + (1 - _FLOOR) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))

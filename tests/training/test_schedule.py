@@ -1,0 +1,25 @@
+"""Learning-rate schedules."""
+
+from __future__ import annotations
+
+import pytest
+
+from adaptsr_cli.training.config import PRESETS
+from adaptsr_cli.training.schedule import learning_rate
+
+
+def test_paper_steps() -> None:
+    rates = [learning_rate(1e-3, "steps", done) for done in (0.0, 0.499, 0.5, 0.749, 0.75, 0.899, 0.9, 1.0)]
+    assert rates == pytest.approx([1e-3, 1e-3, 7.5e-4, 7.5e-4, 5.625e-4, 5.625e-4, 4.21875e-4, 4.21875e-4])
+
+
+def test_cosine_falls_to_a_hundredth() -> None:
+    rates = [learning_rate(1.0, "cosine", step / 10) for step in range(11)]
+    assert rates == sorted(rates, reverse=True)
+    assert (rates[0], rates[5], rates[10]) == pytest.approx((1.0, 0.505, 0.01))
+
+
+def test_paper_preset_is_section_4_1() -> None:
+    paper = PRESETS["paper"]
+    assert (paper.iterations, paper.batch, paper.patch_px) == (100_000, 8, 256)
+    assert (paper.lr, paper.schedule, paper.alpha) == (1e-3, "steps", 1.0)
