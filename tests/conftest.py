@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+
+from adaptsr_cli.cli.app import main
+from adaptsr_cli.io.images import resize_bicubic, write_rgb
 
 
 def find_shared() -> Path | None:
@@ -40,3 +46,50 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command printed and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def adaptsr(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """Runs the command line in this process, in an empty folder, as the installed script would."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ADAPTSR_WEIGHTS", str(tmp_path / "no-weights"))
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words: object) -> Outcome:
+        monkeypatch.setattr("sys.argv", ["adaptsr", *(str(word) for word in words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        return Outcome(int(ended.value.code or 0), printed.out, printed.err)
+
+    return run
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """A folder of six small LR/HR pairs whose camera blurs and darkens: something that can be learnt."""
+    return write_pairs(tmp_path / "camera", count=6)
+
+
+def write_pairs(folder: Path, *, count: int, scale: int = 4, side_px: int = 96) -> Path:
+    """Writes smooth random pictures as HR and their darkened, shrunk copies as LR."""
+    for index in range(count):
+        coarse = np.random.default_rng(index).integers(40, 255, (8, 8, 3), dtype=np.uint8)
+        hr = resize_bicubic(coarse, side_px, side_px)
+        lr = resize_bicubic(hr, side_px // scale, side_px // scale) // 8 * 7
+        write_rgb(folder / "hr" / f"{index:03d}.png", hr)
+        write_rgb(folder / "lr" / f"{index:03d}.png", lr)
+    return folder

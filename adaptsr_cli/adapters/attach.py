@@ -63,9 +63,7 @@ class Attachment:
         if missing or extra:
             what = f"lacks {missing[0]}" if missing else f"has an unexpected tensor {extra[0]}"
             more = len(missing) + len(extra) - 1
-            raise ArtifactError(
-                f"{place} {what}" + (f" (and {more} more)" if more else ""), "train the adapter anew"
-            )
+            raise ArtifactError(f"{place} {what}" + (f" (and {more} more)" if more else ""), "train the adapter anew")
         for name, parameter in expected.items():
             tensor = state[name]
             if tensor.shape != parameter.shape:

@@ -134,9 +134,7 @@ def find_sites(model: nn.Module, traits: Traits) -> SiteTable:
     return SiteTable(tuple(sites), tuple(skipped))
 
 
-def _sites_of(
-    name: str, module: nn.Conv2d | nn.Linear, model: nn.Module, fused: list[re.Pattern[str]]
-) -> list[Site]:
+def _sites_of(name: str, module: nn.Conv2d | nn.Linear, model: nn.Module, fused: list[re.Pattern[str]]) -> list[Site]:
     """One site for a plain layer, three for a fused query-key-value projection."""
     block = _block_of(name, model)
     shape = tuple(module.weight.shape)

@@ -68,7 +68,7 @@ def run_command(
     )
     config = AdaptConfig(training, parse_budget(budget), parse_metrics(metrics), test=test)
     show_adaptation(console, adapt(config, console))
-    console.next(f"adaptsr upscale in.png{o.run_flag(run)}")
+    console.line(f"next: adaptsr upscale in.png{o.run_flag(run)}")
 
 
 def show_adaptation(console: Console, report: AdaptReport) -> None:

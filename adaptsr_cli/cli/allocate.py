@@ -18,7 +18,12 @@ def run_command(
     budget: Annotated[str, typer.Option("--budget", help="Trainable parameters: 886k, 1.2M, 8%, 886000.")] = "8%",
     run: o.Run = o.DEFAULT_RUN,
     strategy: Annotated[str, typer.Option(help="greedy (the paper's Algorithm 1) or uniform.")] = "greedy",
-    min_rank: Annotated[int, typer.Option(min=0, help="Rank of the least important sites (greedy).")] = 1,
+    min_rank: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Rank of the least important sites (greedy). Left out: 1 if affordable.", show_default=False
+        ),
+    ] = None,
     max_rank: Annotated[
         int | None,
         typer.Option(
@@ -58,7 +63,7 @@ def run_command(
     rank_map = read_document(path, RankMap)
     show_rank_map(console, rank_map)
     console.line(f"wrote {path} and {path.with_suffix('.png').name}")
-    console.next(f"adaptsr train --data DIR{o.run_flag(run)}")
+    console.line(f"next: adaptsr train --data DIR{o.run_flag(run)}")
 
 
 def show_rank_map(console: Console, rank_map: RankMap) -> None:

@@ -6,13 +6,12 @@ import os
 import sys
 from typing import Annotated
 
-import click
 import typer
 
 from adaptsr_cli import __version__
 from adaptsr_cli.cli import adapt, allocate, demo, evaluate, info, merge, models, score, train, upscale
 from adaptsr_cli.cli.console import Console
-from adaptsr_cli.errors import AdaptsrError, UsageError
+from adaptsr_cli.errors import AdaptsrError, Interrupted, UsageError
 
 app = typer.Typer(
     name="adaptsr",
@@ -36,9 +35,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")] = False,
 ) -> None:
     """Make a super-resolution network yours: low-rank adaptation to a real camera.
 
@@ -57,39 +54,35 @@ for command in (upscale, adapt, demo, info, models):
 def main() -> None:
     """Runs the command line and exits: 0 all good, 1 something failed, 2 usage, 130 interrupted."""
     console = Console(as_json=False)
-    debug = "--debug" in sys.argv
     try:
         code = app(standalone_mode=False)
-    except AdaptsrError as error:
-        if debug:
-            raise
-        console.error(error)
-        code = error.exit_code
-    except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        place = (
-            f"`{context.command_path} --help` lists the options"
-            if context
-            else "`adaptsr --help` lists the commands"
-        )
-        console.error(UsageError(error.format_message(), place))
-        code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        if debug:
-            raise
-        console.error(AdaptsrError("interrupted"))
-        code = 130
-    except BrokenPipeError:
-        # The reader of our output went away (`adaptsr ... | head`); nothing is left to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
     except Exception as error:
-        if debug:
+        if "--debug" in sys.argv:
             raise
-        console.error(
-            AdaptsrError(
-                f"unexpected {type(error).__name__}: {error}", "run it again with --debug and report the output"
-            )
-        )
-        code = 1
+        fault = _explain(error)
+        console.error(fault)
+        code = fault.exit_code
+    except KeyboardInterrupt:
+        console.error(Interrupted("interrupted"))
+        code = Interrupted.exit_code
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _explain(error: Exception) -> AdaptsrError:
+    """Any exception as one clear line and what to do next."""
+    if isinstance(error, AdaptsrError):
+        return error
+    if isinstance(error, typer.Abort):
+        return Interrupted("interrupted")
+    if isinstance(error, BrokenPipeError):
+        # The reader of our output went away (`adaptsr ... | head`); the interpreter must not try to flush to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return AdaptsrError("the reader of the output went away")
+    # Errors of the option parser; typer brings its own copy of click, so they have no public class to catch.
+    if hasattr(error, "format_message"):
+        context = getattr(error, "ctx", None)
+        place = f"`{context.command_path} --help` lists the options" if context else "see `adaptsr --help`"
+        return UsageError(error.format_message(), place)
+    return AdaptsrError(
+        f"unexpected {type(error).__name__}: {error}", "run it again with --debug and report what it prints"
+    )

@@ -42,8 +42,8 @@ def run_command(
     )
     report = demo(config, console)
     show_adaptation(console, report)
-    console.next(
-        f"adaptsr upscale YOUR_PHOTO.png --run {folder}   (your own camera: adaptsr adapt --data YOUR_PAIRS/)"
+    console.line(
+        f"next: adaptsr upscale YOUR_PHOTO.png --run {folder}   (your own camera: adaptsr adapt --data YOUR_PAIRS/)"
     )
 
 

@@ -13,13 +13,9 @@ from adaptsr_cli.cli.console import Console
 
 def run_command(
     run: o.Run = o.DEFAULT_RUN,
-    adapter: Annotated[
-        Path | None, typer.Option(help="Adapter file; left out: the run's.", show_default=False)
-    ] = None,
+    adapter: Annotated[Path | None, typer.Option(help="Adapter file; left out: the run's.", show_default=False)] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Merged file.", show_default=False)] = None,
-    format: Annotated[
-        str, typer.Option("--format", help="safetensors, or pth with {'params': ...}.")
-    ] = "safetensors",
+    format: Annotated[str, typer.Option("--format", help="safetensors, or pth with {'params': ...}.")] = "safetensors",
     model: o.Model = None,
     weights_dir: o.WeightsDir = None,
     offline: o.Offline = False,
@@ -47,7 +43,5 @@ def run_command(
         f"{report.max_difference:.1e} of the range"
     )
     console.line(f"wrote {report.output}")
-    console.json(
-        {"output": str(report.output), "sites": report.sites, "probe_max_difference": report.max_difference}
-    )
-    console.next(f"adaptsr eval --data DIR{o.run_flag(run)}")
+    console.json({"output": str(report.output), "sites": report.sites, "probe_max_difference": report.max_difference})
+    console.line(f"next: adaptsr eval --data DIR{o.run_flag(run)}")

@@ -21,9 +21,7 @@ Model = Annotated[
 ]
 WeightsDir = Annotated[
     Path | None,
-    typer.Option(
-        "--weights-dir", envvar="ADAPTSR_WEIGHTS", help="Where downloaded weights lie.", show_default=False
-    ),
+    typer.Option("--weights-dir", envvar="ADAPTSR_WEIGHTS", help="Where downloaded weights lie.", show_default=False),
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Never open a connection.")]
 Data = Annotated[Path, typer.Option("--data", help="Folder of LR/HR pairs in any usual layout, or of photos only.")]
@@ -36,9 +34,7 @@ Degrade = Annotated[
     typer.Option("--degrade", help="How LR is made from photos without pairs: realesrgan, phone, demo, bicubic."),
 ]
 Batch = Annotated[int | None, typer.Option("--batch", min=1, help="Patches a step.", show_default=False)]
-Patch = Annotated[
-    int | None, typer.Option("--patch", min=8, help="Side of the HR patch in px.", show_default=False)
-]
+Patch = Annotated[int | None, typer.Option("--patch", min=8, help="Side of the HR patch in px.", show_default=False)]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 PrecisionChoice = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]

@@ -58,7 +58,7 @@ def run_command(
     path = score(config, console)
     show_saliency(console, read_document(path, Saliency))
     console.line(f"wrote {path} and {path.with_suffix('.png').name}")
-    console.next(f"adaptsr allocate --budget 8%{o.run_flag(run)}")
+    console.line(f"next: adaptsr allocate --budget 8%{o.run_flag(run)}")
 
 
 def show_saliency(console: Console, saliency: Saliency) -> None:
@@ -85,10 +85,12 @@ def show_saliency(console: Console, saliency: Saliency) -> None:
     if saliency.mean_spearman is not None:
         console.line(
             f"rank correlation between batches: {saliency.mean_spearman:.3f} (Spearman, mean of all pairs of "
-            f"{plural(saliency.batches, 'batch')}; the paper reports 0.91)".replace("batchs", "batches")
+            f"{saliency.batches} batches; the paper reports 0.91)"
         )
-    for entry in saliency.skipped[:6]:
-        console.note(f"left out: {entry.name}: {entry.reason}")
-    if len(saliency.skipped) > 6:
-        console.note(f"left out: {len(saliency.skipped) - 6} more, all listed in saliency.json")
+    if saliency.skipped:
+        first = saliency.skipped[0]
+        console.note(
+            f"{plural(len(saliency.skipped), 'weight')} left out, each with its reason in saliency.json; the first: "
+            f"{first.name}: {first.reason}"
+        )
     console.json(saliency.model_dump(mode="json"))

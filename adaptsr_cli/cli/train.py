@@ -19,9 +19,7 @@ def run_command(
     run: o.Run = o.DEFAULT_RUN,
     model: o.Model = None,
     val: o.Val = None,
-    rank_map: Annotated[
-        Path | None, typer.Option(help="Rank map; left out: the run's.", show_default=False)
-    ] = None,
+    rank_map: Annotated[Path | None, typer.Option(help="Rank map; left out: the run's.", show_default=False)] = None,
     preset: Annotated[str, typer.Option(help="fast (minutes) or paper (100,000 iterations).")] = "fast",
     iterations: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.", show_default=False)] = None,
     minutes: Annotated[
@@ -80,7 +78,7 @@ def run_command(
         force=force,
     )
     show_training(console, train(options, console))
-    console.next(f"adaptsr merge{o.run_flag(run)}")
+    console.line(f"next: adaptsr merge{o.run_flag(run)}")
 
 
 def show_training(console: Console, report: TrainReport) -> None:

@@ -94,17 +94,18 @@ PRESETS: Final[dict[Preset, Degradation]] = {
             ),
         ),
     ),
+    # One particular cheap camera: a soft lens, a little noise, ordinary JPEG. Narrow, so that it can be learnt.
     "demo": Degradation(
         name="demo",
         passes=(
             Pass(
-                blur_lr_px=Span(low=0.38, high=0.42),
+                blur_lr_px=Span(low=0.42, high=0.46),
                 roundness=Span(low=0.8, high=0.9),
                 filters=("area",),
                 shot_noise=Span(low=0.0002, high=0.0003),
                 read_noise=Span(low=0.8, high=1.2),
                 jpeg_share=1.0,
-                jpeg_quality=Span(low=80, high=90),
+                jpeg_quality=Span(low=82, high=90),
             ),
         ),
     ),

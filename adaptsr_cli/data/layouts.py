@@ -300,8 +300,10 @@ def _take_photos(root: Path, role: SplitName, tree: dict[tuple[str, ...], list[P
         hint = f"unpack {packed[0]} first" if packed else _LAYOUT_HINT
         raise DataError(f"no images in {root}", hint)
     sides = [read_folder_name(part).side for parts in tree for part in parts]
-    own = root.resolve().name
-    if ("lr" in sides and "hr" not in sides) or re.search(r"(^|[_-])l[rq]($|[_-])", own.lower()):
+    own = read_folder_name(root.resolve().name)
+    # "LR" or "DIV2K_train_LR_bicubic", but not "my_lr_experiments" nor a folder of photographs called "input"
+    lone = own.side == "lr" and (not own.rest or own.split) and re.search("l[rq]", root.resolve().name.lower())
+    if lone or ("lr" in sides and "hr" not in sides):
         raise DataError(f"{root} has an LR side, but no HR side goes with it", _LAYOUT_HINT)
     if "hr" in sides:
         tree = {parts: files for parts, files in tree.items() if any(read_folder_name(p).side == "hr" for p in parts)}
@@ -319,7 +321,7 @@ def _take_photos(root: Path, role: SplitName, tree: dict[tuple[str, ...], list[P
         Pair(name if often[name] == 1 else path.relative_to(root).as_posix(), None, path)
         for name, path in zip(names, files, strict=True)
     ]
-    split: Split = wanted if wanted != "all" else (read_folder_name(own).split or "all")
+    split: Split = wanted if wanted != "all" else (own.split or "all")
     return PairSet(root, "photos only", tuple(sorted(pairs, key=lambda pair: pair.name)), None, split)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -51,13 +52,20 @@ def write_demo_pairs(folder: Path, scale: int, seed: int) -> None:
         DataError: As `demo_photos`.
         AdaptsrError: The folder cannot be written.
     """
-    for part, (split, photos) in enumerate(zip(("train", "test"), demo_photos(), strict=True)):
-        for index, (name, photo) in enumerate(photos):
-            rng = np.random.default_rng((seed % (1 << 64), part, index))
-            height, width = (length // scale * scale for length in photo.shape[:2])
-            hr = np.ascontiguousarray(photo[:height, :width])
-            write_rgb(folder / split / "hr" / f"{name}.png", hr)
-            write_rgb(folder / split / "lr" / f"{name}.png", degrade(hr, scale, PRESETS["demo"], rng))
+    train, test = demo_photos()
+    jobs = [("train", index, *photo) for index, photo in enumerate(train)]
+    jobs += [("test", index, *photo) for index, photo in enumerate(test)]
+
+    def write(job: tuple[str, int, str, Array]) -> None:
+        split, index, name, photo = job
+        rng = np.random.default_rng((seed % (1 << 64), split == "test", index))
+        height, width = (length // scale * scale for length in photo.shape[:2])
+        hr = np.ascontiguousarray(photo[:height, :width])
+        write_rgb(folder / split / "hr" / f"{name}.png", hr)
+        write_rgb(folder / split / "lr" / f"{name}.png", degrade(hr, scale, PRESETS["demo"], rng))
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(write, jobs))
 
 
 def _read_photo(file_name: str) -> tuple[str, Array]:

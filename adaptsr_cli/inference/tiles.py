@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 
 RAMP_PX: Final = 8
-"""LR pixels over which one tile fades into the next."""
+"""LR pixels over which one tile fades into the next; even."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,10 @@ class Axis:
     Attributes:
         length: The image's size in LR pixels.
         strips: The tiles in order, all of one size.
-        ramp: LR pixels over which neighbours fade into each other; even.
     """
 
     length: int
     strips: tuple[Strip, ...]
-    ramp: int
 
     def weights(self, index: int, scale: int) -> np.ndarray:
         """How much each HR pixel that tile `index` keeps counts.
@@ -74,7 +73,7 @@ class Axis:
     def _rise(self, index: int, places: np.ndarray, scale: int) -> np.ndarray:
         """From 0 to 1 over the ramp at the beginning of what tile `index` keeps."""
         steps = places - self.strips[index].keep_start * scale
-        return np.clip((steps + 0.5) / (self.ramp * scale), 0, 1)
+        return np.clip((steps + 0.5) / (RAMP_PX * scale), 0, 1)
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,8 @@ class TilePlan:
         """
         rows = self.vertical.weights(tile.row, scale)
         columns = self.horizontal.weights(tile.column, scale)
-        return (rows[:, None] * columns[None, :])[..., None]
+        weights: np.ndarray = rows[:, None, None] * columns[None, :, None]
+        return weights
 
 
 def plan_tiles(height_px: int, width_px: int, *, tile_px: int, pad_px: int, multiple_px: int = 1) -> TilePlan:
@@ -161,13 +161,13 @@ def plan_axis(length: int, *, tile_px: int, pad_px: int, multiple_px: int = 1) -
     overlap_units = max(0, _divide_up(2 * pad_px + RAMP_PX - rest, multiple_px))
     most_units = overlap_units + max(1, tile_px // multiple_px)
     if tile_px == 0 or most_units >= units:
-        return Axis(length, (Strip(0, length, 0, length),), RAMP_PX)
+        return Axis(length, (Strip(0, length, 0, length),))
     count = _divide_up(units - overlap_units, most_units - overlap_units)
     tile_units = overlap_units + _divide_up(units - overlap_units, count)  # no larger than so many tiles need
     size = tile_units * multiple_px + rest
     starts = [index * (units - tile_units) // (count - 1) * multiple_px for index in range(count)]
     # Neighbours meet in the middle of their overlap, where both have most context.
-    seams = [(before + size + after) // 2 for before, after in zip(starts, starts[1:], strict=False)]
+    seams = [(before + size + after) // 2 for before, after in pairwise(starts)]
     half = RAMP_PX // 2
     strips = tuple(
         Strip(start, start + size, keep_start, keep_stop)
@@ -178,7 +178,7 @@ def plan_axis(length: int, *, tile_px: int, pad_px: int, multiple_px: int = 1) -
             strict=True,
         )
     )
-    return Axis(length, strips, RAMP_PX)
+    return Axis(length, strips)
 
 
 def _divide_up(dividend: int, divisor: int) -> int:

@@ -27,9 +27,7 @@ def replace_atomically(path: Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(
-            dir=path.parent, prefix=".partial-", suffix=path.suffix, delete=False
-        ) as handle:
+        with NamedTemporaryFile(dir=path.parent, prefix=".partial-", suffix=path.suffix, delete=False) as handle:
             temporary = Path(handle.name)
         yield temporary
         with temporary.open("rb") as handle:

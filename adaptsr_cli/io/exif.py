@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import struct
-from typing import Final
 
-EXIF_PREFIX: Final = b"Exif\0\0"
-ORIENTATION: Final = 0x0112
+_EXIF_PREFIX = b"Exif\0\0"
+_ORIENTATION = 0x0112
 _SHORT = 3
 
 
@@ -21,8 +20,8 @@ def clear_orientation(exif: bytes) -> bytes:
 
     Patched in place: writing EXIF anew would lose the maker's notes, which point at places in the file.
     """
-    if not exif.startswith(EXIF_PREFIX):
-        exif = EXIF_PREFIX + exif
+    if not exif.startswith(_EXIF_PREFIX):
+        exif = _EXIF_PREFIX + exif
     place = _find_orientation(exif)
     if place is None:
         return exif
@@ -33,7 +32,7 @@ def clear_orientation(exif: bytes) -> bytes:
 
 def _find_orientation(exif: bytes) -> tuple[int, str, int] | None:
     """Where the orientation stands: (offset, byte order for `struct`, value)."""
-    start = len(EXIF_PREFIX) if exif.startswith(EXIF_PREFIX) else 0
+    start = len(_EXIF_PREFIX) if exif.startswith(_EXIF_PREFIX) else 0
     order = {b"II": "<", b"MM": ">"}.get(exif[start : start + 2])
     if order is None:
         return None
@@ -42,7 +41,7 @@ def _find_orientation(exif: bytes) -> tuple[int, str, int] | None:
         for entry in range(struct.unpack_from(f"{order}H", exif, folder)[0]):
             offset = folder + 2 + 12 * entry
             tag, kind, _, value = struct.unpack_from(f"{order}HHIH", exif, offset)
-            if tag == ORIENTATION and kind == _SHORT:  # short enough to stand in the entry itself
+            if tag == _ORIENTATION and kind == _SHORT:  # short enough to stand in the entry itself
                 return offset + 8, order, int(value)
     except struct.error:  # cut off; the picture is no worse for it
         return None

@@ -14,7 +14,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from adaptsr_cli.errors import AdaptsrError, ImageError
 from adaptsr_cli.io.atomic import write_bytes
-from adaptsr_cli.io.exif import ORIENTATION, clear_orientation, read_orientation
+from adaptsr_cli.io.exif import clear_orientation, read_orientation
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Filter = Literal["area", "bilinear", "bicubic"]
@@ -23,8 +23,8 @@ IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".t
 MAX_PIXELS: Final = 1 << 30
 """Largest image that is decoded: 32768 x 32768 pixels, 3 GiB as 8-bit RGB."""
 
-# A camera's MPO is a JPEG with a second picture behind the first. Formats that run programs (EPS) stay out.
-_READ_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "AVIF")
+# A camera's MPO opens as JPEG. Formats that run programs (EPS) stay out.
+_READ_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF")
 _WRITE_FORMATS = {
     ".png": "PNG",
     ".jpg": "JPEG",
@@ -176,7 +176,8 @@ def write_picture(path: Path, picture: Picture, *, quality: int = 95) -> None:
     elif kind == "AVIF":
         options = {"quality": quality, "subsampling": "4:4:4"}
     elif kind == "TIFF":
-        options = {"compression": "tiff_adobe_deflate"}
+        # libtiff's own writer, which compresses, cannot write the EXIF folder.
+        options = {"compression": "raw" if picture.exif else "tiff_adobe_deflate"}
     # A grey profile in a file of three channels (WebP has no grey) would be wrong, not merely useless.
     if picture.icc and not (kind == "WEBP" and picture.icc[16:20] == b"GRAY"):
         options["icc_profile"] = picture.icc
@@ -185,7 +186,7 @@ def write_picture(path: Path, picture: Picture, *, quality: int = 95) -> None:
     buffer = BytesIO()
     try:
         image.save(buffer, kind, **options)
-    except (OSError, ValueError, OverflowError, struct.error) as error:
+    except (OSError, ValueError, OverflowError, RuntimeError, struct.error) as error:
         size = f"{image.width} x {image.height} px"
         raise ImageError(f"cannot write {path} ({size}) as {kind}: {error}", "write .png") from error
     write_bytes(path, buffer.getvalue())
@@ -334,18 +335,14 @@ def _to_srgb(image: Image.Image, icc: bytes | None, path: Path) -> Image.Image:
         )
         converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (ImageCms.PyCMSError, OSError) as error:
-        raise ImageError(
-            f"cannot read {path}: its {image.mode} colour profile is damaged", "make it RGB"
-        ) from error
+        raise ImageError(f"cannot read {path}: its {image.mode} colour profile is damaged", "make it RGB") from error
     assert isinstance(converted, Image.Image)
     return converted
 
 
 def _find_orientation(image: Image.Image) -> int:
-    if image.format != "TIFF":
-        return read_orientation(image.info.get("exif", b""))
-    value = image.getexif().get(ORIENTATION, 1)
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+    # Of TIFF Pillow turns the pixels itself, and gives the size as turned.
+    return 1 if image.format == "TIFF" else read_orientation(image.info.get("exif", b""))
 
 
 def _take_exif(image: Image.Image) -> bytes | None:

@@ -38,6 +38,7 @@ _WRAPPERS: Final = (
     "weights",
 )
 _PREFIXES: Final = ("module.", "_orig_mod.", "netG.", "generator.")
+_PICKLE_START: Final = b"\x80"  # the format of torch before 1.6, still common
 _FETCH_AGAIN: Final = "fetch or make the file again"
 
 
@@ -147,15 +148,16 @@ def _load_pickle(path: Path) -> object:
 def _refuse_what_is_no_pickle(path: Path) -> None:
     try:
         with path.open("rb") as handle:
-            start = handle.read(64).lstrip().lower()
-        names = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else []
+            start = handle.read(64)
+        archived = zipfile.is_zipfile(path)
+        names = zipfile.ZipFile(path).namelist() if archived else []
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}", "check the file") from error
     except zipfile.BadZipFile as error:
         raise CheckpointError(f"{path} is cut off or damaged", _FETCH_AGAIN) from error
     if not start:
         raise CheckpointError(f"{path} is empty", _FETCH_AGAIN)
-    if start.startswith((b"<!doctype", b"<html")):
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
         raise CheckpointError(f"{path} is a web page, not a model", "the download went wrong; fetch it again")
     if start.startswith(b"version https://git-lfs"):
         raise CheckpointError(f"{path} is only a Git LFS pointer to a model", "fetch the file itself: git lfs pull")
@@ -166,6 +168,8 @@ def _refuse_what_is_no_pickle(path: Path) -> None:
             f"{path} is a TorchScript program, not weights that can be adapted",
             "use the state dict (.pth or .safetensors) that it was made from",
         )
+    if not archived and not start.startswith(_PICKLE_START):
+        raise CheckpointError(f"{path} is cut off, damaged or no torch checkpoint", _FETCH_AGAIN)
 
 
 def _unwrap(found: object) -> tuple[Mapping[object, object], str | None]:

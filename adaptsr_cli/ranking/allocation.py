@@ -66,8 +66,7 @@ def check_budget(candidates: Sequence[Candidate], budget_params: int) -> None:
     most = sum(candidate.rank_cost * candidate.max_rank for candidate in candidates)
     if budget_params > most:
         raise BudgetError(
-            f"budget {budget_params:,} is larger than the model can use: all sites at their largest rank "
-            f"cost {most:,}",
+            f"budget {budget_params:,} is larger than the model can use: all sites at their largest rank cost {most:,}",
             f"give at most --budget {most}; 8% of the backbone is usual",
         )
 

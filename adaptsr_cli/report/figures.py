@@ -47,6 +47,7 @@ _HEADING_IN = 1.05
 _PLOT_IN = (4.6, 3.2)
 _PLOT_GUTTER_IN = 0.8
 _LINE_IN = 0.14
+_SPREAD_TEXT = "score of every site, ± one standard deviation over the batches"
 _COMPARISON_TEXT = (
     "In the box: where the models differ most, enlarged by repeating pixels. "
     "Scores are of the whole image, the best of a line is bold."
@@ -114,13 +115,9 @@ def _page_width(content_in: float, title: str, *lines: str) -> float:
     return max(content_in, 0.125 * len(title), *(0.074 * len(line) for line in lines)) + 2 * _MARGIN_IN
 
 
-def _shades() -> Colormap:
-    return LinearSegmentedColormap.from_list("shades", _SHADES)
-
-
 def _draw_cells(figure: Figure, page: Page, top_in: float, norm: Normalize, text: Callable[[float], str]) -> None:
     """Draws the panels of a heatmap with a number in every cell; nothing is drawn where no site is."""
-    shades = _shades()
+    shades = LinearSegmentedColormap.from_list("shades", _SHADES)
     for placement in page.placements:
         panel, left, top = placement.panel, _MARGIN_IN + placement.left_in, top_in + placement.top_in
         _text_in(figure, left, top, panel.title, color=_MUTED)
@@ -191,9 +188,10 @@ def draw_saliency(path: Path, saliency: Saliency) -> None:
     page = pack(panels_of(arrange_sites(sites), lambda site: 100 * site.score / highest))
     backbone = saliency.backbone
     title = f"Saliency: {backbone.architecture} x{backbone.scale}, {saliency.criterion}"
+    batches = f"{saliency.batches} batch{'' if saliency.batches == 1 else 'es'} of {saliency.batch}"
     agreement = "" if saliency.mean_spearman is None else f", mean rank correlation {saliency.mean_spearman:.2f}"
     lines = (
-        f"{len(sites)} sites, {saliency.batches} x {saliency.batch}{agreement}",
+        f"{len(sites)} sites, {batches}{agreement}",
         f"cells: percent of the largest score, {highest:.3g}",
     )
     lowest = min((site.score for site in sites if site.score > 0), default=highest)
@@ -205,13 +203,7 @@ def draw_saliency(path: Path, saliency: Saliency) -> None:
     with _page(path, width, height) as figure:
         _heading(figure, title, *lines)
         _draw_cells(figure, page, _HEADING_IN, norm, _percent)
-        _text_in(
-            figure,
-            plot_left,
-            _HEADING_IN,
-            "all sites by score, ± one standard deviation over the batches",
-            color=_MUTED,
-        )
+        _text_in(figure, plot_left, _HEADING_IN, _SPREAD_TEXT, color=_MUTED)
         plot = _axes_in(figure, plot_left, _HEADING_IN + 0.3, _PLOT_IN[0], plot_height)
         _draw_spread(plot, sorted(sites, key=lambda site: -site.score))
 
@@ -250,7 +242,7 @@ def _draw_spread(axes: Axes, sites: Sequence[SiteSaliency]) -> None:
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.legend(frameon=False, loc="upper right")
-    axes.set_xlabel("place")
+    axes.set_xlabel("sites, largest score first")
 
 
 def draw_curves(path: Path, log: Sequence[LogRow]) -> None:
@@ -368,7 +360,8 @@ def _captions(row: ComparisonRow, name: str, keys: Sequence[str]) -> list[tuple[
 
 
 def _fit(text: str, limit: int) -> str:
-    """The text, its middle left out where it is too long."""
+    """The text on one line, its middle left out where it is too long; bytes that are no UTF-8 as escapes."""
+    text = " ".join(text.split()).encode("utf-8", "backslashreplace").decode("utf-8")
     return text if len(text) <= limit else f"{text[: limit // 2]}…{text[-(limit - limit // 2 - 1) :]}"
 
 

@@ -91,9 +91,8 @@ def panels_of(arrangement: Arrangement[S], value: Callable[[S], float]) -> list[
     panels: list[Panel] = []
     for grid in arrangement.grids:
         cells = [[np.nan if site is None else value(site) for site in row] for row in grid.cells]
-        panels += _split(
-            grid.pattern, grid.labels, grid.modules, np.array(cells, dtype=np.float64), _rules_of(grid.labels)
-        )
+        values = np.array(cells, dtype=np.float64)
+        panels += _split(f"rows: {grid.pattern}", grid.labels, grid.modules, values, _rules_of(grid.labels))
     if arrangement.outside:
         names = tuple(site.name for site in arrangement.outside)
         column = np.array([[value(site)] for site in arrangement.outside], dtype=np.float64)

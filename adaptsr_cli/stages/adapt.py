@@ -159,9 +159,7 @@ def demo(config: DemoConfig, progress: Progress) -> AdaptReport:
     """Makes camera pairs from photographs, adapts the embedded backbone, and scores it on photos never seen."""
     choice = ModelChoice(None, config.weights_dir, offline=True)
     if config.run.root.exists() and not config.force:
-        raise OutputExistsError(
-            f"{config.run.root} exists already", "replace it with --force, or give another --run"
-        )
+        raise OutputExistsError(f"{config.run.root} exists already", "replace it with --force, or give another --run")
     photos = config.run.root / "photos"
     write_demo_pairs(photos, load_model(choice, Silent()).scale, config.seed)
     progress.note(f"camera pairs made from photographs that ship with scikit-image: {photos}")

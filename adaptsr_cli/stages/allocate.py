@@ -15,6 +15,7 @@ from adaptsr_cli.ranking.allocation import (
     allocate_greedy,
     allocate_uniform,
     default_max_rank,
+    largest_uniform_rank,
 )
 from adaptsr_cli.report.figures import draw_rank_heatmap
 from adaptsr_cli.stages.run_folder import RunFolder, provenance, refuse_overwriting
@@ -29,7 +30,7 @@ class AllocateConfig:
 
     Attributes:
         saliency: The saliency file; None for the run's.
-        min_rank: Rank of the least important sites (greedy).
+        min_rank: Rank of the least important sites (greedy); None for 1 where the budget covers it, else 0.
         max_rank: Rank of the most important sites; None for twice the uniform rank of the same budget.
         modules: Kinds of site that may get ranks (AdaptSR, Table 4); None for all.
     """
@@ -38,7 +39,7 @@ class AllocateConfig:
     budget: Budget
     saliency: Path | None = None
     strategy: Strategy = "greedy"
-    min_rank: int = 1
+    min_rank: int | None = None
     max_rank: int | None = None
     modules: tuple[SiteKind, ...] | None = None
     force: bool = False
@@ -96,7 +97,7 @@ def plan_ranks(config: AllocateConfig, saliency: Saliency, progress: Progress) -
         min_rank = max_rank = max(ranks.values())
         _tell_capped(candidates, ranks, max_rank, progress)
     else:
-        min_rank = config.min_rank
+        min_rank = _least_rank(candidates, budget_params, progress) if config.min_rank is None else config.min_rank
         max_rank = config.max_rank or max(default_max_rank(candidates, budget_params), min_rank)
         ranks = allocate_greedy(candidates, budget_params, min_rank, max_rank)
     sites = tuple(
@@ -134,6 +135,14 @@ def plan_ranks(config: AllocateConfig, saliency: Saliency, progress: Progress) -
         max_rank=max_rank,
         sites=sites,
     )
+
+
+def _least_rank(candidates: list[Candidate], budget_params: int, progress: Progress) -> int:
+    """1 where the budget covers rank 1 at every site, else 0, and says so."""
+    if largest_uniform_rank(candidates, budget_params) >= 1:
+        return 1
+    progress.note("the budget does not cover rank 1 at every site: the least important ones get rank 0")
+    return 0
 
 
 def _tell_capped(candidates: list[Candidate], ranks: dict[str, int], rank: int, progress: Progress) -> None:

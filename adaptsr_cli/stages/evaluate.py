@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,8 +18,8 @@ from adaptsr_cli.errors import ArtifactError, DataError, UsageError
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.images import list_images, read_rgb, resize_bicubic
-from adaptsr_cli.metrics.perceptual import load_perceptual
-from adaptsr_cli.metrics.protocol import Distance, Protocol, find_protocol, score_images
+from adaptsr_cli.metrics.perceptual import PerceptualMetrics
+from adaptsr_cli.metrics.protocol import Protocol, find_protocol, score_images
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.report.comparison import BICUBIC, ComparisonRow, pick_examples
 from adaptsr_cli.report.figures import draw_comparison
@@ -76,11 +76,16 @@ class _Judge:
     protocol: Protocol
     scale: int
     metrics: tuple[str, ...]
-    perceptual: Mapping[str, Distance]
+    perceptual: PerceptualMetrics
 
     def score(self, sr: np.ndarray, hr: np.ndarray) -> dict[str, float]:
         return score_images(
-            sr, hr, protocol=self.protocol, scale=self.scale, metrics=self.metrics, perceptual=self.perceptual
+            sr,
+            hr,
+            protocol=self.protocol,
+            scale=self.scale,
+            metrics=self.metrics,
+            perceptual=self.perceptual.score,
         )
 
 
@@ -102,10 +107,10 @@ def evaluate(config: EvaluateConfig, progress: Progress) -> Evaluation:
     if not scale or scale == 1:
         raise UsageError("the scale cannot be told from these folders alone", "name a model too with --model")
     reader = open_reader(pairs, scale, config.degrade, config.seed)
-    perceptual, skipped = load_perceptual(config.metrics, weights_dir=config.weights_dir, device=device)
-    for name, reason in skipped.items():
+    perceptual = PerceptualMetrics(config.metrics, config.weights_dir, device)
+    for name, reason in perceptual.skipped.items():
         progress.note(f"{name}: {reason}")
-    metrics = tuple(name for name in config.metrics if name not in skipped)
+    metrics = tuple(name for name in config.metrics if name not in perceptual.skipped)
     if not metrics:
         raise ArtifactError("none of the metrics can be computed", "psnr and ssim need no weights")
     judge = _Judge(protocol, scale, metrics, perceptual)
@@ -113,15 +118,13 @@ def evaluate(config: EvaluateConfig, progress: Progress) -> Evaluation:
     evaluation = Evaluation(
         provenance=provenance("eval", {"metrics": ",".join(config.metrics)}, config.seed, set_fingerprint(pairs)),
         protocol=protocol.name,
-        protocol_text=protocol.text,
+        protocol_text=protocol.describe(scale),
         scale=scale,
         data=str(config.data),
         split=split,
-        skipped_metrics=skipped,
+        skipped_metrics=perceptual.skipped,
         models=tuple(
-            ModelScores(
-                name=entry.name, source=entry.source, sha256=entry.sha256, metrics=_mean(images, entry.name)
-            )
+            ModelScores(name=entry.name, source=entry.source, sha256=entry.sha256, metrics=_mean(images, entry.name))
             for entry in contestants
         ),
         images=tuple(images),

@@ -74,9 +74,7 @@ def open_reader(pairs: PairSet, scale: int, degrade: str | None, seed: int) -> P
         DataError: The pairs are of another scale.
         UsageError: No such degradation.
     """
-    return PairReader(
-        fit_scale(pairs, scale), scale=scale, degradation=choose_degradation(pairs, degrade), seed=seed
-    )
+    return PairReader(fit_scale(pairs, scale), scale=scale, degradation=choose_degradation(pairs, degrade), seed=seed)
 
 
 def choose_degradation(pairs: PairSet, name: str | None) -> Degradation | None:

@@ -186,9 +186,7 @@ def refuse_overwriting(paths: Mapping[str, Path], *, force: bool) -> None:
         return
     for what, path in paths.items():
         if path.exists():
-            raise OutputExistsError(
-                f"{path} exists already ({what})", "replace it with --force, or use another --run"
-            )
+            raise OutputExistsError(f"{path} exists already ({what})", "replace it with --force, or use another --run")
 
 
 def drop_training(run: RunFolder) -> None:

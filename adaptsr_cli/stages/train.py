@@ -92,9 +92,7 @@ def train(options: TrainOptions, progress: Progress) -> TrainReport:
     return train_backbone(options, backbone, data, progress)
 
 
-def train_backbone(
-    options: TrainOptions, backbone: Backbone, data: TrainingData, progress: Progress
-) -> TrainReport:
+def train_backbone(options: TrainOptions, backbone: Backbone, data: TrainingData, progress: Progress) -> TrainReport:
     """`train` for a backbone and data that are open already."""
     run = options.run
     if options.force:
@@ -161,16 +159,12 @@ def train_backbone(
     return _report(run, attachment, outcome, peak_memory_bytes(device), progress)
 
 
-def resolve_config(
-    options: TrainOptions, backbone: Backbone, reader: PairReader, progress: Progress
-) -> TrainConfig:
+def resolve_config(options: TrainOptions, backbone: Backbone, reader: PairReader, progress: Progress) -> TrainConfig:
     """The preset with the user's options put over it."""
     preset = PRESETS[options.preset]
     iterations = options.iterations or preset.iterations
-    often = max(1, min(1000, iterations // 10))
-    precision = pick_precision(
-        options.precision, pick_device(options.device), bf16=backbone.traits.bf16, fp16=False
-    )
+    often = min(1000, max(10, iterations // 10))
+    precision = pick_precision(options.precision, pick_device(options.device), bf16=backbone.traits.bf16, fp16=False)
     return TrainConfig(
         preset=options.preset,
         iterations=iterations,

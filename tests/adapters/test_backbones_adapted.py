@@ -21,11 +21,7 @@ def originals(backbone: Backbone) -> dict[str, torch.Tensor]:
     """The backbone's own tensors, adapted or not, without what the network derives from others."""
     state = backbone.model.state_dict()
     own = {name.replace("parametrizations.weight.original", "weight"): value for name, value in state.items()}
-    return {
-        name: value.clone()
-        for name, value in own.items()
-        if ".factors." not in name and "eval_conv" not in name
-    }
+    return {name: value.clone() for name, value in own.items() if ".factors." not in name and "eval_conv" not in name}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -71,9 +71,7 @@ def test_loss_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     bad = Batch(torch.full((1, 3, 16, 16), torch.inf), torch.zeros(1, 3, 64, 64))
     sites = find_sites(backbone.model, backbone.traits).sites
     with pytest.raises(TrainingError, match="not finite"):
-        measure_gradients(
-            backbone, sites, [bad], device=torch.device("cpu"), precision="fp32", task=SilentTask()
-        )
+        measure_gradients(backbone, sites, [bad], device=torch.device("cpu"), precision="fp32", task=SilentTask())
 
 
 def test_rank_correlation_by_hand() -> None:

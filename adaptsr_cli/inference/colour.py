@@ -1,0 +1,126 @@
+"""Between picture files and the network: depth, grey, transparency, and sizes other than the network's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from adaptsr_cli.inference.engine import Upscaler, to_unit_range
+from adaptsr_cli.io.images import Picture
+
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+
+
+def upscale_picture(
+    upscaler: Upscaler,
+    picture: Picture,
+    *,
+    outscale: float | None = None,
+    on_tile: Callable[[int, int], None] | None = None,
+) -> Picture:
+    """Upscales a picture and keeps what it is: depth, grey, transparency, colour profile, EXIF.
+
+    Transparency is enlarged by bicubic interpolation, not by the network: a network trained on photographs, and
+    adapted to undo one camera's blur, draws rims around the flat shapes of a mask.
+
+    Args:
+        upscaler: The network.
+        picture: Any picture.
+        outscale: The final factor; None for the network's own. Another one is reached by resizing the result.
+        on_tile: As for `Upscaler.run`.
+
+    Returns:
+        The picture, of ``round(factor * size)`` pixels and at least one.
+
+    Raises:
+        ImageError: The network fails on this picture.
+        AdaptsrError: Not enough memory.
+    """
+    factor = outscale or upscaler.backbone.scale
+    height_px, width_px = (max(1, round(factor * size)) for size in picture.colour.shape[:2])
+    lr = picture.colour
+    if picture.alpha is not None:
+        lr = extend_colour(lr, picture.alpha)
+    sr = resize_to(upscaler.run(lr, on_tile=on_tile), width_px, height_px)
+    if picture.grey:
+        sr = np.repeat(sr.mean(axis=2, keepdims=True), 3, axis=2)
+    alpha = None
+    if picture.alpha is not None:
+        mask = resize_to(to_unit_range(picture.alpha)[..., None], width_px, height_px)[..., 0]
+        alpha = to_depth(mask, picture.alpha.dtype)
+    return replace(picture, colour=to_depth(sr, picture.colour.dtype), alpha=alpha)
+
+
+def to_depth(image: np.ndarray, dtype: np.dtype[Any] | type[np.generic]) -> np.ndarray:
+    """Rounds an image in [0, 1] to the whole range of an unsigned integer type.
+
+    Args:
+        image: Any shape, float; values outside [0, 1] are cut off.
+        dtype: ``uint8`` or ``uint16``.
+    """
+    levels = np.clip(image, 0, 1) * np.float32(np.iinfo(dtype).max)
+    rounded: np.ndarray = np.rint(levels).astype(dtype)
+    return rounded
+
+
+def resize_to(image: np.ndarray, width_px: int, height_px: int) -> Floats:
+    """Resizes by bicubic interpolation, with antialiasing where the size shrinks.
+
+    Args:
+        image: (H, W, C) float32 in [0, 1].
+        width_px: The new width.
+        height_px: The new height.
+
+    Returns:
+        (height_px, width_px, C) float32 in [0, 1]; `image` itself where it has this size.
+    """
+    if image.shape[:2] == (height_px, width_px):
+        return image
+    tensor = torch.from_numpy(image).permute(2, 0, 1)[None]  # (1, C, H, W)
+    resized = functional.interpolate(tensor, (height_px, width_px), mode="bicubic", antialias=True, align_corners=False)
+    result: Floats = resized[0].clamp_(0, 1).permute(1, 2, 0).contiguous().numpy()
+    return result
+
+
+def extend_colour(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Continues the colour of the visible pixels into the fully transparent ones.
+
+    Transparent pixels are mostly black or white in files, and what the network mixes of them into the edge would
+    show as a fringe. The gaps are filled from ever coarser averages of the visible pixels around.
+
+    Args:
+        colour: (H, W, 3) uint8 or uint16.
+        alpha: (H, W) of the same type.
+
+    Returns:
+        (H, W, 3) of the same type; visible pixels are unchanged.
+    """
+    visible = alpha > 0
+    if visible.all() or not visible.any():
+        return colour
+    weight = torch.from_numpy(visible.astype(np.float32))[None, None]  # (1, 1, H, W)
+    values = torch.from_numpy(to_unit_range(colour)).permute(2, 0, 1)[None]  # (1, 3, H, W)
+    filled = _fill_gaps(values * weight, weight)[0].permute(1, 2, 0).numpy()
+    return np.where(visible[..., None], colour, to_depth(filled, colour.dtype))
+
+
+def _fill_gaps(values: Tensor, weight: Tensor) -> Tensor:
+    """Fills where the weight is 0 (the values must be 0 there) from the image at half the size, itself filled."""
+    height_px, width_px = values.shape[-2:]
+    if height_px == width_px == 1:
+        return values
+    share = _halve(weight)
+    coarse = _fill_gaps(_halve(values) / share.clamp_min(1e-6), (share > 0).to(values.dtype))
+    smooth = functional.interpolate(coarse, (height_px, width_px), mode="bilinear", align_corners=False)
+    return torch.where(weight > 0, values, smooth)
+
+
+def _halve(tensor: Tensor) -> Tensor:
+    """Means of 2x2 pixels; an odd last row or column stands alone."""
+    return functional.avg_pool2d(tensor, 2, ceil_mode=True, count_include_pad=False)

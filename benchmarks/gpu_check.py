@@ -1,0 +1,179 @@
+"""Checks a CUDA device in one command, at most nine minutes, nothing from the network.
+
+    python benchmarks/gpu_check.py
+
+Runs the tests marked ``gpu``, `adaptsr demo --device cuda`, compares CPU and CUDA for `upscale` and `train`, and times
+both. Writes ``benchmarks/results/gpu_check.json`` and ``.md``. Without a CUDA device it says so, claims nothing, writes
+nothing, and exits 0.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+
+def main() -> int:
+    """Runs all checks; 1 if one failed."""
+    if not torch.cuda.is_available():
+        print("no CUDA device here: nothing checked, nothing claimed")
+        return 0
+    started = time.perf_counter()
+    report: dict[str, Any] = {"machine": describe_machine()}
+    with tempfile.TemporaryDirectory() as folder:
+        report["tests"] = run_gpu_tests()
+        report["demo"] = run_demo(Path(folder) / "demo")
+        report["upscale"] = compare_upscale()
+        report["train"] = compare_training(Path(folder) / "demo" / "photos" / "train")
+    report["seconds"] = round(time.perf_counter() - started, 1)
+    report["ok"] = all(report[part]["ok"] for part in ("tests", "demo", "upscale", "train"))
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / "gpu_check.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    text = to_markdown(report)
+    (RESULTS / "gpu_check.md").write_text(text, encoding="utf-8")
+    print(text)
+    return 0 if report["ok"] else 1
+
+
+def describe_machine() -> dict[str, str]:
+    """What the figures were measured on."""
+    return {
+        "device": torch.cuda.get_device_name(0),
+        "memory": f"{torch.cuda.get_device_properties(0).total_memory / 2**30:.0f} GiB",
+        "torch": torch.__version__,
+        "cuda": str(torch.version.cuda),
+        "python": platform.python_version(),
+    }
+
+
+def run_gpu_tests() -> dict[str, Any]:
+    """The tests marked ``gpu``."""
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    lines = [line for line in done.stdout.splitlines() if line.strip()]
+    failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+    return {"ok": done.returncode == 0, "summary": lines[-1] if lines else done.stderr[-500:], "failed": failed}
+
+
+def run_demo(folder: Path) -> dict[str, Any]:
+    """`adaptsr demo --device cuda`, as a user runs it."""
+    started = time.perf_counter()
+    command = [sys.executable, "-m", "adaptsr_cli", "demo", "--device", "cuda", "--run", str(folder), "--debug"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    seconds = round(time.perf_counter() - started, 1)
+    if done.returncode:
+        return {"ok": False, "seconds": seconds, "error": done.stderr[-2000:]}
+    models = json.loads((folder / "eval.json").read_text(encoding="utf-8"))["models"]
+    before, after = (model["metrics"]["psnr_y_db"] for model in models)
+    gain_db = round(after - before, 3)
+    return {"ok": gain_db >= 0.5, "seconds": seconds, "backbone_db": before, "merged_db": after, "gain_db": gain_db}
+
+
+def compare_upscale() -> dict[str, Any]:
+    """The embedded network on a photograph: CUDA fp32 and bf16 against CPU fp32, and the time of 1 MP."""
+    from adaptsr_cli.backbones.catalogue import default_model
+    from adaptsr_cli.backbones.loader import load_backbone
+    from adaptsr_cli.inference.engine import Upscaler
+
+    image = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    large = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), dtype=np.uint8)
+    cpu, cuda = torch.device("cpu"), torch.device("cuda", 0)
+    expected = Upscaler(load_backbone(default_model()).to(cpu), device=cpu, precision="fp32").run(image)
+    result: dict[str, Any] = {}
+    for precision in ("fp32", "bf16"):
+        upscaler = Upscaler(load_backbone(default_model()).to(cuda), device=cuda, precision=precision)
+        grey_levels = np.abs(upscaler.run(image) - expected) * 255
+        upscaler.run(large)
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        started = time.perf_counter()
+        upscaler.run(large)
+        torch.cuda.synchronize()
+        result[precision] = {
+            "max_grey_levels": round(float(grey_levels.max()), 4),
+            "mean_grey_levels": round(float(grey_levels.mean()), 5),
+            "seconds_per_lr_megapixel": round(time.perf_counter() - started, 4),
+            "peak_device_mb": round(torch.cuda.max_memory_allocated() / 1e6, 1),
+        }
+    # One grey level in 255 is the rounding step of the file; fp32 on both sides must stay well inside it.
+    result["ok"] = result["fp32"]["max_grey_levels"] < 0.5
+    return result
+
+
+def compare_training(photos: Path, iterations: int = 30) -> dict[str, Any]:
+    """The same training in fp32 on both devices, and the time of a CUDA step."""
+    from adaptsr_cli.adapters.attach import attach
+    from adaptsr_cli.adapters.sites import find_sites
+    from adaptsr_cli.backbones.backbone import set_differentiable, super_resolve
+    from adaptsr_cli.backbones.catalogue import default_model
+    from adaptsr_cli.backbones.loader import load_backbone
+    from adaptsr_cli.data.layouts import find_pairs, fit_scale
+    from adaptsr_cli.data.pairs import PairReader
+    from adaptsr_cli.data.sampler import BatchSampler
+    from adaptsr_cli.training.objective import fidelity_loss
+
+    losses: dict[str, list[float]] = {}
+    seconds = {}
+    for name in ("cpu", "cuda"):
+        device = torch.device(name)
+        backbone = load_backbone(default_model()).to(device)
+        reader = PairReader(fit_scale(find_pairs(photos, role="train"), backbone.scale), scale=backbone.scale)
+        sampler = BatchSampler(reader, batch=4, patch_px=128, seed=0)
+        sites = find_sites(backbone.model, backbone.traits).sites
+        attachment = attach(backbone.model, [(site, min(2, site.max_rank)) for site in sites], alpha=8.0)
+        optimizer = torch.optim.Adam(attachment.parameters(), lr=1e-3, fused=name == "cuda")
+        set_differentiable(backbone, True)
+        history = []
+        started = time.perf_counter()
+        for iteration in range(iterations):
+            batch = sampler.sample(iteration)
+            loss = fidelity_loss(super_resolve(backbone, batch.lr.to(device)), batch.hr.to(device))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            history.append(loss.item())
+        seconds[name] = round((time.perf_counter() - started) / iterations, 4)
+        losses[name] = history
+    difference = max(abs(a - b) / a for a, b in zip(losses["cpu"], losses["cuda"], strict=True))
+    return {
+        "ok": difference < 1e-2,
+        "iterations": iterations,
+        "largest_relative_loss_difference": float(f"{difference:.2e}"),
+        "seconds_per_iteration": seconds,
+    }
+
+
+def to_markdown(report: dict[str, Any]) -> str:
+    """The report for people."""
+    machine = report["machine"]
+    lines = [
+        "# GPU check",
+        "",
+        f"Made by `python benchmarks/gpu_check.py` on {machine['device']} ({machine['memory']}), torch "
+        f"{machine['torch']}, in {report['seconds']} s: **{'ok' if report['ok'] else 'FAILED'}**.",
+        "",
+        "| check | ok | figures |",
+        "|---|---|---|",
+    ]
+    for part in ("tests", "demo", "upscale", "train"):
+        figures = {key: value for key, value in report[part].items() if key != "ok"}
+        lines.append(f"| {part} | {'yes' if report[part]['ok'] else 'NO'} | `{json.dumps(figures)}` |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

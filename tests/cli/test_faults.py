@@ -1,0 +1,194 @@
+"""Wrong inputs: each gets one clear line, a non-zero exit, and nothing is lost."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Command, Outcome, write_pairs
+from networks import save_tiny
+
+
+def assert_one_clear_fault(outcome: Outcome, code: int, *texts: str) -> None:
+    assert outcome.code == code, outcome.err
+    assert "Traceback" not in outcome.err + outcome.out
+    assert outcome.out == ""
+    for text in texts:
+        assert text in outcome.err.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "texts"),
+    [
+        (["train"], 2, ["Missing option '--data'", "--help"]),
+        (["trian"], 2, ["No such command 'trian'"]),
+        (["train", "--data", "missing"], 1, ["missing"]),
+        (["train", "--data", "camera", "--itertions", "3"], 2, ["No such option"]),
+        (["train", "--data", "camera", "--iterations", "many"], 2, ["--iterations", "valid integer"]),
+        (["train", "--data", "camera", "--preset", "slow"], 2, ["--preset 'slow' is unknown", "fast, paper"]),
+        (["train", "--data", "camera", "--device", "gpu"], 2, ["--device 'gpu' is not a device"]),
+        (["train", "--data", "camera", "--patch", "500"], 1, ["less than --patch 500"]),
+        (["train", "--data", "camera", "--degrade", "x", "--model", "nothing"], 2, ["nothing"]),
+        (["allocate"], 1, ["there is no", "saliency.json", "adaptsr score"]),
+        (["allocate", "--budget", "lots"], 2, ["budget 'lots' is not a number", "886k"]),
+        (["merge"], 1, ["there is no", "adapter.safetensors", "adaptsr train"]),
+        (["eval", "--data", "camera", "--metrics", "pnsr"], 2, ["metric 'pnsr' is unknown", "psnr"]),
+        (["eval", "--data", "camera", "--protocol", "mine"], 2, ["--protocol 'mine' is unknown"]),
+        (["eval", "--data", "camera", "--sr", "x"], 2, ["is not NAME=FOLDER"]),
+        (["upscale", "missing.png"], 2, ["missing.png does not exist"]),
+        (["upscale", "camera/lr/000.png", "--tile", "3"], 2, ["--tile '3' is no tile size"]),
+        (["upscale", "camera/lr/000.png", "--ext", "docx"], 2, ["docx is no image type"]),
+        (["upscale", "camera/lr/000.png", "--suffix", ""], 2, ["overwritten by its own result"]),
+        (["upscale", "camera"], 2, ["camera has no image", "--recursive"]),
+        (["models", "--download", "swinir-x9"], 2, ["swinir-x9"]),
+        (["info", "nothing.json"], 1, ["nothing.json does not exist"]),
+    ],
+)
+def test_wrong_words(words: list[str], code: int, texts: list[str], adaptsr: Command, pairs: Path) -> None:
+    before = sorted(pairs.rglob("*"))
+    assert_one_clear_fault(adaptsr(*words), code, *texts)
+    assert sorted(pairs.rglob("*")) == before
+    assert not Path("adaptsr-run/adapter.safetensors").exists()
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("this must never run",)
+
+
+def _write_bad_model(kind: str) -> Path:
+    path = Path(f"{kind}.pth")
+    if kind == "unsafe":
+        path.write_bytes(pickle.dumps(Evil()))
+    elif kind == "unknown":
+        torch.save({"params": {"some.layer.weight": torch.zeros(3, 3)}}, path)
+    elif kind == "truncated":
+        path = save_tiny("safmn", Path("truncated.safetensors"))
+        path.write_bytes(path.read_bytes()[:-200])
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "text":
+        path.write_text("hello")
+    elif kind == "folder":
+        path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize("kind", ["unsafe", "unknown", "truncated", "empty", "text", "folder", "missing"])
+def test_bad_models(kind: str, adaptsr: Command, pairs: Path) -> None:
+    path = _write_bad_model(kind)
+    code = 2 if kind == "missing" else 1
+    for words in (["train", "--data", pairs], ["upscale", pairs / "lr" / "000.png"], ["eval", "--data", pairs]):
+        outcome = adaptsr(*words, "--model", path)
+        assert outcome.code in {code, 1}, outcome.err
+        assert "Traceback" not in outcome.err
+        assert path.name in outcome.err.replace("\n", "")
+        assert "this must never run" not in outcome.out
+
+
+def test_bad_images_are_named(adaptsr: Command, pairs: Path) -> None:
+    broken = pairs / "lr" / "003.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    assert_one_clear_fault(adaptsr("train", "--data", pairs), 1, "003.png")
+    broken.unlink()
+    assert_one_clear_fault(adaptsr("train", "--data", pairs), 1, "003")
+    empty = Path("empty")
+    empty.mkdir()
+    assert_one_clear_fault(adaptsr("train", "--data", empty), 1, "empty")
+
+
+def test_pairs_of_another_scale_are_refused(adaptsr: Command, tmp_path: Path) -> None:
+    pairs = write_pairs(tmp_path / "x2", count=3, scale=2)
+    assert_one_clear_fault(adaptsr("train", "--data", pairs), 1, "x2")
+
+
+def test_damaged_artifacts_are_refused_untouched(adaptsr: Command, pairs: Path) -> None:
+    adaptsr("score", "--data", pairs, "--batches", 1, "--patch", 64)
+    saliency = Path("adaptsr-run/saliency.json")
+    text = saliency.read_text()
+    for damaged in (
+        text[:100],
+        "[]",
+        text.replace('"criterion"', '"kriterion"'),
+        text.replace('"score":', '"score":"x'),
+    ):
+        saliency.write_text(damaged)
+        assert_one_clear_fault(adaptsr("allocate", "--budget", "15k"), 1, "saliency.json")
+        assert saliency.read_text() == damaged
+    saliency.write_text(text)
+    adaptsr("allocate", "--budget", "15k")
+    rank_map = Path("adaptsr-run/rank_map.json")
+    rank_map.write_text(rank_map.read_text().replace('"rank": 1', '"rank": -1', 1))
+    assert_one_clear_fault(adaptsr("train", "--data", pairs), 1, "rank_map.json")
+
+
+def test_budgets_that_cannot_be_spent(adaptsr: Command, pairs: Path) -> None:
+    adaptsr("score", "--data", pairs, "--batches", 1, "--patch", 64)
+    assert_one_clear_fault(adaptsr("allocate", "--budget", "50"), 1, "too small for one rank")
+    assert_one_clear_fault(adaptsr("allocate", "--budget", "5M"), 1, "larger than the model can use")
+    assert_one_clear_fault(
+        adaptsr("allocate", "--budget", "5k", "--min-rank", 1), 1, "does not cover rank 1", "--min-rank 0"
+    )
+    assert_one_clear_fault(adaptsr("allocate", "--modules", "atention"), 2, "did you mean attention")
+    assert_one_clear_fault(adaptsr("allocate", "--modules", "mlp"), 2, "leaves no site")
+    assert not Path("adaptsr-run/rank_map.json").exists()
+
+
+def test_upscale_fails_file_by_file(adaptsr: Command, pairs: Path) -> None:
+    broken = pairs / "lr" / "003.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    outcome = adaptsr("upscale", pairs / "lr", "-o", "out")
+    assert outcome.code == 1
+    assert "5 ok, 1 failed, 0 skipped" in outcome.out
+    assert "003.png" in outcome.err
+    assert len(list(Path("out").iterdir())) == 5
+    again = adaptsr("upscale", pairs / "lr", "-o", "out")
+    assert "0 ok, 1 failed, 5 skipped" in again.out
+
+
+def test_nothing_is_overwritten_without_force(adaptsr: Command, pairs: Path) -> None:
+    image = pairs / "lr" / "000.png"
+    assert adaptsr("upscale", image).code == 0
+    target = pairs / "lr" / "000_x4.png"
+    before = target.read_bytes()
+    target.write_bytes(b"mine")
+    assert "skipped" in adaptsr("upscale", image).err
+    assert target.read_bytes() == b"mine"
+    assert adaptsr("upscale", image, "--force").code == 0
+    assert target.read_bytes() == before
+
+
+def test_both_spellings_of_an_option(adaptsr: Command, pairs: Path) -> None:
+    for spelling in ("--tile-pad", "--tile_pad"):
+        outcome = adaptsr("upscale", pairs / "lr" / "001.png", "--force", spelling, 8)
+        assert outcome.code == 0, outcome.err
+
+
+def test_debug_shows_the_traceback(adaptsr: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    from adaptsr_cli.cli.app import main
+    from adaptsr_cli.errors import ArtifactError
+
+    monkeypatch.setattr("sys.argv", ["adaptsr", "merge", "--debug"])
+    with pytest.raises(ArtifactError, match="there is no"):
+        main()
+
+
+def test_help_does_not_import_torch() -> None:
+    """For every command: neither torch nor anything else that is slow to load."""
+    commands = ["score", "allocate", "train", "merge", "eval", "upscale", "adapt", "demo", "info", "models"]
+    program = (
+        "import sys\n"
+        "from adaptsr_cli.cli.app import main\n"
+        "try:\n    main()\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+        "slow = {'torch', 'numpy', 'pydantic', 'spandrel', 'matplotlib', 'PIL'} & set(sys.modules)\n"
+        "assert not slow, slow\n"
+    )
+    for words in [["--help"], *([command, "--help"] for command in commands)]:
+        done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "Usage: " in done.stdout

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adaptsr_cli.data import photos
+from adaptsr_cli.data.layouts import check_pairs, find_pairs
+from adaptsr_cli.data.photos import demo_photos, write_demo_pairs
+from adaptsr_cli.errors import DataError
+from adaptsr_cli.io.images import read_rgb
+from adaptsr_cli.progress import Silent
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("the demo reached for the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def test_photos_are_colour_photographs_and_never_in_both_parts() -> None:
+    train, test = demo_photos()
+    assert not {name for name, _ in train} & {name for name, _ in test}
+    assert len(test) >= 2
+    for name, rgb in [*train, *test]:
+        assert rgb.dtype == np.uint8, name
+        assert rgb.shape[2] == 3
+        assert min(rgb.shape[:2]) >= 256
+        assert rgb.std() > 10
+    for name, rgb in test:
+        assert np.ptp(rgb.astype(int), axis=2).mean() > 10, f"{name} is grey"
+
+
+def test_demo_pairs_are_plain_pairs_of_both_splits(tmp_path: Path) -> None:
+    write_demo_pairs(tmp_path / "demo", 4, 0)
+    for role in ("train", "test"):
+        pairs = check_pairs(find_pairs(tmp_path / "demo", role=role, scale=4), Silent())  # type: ignore[arg-type]
+        assert (pairs.ratio, pairs.split, pairs.notes) == (4, role, ())
+        assert len(pairs) == len(demo_photos()[role == "test"])
+    hr = read_rgb(tmp_path / "demo" / "test" / "hr" / "coffee.png")
+    assert np.array_equal(hr, dict(demo_photos()[1])["coffee"])
+
+
+def test_demo_pairs_depend_on_the_seed_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photos, "_TRAIN", ("coins.png", "camera.png"))
+    monkeypatch.setattr(photos, "_TEST", ("chelsea.png",))
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        write_demo_pairs(tmp_path / name, 4, seed)
+    files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.png"))
+    assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)
+    lr = Path("train/lr/camera.png")
+    assert (tmp_path / "a" / lr).read_bytes() != (tmp_path / "c" / lr).read_bytes()
+
+
+def test_a_missing_photograph_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photos, "_TEST", ("missing.png",))
+    with pytest.raises(DataError, match=r"no photograph missing\.png"):
+        demo_photos()

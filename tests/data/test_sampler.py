@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from adaptsr_cli.data.degrade import PRESETS
+from adaptsr_cli.data.layouts import find_pairs
+from adaptsr_cli.data.pairs import PairReader
+from adaptsr_cli.data.sampler import BatchSampler
+from adaptsr_cli.errors import DataError, UsageError
+from adaptsr_cli.io.images import write_rgb
+
+
+def coordinates(width_px: int, height_px: int, mark: int) -> np.ndarray:
+    """Every pixel tells where it is: (x, y, mark)."""
+    y, x = np.mgrid[:height_px, :width_px]
+    return np.dstack([x, y, np.full_like(x, mark)]).astype(np.uint8)
+
+
+def make_reader(
+    root: Path, *, count: int = 3, same_size: bool = False, width: int = 40, height: int = 24
+) -> PairReader:
+    """HR pixel (x, y) and LR pixel (x // 4, y // 4) belong together."""
+    for index in range(count):
+        hr = coordinates(width, height, index) // np.array([4, 4, 1], np.uint8)
+        write_rgb(root / "hr" / f"{index}.png", hr)
+        lr = hr if same_size else coordinates(width // 4, height // 4, index)
+        write_rgb(root / "lr" / f"{index}.png", lr)
+    return PairReader(find_pairs(root, role="train"), scale=4)
+
+
+def bytes_of(tensor: torch.Tensor) -> np.ndarray:
+    return np.rint(tensor.numpy() * 255).astype(int)
+
+
+@pytest.mark.parametrize("same_size", [False, True])
+def test_both_sides_show_the_same_place_turned_alike(tmp_path: Path, same_size: bool) -> None:
+    sampler = BatchSampler(make_reader(tmp_path, same_size=same_size), batch=6, patch_px=16, seed=1)
+    for iteration in range(8):
+        batch = sampler.sample(iteration)
+        lr, hr = bytes_of(batch.lr), bytes_of(batch.hr)
+        assert (lr.shape, hr.shape) == ((6, 3, 4, 4), (6, 3, 16, 16))
+        # same-size sides go through the bicubic filter, which blurs the steps of the coordinates a little
+        tolerance = 1 if same_size else 0
+        assert np.abs(hr[:, :, 1::4, 1::4] - lr).max() <= tolerance
+        assert np.abs(hr[:, :, 3::4, ::4] - lr).max() <= tolerance
+
+
+def test_a_batch_is_a_pure_function_of_seed_and_iteration(tmp_path: Path) -> None:
+    reader = make_reader(tmp_path)
+    first, second = (BatchSampler(reader, batch=4, patch_px=8, seed=5) for _ in range(2))
+    straight = [first.sample(iteration) for iteration in range(5)]
+    for iteration in (3, 0, 4, 3):
+        again = second.sample(iteration)
+        assert torch.equal(again.lr, straight[iteration].lr)
+        assert torch.equal(again.hr, straight[iteration].hr)
+    assert not torch.equal(straight[0].hr, straight[1].hr)
+    other = BatchSampler(reader, batch=4, patch_px=8, seed=6).sample(0)
+    assert not torch.equal(other.hr, straight[0].hr)
+
+
+def test_types_and_ranges(tmp_path: Path) -> None:
+    write_rgb(tmp_path / "hr" / "a.png", np.full((16, 16, 3), 255, np.uint8))
+    write_rgb(tmp_path / "lr" / "a.png", np.full((4, 4, 3), 51, np.uint8))
+    reader = PairReader(find_pairs(tmp_path, role="train"), scale=4)
+    batch = BatchSampler(reader, batch=1, patch_px=8, seed=-3).sample(0)
+    assert batch.lr.dtype == batch.hr.dtype == torch.float32
+    assert torch.equal(batch.hr, torch.ones(1, 3, 8, 8))
+    assert torch.allclose(batch.lr, torch.full((1, 3, 2, 2), 0.2))
+    assert batch.lr.is_contiguous()
+
+
+def test_every_image_comes_once_in_a_round(tmp_path: Path) -> None:
+    sampler = BatchSampler(make_reader(tmp_path, count=5), batch=2, patch_px=8, seed=0)
+    marks = [int(mark) for it in range(10) for mark in bytes_of(sampler.sample(it).lr)[:, 2, 0, 0]]
+    assert all(Counter(marks[start : start + 5]) == Counter(range(5)) for start in range(0, 20, 5))
+    assert len({tuple(marks[start : start + 5]) for start in range(0, 20, 5)}) > 1
+
+
+def test_crops_reach_all_places_and_all_eight_orientations(tmp_path: Path) -> None:
+    sampler = BatchSampler(make_reader(tmp_path, count=1), batch=16, patch_px=16, seed=0)
+    places: Counter[tuple[int, int]] = Counter()
+    orientations: Counter[tuple[int, ...]] = Counter()
+    for iteration in range(40):
+        for lr in bytes_of(sampler.sample(iteration).lr):
+            places[int(lr[0].min()), int(lr[1].min())] += 1
+            orientations[
+                tuple(
+                    int(lr[channel, y, x] > lr[channel, 0, 0])
+                    for channel, y, x in ((0, 0, 3), (0, 3, 0), (1, 0, 3), (1, 3, 0))
+                )
+            ] += 1
+    assert set(places) == {(x, y) for x in range(7) for y in range(3)}
+    assert max(places.values()) < 4 * min(places.values())
+    flips = Counter()
+    for lr in (lr for it in range(40) for lr in bytes_of(sampler.sample(it).lr)):
+        turned = int(lr[0, 0, 0] == lr[0, 0, 3])
+        x = lr[0].T if turned else lr[0]
+        y = lr[1].T if turned else lr[1]
+        flips[turned, int(x[0, 0] < x[0, 3]), int(y[0, 0] < y[3, 0])] += 1
+    assert len(flips) == 8
+    assert min(flips.values()) > 40
+
+
+def test_photos_are_degraded_anew_for_every_crop(tmp_path: Path) -> None:
+    write_rgb(tmp_path / "a.png", np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8))
+    photos = find_pairs(tmp_path, role="train")
+    reader = PairReader(photos, scale=4, degradation=PRESETS["phone"])
+    sampler = BatchSampler(reader, batch=2, patch_px=16, seed=0)
+    first, second = sampler.sample(0), sampler.sample(1)
+    assert (first.lr.shape, first.hr.shape) == ((2, 3, 4, 4), (2, 3, 16, 16))
+    assert torch.equal(sampler.sample(0).lr, first.lr)
+    assert torch.equal(first.hr.flatten().sort().values, second.hr.flatten().sort().values)
+    assert not torch.equal(first.lr.flatten().sort().values, second.lr.flatten().sort().values)
+
+
+def test_a_photo_crop_equals_the_crop_of_the_whole_degraded_photo(tmp_path: Path) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
+    write_rgb(tmp_path / "a.png", photo)
+    reader = PairReader(find_pairs(tmp_path, role="train"), scale=4, degradation=PRESETS["bicubic"])
+    whole_lr, whole_hr = reader.read(0)
+    sampler = BatchSampler(reader, batch=4, patch_px=32, seed=0)
+    batch = sampler.sample(0)
+    found = 0
+    for lr, hr in zip(bytes_of(batch.lr), bytes_of(batch.hr), strict=True):
+        for turned in range(8):
+            a, b = lr.transpose(1, 2, 0), hr.transpose(1, 2, 0)
+            if turned & 4:
+                a, b = a.transpose(1, 0, 2), b.transpose(1, 0, 2)
+            if turned & 2:
+                a, b = a[::-1], b[::-1]
+            if turned & 1:
+                a, b = a[:, ::-1], b[:, ::-1]
+            for top in range(33):
+                for left in range(33):
+                    if np.array_equal(whole_hr[4 * top, 4 * left : 4 * left + 32], b[0]):
+                        assert np.abs(whole_lr[top : top + 8, left : left + 8].astype(int) - a).max() <= 1
+                        found += 1
+    assert found == 4
+
+
+def test_a_crop_larger_than_an_image_says_which_and_what_would_fit(tmp_path: Path) -> None:
+    reader = make_reader(tmp_path, width=40, height=27)
+    with pytest.raises(DataError, match=r"hr/0\.png gives 40 x 24 px") as caught:
+        BatchSampler(reader, batch=1, patch_px=28, seed=0)
+    assert "--patch 24" in caught.value.hint
+    BatchSampler(reader, batch=1, patch_px=24, seed=0).sample(0)
+
+
+def test_a_crop_off_the_lr_grid_is_refused(tmp_path: Path) -> None:
+    reader = make_reader(tmp_path)
+    with pytest.raises(UsageError, match="no multiple of the scale 4") as caught:
+        BatchSampler(reader, batch=1, patch_px=18, seed=0)
+    assert "--patch 16" in caught.value.hint
+    with pytest.raises(UsageError):
+        BatchSampler(reader, batch=1, patch_px=0, seed=0)
+    with pytest.raises(UsageError, match="--batch 0"):
+        BatchSampler(reader, batch=0, patch_px=16, seed=0)

@@ -1,0 +1,234 @@
+"""Reading any checkpoint safely, writing, and the hash that names weights."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from adaptsr_cli.errors import ArtifactError, CheckpointError
+from adaptsr_cli.io.tensors import read_checkpoint, read_tensors, weights_sha256, write_pth, write_tensors
+
+STATE = {"body.weight": torch.arange(6.0).reshape(2, 3), "body.bias": torch.tensor([1.0, 2.0])}
+
+
+@pytest.mark.parametrize(
+    ("content", "wrapper"),
+    [
+        (STATE, None),
+        ({"params": STATE}, "params"),
+        ({"state_dict": STATE, "epoch": 3, "best": 31.5}, "state_dict"),
+        ({"model": {"state_dict": STATE}}, "model.state_dict"),
+        ({"whatever": STATE}, "whatever"),
+        ({**STATE, "epoch": 3}, None),
+    ],
+)
+def test_weights_are_found_in_every_wrapper(tmp_path: Path, content: dict[str, object], wrapper: str | None) -> None:
+    write_pth(tmp_path / "m.pth", content)
+    checkpoint = read_checkpoint(tmp_path / "m.pth")
+    assert checkpoint.wrapper == wrapper
+    assert list(checkpoint.tensors) == ["body.weight", "body.bias"]
+    assert torch.equal(checkpoint.tensors["body.weight"], STATE["body.weight"])
+    assert checkpoint.container == "pth"
+
+
+def test_the_moving_average_is_preferred(tmp_path: Path) -> None:
+    average = {name: tensor + 1 for name, tensor in STATE.items()}
+    write_pth(tmp_path / "m.pth", {"params": STATE, "params_ema": average})
+    checkpoint = read_checkpoint(tmp_path / "m.pth")
+    assert checkpoint.wrapper == "params_ema"
+    assert torch.equal(checkpoint.tensors["body.bias"], average["body.bias"])
+
+
+@pytest.mark.parametrize("prefix", ["module.", "netG.", "generator.", "module.generator.", "_orig_mod.module."])
+def test_prefixes_are_told_and_kept(tmp_path: Path, prefix: str) -> None:
+    write_pth(tmp_path / "m.pth", {prefix + name: tensor for name, tensor in STATE.items()})
+    checkpoint = read_checkpoint(tmp_path / "m.pth")
+    assert checkpoint.prefix == prefix
+    assert list(checkpoint.tensors) == [f"{prefix}body.weight", f"{prefix}body.bias"]
+
+
+def test_a_prefix_on_some_keys_only_is_none(tmp_path: Path) -> None:
+    write_pth(tmp_path / "m.pth", {"module.a": STATE["body.weight"], "b": STATE["body.bias"]})
+    assert read_checkpoint(tmp_path / "m.pth").prefix == ""
+
+
+def test_suffixes_and_old_pickles_are_read(tmp_path: Path) -> None:
+    for suffix in (".pt", ".ckpt", ".PTH"):
+        write_pth(tmp_path / f"m{suffix}", STATE)
+        assert len(read_checkpoint(tmp_path / f"m{suffix}").tensors) == 2
+    torch.save(STATE, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    assert torch.equal(read_checkpoint(tmp_path / "old.pth").tensors["body.weight"], STATE["body.weight"])
+
+
+def test_safetensors_are_read_with_their_metadata(tmp_path: Path) -> None:
+    write_tensors(tmp_path / "m.safetensors", STATE, {"note": "ü"})
+    checkpoint = read_checkpoint(tmp_path / "m.safetensors")
+    assert (checkpoint.container, checkpoint.metadata) == ("safetensors", {"note": "ü"})
+    assert torch.equal(checkpoint.tensors["body.weight"], STATE["body.weight"])
+
+
+class Payload:
+    """Something whose unpickling would run code."""
+
+    def __init__(self, proof: Path) -> None:
+        self.proof = proof
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.touch, (Path(self.proof),)  # type: ignore[return-value]
+
+
+def test_an_unsafe_pickle_is_explained_and_not_run(tmp_path: Path) -> None:
+    torch.save({"params": STATE, "evil": Payload(tmp_path / "proof")}, tmp_path / "evil.pth")
+    with pytest.raises(CheckpointError, match="more than weights") as caught:
+        read_checkpoint(tmp_path / "evil.pth")
+    assert "torch.save" in caught.value.hint
+    assert not (tmp_path / "proof").exists()
+
+
+def test_a_checkpoint_with_foreign_objects_names_them(tmp_path: Path) -> None:
+    torch.save({"params": STATE, "args": argparse.Namespace(lr=1)}, tmp_path / "m.pth")
+    with pytest.raises(CheckpointError, match=r"argparse\.Namespace"):
+        read_checkpoint(tmp_path / "m.pth")
+
+
+def test_torchscript_is_named(tmp_path: Path) -> None:
+    graph = torch._C.Graph()  # a program without sources: torch.jit itself is deprecated and warns
+    graph.registerOutput(graph.insertConstant(0))
+    torch._C._create_function_from_graph("forward", graph).save(str(tmp_path / "m.pt"))
+    with pytest.raises(CheckpointError, match="TorchScript"):
+        read_checkpoint(tmp_path / "m.pt")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("m.pth", b"", "empty"),
+        ("m.pth", b"<!DOCTYPE html><html>", "web page"),
+        ("m.pth", b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "Git LFS"),
+        ("m.pth", b"no model at all", "no torch checkpoint"),
+        ("m.safetensors", b"", "safetensors"),
+        ("m.safetensors", b"\x10\0\0\0\0\0\0\0{}", "safetensors"),
+        ("m.onnx", b"x", "by its name"),
+    ],
+)
+def test_what_is_no_model_is_told(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=message):
+        read_checkpoint(tmp_path / name)
+
+
+def test_missing_files_and_folders_are_told(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no model file"):
+        read_checkpoint(tmp_path / "absent.pth")
+    (tmp_path / "folder.pth").mkdir()
+    with pytest.raises(CheckpointError, match="folder"):
+        read_checkpoint(tmp_path / "folder.pth")
+
+
+@pytest.mark.parametrize("name", ["m.pth", "old.pth", "m.safetensors"])
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.98])
+def test_cut_off_files_are_told(tmp_path: Path, name: str, share: float) -> None:
+    big = {"weight": torch.rand(50, 50)}
+    if name == "m.safetensors":
+        write_tensors(tmp_path / name, big, {})
+    else:
+        torch.save(big, tmp_path / name, _use_new_zipfile_serialization=name == "m.pth")
+    data = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(CheckpointError):
+        read_checkpoint(tmp_path / name)
+
+
+def test_safetensors_under_a_pth_name_are_told(tmp_path: Path) -> None:
+    write_tensors(tmp_path / "m.safetensors", STATE, {})
+    (tmp_path / "m.safetensors").rename(tmp_path / "m.pth")
+    with pytest.raises(CheckpointError, match="safetensors file by its content"):
+        read_checkpoint(tmp_path / "m.pth")
+
+
+def test_an_adapter_is_no_model(tmp_path: Path) -> None:
+    write_tensors(tmp_path / "a.safetensors", STATE, {"adaptsr": json.dumps({"artifact": "adapter"})})
+    with pytest.raises(CheckpointError, match="adapter") as caught:
+        read_checkpoint(tmp_path / "a.safetensors")
+    assert "adaptsr merge" in caught.value.hint
+    write_tensors(tmp_path / "m.safetensors", STATE, {"adaptsr": json.dumps({"artifact": "merged"})})
+    assert len(read_checkpoint(tmp_path / "m.safetensors").tensors) == 2
+
+
+@pytest.mark.parametrize("content", [{}, {"epoch": 3}, {"params": {}}, [1, 2]])
+def test_files_without_weights_are_told(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "m.pth")
+    with pytest.raises(CheckpointError, match="no weights"):
+        read_checkpoint(tmp_path / "m.pth")
+
+
+def test_tensors_come_back_bit_by_bit(tmp_path: Path) -> None:
+    tensors = {
+        "half": torch.rand(3, 2).half(),
+        "bf16": torch.rand(5).bfloat16(),
+        "transposed": torch.rand(3, 4).T,
+        "scalar": torch.tensor(7),
+        "empty": torch.zeros(0, 3),
+        "nan": torch.tensor([float("nan"), -0.0]),
+    }
+    tensors["shared"] = tensors["transposed"]
+    write_tensors(tmp_path / "t.safetensors", tensors, {})
+    found, metadata = read_tensors(tmp_path / "t.safetensors")
+    assert metadata == {}
+    assert {name: (t.dtype, t.shape) for name, t in found.items()} == {
+        name: (t.dtype, t.shape) for name, t in tensors.items()
+    }
+    assert weights_sha256(found) == weights_sha256(tensors)
+
+
+def test_the_same_tensors_give_the_same_file(tmp_path: Path) -> None:
+    metadata = dict.fromkeys(["zebra", "apple", "mango", "kiwi"], "x")
+    write_tensors(tmp_path / "a.safetensors", STATE, metadata)
+    write_tensors(tmp_path / "b.safetensors", STATE, dict(reversed(metadata.items())))
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    write_pth(tmp_path / "a.pth", STATE)
+    write_pth(tmp_path / "b.pth", STATE)
+    assert (tmp_path / "a.pth").read_bytes() == (tmp_path / "b.pth").read_bytes()
+
+
+def test_reading_tensors_of_a_bad_file_is_an_artifact_error(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError):
+        read_tensors(tmp_path / "absent.safetensors")
+    (tmp_path / "bad.safetensors").write_bytes(b"bad")
+    with pytest.raises(ArtifactError):
+        read_tensors(tmp_path / "bad.safetensors")
+
+
+def test_what_was_read_does_not_follow_the_file(tmp_path: Path) -> None:
+    write_tensors(tmp_path / "t.safetensors", STATE, {})
+    found, _ = read_tensors(tmp_path / "t.safetensors")
+    data = bytearray((tmp_path / "t.safetensors").read_bytes())
+    data[-24:] = b"\xff" * 24
+    with (tmp_path / "t.safetensors").open("r+b") as handle:  # the same file, not a new one under its name
+        handle.write(data)
+    assert torch.equal(found["body.weight"], STATE["body.weight"])
+
+
+def test_the_hash_names_content_not_container(tmp_path: Path) -> None:
+    write_pth(tmp_path / "m.pth", {"params_ema": STATE})
+    write_tensors(tmp_path / "m.safetensors", dict(reversed(STATE.items())), {"a": "b"})
+    digests = {weights_sha256(read_checkpoint(tmp_path / name).tensors) for name in ("m.pth", "m.safetensors")}
+    assert digests == {weights_sha256(STATE)}
+
+
+def test_the_hash_sees_every_change() -> None:
+    tensor = torch.arange(6.0)
+    variants = [
+        {"a": tensor},
+        {"b": tensor},
+        {"a": tensor.reshape(2, 3)},
+        {"a": tensor.double()},
+        {"a": tensor.int()},
+        {"a": tensor + 1e-6},
+        {"a": tensor, "b": tensor},
+    ]
+    assert len({weights_sha256(variant) for variant in variants}) == len(variants)

@@ -1,0 +1,207 @@
+"""The training loop: resume, interruption, best-keeping, faults."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from networks import save_tiny
+
+from adaptsr_cli.adapters.attach import Attachment, attach
+from adaptsr_cli.adapters.sites import find_sites
+from adaptsr_cli.backbones.loader import load_backbone
+from adaptsr_cli.data.sampler import Batch
+from adaptsr_cli.errors import ArtifactError, Interrupted, TrainingError
+from adaptsr_cli.progress import Silent
+from adaptsr_cli.training.config import TrainConfig
+from adaptsr_cli.training.log import append_row, read_log
+from adaptsr_cli.training.loop import Outcome, Trainer, TrainingFolder
+from adaptsr_cli.training.state import LoopState, RunPlan
+from adaptsr_cli.training.validation import Validator
+
+CONFIG = TrainConfig(
+    preset="fast",
+    iterations=24,
+    batch=2,
+    patch_px=64,
+    lr=5e-3,
+    schedule="cosine",
+    alpha=4.0,
+    val_freq=8,
+    save_freq=5,
+    precision="fp32",
+    seed=3,
+)
+
+
+class Held:
+    """Two held-out pairs: the HR side is a brighter, larger LR side."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        lr = np.random.default_rng(index).integers(0, 200, (16, 16, 3), dtype=np.uint8)
+        return lr, lr.repeat(4, axis=0).repeat(4, axis=1) + np.uint8(20)
+
+
+@dataclass
+class Batches:
+    """Batches of the same kind; at one iteration something may happen."""
+
+    at: int = -1
+    action: str = ""
+    asked: list[int] = field(default_factory=list)
+
+    def sample(self, iteration: int) -> Batch:
+        self.asked.append(iteration)
+        lr = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(iteration)) * 0.75
+        if iteration == self.at and self.action == "signal":
+            os.kill(os.getpid(), signal.SIGTERM)
+        if iteration == self.at and self.action == "nan":
+            lr = lr * torch.nan
+        if iteration == self.at and self.action == "crash":
+            raise OSError("the power went")
+        return Batch(lr, torch.nn.functional.interpolate(lr, scale_factor=4) + 20 / 255)
+
+
+def run(
+    folder: Path, batches: Batches | None = None, config: TrainConfig = CONFIG
+) -> tuple[Outcome, dict[int, dict[str, torch.Tensor]], Attachment]:
+    """Trains a tiny network in `folder`; returns what was kept as best, by iteration."""
+    backbone = load_backbone(save_tiny("safmn", folder / "net.safetensors"))
+    plan = [(site, 2) for site in find_sites(backbone.model, backbone.traits).sites if site.max_rank >= 2]
+    attachment = attach(backbone.model, plan, alpha=config.alpha, seed=config.seed)
+    kept: dict[int, dict[str, torch.Tensor]] = {}
+
+    def keep_best(best: Attachment, state: LoopState) -> None:
+        kept[state.iteration] = best.state()
+
+    trainer = Trainer(
+        backbone=backbone,
+        attachment=attachment,
+        batches=batches or Batches(),
+        validator=Validator(Held(), backbone.scale),
+        plan=RunPlan(
+            config=config,
+            backbone_sha256=backbone.identity.sha256,
+            data_fingerprint="x",
+            ranks={site.name: rank for site, rank in plan},
+        ),
+        folder=TrainingFolder(folder / "training"),
+        device=torch.device("cpu"),
+        keep_best=keep_best,
+    )
+    return trainer.run(Silent()), kept, attachment
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_training_improves_and_keeps_the_best(tmp_path: Path) -> None:
+    outcome, kept, _ = run(tmp_path)
+    state = outcome.state
+    assert state.iteration == 24
+    assert state.best_psnr_y_db > state.backbone_psnr_y_db
+    assert list(kept)[0] == 0
+    assert list(kept)[-1] == state.best_iteration
+    rows = read_log(tmp_path / "training" / "log.jsonl")
+    assert [row.iteration for row in rows if row.val_psnr_y_db is not None] == [0, 8, 16, 24]
+    assert [row.iteration for row in rows if row.loss is not None] == [10, 20, 24]
+    assert sorted(path.name for path in (tmp_path / "training" / "samples").iterdir()) == [
+        f"{iteration:06d}.png" for iteration in (0, 8, 16, 24)
+    ]
+
+
+def test_same_command_gives_the_same_adapter(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    first, second = run(tmp_path / "a"), run(tmp_path / "b")
+    assert same(first[2].state(), second[2].state())
+
+
+@pytest.mark.parametrize("action", ["signal", "crash"])
+@pytest.mark.parametrize("at", [3, 12, 19])
+def test_interrupted_and_resumed_equals_straight(action: str, at: int, tmp_path: Path) -> None:
+    """Adapter, best and log, bit for bit; a signal saves where it is, a crash falls back to the last save."""
+    (tmp_path / "straight").mkdir()
+    (tmp_path / "broken").mkdir()
+    straight, kept, attachment = run(tmp_path / "straight")
+    with pytest.raises(Interrupted if action == "signal" else OSError):
+        run(tmp_path / "broken", Batches(at, action))
+    batches = Batches()
+    resumed, kept_later, resumed_attachment = run(tmp_path / "broken", batches)
+    saved_at = at + 1 if action == "signal" else at // 5 * 5
+    assert batches.asked[0] == saved_at
+    assert same(resumed_attachment.state(), attachment.state())
+    assert resumed.state.best_iteration == straight.state.best_iteration
+    assert resumed.state.best_psnr_y_db == straight.state.best_psnr_y_db
+    if straight.state.best_iteration > saved_at:
+        assert same(kept_later[straight.state.best_iteration], kept[straight.state.best_iteration])
+    logs = [(tmp_path / name / "training" / "log.jsonl").read_bytes() for name in ("straight", "broken")]
+    assert logs[0] == logs[1]
+
+
+def test_interruption_exits_130(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted, match="stopped by SIGTERM at iteration 4 of 24") as caught:
+        run(tmp_path, Batches(3, "signal"))
+    assert caught.value.exit_code == 130
+
+
+def test_finished_run_is_left_alone(tmp_path: Path) -> None:
+    _, _, attachment = run(tmp_path)
+    batches = Batches()
+    outcome, kept, again = run(tmp_path, batches)
+    assert outcome.seconds_per_iteration is None
+    assert not batches.asked
+    assert not kept
+    assert same(again.state(), attachment.state())
+
+
+def test_other_options_are_refused_and_named(tmp_path: Path) -> None:
+    run(tmp_path)
+    with pytest.raises(ArtifactError, match=r"lr was 0\.005, now 0\.001"):
+        run(tmp_path, config=CONFIG.model_copy(update={"lr": 1e-3}))
+    run(tmp_path, config=CONFIG.model_copy(update={"save_freq": 7}))  # changes no result
+
+
+def test_loss_that_is_not_finite_stops_before_it_is_saved(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="stopped being finite") as caught:
+        run(tmp_path, Batches(12, "nan"))
+    assert "state.safetensors" in caught.value.hint
+    batches = Batches()
+    outcome, _, _ = run(tmp_path, batches)
+    assert batches.asked[0] == 10
+    assert np.isfinite(outcome.state.best_psnr_y_db)
+
+
+def test_time_budget_ends_early_with_a_saved_state(tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"minutes": 1e-6})
+    outcome, _, _ = run(tmp_path, config=config)
+    assert outcome.state.iteration == 1
+    assert (tmp_path / "training" / "state.safetensors").exists()
+
+
+def test_torn_last_log_line_is_left_out(tmp_path: Path) -> None:
+    run(tmp_path)
+    log = tmp_path / "training" / "log.jsonl"
+    whole = read_log(log)
+    with log.open("a") as handle:
+        handle.write('{"iteration": 99, "lo')
+    assert read_log(log) == whole
+    append_row(tmp_path / "new.jsonl", whole[0])
+    assert read_log(tmp_path / "new.jsonl") == whole[:1]
+
+
+def test_damaged_state_is_one_line(tmp_path: Path) -> None:
+    run(tmp_path)
+    state = tmp_path / "training" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:-100])
+    with pytest.raises(ArtifactError, match=r"state\.safetensors"):
+        run(tmp_path)
