@@ -159,7 +159,7 @@ def _kind_of_linear(name: str, block: str) -> SiteKind:
 
 
 def _block_of(name: str, model: nn.Module) -> str:
-    """The deepest numbered, composite module on the path: ``layers.0.residual_group.blocks.3``, ``feats.0``, ``body.5``.
+    """The deepest numbered, composite module on the path: ``layers.0.residual_group.blocks.3``, ``body.5``.
 
     Where no container is numbered, a first path component that ends in a digit (``block_1``, ``B1``); else nothing.
     """

@@ -95,7 +95,8 @@ def show_evaluation(console: Console, evaluation: Evaluation) -> None:
             )
         rows.append((model.name, *cells))
     console.table(
-        f"{plural(len(evaluation.images), 'image')} of {evaluation.data} ({evaluation.split}); {evaluation.protocol_text}",
+        f"{plural(len(evaluation.images), 'image')} of {evaluation.data} ({evaluation.split}); "
+        f"{evaluation.protocol_text}",
         ("model", *names),
         rows,
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -246,29 +248,25 @@ def resize_bicubic(rgb: Array, width_px: int, height_px: int) -> Array:
     return resize(rgb, width_px, height_px, "bicubic")
 
 
-class _faults:
+@contextmanager
+def _faults(path: Path) -> Iterator[None]:
     """Turns whatever Pillow raises on a bad file into one line that names the file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if error is None or isinstance(error, AdaptsrError) or not isinstance(error, Exception):
-            return
+    try:
+        yield
+    except AdaptsrError:
+        raise
+    except MemoryError as error:
+        raise ImageError(f"not enough memory to decode {path}", "free some, or cut the picture") from error
+    except Exception as error:
         # Each of Pillow's parsers raises what it happened to trip over: OSError, SyntaxError, struct.error ...
-        if isinstance(error, MemoryError):
-            raise ImageError(f"not enough memory to decode {self.path}") from error
         if isinstance(error, UnidentifiedImageError):
-            empty = self.path.stat().st_size == 0
+            empty = path.stat().st_size == 0
             reason = "the file is empty" if empty else "it is no image of a known format, or damaged at its start"
         elif isinstance(error, OSError) and error.strerror:
             reason = error.strerror
         else:
             reason = f"damaged or truncated ({error})"
-        raise ImageError(f"cannot read {self.path}: {reason}", "replace the file or leave it out") from error
+        raise ImageError(f"cannot read {path}: {reason}", "replace the file or leave it out") from error
 
 
 def _open(path: Path) -> Image.Image:

@@ -52,7 +52,7 @@ def check_budget(candidates: Sequence[Candidate], budget_params: int) -> None:
     """Refuses budgets that buy no rank at all, or more than all sites can take.
 
     Raises:
-        BudgetError: No site, too small for one rank at the cheapest site, or larger than every site at its largest rank.
+        BudgetError: No site, too small for one rank at the cheapest site, or larger than all sites can take.
     """
     if not candidates:
         raise BudgetError("there is no site to spend a budget on", "check --modules and `adaptsr score`")

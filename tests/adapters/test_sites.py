@@ -81,7 +81,7 @@ def test_shared_weight_is_adapted_once() -> None:
 
 def test_unknown_name_gets_the_nearest(tmp_path: Path) -> None:
     table = table_of("safmn", tmp_path)
-    with pytest.raises(ArtifactError, match="does not have: feats.0.ccm.ccm.1") as caught:
+    with pytest.raises(ArtifactError, match=r"does not have: feats\.0\.ccm\.ccm\.1") as caught:
         table.select(["feats.0.ccm.ccm.1"], "rank_map.json")
     assert "feats.0.ccm.ccm" in caught.value.hint
 

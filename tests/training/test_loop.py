@@ -109,7 +109,7 @@ def test_training_improves_and_keeps_the_best(tmp_path: Path) -> None:
     state = outcome.state
     assert state.iteration == 24
     assert state.best_psnr_y_db > state.backbone_psnr_y_db
-    assert list(kept)[0] == 0
+    assert next(iter(kept)) == 0
     assert list(kept)[-1] == state.best_iteration
     rows = read_log(tmp_path / "training" / "log.jsonl")
     assert [row.iteration for row in rows if row.val_psnr_y_db is not None] == [0, 8, 16, 24]
