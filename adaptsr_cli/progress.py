@@ -30,6 +30,32 @@ class Progress(Protocol):
         """Something that is probably not what the user wanted, though work goes on."""
 
 
+class TellOnce:
+    """A progress that passes everything on, but each remark only once: for several stages in one call.
+
+    Args:
+        progress: Where it goes.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._told: set[str] = set()
+
+    def task(self, description: str, total: int | None, *, unit: str = "it") -> AbstractContextManager[Task]:
+        """Opens a bar."""
+        return self._progress.task(description, total, unit=unit)
+
+    def note(self, message: str) -> None:
+        """Passes a remark on if it is new."""
+        if message not in self._told:
+            self._told.add(message)
+            self._progress.note(message)
+
+    def warn(self, message: str) -> None:
+        """Passes a warning on."""
+        self._progress.warn(message)
+
+
 class SilentTask:
     """A task that shows nothing."""
 

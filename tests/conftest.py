@@ -14,6 +14,9 @@ import torch
 from adaptsr_cli.cli.app import main
 from adaptsr_cli.io.images import resize_bicubic, write_rgb
 
+# The networks here are tiny: threads would only wait for one another, on a busy machine for minutes.
+torch.set_num_threads(1)
+
 
 def find_shared() -> Path | None:
     """The folder of real images and genuine weights beside the checkout, if there is one."""

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 from pydantic import Field, ValidationError
 
 from adaptsr_cli.artifacts import Frozen
-from adaptsr_cli.backbones.download import fetch
+from adaptsr_cli.backbones.download import check_file, fetch
 from adaptsr_cli.errors import ArtifactError, DownloadError, UsageError, nearest
 from adaptsr_cli.progress import Progress
 
@@ -139,17 +139,19 @@ def _unknown(text: str, path: Path, names: list[str]) -> UsageError:
 
 
 def _find_download(entry: CatalogueEntry, target: Path, *, offline: bool, progress: Progress) -> Path:
-    here = target.is_file()
+    if target.is_file():
+        check_file(target, entry.sha256)
+        return target
     checksum = f" (SHA-256 {entry.sha256})" if entry.sha256 else ""
-    if not here and entry.url is None:
+    if entry.url is None:
         raise DownloadError(
             f"model {entry.name!r} cannot be fetched by a program: {entry.note}",
             f"get it from {entry.page} and put it at {target}{checksum}",
         )
-    if not here and offline:
+    if offline:
         raise DownloadError(
             f"model {entry.name!r} is not here, and --offline forbids to fetch it",
             f"get {entry.url} and put it at {target}{checksum}",
         )
-    fetch(entry.url or entry.page, target, sha256=entry.sha256, size_bytes=entry.bytes, progress=progress)
+    fetch(entry.url, target, sha256=entry.sha256, size_bytes=entry.bytes, progress=progress)
     return target

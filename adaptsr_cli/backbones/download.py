@@ -47,9 +47,8 @@ def fetch(url: str, target: Path, *, sha256: str | None, size_bytes: int | None,
     Raises:
         DownloadError: The file cannot be had, or is not the expected one; then nothing is left under `target`.
     """
-    sidecar = target.with_name(target.name + ".sha256")
     if target.is_file():
-        return _check_present(target, sidecar, sha256)
+        return check_file(target, sha256)
     if not url.startswith(("https://", "http://")):
         raise DownloadError(f"{url} is not a web address", "use https://")
     part = target.with_name(target.name + ".part")
@@ -74,7 +73,7 @@ def fetch(url: str, target: Path, *, sha256: str | None, size_bytes: int | None,
             "check the permissions and the free space, or choose another folder with --weights-dir",
         ) from error
     if sha256 is None:
-        write_text(sidecar, f"{digest}  {target.name}\n")
+        write_text(_sidecar(target), f"{digest}  {target.name}\n")
         progress.note(f"{target.name}: SHA-256 {digest}, nobody states what it should be; kept and checked from now on")
     return digest
 
@@ -85,8 +84,16 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def _check_present(target: Path, sidecar: Path, sha256: str | None) -> str:
-    """Compares a file that is there with the expected checksum, or with the one kept from its download."""
+def check_file(target: Path, sha256: str | None) -> str:
+    """Compares a file that is there with the expected checksum, or with the one kept from its download.
+
+    Returns:
+        The SHA-256 of the file.
+
+    Raises:
+        DownloadError: It is another file, or cannot be read.
+    """
+    sidecar = _sidecar(target)
     try:
         digest = file_sha256(target)
         kept = sidecar.read_text(encoding="utf-8").split()[:1] if sidecar.is_file() else []
@@ -98,6 +105,10 @@ def _check_present(target: Path, sidecar: Path, sha256: str | None) -> str:
             f"{target} has SHA-256 {digest}, expected was {expected}", "delete it; it will be fetched again"
         )
     return digest
+
+
+def _sidecar(target: Path) -> Path:
+    return target.with_name(target.name + ".sha256")
 
 
 def _transfer(url: str, part: Path, target: Path, size_bytes: int | None, progress: Progress) -> None:
@@ -127,8 +138,10 @@ def _attempt(url: str, part: Path, target: Path, size_bytes: int | None, progres
         headers["Range"] = f"bytes={start}-"
     try:
         with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_S) as response:
-            if start and not _continues(response, start):
+            if response.status != http.HTTPStatus.PARTIAL_CONTENT:
                 start = 0  # the server sends the whole file
+            elif not _continues(response, start):
+                raise _Broken("the server sent another part than was asked for")
             length = response.headers.get("Content-Length")
             total = start + int(length) if length is not None and length.isdigit() else None
             _refuse_what_is_another_file(url, response, total, size_bytes)
@@ -152,9 +165,9 @@ def _attempt(url: str, part: Path, target: Path, size_bytes: int | None, progres
 
 
 def _continues(response: http.client.HTTPResponse, start: int) -> bool:
-    """Whether the answer goes on at byte `start`."""
+    """Whether a partial answer goes on at byte `start`."""
     match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    return response.status == http.HTTPStatus.PARTIAL_CONTENT and match is not None and int(match[1]) == start
+    return match is not None and int(match[1]) == start
 
 
 def _refuse_what_is_another_file(

@@ -32,7 +32,7 @@ from adaptsr_cli.io.tensors import Checkpoint, read_checkpoint, weights_sha256
 _PROBE_PX: Final = 16
 _SAME: Final = 2e-4  # threads may add in another order; noise that a network adds is larger
 _NAMES_SHOWN: Final = 3
-_NEAR_ENOUGH: Final = 0.5  # share of an architecture's marks that a file must carry to be called like it
+_NEAR_ENOUGH: Final = 0.5  # more than this share of an architecture's marks must be there to call a file like it
 _PURPOSES: Final = {
     "Restoration": "restores images at their own size",
     "FaceSR": "restores faces only",
@@ -135,7 +135,7 @@ def _unknown(path: Path, state: Mapping[str, Tensor], registry: ArchRegistry) ->
         key=lambda item: (1 - len(item[1][0]) / item[1][1], item[1][1]),
     )
     first_keys = f"its first keys are {_shorten(list(state))}"
-    if 1 - len(missing) / marks < _NEAR_ENOUGH:
+    if 1 - len(missing) / marks <= _NEAR_ENOUGH:
         return CheckpointError(
             f"{path} is of no known architecture; {first_keys}", "adaptsr models lists architectures that work"
         )

@@ -100,8 +100,9 @@ class Upscaler:
         if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise ValueError(f"not an RGB image: {image.shape}")
         while True:
-            plan = self._plan(*image.shape[:2])
+            plan = None
             try:
+                plan = self._plan(*image.shape[:2])
                 return self._run_tiles(image, plan, on_tile)
             except RuntimeError as error:
                 if not _is_out_of_memory(error):
@@ -131,17 +132,18 @@ class Upscaler:
         side_px = min(_AUTO_SIDE_PX[self.device.type], math.isqrt(int(budget_px)))
         return max(LEAST_TILE_PX, side_px - 2 * self.pad_px - RAMP_PX)
 
-    def _shrink(self, plan: TilePlan) -> None:
-        """Halves the batch or else the tiles, for this and all later images."""
-        if self.batch > 1 and len(plan.tiles) > 1:
+    def _shrink(self, plan: TilePlan | None) -> None:
+        """Halves the batch or else the tiles, for this and all later images; None: not even the probe fitted."""
+        if plan is not None and self.batch > 1 and len(plan.tiles) > 1:
             self.batch //= 2
             self._progress.note(f"not enough memory: going on with {self.batch} tiles at a time")
             return
-        advance_px = max(plan.height_px, plan.width_px) - (2 * self.pad_px + RAMP_PX if len(plan.tiles) > 1 else 0)
+        size_px = max(plan.height_px, plan.width_px) if plan else _PROBE_PX
+        advance_px = size_px - 2 * self.pad_px - RAMP_PX if plan and len(plan.tiles) > 1 else size_px
         tile_px = min(advance_px, self._most_tile_px or advance_px) // 2
-        if tile_px < LEAST_TILE_PX:
+        if plan is None or tile_px < LEAST_TILE_PX:
             raise AdaptsrError(
-                f"not enough memory on {self.device} for a tile of {plan.width_px}x{plan.height_px} px",
+                f"not enough memory on {self.device} for a tile of {size_px} px",
                 f"free some memory, or give --tile {LEAST_TILE_PX} with a --tile-pad below {self.pad_px}",
             )
         self._most_tile_px = tile_px

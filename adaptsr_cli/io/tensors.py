@@ -129,6 +129,8 @@ def _load_pickle(path: Path) -> object:
             # Old files name storages by type; torch warns of its own internals, which nobody here can change.
             warnings.filterwarnings("ignore", message="TypedStorage is deprecated")
             warnings.filterwarnings("ignore", message=".*'torch.load' received a zip file.*")
+            # Said of pickles that then turn out to be unsafe, which is answered below.
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}", "check the file") from error

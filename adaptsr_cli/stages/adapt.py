@@ -11,7 +11,7 @@ from adaptsr_cli.data.photos import write_demo_pairs
 from adaptsr_cli.errors import OutputExistsError
 from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.io.images import write_rgb
-from adaptsr_cli.progress import Progress, Silent
+from adaptsr_cli.progress import Progress, Silent, TellOnce
 from adaptsr_cli.stages.allocate import AllocateConfig, allocate
 from adaptsr_cli.stages.evaluate import EvaluateConfig, evaluate
 from adaptsr_cli.stages.merge import MergeConfig, MergeReport, merge
@@ -58,6 +58,7 @@ def adapt(config: AdaptConfig, progress: Progress) -> AdaptReport:
 
     Stages whose artifact is there already are not done again, so a stopped run goes on.
     """
+    progress = TellOnce(progress)
     options = config.training
     run = options.run
     data = open_training_data(options.data, options.val, options.seed, progress)

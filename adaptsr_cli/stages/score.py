@@ -26,7 +26,6 @@ from adaptsr_cli.stages.run_folder import (
     refuse_overwriting,
 )
 
-
 DEFAULT_PATCH_PX = 192
 
 

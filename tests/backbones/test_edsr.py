@@ -9,10 +9,11 @@ import pytest
 import torch
 from networks import tiny_state
 from torch import Tensor
+from torch.nn import Conv2d
 from torch.nn.functional import conv2d, pixel_shuffle, relu
 
 from adaptsr_cli.backbones.backbone import Backbone, super_resolve
-from adaptsr_cli.backbones.edsr import EDSR, BasicsrEDSR
+from adaptsr_cli.backbones.edsr import EDSR, BasicsrEDSR, NamedResidualBlock, ResidualBlock
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.io.tensors import write_pth
 
@@ -110,8 +111,11 @@ def test_only_the_wide_network_damps_its_residuals(width: int, residual_scale: f
         if isinstance(model, EDSR):
             state.update(_shifts(255.0))
         loaded = load(state, tmp_path).model
-        scales = [module.residual_scale for module in loaded.modules() if hasattr(module, "residual_scale")]
-        assert scales == [residual_scale]
+        (block,) = (module for module in loaded.modules() if isinstance(module, ResidualBlock | NamedResidualBlock))
+        first, second = (module for module in block.modules() if isinstance(module, Conv2d))
+        features = torch.rand(1, width, 5, 5)
+        expected = features + residual_scale * second(relu(first(features)))
+        torch.testing.assert_close(block(features), expected)
 
 
 def test_the_official_sizes_have_the_official_parameter_counts() -> None:

@@ -137,7 +137,7 @@ def test_weights_that_are_not_finite_are_named(value: float, tmp_path: Path) -> 
 
 
 def test_networks_that_restore_are_refused(tmp_path: Path) -> None:
-    model = DnCNN(in_nc=3, out_nc=3, nc=8, nb=3, act_mode="R")
+    model = DnCNN(in_nc=3, out_nc=3, nc=8, nb=17, act_mode="R")
     assert "own size" in refusal(write(model.state_dict(), tmp_path)).message
 
 

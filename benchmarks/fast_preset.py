@@ -1,0 +1,138 @@
+"""How the `fast` preset was chosen: held-out PSNR-Y of short trainings that differ in one thing.
+
+    python benchmarks/fast_preset.py --data iphone/ --budget 19k --output fast_preset_iphone
+    python benchmarks/fast_preset.py --data ntire2019/ --model DCTLSA_x4.pt --budget 97k --output fast_preset_ntire
+
+Writes ``benchmarks/results/NAME.json`` and ``.md``. Every training uses the same saliency, split and seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from adaptsr_cli.progress import Silent  # noqa: E402
+from adaptsr_cli.stages.allocate import AllocateConfig, Strategy, allocate  # noqa: E402
+from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder  # noqa: E402
+from adaptsr_cli.stages.score import ScoreConfig, score  # noqa: E402
+from adaptsr_cli.stages.train import TrainOptions, train  # noqa: E402
+from adaptsr_cli.units import parse_budget  # noqa: E402
+
+# The middle of the search: every other row changes what it names.
+BASE: dict[str, Any] = {"lr": 2e-3, "alpha": 8.0, "batch": 8, "patch": 128, "iterations": 300, "strategy": "greedy"}
+CHANGES: tuple[dict[str, Any], ...] = (
+    {},
+    {"lr": 5e-4},
+    {"lr": 1e-3},
+    {"lr": 4e-3},
+    {"alpha": 1.0},
+    {"alpha": 1.0, "lr": 1e-3},
+    {"alpha": 16.0},
+    {"batch": 4},
+    {"patch": 192},
+    {"iterations": 100},
+    {"iterations": 1000},
+    {"strategy": "uniform"},
+)
+
+
+def main() -> None:
+    """Runs all rows and writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", default=None)
+    parser.add_argument("--budget", default="8%")
+    parser.add_argument("--output", required=True)
+    parser.add_argument("--only", type=int, nargs="*", help="numbers of the rows to run; all where left out")
+    options = parser.parse_args()
+    choice = ModelChoice(options.model, Path(), offline=True)
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        scored = RunFolder(Path(folder) / "scored")
+        score(ScoreConfig(run=scored, model=choice, data=options.data, batches=8), Silent())
+        for number, change in enumerate(CHANGES):
+            if options.only and number not in options.only:
+                continue
+            run = RunFolder(Path(folder) / str(number))
+            row = BASE | change
+            rows.append({"changed": change, **row} | measure(run, scored, choice, options.data, options.budget, row))
+            print(json.dumps(rows[-1]), flush=True)
+    model = options.model or "the embedded SAFMN x4"
+    report = {"model": Path(model).name, "data": options.data.name, "budget": options.budget, "machine": machine()}
+    report["rows"] = rows
+    results = ROOT / "benchmarks" / "results"
+    results.mkdir(parents=True, exist_ok=True)
+    (results / f"{options.output}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (results / f"{options.output}.md").write_text(to_markdown(report), encoding="utf-8")
+
+
+def measure(
+    run: RunFolder, scored: RunFolder, choice: ModelChoice, data: Path, budget: str, row: dict[str, Any]
+) -> dict[str, Any]:
+    """One training; the best held-out score and what it cost."""
+    run.root.mkdir(parents=True)
+    shutil.copy(scored.saliency, run.saliency)
+    shutil.copy(scored.record, run.record)
+    strategy: Strategy = row["strategy"]
+    allocate(AllocateConfig(run=run, budget=parse_budget(budget), strategy=strategy), Silent())
+    report = train(
+        TrainOptions(
+            run=run,
+            model=choice,
+            data=data,
+            lr=row["lr"],
+            alpha=row["alpha"],
+            batch=row["batch"],
+            patch_px=row["patch"],
+            iterations=row["iterations"],
+            val_freq=max(1, row["iterations"] // 5),
+        ),
+        Silent(),
+    )
+    return {
+        "params": report.params,
+        "backbone_db": round(report.backbone_psnr_y_db, 3),
+        "best_db": round(report.best_psnr_y_db, 3),
+        "gain_db": round(report.best_psnr_y_db - report.backbone_psnr_y_db, 3),
+        "seconds": round(report.seconds, 1),
+    }
+
+
+def machine() -> str:
+    """What it ran on."""
+    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
+    return f"{device} ({torch.get_num_threads()} threads), {platform.machine()}, torch {torch.__version__}"
+
+
+def to_markdown(report: dict[str, Any]) -> str:
+    """The rows as a table."""
+    base = ", ".join(f"{key} {value}" for key, value in BASE.items())
+    lines = [
+        f"{report['model']} on {report['data']}, budget {report['budget']}; {report['machine']}.",
+        "",
+        f"Base: {base}.",
+        "",
+        "| changed | held-out PSNR-Y | gain | time |",
+        "|---|---|---|---|",
+    ]
+    for row in report["rows"]:
+        changed = ", ".join(f"{key} {value}" for key, value in row["changed"].items()) or "(base)"
+        lines.append(f"| {changed} | {row['best_db']:.2f} dB | {row['gain_db']:+.2f} dB | {row['seconds']:.0f} s |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
