@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -54,6 +55,9 @@ for command in (upscale, adapt, demo, info, models):
 def main() -> None:
     """Runs the command line and exits: 0 all good, 1 something failed, 2 usage, 130 interrupted."""
     console = Console(as_json=False)
+    if not sys.warnoptions and "--debug" not in sys.argv:
+        # Warnings of libraries name their lines of code; what a user must know is said by notes and warnings of ours.
+        warnings.simplefilter("ignore")
     try:
         code = app(standalone_mode=False)
     except Exception as error:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from adaptsr_cli.cli import options as o
 from adaptsr_cli.cli.console import Console
+
+if TYPE_CHECKING:
+    from adaptsr_cli.backbones.catalogue import CatalogueEntry
 
 
 def run_command(
@@ -39,10 +43,21 @@ def run_command(
             format_bytes(entry.bytes) if entry.bytes else "?",
             entry.licence,
             f"{entry.psnr_y_set5_db:.2f}" if entry.psnr_y_set5_db else "",
-            "here" if (folder / entry.file).exists() else "",
+            _where(entry, folder),
         )
         for entry in entries
     ]
-    console.table("checkpoints", ("name", "network", "size", "licence", "Set5 PSNR-Y", ""), rows)
+    console.table("checkpoints", ("name", "network", "size", "licence", "Set5 PSNR-Y", "where"), rows)
     console.line(f"downloads go to {folder}; fetch one with `adaptsr models --download NAME`")
     console.json({"weights_dir": str(folder), "models": [entry.model_dump(mode="json") for entry in entries]})
+
+
+def _where(entry: CatalogueEntry, folder: Path) -> str:
+    """Whether the file is at hand, and if not how it can be had."""
+    from adaptsr_cli.backbones.catalogue import bundled_weights_dir
+
+    if (bundled_weights_dir() / entry.file).exists():
+        return "embedded"
+    if (folder / entry.file).exists():
+        return "in the folder"
+    return "by --download" if entry.url else f"by hand: {entry.page}"
