@@ -56,6 +56,8 @@ def main() -> None:
     parser.add_argument("--model", default=None)
     parser.add_argument("--budget", default="8%")
     parser.add_argument("--output", required=True)
+    parser.add_argument("--iterations", type=int, default=BASE["iterations"], help="of the base")
+    parser.add_argument("--batch", type=int, default=BASE["batch"], help="of the base")
     parser.add_argument("--only", type=int, nargs="*", help="numbers of the rows to run; all where left out")
     options = parser.parse_args()
     choice = ModelChoice(options.model, Path(), offline=True)
@@ -67,12 +69,16 @@ def main() -> None:
             if options.only and number not in options.only:
                 continue
             run = RunFolder(Path(folder) / str(number))
-            row = BASE | change
+            row = BASE | {"iterations": options.iterations, "batch": options.batch} | change
             rows.append({"changed": change, **row} | measure(run, scored, choice, options.data, options.budget, row))
             print(json.dumps(rows[-1]), flush=True)
     model = options.model or "the embedded SAFMN x4"
-    report = {"model": Path(model).name, "data": options.data.name, "budget": options.budget, "machine": machine()}
-    report["rows"] = rows
+    report: dict[str, Any] = {"model": Path(model).name, "data": options.data.name, "budget": options.budget}
+    report |= {
+        "machine": machine(),
+        "base": BASE | {"iterations": options.iterations, "batch": options.batch},
+        "rows": rows,
+    }
     results = ROOT / "benchmarks" / "results"
     results.mkdir(parents=True, exist_ok=True)
     (results / f"{options.output}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
@@ -119,7 +125,7 @@ def machine() -> str:
 
 def to_markdown(report: dict[str, Any]) -> str:
     """The rows as a table."""
-    base = ", ".join(f"{key} {value}" for key, value in BASE.items())
+    base = ", ".join(f"{key} {value}" for key, value in report["base"].items())
     lines = [
         f"{report['model']} on {report['data']}, budget {report['budget']}; {report['machine']}.",
         "",

@@ -39,6 +39,7 @@ def run_command(
     device: o.Device = "auto",
     precision: o.PrecisionChoice = "auto",
     seed: o.Seed = 0,
+    force: o.Force = False,
     json: o.Json = False,
     debug: o.Debug = False,
 ) -> None:
@@ -65,6 +66,7 @@ def run_command(
         device=device,
         precision=precision,
         seed=seed,
+        force=force,
     )
     evaluation = evaluate(config, console)
     show_evaluation(console, evaluation)

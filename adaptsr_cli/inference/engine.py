@@ -178,16 +178,21 @@ class Upscaler:
         tensor = torch.from_numpy(to_unit_range(lr)).to(self.device)
         tensor = tensor.permute(0, 3, 1, 2).contiguous()  # (B, 3, h, w)
         with autocast(self.device, self.precision):
+            sr = super_resolve(self.backbone, tensor).float()
+        if not _is_finite(sr) and self.precision != "fp32":
             sr = super_resolve(self.backbone, tensor)
-        if not bool(torch.isfinite(sr).all()):
-            if self.precision != "fp32":
-                sr = super_resolve(self.backbone, tensor)
-            if not bool(torch.isfinite(sr).all()):
-                raise ImageError(
-                    "the network's result on this image is not finite, even in fp32",
-                    "the model file may be damaged; try another --model",
-                )
-        return sr.float().clamp_(0, 1)
+        if not _is_finite(sr):
+            raise ImageError(
+                "the network's result on this image is not finite, even in fp32",
+                "the model file may be damaged; try another --model",
+            )
+        return sr.clamp_(0, 1)
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether no value is NaN or infinite; NaN is the least and the most of what it is among."""
+    least, most = torch.aminmax(tensor)
+    return bool(torch.isfinite(least) & torch.isfinite(most))
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
@@ -229,7 +234,9 @@ def _blend(canvas: np.ndarray, plan: TilePlan, tile: Tile, sr: Tensor, scale: in
         scale * vertical.keep_start : scale * vertical.keep_stop,
         scale * horizontal.keep_start : scale * horizontal.keep_stop,
     ]
-    place += _to_host(kept) * plan.weights(tile, scale)
+    share = _to_host(kept)
+    share *= plan.weights(tile, scale)
+    place += share
 
 
 def _greediest_module_bytes(backbone: Backbone, device: torch.device) -> int:

@@ -94,6 +94,7 @@ def adapt(config: AdaptConfig, progress: Progress) -> AdaptReport:
             degrade=options.degrade,
             device=options.device,
             seed=options.seed,
+            force=True,
         ),
         progress,
     )

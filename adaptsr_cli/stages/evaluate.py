@@ -14,7 +14,7 @@ from adaptsr_cli.artifacts import Evaluation, ImageScores, ModelScores, Split
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.data.layouts import PairSet
 from adaptsr_cli.data.pairs import PairReader, set_fingerprint
-from adaptsr_cli.errors import ArtifactError, DataError, UsageError
+from adaptsr_cli.errors import ArtifactError, DataError, OutputExistsError, UsageError
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.images import list_images, read_rgb, resize_bicubic
@@ -56,6 +56,7 @@ class EvaluateConfig:
     device: str = "auto"
     precision: str = "auto"
     seed: int = 0
+    force: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,11 +96,13 @@ def evaluate(config: EvaluateConfig, progress: Progress) -> Evaluation:
     Raises:
         DataError: No pair to score on.
         UsageError: Models of different scales, or an unknown protocol.
+        OutputExistsError: The run holds the evaluation of other models or images, and `force` is not set.
     """
     protocol = find_protocol(config.protocol)
     pairs, split = _choose_pairs(config, progress)
     device = pick_device(config.device)
     contestants = _open_contestants(config, device, progress)
+    _refuse_replacing_another(config, contestants, set_fingerprint(pairs))
     scales = {contestant.scale for contestant in contestants if contestant.scale is not None}
     if len(scales) > 1:
         raise UsageError("the models have different scales", "compare models of one scale")
@@ -133,6 +136,21 @@ def evaluate(config: EvaluateConfig, progress: Progress) -> Evaluation:
     rows = _sheet(judge, contestants, images, pairs, reader)
     draw_comparison(config.run.comparison, rows)
     return evaluation
+
+
+def _refuse_replacing_another(config: EvaluateConfig, contestants: Sequence[_Contestant], fingerprint: str) -> None:
+    """The same evaluation may be made again; another one is not replaced silently."""
+    path = config.run.evaluation
+    if config.force or not path.exists():
+        return
+    known = read_document(path, Evaluation)
+    same_models = [(model.name, model.sha256) for model in known.models] == [(c.name, c.sha256) for c in contestants]
+    if not same_models or known.provenance.data_fingerprint != fingerprint:
+        names = ", ".join(model.name for model in known.models)
+        raise OutputExistsError(
+            f"{path} holds another evaluation ({names} on {known.data})",
+            "replace it with --force, or use another --run",
+        )
 
 
 def _choose_pairs(config: EvaluateConfig, progress: Progress) -> tuple[PairSet, Literal["held-out", "all"]]:

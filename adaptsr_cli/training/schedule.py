@@ -7,6 +7,7 @@ from typing import Literal
 
 _STEPS = (0.5, 0.75, 0.9)
 _FLOOR = 0.01
+_WARM_UP = 0.05
 
 
 def learning_rate(peak: float, schedule: Literal["cosine", "steps"], done: float) -> float:
@@ -14,9 +15,12 @@ def learning_rate(peak: float, schedule: Literal["cosine", "steps"], done: float
 
     Args:
         peak: Largest learning rate.
-        schedule: ``cosine`` falls to 1 % of the peak; ``steps`` is x0.75 at 50 %, 75 % and 90 % (AdaptSR, Section 4.1).
+        schedule: ``cosine`` rises over the first 5 % of the run, then falls to 1 % of the peak;
+            ``steps`` is x0.75 at 50 %, 75 % and 90 % (AdaptSR, Section 4.1).
         done: Share of the run that is done, in [0, 1].
     """
     if schedule == "steps":
         return peak * 0.75 ** sum(done >= step for step in _STEPS)
-    return peak * (_FLOOR + (1 - _FLOOR) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
+    # Adam's first steps are of full size whatever the gradient; without the rise they throw the backbone off.
+    rise = min(1.0, _FLOOR + done / _WARM_UP)
+    return rise * peak * (_FLOOR + (1 - _FLOOR) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))

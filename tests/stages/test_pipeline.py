@@ -245,6 +245,19 @@ def test_eval_compares_any_models_and_folders_of_images(adaptsr: Command, pairs:
     assert np.isfinite(models[0]["metrics"]["psnr_y_db"])
 
 
+def test_another_evaluation_is_not_replaced_silently(adaptsr: Command, pairs: Path) -> None:
+    words = ("eval", "--data", pairs, "--metrics", "psnr")
+    assert adaptsr(*words).code == 0
+    before = Path("adaptsr-run/eval.json").read_bytes()
+    assert adaptsr(*words).code == 0
+    assert Path("adaptsr-run/eval.json").read_bytes() == before  # the same command gives the same file
+    other = adaptsr(*words, "--model", save_tiny("safmn", Path("other.safetensors")))
+    assert other.code == 1
+    assert "eval.json holds another evaluation (backbone on" in other.err
+    assert Path("adaptsr-run/eval.json").read_bytes() == before
+    assert adaptsr(*words, "--model", "other.safetensors", "--force").code == 0
+
+
 def test_missing_lpips_weights_skip_only_lpips(adaptsr: Command, pairs: Path) -> None:
     result = adaptsr("eval", "--data", pairs)
     assert result.code == 0

@@ -13,10 +13,13 @@ def test_paper_steps() -> None:
     assert rates == pytest.approx([1e-3, 1e-3, 7.5e-4, 7.5e-4, 5.625e-4, 5.625e-4, 4.21875e-4, 4.21875e-4])
 
 
-def test_cosine_falls_to_a_hundredth() -> None:
-    rates = [learning_rate(1.0, "cosine", step / 10) for step in range(11)]
-    assert rates == sorted(rates, reverse=True)
-    assert (rates[0], rates[5], rates[10]) == pytest.approx((1.0, 0.505, 0.01))
+def test_cosine_warms_up_and_falls_to_a_hundredth() -> None:
+    rates = [learning_rate(1.0, "cosine", step / 100) for step in range(101)]
+    assert rates[:6] == sorted(rates[:6])
+    assert rates[5:] == sorted(rates[5:], reverse=True)
+    assert rates[0] == pytest.approx(0.01)
+    assert rates[5] > 0.99
+    assert (rates[50], rates[100]) == pytest.approx((0.505, 0.01))
 
 
 def test_paper_preset_is_section_4_1() -> None:

@@ -1,0 +1,68 @@
+"""Published checkpoints and real photographs, where they lie beside the checkout."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import Command
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "expected_db", "tolerance_db"),
+    [
+        # measured independently, MATLAB's bicubic LR
+        ("genuine/DCTLSA_x4.pt", "Set5", 32.523, 0.002),
+        ("own/safmn_x4_bicubic.safetensors", "Set5", 31.59, 0.01),
+        # its LR is made here by Pillow's bicubic, which is not MATLAB's to the last bit
+        ("genuine/SAFMN_x2_from_ncnn_fp16.safetensors", "Set5/HR", 38.00, 0.03),
+    ],
+)
+def test_published_figures(
+    model: str, data: str, expected_db: float, tolerance_db: float, adaptsr: Command, shared: Path
+) -> None:
+    words = ("--model", shared / "weights" / model, "--data", shared / "data" / "test_sr" / data)
+    result = adaptsr("eval", *words, "--metrics", "psnr", "--degrade", "bicubic", "--json")
+    assert result.code == 0, result.err
+    score_db = json.loads(result.out)["models"][0]["metrics"]["psnr_y_db"]
+    assert score_db == pytest.approx(expected_db, abs=tolerance_db)
+
+
+def test_embedded_default_is_the_published_file_of_ours(adaptsr: Command, shared: Path) -> None:
+    embedded = json.loads(adaptsr("models", "--json").out)["models"][0]
+    assert embedded["name"] == "safmn-x4-bicubic"
+    info = adaptsr("info", shared / "weights" / "own" / embedded["file"], "--json")
+    assert "SAFMN x4, 240k parameters" in json.loads(info.out)["files"][0]["network"]
+
+
+def test_checkpoint_that_nobody_knows_gets_a_clear_line(adaptsr: Command, shared: Path) -> None:
+    words = ("--model", shared / "weights/genuine/SAFMN_x4_team15.pth", "--data", shared / "data/test_sr/Set5")
+    result = adaptsr("eval", *words)
+    assert result.code == 1
+    assert "looks like SAFMN, but is a variant" in result.err
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize("model", [None, "DCTLSA_x4.pt", "SAFMN_x2_from_ncnn_fp16.safetensors"])
+def test_real_iphone_pairs_in_plain_calls(model: str | None, adaptsr: Command, shared: Path) -> None:
+    """The acceptance of the main job, shortened: the merged model beats the backbone on pairs not trained on."""
+    shutil.copytree(shared / "data" / "real_pairs" / "iphone", "iphone")
+    named = ("--model", shared / "weights" / "genuine" / model) if model else ()
+    budget = "60k" if model == "DCTLSA_x4.pt" else "15k"
+    quick = ("--iterations", 30, "--batch", 4, "--patch", 64, "--val-freq", 15)
+    for words in (
+        ("score", "--data", "iphone/", "--batches", 2, "--batch", 2, "--patch", 64, *named),
+        ("allocate", "--budget", budget),
+        ("train", "--data", "iphone/", *quick),
+        ("merge",),
+        ("eval", "--data", "iphone/", "--metrics", "psnr"),
+    ):
+        result = adaptsr(*words)
+        assert result.code == 0, result.err
+    assert "scoring the 7 held-out ones" in result.err
+    before, after = (
+        entry["metrics"]["psnr_y_db"] for entry in json.loads(Path("adaptsr-run/eval.json").read_text())["models"]
+    )
+    assert after > before

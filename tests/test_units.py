@@ -1,0 +1,53 @@
+"""Numbers as people write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from adaptsr_cli.errors import AdaptsrError, UsageError, nearest
+from adaptsr_cli.progress import Silent, TellOnce
+from adaptsr_cli.units import format_bytes, format_params, format_seconds, parse_budget, plural
+
+
+@pytest.mark.parametrize(
+    ("text", "params"),
+    [
+        ("886k", 886_000),
+        ("1.2M", 1_200_000),
+        ("886000", 886_000),
+        ("886_000", 886_000),
+        (" 15K ", 15_000),
+        ("8%", 960_000),
+    ],
+)
+def test_budgets(text: str, params: int) -> None:
+    assert parse_budget(text).resolve(12_000_000) == params
+
+
+@pytest.mark.parametrize("text", ["", "k", "-5", "8%%", "200%", "0", "0%", "1e3", "5x", "nan", "1.2.3M"])
+def test_what_is_no_budget(text: str) -> None:
+    with pytest.raises(UsageError, match="budget"):
+        parse_budget(text)
+
+
+def test_counts_and_sizes() -> None:
+    assert [format_params(count) for count in (420, 14_946, 239_520, 12_000_000)] == ["420", "14.9k", "240k", "12.0M"]
+    assert [format_seconds(s) for s in (3.21, 250, 7500)] == ["3.2 s", "4 min 10 s", "2 h 05 min"]
+    assert [format_bytes(count) for count in (12, 971_072, 3_000_000_000)] == ["12 B", "971.1 kB", "3.0 GB"]
+    assert (plural(1, "pair"), plural(2_000, "pair")) == ("1 pair", "2,000 pairs")
+
+
+def test_errors_are_one_line() -> None:
+    error = AdaptsrError("a\n  b", "do\nthis")
+    assert (error.message, error.hint) == ("a b", "do this")
+    assert nearest("trian", ["train", "merge"]) == "did you mean train?"
+    assert nearest("xyz", ["train", "merge"]) == ""
+
+
+def test_remarks_are_told_once() -> None:
+    silent = Silent()
+    once = TellOnce(silent)
+    for _ in range(2):
+        once.note("loaded")
+        once.warn("careful")
+    assert (silent.notes, silent.warnings) == (["loaded"], ["careful", "careful"])
