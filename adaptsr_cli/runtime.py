@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -100,10 +101,28 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def free_memory_bytes(device: torch.device) -> int:
-    """Free device memory in bytes; on the CPU the memory that can be had without swapping."""
+    """Free device memory in bytes; on the CPU what can be had without swapping, within the container's limit."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    try:
+    known = [room for room in (_available_bytes(), _container_room_bytes()) if room is not None]
+    return min(known, default=2 << 30)
+
+
+def _available_bytes() -> int | None:
+    """What Linux says can be had, page cache included; elsewhere the free pages, where the system tells."""
+    with suppress(OSError):
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    with suppress(ValueError, OSError, AttributeError):
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):  # not every system tells
-        return 2 << 30
+    return None
+
+
+def _container_room_bytes() -> int | None:
+    """What the control group still allows; None without a limit."""
+    with suppress(OSError, ValueError):
+        group = Path("/sys/fs/cgroup")
+        limit = int((group / "memory.max").read_text(encoding="ascii"))
+        return max(0, limit - int((group / "memory.current").read_text(encoding="ascii")))
+    return None

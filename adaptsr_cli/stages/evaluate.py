@@ -187,7 +187,7 @@ def _open_contestants(config: EvaluateConfig, device: torch.device, progress: Pr
             progress.warn("the run's adapter is not merged: scoring the backbone alone; run `adaptsr merge` first")
         else:
             progress.note("the run has no merged model yet: scoring the backbone alone")
-    contestants = [_of_network(name, model, config, device) for name, model in named]
+    contestants = [_of_network(name, model, config, device, progress) for name, model in named]
     contestants += [_of_folder(name, folder) for name, folder in config.others]
     names = [contestant.name for contestant in contestants]
     if len(set(names)) == len(names):
@@ -198,11 +198,13 @@ def _open_contestants(config: EvaluateConfig, device: torch.device, progress: Pr
     ]
 
 
-def _of_network(name: str, model: Backbone, config: EvaluateConfig, device: torch.device) -> _Contestant:
+def _of_network(
+    name: str, model: Backbone, config: EvaluateConfig, device: torch.device, progress: Progress
+) -> _Contestant:
     precision = pick_precision(config.precision, device, bf16=model.traits.bf16, fp16=model.traits.fp16)
     # Scores that are to be compared with published ones are computed as those were, in fp32.
     precision = "fp32" if config.precision == "auto" else precision
-    upscaler = Upscaler(model, device=device, precision=precision, tile_px=config.tile_px)
+    upscaler = Upscaler(model, device=device, precision=precision, tile_px=config.tile_px, progress=progress)
 
     def produce(_name: str, lr: np.ndarray) -> np.ndarray:
         sr: np.ndarray = np.rint(upscaler.run(lr) * 255).astype(np.uint8)

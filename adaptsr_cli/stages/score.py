@@ -26,7 +26,7 @@ from adaptsr_cli.stages.run_folder import (
     refuse_overwriting,
 )
 
-DEFAULT_PATCH_PX = 192
+DEFAULT_PATCH_PX = 128
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class ScoreConfig:
     Attributes:
         batches: Number of batches N the criterion is averaged over.
         batch: Patches a batch.
-        patch_px: Side of the HR patch in pixels; None for 192 or what the images allow.
+        patch_px: Side of the HR patch in pixels; None for 128 or what the images allow.
         degrade: Degradation for photos without an LR side.
     """
 

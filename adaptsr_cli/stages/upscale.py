@@ -84,7 +84,14 @@ def upscale(config: UpscaleConfig, progress: Progress) -> UpscaleReport:
     jobs = _plan(config, sources, factor)
     device = pick_device(config.device)
     precision = pick_precision(config.precision, device, bf16=backbone.traits.bf16, fp16=backbone.traits.fp16)
-    upscaler = Upscaler(backbone, device=device, precision=precision, tile_px=config.tile_px, pad_px=config.pad_px)
+    upscaler = Upscaler(
+        backbone,
+        device=device,
+        precision=precision,
+        tile_px=config.tile_px,
+        pad_px=config.pad_px,
+        progress=progress,
+    )
     written, skipped, failed = [], [], []
     title = f"upscale x{factor:g} on {describe_device(device)}, {precision}"
     with progress.task(title, len(jobs), unit="image") as task:
