@@ -20,7 +20,8 @@ class TrainConfig(Frozen):
         batch: Patches a step.
         patch_px: Side of the HR patch in pixels.
         lr: Peak learning rate of Adam.
-        schedule: ``cosine`` with a warm-up, to 1 % of the peak, or the paper's ``steps`` (x0.75 at 50 %, 75 % and 90 %).
+        schedule: ``cosine`` with a warm-up, down to 1 % of the peak, or the paper's ``steps`` (x0.75 at 50 %, 75 %
+            and 90 %).
         alpha: Numerator of the LoRA scale alpha / r.
         val_freq: Iterations between validations.
         save_freq: Iterations between saved states.
