@@ -31,7 +31,7 @@ from adaptsr_cli.stages.score import ScoreConfig, score_backbone
 from adaptsr_cli.training.config import PRESETS, PresetName, TrainConfig
 from adaptsr_cli.training.log import read_log
 from adaptsr_cli.training.loop import Outcome, Trainer
-from adaptsr_cli.training.state import LoopState, RunPlan
+from adaptsr_cli.training.state import LoopState, RunPlan, require_same_run
 from adaptsr_cli.training.validation import Validator
 from adaptsr_cli.units import format_params, format_seconds, parse_budget
 
@@ -117,7 +117,16 @@ def train_backbone(options: TrainOptions, backbone: Backbone, data: TrainingData
         f"training {format_params(attachment.params)} of {format_params(backbone.identity.params)} parameters "
         f"({share:.1%}) on {describe_device(device)}, {config.precision}"
     )
-    run.training.root.mkdir(parents=True, exist_ok=True)
+    run_plan = RunPlan(
+        config=config,
+        backbone_sha256=backbone.identity.sha256,
+        data_fingerprint=data.fingerprint,
+        ranks={site.name: rank for site, rank in plan},
+    )
+    if run.training.state.exists():
+        # Before anything is written: the split of the run that is there must not be replaced by another's.
+        require_same_run(run.training.state, run_plan)
+    write_document(run.config, config)
     write_document(run.split, data.record(options.data))
     made = provenance("train", {**config.model_dump(), "degrade": options.degrade}, config.seed, data.fingerprint)
 
@@ -143,18 +152,12 @@ def train_backbone(options: TrainOptions, backbone: Backbone, data: TrainingData
         attachment=attachment,
         batches=sampler,
         validator=Validator(held_out, backbone.scale),
-        plan=RunPlan(
-            config=config,
-            backbone_sha256=backbone.identity.sha256,
-            data_fingerprint=data.fingerprint,
-            ranks={site.name: rank for site, rank in plan},
-        ),
+        plan=run_plan,
         folder=run.training,
         device=device,
         keep_best=keep_best,
     )
     outcome = trainer.run(progress)
-    write_document(run.config, config)
     draw_curves(run.curves, read_log(run.training.log))
     return _report(run, attachment, outcome, peak_memory_bytes(device), progress)
 

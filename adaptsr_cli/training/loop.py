@@ -18,7 +18,7 @@ from adaptsr_cli.adapters.attach import Attachment
 from adaptsr_cli.artifacts import LogRow
 from adaptsr_cli.backbones.backbone import Backbone, set_differentiable, super_resolve
 from adaptsr_cli.data.sampler import Batch
-from adaptsr_cli.errors import ArtifactError, Interrupted, TrainingError
+from adaptsr_cli.errors import Interrupted, TrainingError
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.io.images import write_rgb
 from adaptsr_cli.progress import Progress, Task
@@ -27,9 +27,9 @@ from adaptsr_cli.training.log import append_row, cut_log
 from adaptsr_cli.training.objective import fidelity_loss
 from adaptsr_cli.training.schedule import learning_rate
 from adaptsr_cli.training.signals import catch_stop
-from adaptsr_cli.training.state import LoopState, RunPlan, differences, read_state, restore, save_state
+from adaptsr_cli.training.state import LoopState, RunPlan, read_state, require_same_run, restore, save_state
 from adaptsr_cli.training.validation import Validator
-from adaptsr_cli.units import format_seconds
+from adaptsr_cli.units import format_seconds, plural
 
 LOG_FREQ = 10
 
@@ -157,15 +157,12 @@ class Trainer:
     def _start(self, optimizer: torch.optim.Adam, progress: Progress) -> LoopState:
         """The saved state, put back; or a new one with the backbone's own score (R25)."""
         if self.folder.state.exists():
+            require_same_run(self.folder.state, self.plan)
             state, tensors = read_state(self.folder.state)
-            changed = differences(state.plan, self.plan)
-            if changed:
-                raise ArtifactError(
-                    f"{self.folder.root} holds another training run: {'; '.join(changed)}",
-                    "repeat its options to go on, or start anew with --force or another --run",
-                )
             restore(tensors, self.attachment, optimizer, self.folder.state)
             cut_log(self.folder.log, state.iteration)
+            if state.iteration == 0:  # killed between saving the first state and keeping the first adapter
+                self.keep_best(self.attachment, state)
             if state.iteration < self.plan.config.iterations:
                 progress.note(
                     f"resuming at iteration {state.iteration} after {format_seconds(state.elapsed_s)} of training"
@@ -185,8 +182,11 @@ class Trainer:
             best_iteration=0,
             pending_losses=(),
         )
+        save_state(self.folder.state, state, self.attachment, optimizer)
         self.keep_best(self.attachment, state)
-        progress.note(f"backbone before training: {score:.2f} dB PSNR-Y on {len(self.validator)} held-out images")
+        progress.note(
+            f"backbone before training: {score:.2f} dB PSNR-Y on {plural(len(self.validator), 'held-out image')}"
+        )
         return state
 
     def _step(self, optimizer: torch.optim.Adam, batch: Batch) -> Tensor:

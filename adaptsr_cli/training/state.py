@@ -109,6 +109,20 @@ def restore(tensors: Mapping[str, Tensor], attachment: Attachment, optimizer: to
         optimizer.state[parameter] = moments
 
 
+def require_same_run(path: Path, wanted: RunPlan) -> None:
+    """Refuses to go on with a state that another run saved.
+
+    Raises:
+        ArtifactError: Naming what differs, or the state is damaged.
+    """
+    changed = differences(read_state(path)[0].plan, wanted)
+    if changed:
+        raise ArtifactError(
+            f"{path.parent} holds another training run: {'; '.join(changed)}",
+            "repeat its options to go on, or start anew with --force or another --run",
+        )
+
+
 def differences(saved: RunPlan, wanted: RunPlan) -> list[str]:
     """What keeps `wanted` from continuing `saved`, one short text each; empty where nothing does."""
     found = []

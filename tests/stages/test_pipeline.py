@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Command
+from conftest import Command, write_pairs
 from networks import save_tiny
 from safetensors import safe_open
 
@@ -209,6 +209,31 @@ def test_second_run_of_the_same_command_gives_the_same_adapter(adaptsr: Command,
         assert adaptsr("train", "--data", pairs, "--run", run, *QUICK).code == 0
     assert Path("one/adapter.safetensors").read_bytes() == Path("two/adapter.safetensors").read_bytes()
     assert Path("one/training/log.jsonl").read_bytes() == Path("two/training/log.jsonl").read_bytes()
+
+
+def test_refused_training_leaves_the_run_as_it_is(adaptsr: Command, pairs: Path, tmp_path: Path) -> None:
+    """Above all the split: a run must never forget what it was trained on."""
+    assert adaptsr("train", "--data", pairs, *QUICK).code == 0
+    before = {path: path.read_bytes() for path in Path("adaptsr-run").rglob("*") if path.is_file()}
+    others = write_pairs(tmp_path / "others", count=4, side_px=100)
+    refused = adaptsr("train", "--data", others, *QUICK)
+    assert refused.code == 1
+    assert "the training images are others" in refused.err
+    refused = adaptsr("train", "--data", pairs, *QUICK, "--seed", 4)
+    assert refused.code == 1
+    assert "seed was 0, now 4" in refused.err
+    assert {path: path.read_bytes() for path in Path("adaptsr-run").rglob("*") if path.is_file()} == before
+    assert adaptsr("train", "--data", others, *QUICK, "--force").code == 0
+
+
+def test_run_that_was_killed_at_once_starts_again(adaptsr: Command, pairs: Path) -> None:
+    assert adaptsr("train", "--data", pairs, "--minutes", 0.01, *QUICK).code == 0
+    Path("adaptsr-run/adapter.safetensors").unlink()
+    state = Path("adaptsr-run/training/state.safetensors")
+    state.unlink()
+    again = adaptsr("train", "--data", pairs, *QUICK)
+    assert again.code == 0, again.err
+    assert Path("adaptsr-run/adapter.safetensors").exists()
 
 
 def test_info_knows_every_artifact(adaptsr: Command, pairs: Path) -> None:
