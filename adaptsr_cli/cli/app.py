@@ -16,7 +16,6 @@ from adaptsr_cli.errors import AdaptsrError, Interrupted, UsageError
 
 app = typer.Typer(
     name="adaptsr",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -34,8 +33,9 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def root(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")] = False,
 ) -> None:
     """Make a super-resolution network yours: low-rank adaptation to a real camera.
@@ -43,6 +43,8 @@ def root(
     The stages, each reading what the one before left in the run folder:
     score, allocate, train, merge, eval, upscale. `adapt` does all of them, `demo` shows it on embedded data.
     """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 for command in (score, allocate, train, merge):

@@ -161,6 +161,13 @@ def test_nothing_is_overwritten_without_force(adaptsr: Command, pairs: Path) -> 
     assert target.read_bytes() == before
 
 
+def test_no_words_at_all_show_the_help(adaptsr: Command) -> None:
+    outcome = adaptsr()
+    assert outcome.code == 0
+    assert outcome.err == ""
+    assert "Commands:" in outcome.out
+
+
 def test_both_spellings_of_an_option(adaptsr: Command, pairs: Path) -> None:
     for spelling in ("--tile-pad", "--tile_pad"):
         outcome = adaptsr("upscale", pairs / "lr" / "001.png", "--force", spelling, 8)
