@@ -10,6 +10,7 @@ from adaptsr_cli.artifacts import Split, SplitItem
 from adaptsr_cli.data.degrade import Degradation, find_degradation
 from adaptsr_cli.data.layouts import PairSet, check_pairs, find_pairs, fit_scale
 from adaptsr_cli.data.pairs import PairReader, file_fingerprint, set_fingerprint, split_pairs
+from adaptsr_cli.errors import DataError
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.units import plural
 
@@ -55,10 +56,24 @@ def open_training_data(folder: Path, val: Path | None, seed: int, progress: Prog
     """Opens the pairs to train on and those to watch: ``--val``, or a fifth of the images held out."""
     pairs = open_pairs(folder, "train", progress)
     if val is not None:
-        return TrainingData(pairs, open_pairs(val, "val", progress))
+        held_out = open_pairs(val, "val", progress)
+        _refuse_overlap(pairs, held_out)
+        return TrainingData(pairs, held_out)
     train, held_out = split_pairs(pairs, seed=seed)
     progress.note(f"{plural(len(train.pairs), 'pair')} to train on, {len(held_out.pairs)} held out for validation")
     return TrainingData(train, held_out)
+
+
+def _refuse_overlap(train: PairSet, held_out: PairSet) -> None:
+    """A score on images that were trained on says nothing."""
+    seen = {file_fingerprint(pair.hr) for pair in train.pairs}
+    both = [pair.name for pair in held_out.pairs if file_fingerprint(pair.hr) in seen]
+    if both:
+        names = ", ".join(both[:3])
+        raise DataError(
+            f"{plural(len(both), 'image')} of --val {held_out.root} are in the training data too: {names}",
+            "name other images by --val, or leave it out to hold out a fifth",
+        )
 
 
 def open_reader(pairs: PairSet, scale: int, degrade: str | None, seed: int) -> PairReader:

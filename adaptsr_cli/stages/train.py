@@ -128,7 +128,7 @@ def train_backbone(options: TrainOptions, backbone: Backbone, data: TrainingData
         require_same_run(run.training.state, run_plan)
     write_document(run.config, config)
     write_document(run.split, data.record(options.data))
-    made = provenance("train", {**config.model_dump(), "degrade": options.degrade}, config.seed, data.fingerprint)
+    made = provenance("train", config.model_dump(), config.seed, data.fingerprint)
 
     def keep_best(best: Attachment, state: LoopState) -> None:
         header = AdapterHeader(
@@ -177,6 +177,7 @@ def resolve_config(options: TrainOptions, backbone: Backbone, reader: PairReader
         lr=options.lr or preset.lr,
         schedule=preset.schedule,
         alpha=options.alpha or preset.alpha,
+        degrade=options.degrade,
         val_freq=options.val_freq or often,
         save_freq=options.save_freq or often,
         precision=precision,

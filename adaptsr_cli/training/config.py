@@ -23,6 +23,7 @@ class TrainConfig(Frozen):
         schedule: ``cosine`` with a warm-up, down to 1 % of the peak, or the paper's ``steps`` (x0.75 at 50 %, 75 %
             and 90 %).
         alpha: Numerator of the LoRA scale alpha / r.
+        degrade: Degradation that makes LR from photos without pairs.
         val_freq: Iterations between validations.
         save_freq: Iterations between saved states.
     """
@@ -37,6 +38,7 @@ class TrainConfig(Frozen):
     lr: Annotated[float, Field(gt=0, le=1)]
     schedule: Literal["cosine", "steps"]
     alpha: Annotated[float, Field(gt=0)]
+    degrade: str | None = None
     val_freq: Annotated[int, Field(ge=1)]
     save_freq: Annotated[int, Field(ge=1)]
     precision: Literal["fp32", "bf16", "fp16"]

@@ -125,6 +125,11 @@ def test_damaged_artifacts_are_refused_untouched(adaptsr: Command, pairs: Path) 
     assert_one_clear_fault(adaptsr("train", "--data", pairs), 1, "rank_map.json")
 
 
+def test_validation_images_must_not_be_trained_on(adaptsr: Command, pairs: Path) -> None:
+    outcome = adaptsr("train", "--data", pairs, "--val", pairs)
+    assert_one_clear_fault(outcome, 1, "6 images of --val", "are in the training data too: 000, 001, 002")
+
+
 def test_budgets_that_cannot_be_spent(adaptsr: Command, pairs: Path) -> None:
     adaptsr("score", "--data", pairs, "--batches", 1, "--patch", 64)
     assert_one_clear_fault(adaptsr("allocate", "--budget", "50"), 1, "too small for one rank")
