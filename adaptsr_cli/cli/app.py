@@ -27,6 +27,9 @@ app = typer.Typer(
 )
 
 
+_INTERRUPTED = Interrupted("interrupted", "what was finished is kept; the same command goes on or starts again")
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"adaptsr {__version__}")
@@ -62,6 +65,8 @@ def main() -> None:
         warnings.simplefilter("ignore")
     try:
         code = app(standalone_mode=False)
+        if code == Interrupted.exit_code:  # typer's answer to Ctrl-C, given without a word
+            console.error(_INTERRUPTED)
     except Exception as error:
         if "--debug" in sys.argv:
             raise
@@ -69,7 +74,7 @@ def main() -> None:
         console.error(fault)
         code = fault.exit_code
     except KeyboardInterrupt:
-        console.error(Interrupted("interrupted"))
+        console.error(_INTERRUPTED)
         code = Interrupted.exit_code
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -79,7 +84,7 @@ def _explain(error: Exception) -> AdaptsrError:
     if isinstance(error, AdaptsrError):
         return error
     if isinstance(error, typer.Abort):
-        return Interrupted("interrupted")
+        return _INTERRUPTED
     if isinstance(error, BrokenPipeError):
         # The reader of our output went away (`adaptsr ... | head`); the interpreter must not try to flush to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -173,6 +173,15 @@ def test_no_words_at_all_show_the_help(adaptsr: Command) -> None:
     assert "Commands:" in outcome.out
 
 
+def test_ctrl_c_says_so_and_exits_130(adaptsr: Command, pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def press(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("adaptsr_cli.stages.score.measure_gradients", press)
+    assert_one_clear_fault(adaptsr("score", "--data", pairs), 130, "error: interrupted")
+    assert not Path("adaptsr-run/saliency.json").exists()
+
+
 def test_both_spellings_of_an_option(adaptsr: Command, pairs: Path) -> None:
     for spelling in ("--tile-pad", "--tile_pad"):
         outcome = adaptsr("upscale", pairs / "lr" / "001.png", "--force", spelling, 8)
