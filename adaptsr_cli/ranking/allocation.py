@@ -30,11 +30,6 @@ class Candidate:
     max_rank: int
 
 
-def cost_of(candidates: Sequence[Candidate], ranks: dict[str, int]) -> int:
-    """Parameters that these ranks cost."""
-    return sum(candidate.rank_cost * ranks[candidate.name] for candidate in candidates)
-
-
 def largest_uniform_rank(candidates: Sequence[Candidate], budget_params: int) -> int:
     """The largest rank that the budget buys at every site; 0 where it buys not even rank 1."""
     rank = 0

@@ -13,7 +13,7 @@ from adaptsr_cli.adapters.sites import SiteTable, find_sites
 from adaptsr_cli.backbones.backbone import Traits
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.errors import ArtifactError
-from adaptsr_cli.ranking.allocation import Candidate, allocate_uniform, cost_of
+from adaptsr_cli.ranking.allocation import Candidate, allocate_uniform
 
 
 def table_of(name: str, folder: Path) -> SiteTable:
@@ -41,7 +41,7 @@ def test_check_figure_of_swinir_m() -> None:
     ranks = allocate_uniform(candidates, 886_000)
     # What is spent is less, since rank 8 on the 3 channels of the first convolution would outgrow its weight.
     assert {name: rank for name, rank in ranks.items() if rank != 8} == {"conv_first": 2}
-    assert cost_of(candidates, ranks) == 874_470
+    assert sum(candidate.rank_cost * ranks[candidate.name] for candidate in candidates) == 874_470
     assert sum(site.kind == "attention" for site in sites) == 36 * 4
     assert sum(site.kind == "mlp" for site in sites) == 36 * 2
     blocks = {site.block for site in sites if site.kind == "mlp"}

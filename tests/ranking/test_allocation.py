@@ -11,10 +11,14 @@ from adaptsr_cli.ranking.allocation import (
     Candidate,
     allocate_greedy,
     allocate_uniform,
-    cost_of,
     default_max_rank,
     largest_uniform_rank,
 )
+
+
+def cost_of(candidates: list[Candidate], ranks: dict[str, int]) -> int:
+    return sum(candidate.rank_cost * ranks[candidate.name] for candidate in candidates)
+
 
 candidate_lists = st.lists(
     st.tuples(st.floats(0, 10), st.integers(1, 500), st.integers(1, 40)), min_size=1, max_size=30
