@@ -5,9 +5,12 @@ Unknown keys and wrong types are refused. Reading and writing happens in `adapts
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from collections import Counter
+from collections.abc import Iterable
+from math import prod
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 FORMAT_VERSION: Final = 1
 
@@ -20,6 +23,13 @@ class Frozen(BaseModel):
     """Base of all artifacts: immutable, strict types, no unknown keys, no NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def _refuse_twins(names: Iterable[str]) -> None:
+    """Each site has one place only (R6)."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(f"{twice[0]} comes twice")
 
 
 class BackboneIdentity(Frozen):
@@ -115,6 +125,14 @@ class Saliency(Frozen):
     sites: tuple[SiteSaliency, ...]
     skipped: tuple[SkippedSite, ...]
 
+    @model_validator(mode="after")
+    def _check_sites(self) -> Self:
+        _refuse_twins(site.name for site in self.sites)
+        for site in self.sites:
+            if site.params != prod(site.shape) or site.max_rank * site.rank_cost > site.params:
+                raise ValueError(f"{site.name}: params, rank_cost, max_rank and shape do not fit together")
+        return self
+
 
 class SiteRank(Frozen):
     """The rank that one site was given and the parameters which that costs."""
@@ -147,6 +165,15 @@ class RankMap(Frozen):
     max_rank: Annotated[int, Field(ge=0)]
     sites: tuple[SiteRank, ...]
 
+    @model_validator(mode="after")
+    def _check_sites(self) -> Self:
+        _refuse_twins(site.name for site in self.sites)
+        if self.total_params != sum(site.params for site in self.sites):
+            raise ValueError("total_params is not the sum over the sites")
+        if self.total_params > self.budget_params:
+            raise ValueError("total_params is more than budget_params")
+        return self
+
 
 class AdapterSite(Frozen):
     """One site of a trained adapter."""
@@ -167,10 +194,15 @@ class AdapterHeader(Frozen):
     provenance: Provenance
     method: Literal["lora"]
     factorization: Factorization
-    sites: tuple[AdapterSite, ...]
+    sites: Annotated[tuple[AdapterSite, ...], Field(min_length=1)]
     iteration: Annotated[int, Field(ge=0)]
     val_psnr_y_db: float | None
     backbone_psnr_y_db: float | None
+
+    @model_validator(mode="after")
+    def _check_sites(self) -> Self:
+        _refuse_twins(site.name for site in self.sites)
+        return self
 
 
 class MergedHeader(Frozen):
@@ -190,22 +222,51 @@ class SplitItem(Frozen):
     fingerprint: str
 
 
+class SplitSource(Frozen):
+    """One of the sets that a training drew from.
+
+    Attributes:
+        folder: Where it lay.
+        layout: What kind of data set it is.
+        weight: Its share of the crops relative to the others; None where nothing was said.
+        images: How many of its images were trained on.
+    """
+
+    folder: str
+    layout: str
+    weight: Annotated[float, Field(gt=0)] | None
+    images: Annotated[int, Field(gt=0)]
+
+
 class Split(Frozen):
-    """``training/split.json``: which images were trained on and which were held out."""
+    """``training/split.json``: which images were trained on and which were held out.
+
+    Attributes:
+        align: What was done about shifts between the sides.
+        sources: The sets that were trained on; empty in files of older versions.
+    """
 
     artifact: Literal["split"] = "split"
     format_version: Literal[1] = FORMAT_VERSION
     data: str
     layout: str
+    align: Literal["none", "shift"] = "none"
+    sources: tuple[SplitSource, ...] = ()
     train: tuple[SplitItem, ...]
     held_out: tuple[SplitItem, ...]
 
 
 class LogRow(Frozen):
-    """One line of ``training/log.jsonl``: a training or a validation record."""
+    """One line of ``training/log.jsonl``: a training or a validation record.
+
+    Attributes:
+        loss: Mean of the whole loss since the row before.
+        parts: Means of its parts, where it has several; their names are the objective's.
+    """
 
     iteration: Annotated[int, Field(ge=0)]
     loss: float | None = None
+    parts: dict[str, float] | None = None
     lr: float | None = None
     val_psnr_y_db: float | None = None
 

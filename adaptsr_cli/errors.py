@@ -60,6 +60,14 @@ class TrainingError(AdaptsrError):
     """Training that cannot start or cannot go on."""
 
 
+class GroupError(AdaptsrError):
+    """Processes that work together have lost one another."""
+
+
+class BusyError(AdaptsrError):
+    """A run folder in which another process is at work."""
+
+
 class OutputExistsError(AdaptsrError):
     """An output that exists already and would have been overwritten."""
 

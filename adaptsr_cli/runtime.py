@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
 import random
+import sys
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Literal
@@ -24,8 +26,10 @@ def pick_device(choice: str) -> torch.device:
     Raises:
         UsageError: No such device on this machine, or not a device at all.
     """
+    if choice in {"auto", "cuda"} and torch.cuda.is_available():
+        return _own_cuda_device()
     if choice == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cpu")
     kind, _, index = choice.partition(":")
     if kind not in {"cpu", "cuda"} or (index and not index.isdigit()) or (kind == "cpu" and index):
         raise UsageError(f"--device {choice!r} is not a device", "use auto, cpu, cuda or cuda:N")
@@ -39,11 +43,31 @@ def pick_device(choice: str) -> torch.device:
     return torch.device("cpu")
 
 
+def _own_cuda_device() -> torch.device:
+    """The first CUDA device; under torchrun the one that belongs to this process."""
+    index, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if index >= count:
+        raise UsageError(
+            f"this machine has {count} CUDA devices, too few for process {index}",
+            f"start torchrun with --nproc-per-node {count}",
+        )
+    device = torch.device("cuda", index)
+    torch.cuda.set_device(device)
+    return device
+
+
 def describe_device(device: torch.device) -> str:
     """The device for people: ``NVIDIA H100`` or ``CPU, 4 threads``."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
+    count = torch.get_num_threads()
+    return f"CPU, {count} thread{'s' if count > 1 else ''}"
+
+
+def describe_machine(device: torch.device) -> str:
+    """Where figures were measured: ``4 CPU cores (4 threads), x86_64, torch 2.11.0``."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
+    return f"{name} ({torch.get_num_threads()} threads), {platform.machine()}, torch {torch.__version__}"
 
 
 def pick_precision(choice: str, device: torch.device, *, bf16: bool, fp16: bool) -> Precision:
@@ -94,6 +118,16 @@ def peak_memory_bytes(device: torch.device) -> int | None:
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
+def peak_host_memory_bytes() -> int | None:
+    """Most memory that this process has held since it began, in bytes; None where the system does not tell."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
 def reset_peak_memory(device: torch.device) -> None:
     """Starts counting peak device memory anew."""
     if device.type == "cuda":
@@ -101,10 +135,16 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def free_memory_bytes(device: torch.device) -> int:
-    """Free device memory in bytes; on the CPU what can be had without swapping, within the container's limit."""
+    """Free device memory in bytes.
+
+    On the CPU that is what can be had without swapping, within the limits of the container and of the process
+    (``ulimit -v``).
+    """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    known = [room for room in (_available_bytes(), _container_room_bytes()) if room is not None]
+    known = [
+        room for room in (_available_bytes(), _container_room_bytes(), _process_room_bytes()) if room is not None
+    ]
     return min(known, default=2 << 30)
 
 
@@ -125,4 +165,19 @@ def _container_room_bytes() -> int | None:
         group = Path("/sys/fs/cgroup")
         limit = int((group / "memory.max").read_text(encoding="ascii"))
         return max(0, limit - int((group / "memory.current").read_text(encoding="ascii")))
+    return None
+
+
+def _process_room_bytes() -> int | None:
+    """What the process's limit of address space still allows; None without a limit, or where none can be read."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return None
+    with suppress(OSError, ValueError):
+        used_pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        return max(0, limit - used_pages * os.sysconf("SC_PAGE_SIZE"))
     return None

@@ -55,6 +55,19 @@ def parse_budget(text: str) -> Budget:
     return Budget(text, params, None)
 
 
+def parse_bytes(text: str) -> int:
+    """Reads a size such as ``2G``, ``512MB`` or ``0``, with decimal units.
+
+    Raises:
+        UsageError: The text is no such size.
+    """
+    match = re.fullmatch(r"(?P<value>\d+(?:\.\d+)?)\s*(?P<unit>[kmgt]?)b?", text.strip().lower())
+    if match is None:
+        raise UsageError(f"{text!r} is no size", "write it as 2G, 512M or 0")
+    power = " kmgt".index(match["unit"] or " ")
+    return int(float(match["value"]) * 1000.0**power)
+
+
 def format_params(count: int) -> str:
     """Renders a parameter count for people: 12.0M, 886k, 420."""
     if count >= 999_500:

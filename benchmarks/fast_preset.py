@@ -24,11 +24,13 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
+from adaptsr_cli.data.sources import DataChoice  # noqa: E402
 from adaptsr_cli.progress import Silent  # noqa: E402
 from adaptsr_cli.stages.allocate import AllocateConfig, Strategy, allocate  # noqa: E402
 from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder  # noqa: E402
 from adaptsr_cli.stages.score import ScoreConfig, score  # noqa: E402
-from adaptsr_cli.stages.train import TrainOptions, train  # noqa: E402
+from adaptsr_cli.stages.train import train  # noqa: E402
+from adaptsr_cli.stages.train_options import TrainOptions  # noqa: E402
 from adaptsr_cli.units import parse_budget  # noqa: E402
 
 # The middle of the search: every other row changes what it names.
@@ -64,7 +66,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         scored = RunFolder(Path(folder) / "scored")
-        score(ScoreConfig(run=scored, model=choice, data=options.data, batches=8), Silent())
+        score(ScoreConfig(run=scored, model=choice, data=DataChoice.of(options.data), batches=8), Silent())
         for number, change in enumerate(CHANGES):
             if options.only and number not in options.only:
                 continue
@@ -98,7 +100,7 @@ def measure(
         TrainOptions(
             run=run,
             model=choice,
-            data=data,
+            data=DataChoice.of(data),
             lr=row["lr"],
             alpha=row["alpha"],
             batch=row["batch"],
@@ -109,11 +111,11 @@ def measure(
         Silent(),
     )
     return {
-        "params": report.params,
-        "backbone_db": round(report.backbone_psnr_y_db, 3),
-        "best_db": round(report.best_psnr_y_db, 3),
-        "gain_db": round(report.best_psnr_y_db - report.backbone_psnr_y_db, 3),
-        "seconds": round(report.seconds, 1),
+        "params": report.card.trainable_params,
+        "backbone_db": round(report.card.backbone_psnr_y_db, 3),
+        "best_db": round(report.card.best_psnr_y_db, 3),
+        "gain_db": round(report.card.best_psnr_y_db - report.card.backbone_psnr_y_db, 3),
+        "seconds": round(report.card.wall_s, 1),
     }
 
 

@@ -26,7 +26,7 @@ if str(ROOT) not in sys.path:
 from adaptsr_cli.backbones.backbone import Backbone, super_resolve  # noqa: E402
 from adaptsr_cli.backbones.catalogue import default_model  # noqa: E402
 from adaptsr_cli.backbones.loader import load_backbone  # noqa: E402
-from adaptsr_cli.data.degrade import find_degradation  # noqa: E402
+from adaptsr_cli.data.degradation import find_degradation  # noqa: E402
 from adaptsr_cli.data.layouts import find_pairs, fit_scale  # noqa: E402
 from adaptsr_cli.data.pairs import PairReader  # noqa: E402
 from adaptsr_cli.data.sampler import BatchSampler  # noqa: E402

@@ -23,10 +23,11 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
+from adaptsr_cli.data.sources import DataChoice  # noqa: E402
 from adaptsr_cli.progress import Silent  # noqa: E402
 from adaptsr_cli.stages.adapt import AdaptConfig, adapt  # noqa: E402
 from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder  # noqa: E402
-from adaptsr_cli.stages.train import TrainOptions  # noqa: E402
+from adaptsr_cli.stages.train_options import TrainOptions  # noqa: E402
 from adaptsr_cli.units import parse_budget  # noqa: E402
 
 
@@ -60,7 +61,7 @@ def measure(run: Path, pairs: Path, model: Path | None, options: argparse.Namesp
     training = TrainOptions(
         run=RunFolder(run),
         model=ModelChoice(str(model) if model else None, Path(), offline=True),
-        data=pairs,
+        data=DataChoice.of(pairs),
         iterations=options.iterations,
         batch=options.batch,
     )
@@ -70,10 +71,10 @@ def measure(run: Path, pairs: Path, model: Path | None, options: argparse.Namesp
         image.models["merged"]["psnr_y_db"] > image.models["backbone"]["psnr_y_db"] for image in done.evaluation.images
     )
     return {
-        "params": done.training.params,
-        "share": round(done.training.params / done.rank_map.backbone.params, 4),
-        "iterations": done.training.iterations,
-        "seconds": round(done.training.seconds, 1),
+        "params": done.training.card.trainable_params,
+        "share": round(done.training.card.trainable_params / done.rank_map.backbone.params, 4),
+        "iterations": done.training.card.iterations,
+        "seconds": round(done.training.card.wall_s, 1),
         "held_out": len(done.evaluation.images),
         "improved": improved,
         "psnr_y_db": [round(before["psnr_y_db"], 3), round(after["psnr_y_db"], 3)],

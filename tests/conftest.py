@@ -35,9 +35,10 @@ def shared() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _fresh_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test starts from the same random state and without the user's settings."""
+def _fresh_seed(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Every test starts from the same random state, without the user's settings and with an empty cache of its own."""
     torch.manual_seed(0)
+    monkeypatch.setenv("ADAPTSR_CACHE", str(tmp_path_factory.mktemp("cache")))
     for name in ("ADAPTSR_RUN", "ADAPTSR_WEIGHTS"):
         monkeypatch.delenv(name, raising=False)
 

@@ -20,7 +20,7 @@ FILES = sorted((ROOT / PACKAGE).rglob("*.py"))
 # The part of the package that each layer holds. "" is the package's own __init__.
 LAYERS: dict[str, int] = {
     **dict.fromkeys(("", "artifacts", "errors", "progress", "units"), 0),
-    **dict.fromkeys(("backbones", "io", "runtime"), 1),
+    **dict.fromkeys(("backbones", "distributed", "energy", "io", "runtime"), 1),
     **dict.fromkeys(("adapters", "data", "inference", "metrics", "ranking", "report", "training"), 2),
     "stages": 3,
     **dict.fromkeys(("__main__", "cli"), 4),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import tomllib
 from pathlib import Path
 from typing import Annotated, Final
@@ -13,6 +12,7 @@ from pydantic import Field, ValidationError
 from adaptsr_cli.artifacts import Frozen
 from adaptsr_cli.backbones.download import check_file, fetch
 from adaptsr_cli.errors import ArtifactError, DownloadError, UsageError, nearest
+from adaptsr_cli.io.cache_folder import cache_dir
 from adaptsr_cli.progress import Progress
 
 WEIGHTS_VARIABLE: Final = "ADAPTSR_WEIGHTS"
@@ -87,20 +87,17 @@ def weights_dir(option: Path | None) -> Path:
         return option.expanduser()
     if named := os.environ.get(WEIGHTS_VARIABLE):
         return Path(named).expanduser()
-    return _cache_dir() / "adaptsr" / "weights"
-
-
-def _cache_dir() -> Path:
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache_dir() / "weights"
 
 
 def default_model() -> Path:
     """The network that ships with adaptsr: SAFMN x4."""
     return bundled_weights_dir() / _DEFAULT_FILE
+
+
+def is_bundled(path: Path) -> bool:
+    """Whether a file is one of the weights that ship with adaptsr, which move with the installation."""
+    return path.resolve().parent == bundled_weights_dir().resolve()
 
 
 def find_model(name_or_path: str, *, weights_dir: Path, offline: bool, progress: Progress) -> Path:

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def run_command(
-    data: o.Data,
+    data: o.Data = None,
+    hr: o.Hr = None,
+    list_file: o.ListFile = None,
+    align: o.Align = None,
     budget: Annotated[str, typer.Option("--budget", help="Trainable parameters: 886k, 1.2M, 8%.")] = "8%",
     run: o.Run = o.DEFAULT_RUN,
     model: o.Model = None,
@@ -23,52 +26,60 @@ def run_command(
     test: Annotated[
         Path | None, typer.Option("--test", help="Folder of pairs to score on. Left out: the held-out ones.")
     ] = None,
-    preset: Annotated[str, typer.Option(help="fast (minutes) or paper (100,000 iterations).")] = "fast",
-    iterations: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.", show_default=False)] = None,
-    minutes: Annotated[float | None, typer.Option(min=0.01, help="Time budget.", show_default=False)] = None,
+    config: o.Config = None,
+    preset: o.Preset = None,
+    iterations: o.Iterations = None,
+    minutes: o.Minutes = None,
     batch: o.Batch = None,
+    accumulate: o.Accumulate = None,
     patch: o.Patch = None,
-    lr: Annotated[float | None, typer.Option(min=1e-8, max=1.0, help="Learning rate.", show_default=False)] = None,
+    lr: o.LrOrRate = None,
+    objective: o.Objective = None,
+    ema: o.Ema = None,
+    patience: o.Patience = None,
     degrade: o.Degrade = None,
+    cache_ram: o.CacheRam = None,
+    cache_disk: o.CacheDisk = "16G",
     metrics: o.Metrics = "psnr,ssim,lpips_squeeze",
+    tensorboard: o.TensorBoard = None,
     weights_dir: o.WeightsDir = None,
     offline: o.Offline = False,
     device: o.Device = "auto",
-    precision: o.PrecisionChoice = "auto",
-    seed: o.Seed = 0,
+    precision: o.PrecisionOrNone = None,
+    seed: o.SeedOrNone = None,
     force: o.Force = False,
     json: o.Json = False,
     debug: o.Debug = False,
 ) -> None:
     """Score, allocate, train, merge and evaluate in one call."""
-    from adaptsr_cli.cli.choices import choose, model_choice
+    from adaptsr_cli.cli.choices import cache_sizes, make_request
+    from adaptsr_cli.cli.group import join_group
     from adaptsr_cli.metrics.protocol import parse_metrics
     from adaptsr_cli.stages.adapt import AdaptConfig, adapt
     from adaptsr_cli.stages.run_folder import RunFolder
-    from adaptsr_cli.stages.train import TrainOptions
+    from adaptsr_cli.stages.train_options import TrainOptions
     from adaptsr_cli.units import parse_budget
 
-    console = Console(as_json=json)
-    training = TrainOptions(
-        run=RunFolder(run),
-        model=model_choice(model, weights_dir, offline),
-        data=data,
-        val=val,
-        preset=choose("--preset", preset, ("fast", "paper")),
-        iterations=iterations,
-        minutes=minutes,
-        batch=batch,
-        patch_px=patch,
-        lr=lr,
-        degrade=degrade,
-        device=device,
-        precision=precision,
-        seed=seed,
-        force=force,
-    )
-    config = AdaptConfig(training, parse_budget(budget), parse_metrics(metrics), test=test)
-    show_adaptation(console, adapt(config, console))
-    console.line(f"next: adaptsr upscale in.png{o.run_flag(run)}")
+    given = {
+        "data": data, "hr": hr, "list": list_file, "align": align, "model": model, "val": val, "preset": preset,
+        "iterations": iterations, "minutes": minutes, "batch": batch, "accumulate": accumulate, "patch": patch,
+        "lr": lr, "objective": objective, "ema": ema, "patience": patience, "degrade": degrade,
+        "tensorboard": tensorboard, "precision": precision, "seed": seed,
+    }  # fmt: skip
+    request = make_request(given, config)
+    with join_group(as_json=json) as (world, console):
+        training = TrainOptions.of_request(
+            request,
+            run=RunFolder(run),
+            weights_dir=o.find_weights_dir(weights_dir),
+            offline=offline,
+            device=device,
+            force=force,
+            cache=cache_sizes(cache_ram, cache_disk),
+        )
+        settings = AdaptConfig(training, parse_budget(budget), parse_metrics(metrics), test=test)
+        show_adaptation(console, adapt(settings, console, world))
+        console.line(f"next: adaptsr upscale in.png{o.run_flag(run)}")
 
 
 def show_adaptation(console: Console, report: AdaptReport) -> None:
@@ -82,8 +93,9 @@ def show_adaptation(console: Console, report: AdaptReport) -> None:
         share = report.rank_map.total_params / report.rank_map.backbone.params
         console.line(
             f"adapted: {before:.2f} -> {after:.2f} dB PSNR-Y ({after - before:+.2f}) by "
-            f"{format_params(report.training.params)} trained parameters ({share:.1%}) in "
-            f"{format_seconds(report.training.seconds)} of training; the merged model costs nothing more"
+            f"{format_params(report.training.card.trainable_params)} trained parameters ({share:.1%}) in "
+            f"{format_seconds(report.training.card.wall_s)} of training; the merged model costs nothing more"
         )
-    names = "saliency.json, rank_map.json, adapter.safetensors, merged.safetensors, eval.json, comparison.png"
-    console.line(f"in {report.run.root}: {names}, {report.example.relative_to(report.run.root)}")
+    names = ["saliency.json, rank_map.json, adapter.safetensors, merged.safetensors, eval.json, comparison.png"]
+    names += [str(report.example.relative_to(report.run.root))] if report.example else []
+    console.line(f"in {report.run.root}: {', '.join(names)}")

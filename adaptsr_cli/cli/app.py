@@ -27,6 +27,8 @@ app = typer.Typer(
 )
 
 
+# What several processes can do together, started by torchrun.
+_TOGETHER = frozenset({"score", "train", "adapt", "eval", "upscale"})
 _INTERRUPTED = Interrupted("interrupted", "what was finished is kept; the same command goes on or starts again")
 
 
@@ -48,6 +50,10 @@ def root(
     """
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
+    elif os.environ.get("WORLD_SIZE", "1") != "1" and context.invoked_subcommand not in _TOGETHER:
+        raise UsageError(
+            f"{context.invoked_subcommand} is work for one process", "run it without torchrun, before or after"
+        )
 
 
 for command in (score, allocate, train, merge):
@@ -71,12 +77,19 @@ def main() -> None:
         if "--debug" in sys.argv:
             raise
         fault = _explain(error)
-        console.error(fault)
+        console.error(_signed(fault))
         code = fault.exit_code
     except KeyboardInterrupt:
         console.error(_INTERRUPTED)
         code = Interrupted.exit_code
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _signed(fault: AdaptsrError) -> AdaptsrError:
+    """Which process of a group speaks, since all of them may."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return fault
+    return AdaptsrError(f"process {os.environ.get('RANK', '?')}: {fault.message}", fault.hint)
 
 
 def _explain(error: Exception) -> AdaptsrError:
@@ -89,6 +102,9 @@ def _explain(error: Exception) -> AdaptsrError:
         # The reader of our output went away (`adaptsr ... | head`); the interpreter must not try to flush to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return AdaptsrError("the reader of the output went away")
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        # A path that nothing here foresaw, such as one that is too long: the system's own words are clear.
+        return AdaptsrError(f"{error.strerror}: {str(error.filename)[:200]}", "check the path and its permissions")
     # Errors of the option parser; typer brings its own copy of click, so they have no public class to catch.
     if hasattr(error, "format_message"):
         context = getattr(error, "ctx", None)

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 def run_command(
-    data: o.Data,
+    data: o.Data = None,
+    hr: o.Hr = None,
+    lr_folder: o.Lr = None,
+    list_file: o.ListFile = None,
+    align: o.Align = None,
     run: o.Run = o.DEFAULT_RUN,
     model: Annotated[
         list[str] | None,
@@ -45,15 +49,15 @@ def run_command(
 ) -> None:
     """Score models side by side: table, eval.json, comparison sheet."""
     from adaptsr_cli.backbones.catalogue import weights_dir as find_weights_dir
-    from adaptsr_cli.cli.choices import choose
+    from adaptsr_cli.cli.choices import choose, choose_images
+    from adaptsr_cli.cli.group import join_group
     from adaptsr_cli.metrics.protocol import parse_metrics
     from adaptsr_cli.stages.evaluate import EvaluateConfig, evaluate
     from adaptsr_cli.stages.run_folder import RunFolder
 
-    console = Console(as_json=json)
     config = EvaluateConfig(
         run=RunFolder(run),
-        data=data,
+        data=choose_images(data, hr, lr_folder, list_file, align),
         weights_dir=find_weights_dir(weights_dir),
         offline=offline,
         models=tuple(model or ()),
@@ -68,9 +72,10 @@ def run_command(
         seed=seed,
         force=force,
     )
-    evaluation = evaluate(config, console)
-    show_evaluation(console, evaluation)
-    console.line(f"wrote {config.run.evaluation} and {config.run.comparison.name}")
+    with join_group(as_json=json) as (world, console):
+        evaluation = evaluate(config, console, world)
+        show_evaluation(console, evaluation)
+        console.line(f"wrote {config.run.evaluation} and {config.run.comparison.name}")
 
 
 def _parse_folder(text: str) -> tuple[str, Path]:

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 def run_command(
-    data: o.Data,
+    data: o.Data = None,
+    hr: o.Hr = None,
+    lr_folder: o.Lr = None,
+    list_file: o.ListFile = None,
+    align: o.Align = None,
     run: o.Run = o.DEFAULT_RUN,
     model: o.Model = None,
     val: o.Val = None,
@@ -23,6 +27,8 @@ def run_command(
     batch: o.Batch = None,
     patch: o.Patch = None,
     degrade: o.Degrade = None,
+    cache_ram: o.CacheRam = None,
+    cache_disk: o.CacheDisk = "16G",
     weights_dir: o.WeightsDir = None,
     offline: o.Offline = False,
     device: o.Device = "auto",
@@ -34,31 +40,33 @@ def run_command(
 ) -> None:
     """Measure how much the loss wants each weight changed."""
     from adaptsr_cli.artifacts import Saliency
-    from adaptsr_cli.cli.choices import choose, model_choice
+    from adaptsr_cli.cli.choices import cache_sizes, choose, choose_images, model_choice
+    from adaptsr_cli.cli.group import join_group
     from adaptsr_cli.io.documents import read_document
     from adaptsr_cli.stages.run_folder import RunFolder
     from adaptsr_cli.stages.score import ScoreConfig, score
 
-    console = Console(as_json=json)
     config = ScoreConfig(
         run=RunFolder(run),
         model=model_choice(model, weights_dir, offline),
-        data=data,
+        data=choose_images(data, hr, lr_folder, list_file, align),
         val=val,
         criterion=choose("--criterion", criterion, ("gradient",)),
         batches=batches,
         batch=batch or ScoreConfig.batch,
         patch_px=patch,
         degrade=degrade,
+        cache=cache_sizes(cache_ram, cache_disk),
         device=device,
         precision=precision,
         seed=seed,
         force=force,
     )
-    path = score(config, console)
-    show_saliency(console, read_document(path, Saliency))
-    console.line(f"wrote {path} and {path.with_suffix('.png').name}")
-    console.line(f"next: adaptsr allocate --budget 8%{o.run_flag(run)}")
+    with join_group(as_json=json) as (world, console):
+        path = score(config, console, world)
+        show_saliency(console, read_document(path, Saliency))
+        console.line(f"wrote {path} and {path.with_suffix('.png').name}")
+        console.line(f"next: adaptsr allocate --budget 8%{o.run_flag(run)}")
 
 
 def show_saliency(console: Console, saliency: Saliency) -> None:

@@ -15,84 +15,86 @@ if TYPE_CHECKING:
 
 
 def run_command(
-    data: o.Data,
+    data: o.Data = None,
+    hr: o.Hr = None,
+    list_file: o.ListFile = None,
+    align: o.Align = None,
     run: o.Run = o.DEFAULT_RUN,
     model: o.Model = None,
     val: o.Val = None,
     rank_map: Annotated[Path | None, typer.Option(help="Rank map; left out: the run's.", show_default=False)] = None,
-    preset: Annotated[str, typer.Option(help="fast (minutes) or paper (100,000 iterations).")] = "fast",
-    iterations: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.", show_default=False)] = None,
-    minutes: Annotated[
-        float | None,
-        typer.Option(min=0.01, help="Time budget; the schedule is fitted into it.", show_default=False),
-    ] = None,
+    config: o.Config = None,
+    preset: o.Preset = None,
+    iterations: o.Iterations = None,
+    minutes: o.Minutes = None,
     batch: o.Batch = None,
+    accumulate: o.Accumulate = None,
     patch: o.Patch = None,
-    lr: Annotated[float | None, typer.Option(min=1e-8, max=1.0, help="Learning rate.", show_default=False)] = None,
+    lr: o.LrOrRate = None,
+    schedule: o.Schedule = None,
     alpha: Annotated[float | None, typer.Option(min=1e-6, help="LoRA scale alpha/r.", show_default=False)] = None,
-    method: Annotated[str, typer.Option(help="What is trained: lora.")] = "lora",
-    objective: Annotated[str, typer.Option(help="What is minimised: fidelity (L1).")] = "fidelity",
+    method: Annotated[str | None, typer.Option(help="What is trained: lora.", show_default="lora")] = None,
+    objective: o.Objective = None,
+    ema: o.Ema = None,
+    patience: o.Patience = None,
     degrade: o.Degrade = None,
-    val_freq: Annotated[
-        int | None, typer.Option("--val-freq", min=1, help="Iterations between validations.", show_default=False)
-    ] = None,
-    save_freq: Annotated[
-        int | None, typer.Option("--save-freq", min=1, help="Iterations between saved states.", show_default=False)
-    ] = None,
+    cache_ram: o.CacheRam = None,
+    cache_disk: o.CacheDisk = "16G",
+    val_freq: o.ValFreq = None,
+    save_freq: o.SaveFreq = None,
+    tensorboard: o.TensorBoard = None,
     weights_dir: o.WeightsDir = None,
     offline: o.Offline = False,
     device: o.Device = "auto",
-    precision: o.PrecisionChoice = "auto",
-    seed: o.Seed = 0,
+    precision: o.PrecisionOrNone = None,
+    seed: o.SeedOrNone = None,
     force: o.Force = False,
     json: o.Json = False,
     debug: o.Debug = False,
 ) -> None:
     """Train low-rank adapters at the planned sites; the same command resumes."""
-    from adaptsr_cli.cli.choices import choose, model_choice
+    from adaptsr_cli.cli.choices import cache_sizes, make_request
+    from adaptsr_cli.cli.group import join_group
     from adaptsr_cli.stages.run_folder import RunFolder
-    from adaptsr_cli.stages.train import TrainOptions, train
+    from adaptsr_cli.stages.train import train
+    from adaptsr_cli.stages.train_options import TrainOptions
 
-    console = Console(as_json=json)
-    choose("--method", method, ("lora",))
-    choose("--objective", objective, ("fidelity",))
-    options = TrainOptions(
-        run=RunFolder(run),
-        model=model_choice(model, weights_dir, offline),
-        data=data,
-        val=val,
-        rank_map=rank_map,
-        preset=choose("--preset", preset, ("fast", "paper")),
-        iterations=iterations,
-        minutes=minutes,
-        batch=batch,
-        patch_px=patch,
-        lr=lr,
-        alpha=alpha,
-        degrade=degrade,
-        val_freq=val_freq,
-        save_freq=save_freq,
-        device=device,
-        precision=precision,
-        seed=seed,
-        force=force,
-    )
-    show_training(console, train(options, console))
-    console.line(f"next: adaptsr merge{o.run_flag(run)}")
+    given = {
+        "data": data, "hr": hr, "list": list_file, "align": align, "model": model, "val": val, "rank_map": rank_map,
+        "preset": preset, "iterations": iterations, "minutes": minutes, "batch": batch, "accumulate": accumulate,
+        "patch": patch, "lr": lr, "schedule": schedule, "alpha": alpha, "method": method, "objective": objective,
+        "ema": ema, "patience": patience, "degrade": degrade, "val_freq": val_freq, "save_freq": save_freq,
+        "tensorboard": tensorboard, "precision": precision, "seed": seed,
+    }  # fmt: skip
+    request = make_request(given, config)
+    with join_group(as_json=json) as (world, console):
+        options = TrainOptions.of_request(
+            request,
+            run=RunFolder(run),
+            weights_dir=o.find_weights_dir(weights_dir),
+            offline=offline,
+            device=device,
+            force=force,
+            cache=cache_sizes(cache_ram, cache_disk),
+        )
+        show_training(console, train(options, console, world))
+        console.line(f"next: adaptsr merge{o.run_flag(run)}")
 
 
 def show_training(console: Console, report: TrainReport) -> None:
-    """What the run came to, in one line and a file name."""
-    from dataclasses import asdict
-
-    from adaptsr_cli.units import format_bytes, format_params, format_seconds
-
-    gain_db = report.best_psnr_y_db - report.backbone_psnr_y_db
+    """What the run came to and what it cost, in a few lines and a file name."""
+    card = report.card
     console.line(
-        f"held-out PSNR-Y {report.backbone_psnr_y_db:.2f} -> {report.best_psnr_y_db:.2f} dB ({gain_db:+.2f}), best at "
-        f"iteration {report.best_iteration} of {report.iterations}; {format_params(report.params)} trained "
-        f"parameters, {format_seconds(report.seconds)}"
-        + (f", peak {format_bytes(report.peak_memory_bytes)} on the device" if report.peak_memory_bytes else "")
+        f"held-out PSNR-Y {card.backbone_psnr_y_db:.2f} -> {card.best_psnr_y_db:.2f} dB ({card.gain_db:+.2f}), best at "
+        f"iteration {card.best_iteration} of {card.iterations}"
     )
+    for line in card.describe():
+        console.line(line)
     console.line(f"wrote {report.adapter}")
-    console.json({**asdict(report), "adapter": str(report.adapter)})
+    console.json(
+        {
+            "adapter": str(report.adapter),
+            "seconds_per_iteration": report.seconds_per_iteration,
+            **card.model_dump(exclude={"artifact", "format_version"}),
+        }
+    )

@@ -12,7 +12,7 @@ from adaptsr_cli.cli.console import Console
 
 
 def run_command(
-    images: Annotated[list[Path], typer.Argument(help="Images or folders.")],
+    images: Annotated[list[Path] | None, typer.Argument(help="Images or folders.", show_default=False)] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="File or folder. Left out: beside the input.", show_default=False),
@@ -35,6 +35,23 @@ def run_command(
     ext: Annotated[str, typer.Option("--ext", help="auto (as the input), png, jpg, webp, tif ...")] = "auto",
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG, WebP and AVIF.")] = 95,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Go into sub-folders.")] = False,
+    list_file: Annotated[
+        str | None,
+        typer.Option("--list", help="Text file of paths, one a line; - for the standard input.", show_default=False),
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Stay, and upscale what comes into the folders; needs --output.")
+    ] = False,
+    adapter: Annotated[
+        list[Path] | None,
+        typer.Option("--adapter", help="Adapter to add to the backbone, in memory. Repeatable.", show_default=False),
+    ] = None,
+    strength: Annotated[
+        float, typer.Option("--strength", min=0, max=1, help="From 0, the backbone, to 1, the adapted model.")
+    ] = 1.0,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="Average over 8 turned and mirrored copies: 8 times the work.")
+    ] = False,
     fp32: Annotated[bool, typer.Option("--fp32", help="The same as --precision fp32.")] = False,
     weights_dir: o.WeightsDir = None,
     offline: o.Offline = False,
@@ -44,16 +61,18 @@ def run_command(
     json: o.Json = False,
     debug: o.Debug = False,
 ) -> None:
-    """Upscale images of any size with the adapted network."""
+    """Upscale images of any size and any number with the adapted network."""
     from adaptsr_cli.cli.choices import model_choice
+    from adaptsr_cli.distributed import announced_world
     from adaptsr_cli.stages.run_folder import RunFolder
     from adaptsr_cli.stages.upscale import UpscaleConfig, upscale
 
     console = Console(as_json=json)
+    world = announced_world()
     config = UpscaleConfig(
         run=RunFolder(run),
         model=model_choice(model, weights_dir, offline),
-        inputs=tuple(images),
+        inputs=tuple(images or ()),
         output=output,
         outscale=outscale,
         tile_px=o.parse_tile(tile),
@@ -62,6 +81,12 @@ def run_command(
         ext=ext,
         quality=quality,
         recursive=recursive,
+        list_file=list_file,
+        watch=watch,
+        adapters=tuple(adapter or ()),
+        strength=strength,
+        ensemble=ensemble,
+        shard=(world.rank, world.size),
         device=device,
         precision="fp32" if fp32 else precision,
         force=force,
@@ -76,6 +101,7 @@ def run_command(
         {
             "written": [{"input": str(source), "output": str(target)} for source, target in report.written],
             "skipped": [str(path) for path in report.skipped],
+            "kept": [str(path) for path in report.kept],
             "failed": [{"input": str(source), "reason": reason} for source, reason in report.failed],
         }
     )

@@ -1,12 +1,10 @@
-"""Finding the pairs in a folder by what its folders and files are called, and checking them before any work."""
+"""Finding the pairs in a folder by what its folders and files are called."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -14,8 +12,7 @@ from typing import Literal
 from adaptsr_cli.data.folders import Candidate, collect_candidates, read_tree
 from adaptsr_cli.data.names import SplitName, read_file_name, read_folder_name
 from adaptsr_cli.errors import DataError, ImageError, nearest
-from adaptsr_cli.io.images import image_size, read_rgb
-from adaptsr_cli.progress import Progress
+from adaptsr_cli.io.images import image_size
 from adaptsr_cli.units import plural
 
 Split = Literal["train", "val", "test", "all"]
@@ -33,12 +30,40 @@ _PREFERENCE: dict[SplitName, tuple[Split, ...]] = {
 
 
 @dataclass(frozen=True)
+class PairFacts:
+    """What the check of a pair told, so that nobody need open the files for it again.
+
+    Attributes:
+        lr_px: (width, height) of the LR file; (0, 0) for a photograph.
+        hr_px: The same of the HR file.
+        lr_print: Fingerprint of the LR file; None for a photograph.
+        hr_print: Fingerprint of the HR file.
+    """
+
+    lr_px: tuple[int, int]
+    hr_px: tuple[int, int]
+    lr_print: str | None
+    hr_print: str
+
+
+@dataclass(frozen=True)
 class Pair:
-    """Two files that show the same thing; `lr` is None for a photograph whose LR side is made by degradation."""
+    """Two files that show the same thing.
+
+    Attributes:
+        name: What both files are called without side and scale.
+        lr: The LR file; None for a photograph whose LR side is made by degradation.
+        hr: The HR file.
+        shift: (dy, dx): LR at (y + dy, x + dx) shows what HR shows at (y, x), in pixels of the LR grid, for pairs of
+            one size in pixels of the files. Put right on reading.
+        facts: What is known of the files; None before they are checked.
+    """
 
     name: str
     lr: Path | None
     hr: Path
+    shift: tuple[int, int] = (0, 0)
+    facts: PairFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +78,7 @@ class PairSet:
         split: Which part of a data set it is; ``all`` where nothing is said.
         notes: What the user should know, such as sides that were trimmed.
         scale: The factor of the network the set was fitted to by `fit_scale`; None before.
+        weight: Its share of the drawn crops relative to other sets; None where nothing is said.
     """
 
     root: Path
@@ -62,6 +88,7 @@ class PairSet:
     split: Split
     notes: tuple[str, ...] = ()
     scale: int | None = None
+    weight: float | None = None
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -89,67 +116,20 @@ def find_pairs(root: Path, *, role: SplitName, scale: int | None = None) -> Pair
     Raises:
         DataError: No such folder, no images, half pairs, or several sets to choose from.
     """
-    _check_folder(root)
+    check_folder(root)
     tree = read_tree(root)
     candidates, leftover = collect_candidates(root, tree)
     if not candidates:
         return _take_photos(root, role, tree)
     chosen = _choose(root, candidates, role, scale)
-    pairs = _match(chosen)
-    ratio = _read_ratio(pairs)
+    pairs = match_files(chosen)
+    ratio = read_ratio(pairs)
     notes = []
     if leftover:
         places = ", ".join(sorted({str(path.parent.relative_to(root)) for path in leftover})[:3])
         notes.append(f"{plural(len(leftover), 'image')} on neither side not used (in {places})")
     split: Split = chosen.split or "all"
     return PairSet(root, _name_layout(root, chosen, ratio), pairs, ratio, split, tuple(notes))
-
-
-def check_pairs(pairs: PairSet, progress: Progress) -> PairSet:
-    """Decodes every file and compares the sizes, before a model is loaded.
-
-    HR must be `ratio` times LR, the same ratio for all pairs; up to ``ratio - 1`` pixels at the right and bottom
-    may be off and are trimmed.
-
-    Args:
-        pairs: As found.
-        progress: Where to show how far it is.
-
-    Returns:
-        The set with its measured ratio, and a note where pairs are trimmed.
-
-    Raises:
-        DataError: At least one file is damaged or of the wrong size; all are counted, the first three named.
-    """
-    workers = max(1, min(8, os.cpu_count() or 1))
-    sizes: list[_Sizes | str] = []
-    with ThreadPoolExecutor(workers) as pool, progress.task("checking images", len(pairs), unit="pair") as task:
-        for result in pool.map(_measure, pairs.pairs):
-            sizes.append(result)
-            task.advance()
-    ratio = pairs.ratio
-    if ratio is not None:
-        counts = Counter(_ratio_of(size) for size in sizes if not isinstance(size, str))
-        counts.pop(None, None)
-        ratio = counts.most_common(1)[0][0] if counts else ratio
-    faults: list[str] = []
-    trimmed = 0
-    for pair, size in zip(pairs.pairs, sizes, strict=True):
-        if isinstance(size, str):
-            faults.append(size)
-        elif ratio is not None and _ratio_of(size) != ratio:
-            faults.append(f"{pair.name}: {size} is not x{ratio}")
-        elif ratio is not None and size.hr != (size.lr[0] * ratio, size.lr[1] * ratio):
-            trimmed += 1
-    if faults:
-        raise DataError(
-            f"{len(faults)} of {plural(len(pairs), 'pair')} in {pairs.root} cannot be used: {_first(faults, '; ')}",
-            "mend, replace or move them away, both sides",
-        )
-    notes = list(pairs.notes)
-    if trimmed:
-        notes.append(f"{plural(trimmed, 'pair')} trimmed at the right and bottom to fit x{ratio}")
-    return replace(pairs, ratio=ratio, notes=tuple(notes))
 
 
 def fit_scale(pairs: PairSet, scale: int) -> PairSet:
@@ -166,33 +146,15 @@ def fit_scale(pairs: PairSet, scale: int) -> PairSet:
     )
 
 
-@dataclass(frozen=True)
-class _Sizes:
-    """(width_px, height_px) of both sides; `lr` is (0, 0) for a photograph."""
+def ratio_of(lr_px: tuple[int, int], hr_px: tuple[int, int]) -> int | None:
+    """The whole factor between the sides, with less than one LR pixel to spare; None where there is none.
 
-    lr: tuple[int, int]
-    hr: tuple[int, int]
-
-    def __str__(self) -> str:
-        return f"LR {self.lr[0]} x {self.lr[1]}, HR {self.hr[0]} x {self.hr[1]}"
-
-
-def _measure(pair: Pair) -> _Sizes | str:
-    """The sizes of a pair after decoding it, or what is wrong with it."""
-    try:
-        hr_height, hr_width = read_rgb(pair.hr).shape[:2]
-        if pair.lr is None:
-            return _Sizes((0, 0), (hr_width, hr_height))
-        lr_height, lr_width = read_rgb(pair.lr).shape[:2]
-    except ImageError as error:
-        return error.message
-    return _Sizes((lr_width, lr_height), (hr_width, hr_height))
-
-
-def _ratio_of(sizes: _Sizes) -> int | None:
-    """The whole factor between the sides, with less than one LR pixel to spare; None where there is none."""
-    (lr_width, lr_height), (hr_width, hr_height) = sizes.lr, sizes.hr
-    if min(sizes.lr) < 1:
+    Args:
+        lr_px: (width, height) of the LR side.
+        hr_px: The same of the HR side.
+    """
+    (lr_width, lr_height), (hr_width, hr_height) = lr_px, hr_px
+    if min(lr_px) < 1:
         return None
     ratio = max(1, round(max(hr_width / lr_width, hr_height / lr_height)))
     for factor in (ratio, ratio - 1, ratio + 1):  # a tiny LR may round to the wrong side
@@ -202,21 +164,30 @@ def _ratio_of(sizes: _Sizes) -> int | None:
     return None
 
 
-def _read_ratio(pairs: Sequence[Pair]) -> int:
-    """The ratio of the first pair whose headers can be read; `check_pairs` measures them all."""
+def read_ratio(pairs: Sequence[Pair]) -> int:
+    """HR size over LR size of the first pair whose headers can be read; `check_pairs` measures them all.
+
+    Raises:
+        DataError: None of the first 20 pairs can be read.
+    """
     fault: ImageError | None = None
     for pair in pairs[:20]:
         assert pair.lr is not None
         try:
-            sizes = _Sizes(image_size(pair.lr), image_size(pair.hr))
+            lr_px, hr_px = image_size(pair.lr), image_size(pair.hr)
         except ImageError as error:
             fault = fault or error
             continue
-        return _ratio_of(sizes) or max(1, round(sizes.hr[0] / sizes.lr[0]))
+        return ratio_of(lr_px, hr_px) or max(1, round(hr_px[0] / lr_px[0]))
     raise DataError(f"none of the first pairs can be read: {fault}", "check the files")
 
 
-def _check_folder(root: Path) -> None:
+def check_folder(root: Path) -> None:
+    """Refuses what is no folder, naming the nearest one that is.
+
+    Raises:
+        DataError: `root` is missing or a file.
+    """
     if root.is_dir():
         return
     if root.exists():
@@ -239,17 +210,39 @@ def _choose(root: Path, candidates: Sequence[Candidate], role: SplitName, scale:
             have = ", ".join(sorted({f"x{candidate.scale}" for candidate in left}))
             raise DataError(f"{root} has pairs for {have}, but the network enlarges {scale} times", "name another")
         left = fitting
+    left = _join_cameras(left)
     if len(left) == 1:
         return left[0]
     places = [candidate.place for candidate in left]
     raise DataError(
         f"{root} holds {len(left)} sets of pairs: {_first(sorted(places), ', ', 6)}",
-        "name one of these folders by --data",
+        "name one of these folders by --data, or several, each by a --data of its own",
     )
 
 
-def _match(chosen: Candidate) -> tuple[Pair, ...]:
-    """Pairs the files by equal names, or by names without side and scale, whichever leaves fewer alone."""
+def _join_cameras(candidates: list[Candidate]) -> list[Candidate]:
+    """RealSR's two cameras, of one scale and split, are one set: their files are named after the camera."""
+    cameras = [_camera_of(candidate.hr[0][1].name) for candidate in candidates if candidate.together]
+    alike = len({(candidate.scale, candidate.split) for candidate in candidates}) == 1
+    if not alike or sorted(cameras) != ["Canon", "Nikon"] or len(candidates) != 2:
+        return candidates
+    first, second = candidates
+    place = f"{first.place} and {second.place}"
+    return [replace(first, place=place, lr=first.lr + second.lr, hr=first.hr + second.hr)]
+
+
+def _camera_of(text: str) -> str:
+    """RealSR's camera that a text names; empty where it names none."""
+    found = re.search(r"canon|nikon", text.lower())
+    return found[0].title() if found else ""
+
+
+def match_files(chosen: Candidate) -> tuple[Pair, ...]:
+    """Pairs the files by equal names, or by names without side and scale, whichever leaves fewer alone.
+
+    Raises:
+        DataError: A file without the other side, or two files of one name.
+    """
     exact = _join(chosen.lr, chosen.hr, strip=False)
     stripped = _join(chosen.lr, chosen.hr, strip=True)
     best = exact if len(exact.alone) <= len(stripped.alone) else stripped
@@ -332,10 +325,11 @@ def _name_layout(root: Path, chosen: Candidate, ratio: int) -> str:
     split = f", {chosen.split}" if chosen.split else ""
     scale = f", x{chosen.scale or ratio}" if ratio > 1 else ""
     if chosen.together:
-        camera = re.search(r"canon|nikon", "/".join([chosen.hr[0][1].name, words, *above[-4:]]).lower())
-        if camera:
-            version = "V3" if ratio > 1 else "V1/V2, same-size pairs"
-            return f"RealSR {version}, {camera[0].title()}{scale}{split}"
+        cameras = sorted({_camera_of(path.name) for _, path in chosen.hr} - {""})
+        cameras = cameras or [name for name in [_camera_of("/".join([words, *above[-4:]]))] if name]
+        if cameras:
+            version, same = ("V3", "") if ratio > 1 else ("V1/V2", ", same-size pairs")
+            return f"RealSR {version}, {' and '.join(cameras)}{scale}{same}{split}"
         if "srf_" in chosen.hr[0][1].name.lower():
             return f"SelfExSR{scale}"
         return f"pairs in one folder{scale}{split}"

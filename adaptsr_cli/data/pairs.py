@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from adaptsr_cli.data.degrade import Degradation, degrade
+from adaptsr_cli.data.cache import ImageCache
+from adaptsr_cli.data.degradation import Degradation
+from adaptsr_cli.data.degrade import degrade
 from adaptsr_cli.data.layouts import Pair, PairSet, Split
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.io.images import image_size, read_rgb, resize_bicubic
@@ -45,12 +46,24 @@ def file_fingerprint(path: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def pair_fingerprints(pair: Pair) -> tuple[str | None, str]:
+    """The fingerprints of both files, as the check found them, else by reading; None for the LR side of a photo.
+
+    Raises:
+        DataError: A file cannot be read.
+    """
+    if pair.facts is not None:
+        return pair.facts.lr_print, pair.facts.hr_print
+    return (file_fingerprint(pair.lr) if pair.lr is not None else None), file_fingerprint(pair.hr)
+
+
 def set_fingerprint(pairs: PairSet) -> str:
-    """An identity of all files of a set and their pairing, whatever folder they lie in; 16 hexadecimal digits."""
+    """An identity of all files of a set, their pairing and shifts, whatever folder they lie in; 16 hex digits."""
     digest = hashlib.sha256()
     for pair in sorted(pairs.pairs, key=lambda pair: pair.name):
-        lr = file_fingerprint(pair.lr) if pair.lr else "-"
-        digest.update(f"{pair.name}\n{lr}\n{file_fingerprint(pair.hr)}\n".encode())
+        lr, hr = pair_fingerprints(pair)
+        shift = "" if pair.shift == (0, 0) else f"{pair.shift}\n"
+        digest.update(f"{pair.name}\n{lr or '-'}\n{hr}\n{shift}".encode())
     return digest.hexdigest()[:16]
 
 
@@ -96,7 +109,7 @@ class PairReader:
         scale: HR pixels per LR pixel.
         degradation: What makes the LR side of photographs; None where `pairs` have one.
         seed: Of the degradation.
-        cache_bytes: How much memory decoded images may take; beyond it files are decoded again at each reading.
+        cache: Where decoded images are kept; None for one of 2 GiB of memory.
 
     Raises:
         DataError: Photographs without a degradation.
@@ -109,7 +122,7 @@ class PairReader:
         scale: int,
         degradation: Degradation | None = None,
         seed: int = 0,
-        cache_bytes: int = 2 << 30,
+        cache: ImageCache | None = None,
     ) -> None:
         if pairs.ratio is None and degradation is None:
             raise DataError(
@@ -120,25 +133,25 @@ class PairReader:
         self.degradation = degradation if pairs.ratio is None else None
         self._seed = seed % (1 << 64)  # NumPy takes no negative seeds
         self._ratio = pairs.ratio
-        self._cache: dict[int, tuple[Array | None, Array]] = {}
-        self._free_bytes = cache_bytes
-        self._lock = threading.Lock()
+        self._cache = cache or ImageCache(2 << 30, 0, None)
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def hr_size(self, index: int) -> tuple[int, int]:
-        """(width_px, height_px) of the HR side as `read` gives it, from the headers alone."""
+        """(width_px, height_px) of the HR side as `read` gives it, as checked, else from the headers alone."""
         pair = self.pairs[index]
-        width, height = (length // self.scale for length in image_size(pair.hr))
+        hr_width, hr_height = pair.facts.hr_px if pair.facts else image_size(pair.hr)
+        lr_width: int | None = None
+        lr_height: int | None = None
         if pair.lr is not None:
-            room = self.scale if self._ratio == 1 else 1
-            lr_width, lr_height = (length // room for length in image_size(pair.lr))
-            width, height = min(width, lr_width), min(height, lr_height)
+            lr_width, lr_height = pair.facts.lr_px if pair.facts else image_size(pair.lr)
+        height = self._overlap(hr_height, lr_height, pair.shift[0]).lr_length
+        width = self._overlap(hr_width, lr_width, pair.shift[1]).lr_length
         return width * self.scale, height * self.scale
 
     def read(self, index: int) -> tuple[Array, Array]:
-        """One pair, trimmed at the right and bottom to whole LR pixels.
+        """One pair, its shift put right, trimmed at the right and bottom to whole LR pixels.
 
         Returns:
             lr: (h, w, 3) uint8.
@@ -159,34 +172,51 @@ class PairReader:
         return self._load(index)[1]
 
     def _load(self, index: int) -> tuple[Array | None, Array]:
-        with self._lock:
-            kept = self._cache.get(index)
-        if kept is not None:
-            return kept
-        lr, hr = self._decode(index)
-        for side in (lr, hr):
-            if side is not None:
-                side.setflags(write=False)
-        need = hr.nbytes + (lr.nbytes if lr is not None else 0)
-        with self._lock:
-            if index not in self._cache and need <= self._free_bytes:
-                self._cache[index] = (lr, hr)
-                self._free_bytes -= need
-        return lr, hr
+        pair = self.pairs[index]
+        # Whatever decides what `_decode` makes of the files.
+        key = (pair.lr, pair.hr, pair.shift, self._ratio, self.scale)
+        return self._cache.get(key, lambda: self._decode(index))
 
     def _decode(self, index: int) -> tuple[Array | None, Array]:
         pair, scale = self.pairs[index], self.scale
         hr = read_rgb(pair.hr)
         source = read_rgb(pair.lr) if pair.lr is not None else None
-        height, width = hr.shape[0] // scale, hr.shape[1] // scale
-        if source is not None:
-            room = scale if self._ratio == 1 else 1
-            height, width = min(height, source.shape[0] // room), min(width, source.shape[1] // room)
+        lr_height, lr_width = source.shape[:2] if source is not None else (None, None)
+        rows = self._overlap(hr.shape[0], lr_height, pair.shift[0])
+        columns = self._overlap(hr.shape[1], lr_width, pair.shift[1])
+        height, width = rows.lr_length, columns.lr_length
         if height < 1 or width < 1:
             raise DataError(f"{pair.hr} is smaller than {scale} x {scale} px", "leave it out")
-        hr = np.ascontiguousarray(hr[: height * scale, : width * scale])
+        hr = _cut(hr, rows.hr_start, columns.hr_start, height * scale, width * scale)
         if source is None:
             return None, hr
         if self._ratio == 1:
-            return resize_bicubic(source[: height * scale, : width * scale], width, height), hr
-        return np.ascontiguousarray(source[:height, :width]), hr
+            same_size = _cut(source, rows.lr_start, columns.lr_start, height * scale, width * scale)
+            return resize_bicubic(same_size, width, height), hr
+        return _cut(source, rows.lr_start, columns.lr_start, height, width), hr
+
+    def _overlap(self, hr_length: int, lr_length: int | None, shift: int) -> _Overlap:
+        """What both sides show along one axis, in whole LR pixels, once the shift is put right.
+
+        Pairs of one size are shifted by whole pixels of the files, before the LR side is taken at 1/scale: that is
+        finer than the LR grid.
+        """
+        if lr_length is None:
+            return _Overlap(0, 0, hr_length // self.scale)
+        lr_start = max(0, shift)
+        hr_start = max(0, -shift) * (1 if self._ratio == 1 else self.scale)
+        room = self.scale if self._ratio == 1 else 1
+        return _Overlap(lr_start, hr_start, min((hr_length - hr_start) // self.scale, (lr_length - lr_start) // room))
+
+
+@dataclass(frozen=True)
+class _Overlap:
+    """Along one axis: where each file's part begins, in pixels of that file, and its length in LR pixels."""
+
+    lr_start: int
+    hr_start: int
+    lr_length: int
+
+
+def _cut(image: Array, top: int, left: int, height: int, width: int) -> Array:
+    return np.ascontiguousarray(image[top : top + height, left : left + width])

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from adaptsr_cli.data.degrade import PRESETS, degrade
+from adaptsr_cli.data.degradation import PRESETS
+from adaptsr_cli.data.degrade import degrade
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.io.images import decode_rgb, write_rgb
 

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from adaptsr_cli.data.degrade import degrade
+from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.data.pairs import PairReader
 from adaptsr_cli.errors import DataError, UsageError
 
 Array = np.ndarray[Any, np.dtype[np.uint8]]
 
+_CPU: Final = torch.device("cpu")
 # Blur and resampling reach this far, in LR pixels; a crop to be degraded is cut with so much round it.
 _MARGIN_LR_PX = 8
+# Blocks of 8 px, colour at half the size.
+_JPEG_BLOCKS_PX = 16
+# Keeps these random numbers apart from those of the mixture, which come from the same seed.
+_CROP_STREAM = 3
 
 
 @dataclass(frozen=True)
@@ -35,22 +41,32 @@ class Batch:
 class BatchSampler:
     """Draws batches of square crops.
 
-    Each image comes once in a round over all images, in an order new to every round; where the crop lies and how it
-    is turned is drawn uniformly. Photographs are degraded anew for every crop.
+    Each image comes once in a round over all images of its set, in an order new to every round; where the crop lies
+    and how it is turned is drawn uniformly. Photographs are degraded anew for every crop.
 
     Args:
-        reader: Where the pairs come from.
-        batch: Crops in a batch.
+        source: Where the pairs come from; a lone reader is a mixture of one.
+        batch: Crops in a batch, over all processes.
         patch_px: Side of the HR crop, a multiple of the scale.
         seed: Together with the iteration it decides everything, so resuming needs no random state.
+        device: Where photographs are degraded.
 
     Raises:
         UsageError: `patch_px` is no positive multiple of the scale, or `batch` is not positive.
         DataError: An image is smaller than the crop.
     """
 
-    def __init__(self, reader: PairReader, *, batch: int, patch_px: int, seed: int) -> None:
-        scale = reader.scale
+    def __init__(
+        self,
+        source: Mixture | PairReader,
+        *,
+        batch: int,
+        patch_px: int,
+        seed: int,
+        device: torch.device = _CPU,
+    ) -> None:
+        mixture = source if isinstance(source, Mixture) else Mixture((source,))
+        scale = mixture.scale
         if batch < 1:
             raise UsageError(f"--batch {batch} is not positive", "use 1 or more")
         if patch_px < scale or patch_px % scale:
@@ -58,17 +74,18 @@ class BatchSampler:
             raise UsageError(
                 f"--patch {patch_px} is no multiple of the scale {scale}", f"use --patch {fitting} (HR pixels)"
             )
-        smallest, index = min((min(reader.hr_size(index)), index) for index in range(len(reader)))
+        smallest, index = min((min(mixture.hr_size(index)), index) for index in range(len(mixture)))
         if smallest < patch_px:
-            width, height = reader.hr_size(index)
+            width, height = mixture.hr_size(index)
             raise DataError(
-                f"{reader.pairs[index].hr} gives {width} x {height} px of HR, less than --patch {patch_px}",
+                f"{mixture.pairs[index].hr} gives {width} x {height} px of HR, less than --patch {patch_px}",
                 f"use --patch {smallest} at most, or leave small images out",
             )
-        self._reader = reader
+        self._mixture = mixture
         self._batch = batch
         self._patch_px = patch_px
-        self._seed = seed % (1 << 64)
+        self._device = device
+        self._seed = seed % (1 << 64)  # NumPy takes no negative seeds
 
     def sample(self, iteration: int) -> Batch:
         """The batch of an iteration, the same whenever and however often it is asked for.
@@ -79,22 +96,34 @@ class BatchSampler:
         Raises:
             ImageError: A file can no longer be read.
         """
-        rng = np.random.default_rng((self._seed, iteration))
-        first = iteration * self._batch
-        crops = [self._crop(self._image_of(draw), rng) for draw in range(first, first + self._batch)]
+        return self.sample_part(iteration, 0, self._batch)
+
+    def sample_part(self, iteration: int, first: int, count: int) -> Batch:
+        """Some crops of the batch of an iteration, for one of several processes that share the batch.
+
+        A crop depends on the seed, the iteration and its place only, so parts put together are the whole batch, bit
+        for bit.
+
+        Args:
+            iteration: 0 or more.
+            first: The first crop, in [0, batch).
+            count: How many; 1 or more, and not beyond the batch.
+
+        Raises:
+            ImageError: A file can no longer be read.
+        """
+        assert 0 <= first < first + count <= self._batch, (first, count, self._batch)
+        crops = [self._crop(iteration, place) for place in range(first, first + count)]
         lr, hr = (_to_tensor(side) for side in zip(*crops, strict=True))
         return Batch(lr, hr)
 
-    def _image_of(self, draw: int) -> int:
-        """Which image the `draw`-th crop of the whole training is cut from."""
-        round_, place = divmod(draw, len(self._reader))
-        order = np.random.default_rng((self._seed, round_, 1)).permutation(len(self._reader))
-        return int(order[place])
-
-    def _crop(self, index: int, rng: np.random.Generator) -> tuple[Array, Array]:
-        scale, side_px = self._reader.scale, self._patch_px // self._reader.scale
-        degradation = self._reader.degradation
-        lr, hr = self._reader.read(index) if degradation is None else (None, self._reader.read_hr(index))
+    def _crop(self, iteration: int, place: int) -> tuple[Array, Array]:
+        """Crop `place` of an iteration: lr (p/s, p/s, 3) and hr (p, p, 3), uint8."""
+        reader, index = self._mixture.locate(self._mixture.draw(self._seed, iteration * self._batch + place))
+        rng = np.random.default_rng((_CROP_STREAM, self._seed, iteration, place))
+        scale, side_px = reader.scale, self._patch_px // reader.scale
+        degradation = reader.degradation
+        lr, hr = reader.read(index) if degradation is None else (None, reader.read_hr(index))
         # Drawn on the LR grid: an HR crop between LR pixels would be shifted against its LR side.
         top = int(rng.integers(hr.shape[0] // scale - side_px + 1))
         left = int(rng.integers(hr.shape[1] // scale - side_px + 1))
@@ -103,12 +132,22 @@ class BatchSampler:
             lr_crop = _window(lr, top, left, side_px)
         else:
             assert degradation is not None
-            above, before = max(0, top - _MARGIN_LR_PX), max(0, left - _MARGIN_LR_PX)
+            above, before = _start_of_cut(top), _start_of_cut(left)
             below, after = top + side_px + _MARGIN_LR_PX, left + side_px + _MARGIN_LR_PX
             wide = hr[above * scale : below * scale, before * scale : after * scale]
-            lr_crop = _window(degrade(wide, scale, degradation, rng), top - above, left - before, side_px)
+            lr_crop = _window(
+                degrade(wide, scale, degradation, rng, device=self._device), top - above, left - before, side_px
+            )
         turn = rng.integers(2, size=3)
         return _turn(lr_crop, turn), _turn(hr_crop, turn)
+
+
+def _start_of_cut(start: int) -> int:
+    """Where to cut round a crop: the margin before it, on the grid of JPEG's blocks in the whole photograph.
+
+    Else every crop would begin where a block does, which those of a real photograph do not.
+    """
+    return max(0, (start - _MARGIN_LR_PX) // _JPEG_BLOCKS_PX * _JPEG_BLOCKS_PX)
 
 
 def _window(image: Array, top: int, left: int, side_px: int) -> Array:

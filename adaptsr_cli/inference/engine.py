@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any, Final
 
 import numpy as np
@@ -12,10 +13,15 @@ from torch import Tensor, nn
 
 from adaptsr_cli.backbones.backbone import Backbone, super_resolve
 from adaptsr_cli.errors import AdaptsrError, ImageError
+from adaptsr_cli.inference.rows import PendingRows
 from adaptsr_cli.inference.tiles import RAMP_PX, Tile, TilePlan, plan_tiles
 from adaptsr_cli.progress import Progress, Silent
 from adaptsr_cli.runtime import Precision, autocast, free_memory_bytes
 from adaptsr_cli.units import format_bytes
+
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+ReadRows = Callable[[int, int], np.ndarray]
+OnTile = Callable[[int, int], None]
 
 UNKNOWN_HALO_PX: Final = 32
 """Context around a tile for a network of which nobody knows how far it looks."""
@@ -56,6 +62,7 @@ class Upscaler:
             allows.
         pad_px: LR pixels of context around a tile; None for what the network is known to need.
         batch: Tiles at a time; None for one on the CPU and several on CUDA.
+        ensemble: Average over the eight ways to turn and mirror the input: eight times the work, and a little better.
         progress: Where it is said that memory did not suffice.
     """
 
@@ -68,6 +75,7 @@ class Upscaler:
         tile_px: int | None = None,
         pad_px: int | None = None,
         batch: int | None = None,
+        ensemble: bool = False,
         progress: Progress | None = None,
     ) -> None:
         self.backbone = backbone.to(device)
@@ -77,13 +85,12 @@ class Upscaler:
         known_halo_px = UNKNOWN_HALO_PX if backbone.halo_px is None else backbone.halo_px
         self.pad_px = known_halo_px if pad_px is None else pad_px
         self.batch = batch or _AUTO_BATCH[device.type]
+        self.ensemble = ensemble
         self._progress = progress or Silent()
         self._most_tile_px: int | None = None  # what memory was found to allow
         self._bytes_per_px: float | None = None
 
-    def run(
-        self, image: np.ndarray, *, on_tile: Callable[[int, int], None] | None = None
-    ) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def run(self, image: np.ndarray, *, on_tile: OnTile | None = None) -> Floats:
         """Upscales one image.
 
         Args:
@@ -99,11 +106,54 @@ class Upscaler:
         """
         if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise ValueError(f"not an RGB image: {image.shape}")
-        while True:
+        height_px, width_px = image.shape[:2]
+        canvas: Floats | None = None
+        for start_px, band in self.bands(height_px, width_px, lambda start, stop: image[start:stop], on_tile=on_tile):
+            if len(band) == self.backbone.scale * height_px:
+                return band
+            if canvas is None:
+                canvas = _empty_canvas(self.backbone.scale * height_px, self.backbone.scale * width_px)
+            place = self.backbone.scale * start_px
+            canvas[place : place + len(band)] = band
+        assert canvas is not None
+        return canvas
+
+    def bands(
+        self,
+        height_px: int,
+        width_px: int,
+        read_rows: ReadRows,
+        *,
+        most_rows_px: int | None = None,
+        on_tile: OnTile | None = None,
+    ) -> Iterator[tuple[int, Floats]]:
+        """Upscales one image from top to bottom without ever holding all of it.
+
+        Args:
+            height_px: LR height.
+            width_px: LR width.
+            read_rows: (start, stop) -> the LR rows (stop - start, W, 3) as for `run`; called in ascending order, each
+                row several times.
+            most_rows_px: About how many LR rows a tile may advance at most; None for as many as columns.
+            on_tile: As for `run`; where memory runs out the number of all tiles grows on the way.
+
+        Yields:
+            The first LR row, and the result from there on: (some rows, scale * W, 3) float32 in [0, 1]. The bands
+            follow each other without gap.
+
+        Raises:
+            ImageError: As for `run`.
+            AdaptsrError: As for `run`.
+        """
+        done_px = 0  # LR rows whose result is out: it stays as it is when the tiles must shrink
+        while done_px < height_px:
             plan = None
             try:
-                plan = self._plan(*image.shape[:2])
-                return self._run_tiles(image, plan, on_tile)
+                plan = self.plan(height_px, width_px, most_rows_px=most_rows_px)
+                for start_px, stop_px, band in self._run_tiles(plan, read_rows, done_px, on_tile):
+                    done_px = stop_px
+                    yield start_px, band
+                return
             except RuntimeError as error:
                 if not _is_out_of_memory(error):
                     fault = str(error).partition("\n")[0]
@@ -113,13 +163,20 @@ class Upscaler:
                 torch.cuda.empty_cache()
             self._shrink(plan)
 
-    def _plan(self, height_px: int, width_px: int) -> TilePlan:
+    def plan(self, height_px: int, width_px: int, *, most_rows_px: int | None = None) -> TilePlan:
+        """Where the tiles of an image of this size lie, as things stand now; the arguments are those of `bands`."""
         tile_px = self._auto_tile_px(height_px, width_px) if self.tile_px is None else self.tile_px
         if self._most_tile_px is not None:
             tile_px = min(tile_px or self._most_tile_px, self._most_tile_px)
-        # The alignment of both the network's own padding and its windows.
-        multiple_px = math.lcm(self.backbone.multiple_px, self.backbone.tile_multiple_px)
-        return plan_tiles(height_px, width_px, tile_px=tile_px, pad_px=self.pad_px, multiple_px=multiple_px)
+        return plan_tiles(
+            height_px,
+            width_px,
+            tile_px=tile_px,
+            pad_px=self.pad_px,
+            # The alignment of both the network's own padding and its windows.
+            multiple_px=math.lcm(self.backbone.multiple_px, self.backbone.tile_multiple_px),
+            most_rows_px=most_rows_px,
+        )
 
     def _auto_tile_px(self, height_px: int, width_px: int) -> int:
         """The tile for the memory that is free now: at most half of it, by an estimate that is on the safe side."""
@@ -150,43 +207,70 @@ class Upscaler:
         self._progress.note(f"not enough memory: going on with tiles of {tile_px} px")
 
     def _run_tiles(
-        self, image: np.ndarray, plan: TilePlan, on_tile: Callable[[int, int], None] | None
-    ) -> np.ndarray[Any, np.dtype[np.float32]]:
-        scale, tiles = self.backbone.scale, plan.tiles
-        height_px, width_px = image.shape[:2]
-        if len(tiles) == 1:
-            whole = _to_host(self._infer(image[None])[0])
+        self, plan: TilePlan, read_rows: ReadRows, done_px: int, on_tile: OnTile | None
+    ) -> Iterator[tuple[int, int, Floats]]:
+        """Bands from `done_px` on as (first LR row, LR row behind the last, result)."""
+        scale = self.backbone.scale
+        height_px, width_px = plan.vertical.length, plan.horizontal.length
+        if len(plan.tiles) == 1:
+            whole = _to_host(self._infer(read_rows(0, height_px)[None])[0])
             if on_tile:
                 on_tile(1, 1)
-            return whole
-        canvas = _empty_canvas(scale * height_px, scale * width_px)
-        for done in range(0, len(tiles), self.batch):
-            group = tiles[done : done + self.batch]
-            lr = np.stack(
-                [image[t.vertical.start : t.vertical.stop, t.horizontal.start : t.horizontal.stop] for t in group]
-            )
+            yield done_px, height_px, whole[scale * done_px :]
+            return
+        tiles = [tile for tile in plan.tiles if tile.vertical.keep_stop > done_px]
+        count = len(plan.tiles) - len(tiles)
+        pending = PendingRows(scale * width_px, scale * done_px)
+        rows_start = rows_stop = -1
+        rows = np.empty(0)
+        for index in range(0, len(tiles), self.batch):
+            group = tiles[index : index + self.batch]
+            if (group[0].vertical.start, group[-1].vertical.stop) != (rows_start, rows_stop):
+                rows_start, rows_stop = group[0].vertical.start, group[-1].vertical.stop
+                rows = read_rows(rows_start, rows_stop)
+            pending.extend(scale * group[-1].vertical.keep_stop)
+            lr = np.stack([_cut(rows, tile, rows_start) for tile in group])
             for tile, sr in zip(group, self._infer(lr), strict=True):
-                _blend(canvas, plan, tile, sr, scale)
+                _blend(pending, plan, tile, sr, scale)
+            count += len(group)
             if on_tile:
-                on_tile(done + len(group), len(tiles))
-        np.minimum(canvas, 1, out=canvas)  # the weights sum to one up to rounding
-        return canvas
+                on_tile(count, len(plan.tiles))
+            rest = tiles[index + len(group) :]
+            ready_px = rest[0].vertical.keep_start if rest else height_px
+            if ready_px > done_px:
+                start_px, done_px = done_px, ready_px
+                band = pending.take(scale * ready_px)
+                np.minimum(band, 1, out=band)  # the weights sum to one up to rounding
+                yield start_px, ready_px, band
 
     @torch.inference_mode()
     def _infer(self, lr: np.ndarray) -> Tensor:
         """(B, h, w, 3) on the host -> (B, 3, s h, s w) float32 in [0, 1] on the device."""
         tensor = torch.from_numpy(to_unit_range(lr)).to(self.device)
         tensor = tensor.permute(0, 3, 1, 2).contiguous()  # (B, 3, h, w)
+        if not self.ensemble:
+            return self._forward(tensor).clamp_(0, 1)
+        total: Tensor | None = None
+        for transposed, axes in product((False, True), ((), (2,), (3,), (2, 3))):
+            turned = (tensor.transpose(2, 3) if transposed else tensor).flip(axes)
+            sr = self._forward(turned.contiguous()).flip(axes)
+            sr = sr.transpose(2, 3) if transposed else sr
+            total = sr.contiguous() if total is None else total.add_(sr)
+        assert total is not None
+        return total.div_(8).clamp_(0, 1)
+
+    def _forward(self, lr: Tensor) -> Tensor:
+        """One pass of the network, (B, 3, h, w) -> (B, 3, s h, s w) float32, finite."""
         with autocast(self.device, self.precision):
-            sr = super_resolve(self.backbone, tensor).float()
+            sr = super_resolve(self.backbone, lr).float()
         if not _is_finite(sr) and self.precision != "fp32":
-            sr = super_resolve(self.backbone, tensor)
+            sr = super_resolve(self.backbone, lr)
         if not _is_finite(sr):
             raise ImageError(
                 "the network's result on this image is not finite, even in fp32",
                 "the model file may be damaged; try another --model",
             )
-        return sr.clamp_(0, 1)
+        return sr
 
 
 def _is_finite(tensor: Tensor) -> bool:
@@ -222,21 +306,24 @@ def _empty_canvas(height_px: int, width_px: int) -> np.ndarray[Any, np.dtype[np.
         ) from error
 
 
-def _blend(canvas: np.ndarray, plan: TilePlan, tile: Tile, sr: Tensor, scale: int) -> None:
-    """Adds what counts of one tile's result (3, s h, s w) to the canvas."""
+def _cut(rows: np.ndarray, tile: Tile, first_px: int) -> np.ndarray:
+    """The input of one tile out of rows that begin at row `first_px` of the image."""
+    return rows[
+        tile.vertical.start - first_px : tile.vertical.stop - first_px, tile.horizontal.start : tile.horizontal.stop
+    ]
+
+
+def _blend(pending: PendingRows, plan: TilePlan, tile: Tile, sr: Tensor, scale: int) -> None:
+    """Adds what counts of one tile's result (3, s h, s w) to the rows that are being made."""
     vertical, horizontal = tile.vertical, tile.horizontal
     kept = sr[
         :,
         scale * (vertical.keep_start - vertical.start) : scale * (vertical.keep_stop - vertical.start),
         scale * (horizontal.keep_start - horizontal.start) : scale * (horizontal.keep_stop - horizontal.start),
     ]
-    place = canvas[
-        scale * vertical.keep_start : scale * vertical.keep_stop,
-        scale * horizontal.keep_start : scale * horizontal.keep_stop,
-    ]
     share = _to_host(kept)
     share *= plan.weights(tile, scale)
-    place += share
+    pending.add(scale * vertical.keep_start, scale * horizontal.keep_start, share)
 
 
 def _greediest_module_bytes(backbone: Backbone, device: torch.device) -> int:

@@ -129,7 +129,9 @@ class TilePlan:
         return weights
 
 
-def plan_tiles(height_px: int, width_px: int, *, tile_px: int, pad_px: int, multiple_px: int = 1) -> TilePlan:
+def plan_tiles(
+    height_px: int, width_px: int, *, tile_px: int, pad_px: int, multiple_px: int = 1, most_rows_px: int | None = None
+) -> TilePlan:
     """Covers an image with overlapping tiles.
 
     Args:
@@ -139,13 +141,15 @@ def plan_tiles(height_px: int, width_px: int, *, tile_px: int, pad_px: int, mult
         pad_px: Context on each inner side of a tile that is computed and thrown away. What remains is exact where the
             pad covers the network's receptive field.
         multiple_px: Alignment of the origins.
+        most_rows_px: At most about how many new rows a tile brings, where that is less than `tile_px`.
 
     Returns:
         Tiles whose inputs are at most about ``tile_px + 2 * pad_px + RAMP_PX`` wide and high; fewer pixels where the
         image divides better.
     """
+    rows_px = tile_px if most_rows_px is None else min(tile_px or most_rows_px, most_rows_px)
     return TilePlan(
-        plan_axis(height_px, tile_px=tile_px, pad_px=pad_px, multiple_px=multiple_px),
+        plan_axis(height_px, tile_px=rows_px, pad_px=pad_px, multiple_px=multiple_px),
         plan_axis(width_px, tile_px=tile_px, pad_px=pad_px, multiple_px=multiple_px),
     )
 

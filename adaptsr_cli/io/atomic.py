@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import Final
 
 from adaptsr_cli.errors import AdaptsrError
+
+_PARTIAL: Final = ".partial-"
 
 
 @contextmanager
@@ -27,7 +30,7 @@ def replace_atomically(path: Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=path.parent, prefix=".partial-", suffix=path.suffix, delete=False) as handle:
+        with NamedTemporaryFile(dir=path.parent, prefix=_PARTIAL, suffix=path.suffix, delete=False) as handle:
             temporary = Path(handle.name)
         yield temporary
         with temporary.open("rb") as handle:
@@ -47,6 +50,13 @@ def replace_atomically(path: Path) -> Iterator[Path]:
         if temporary is not None:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def drop_partial_files(folder: Path) -> None:
+    """Removes what killed processes were just writing below a folder; to be used where no other process writes."""
+    for path in folder.rglob(f"{_PARTIAL}*"):
+        with suppress(OSError):
+            path.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

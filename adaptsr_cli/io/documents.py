@@ -1,15 +1,19 @@
-"""Reading and writing the typed artifacts as JSON."""
+"""Reading and writing the typed artifacts as JSON, and options as TOML; the only door to tomli-w."""
 
 from __future__ import annotations
 
+import json
+import tomllib
 from pathlib import Path
 from typing import TypeVar
 
+import tomli_w
 from pydantic import ValidationError
 
 from adaptsr_cli.artifacts import Frozen
-from adaptsr_cli.errors import ArtifactError
+from adaptsr_cli.errors import ArtifactError, nearest
 from adaptsr_cli.io.atomic import write_text
+from adaptsr_cli.io.strict_json import MOST_CHARACTERS, parse_json
 
 Document = TypeVar("Document", bound=Frozen)
 
@@ -23,17 +27,23 @@ def parse_document(text: str, kind: type[Document], place: str) -> Document:
         place: Where the text came from, for the message.
 
     Raises:
-        ArtifactError: It is no JSON, of another kind or version, or has unknown, missing or ill-typed keys.
+        ArtifactError: It is no JSON, of another kind or version, or has unknown, missing, repeated or ill-typed keys.
     """
+    hint = "it is damaged, of another version, or another kind of file; make it anew"
+    try:
+        content = parse_json(text)
+    except ValueError as error:
+        raise ArtifactError(f"{place} is no valid {kind.__name__} file: {error}", hint) from error
+    # These have a default, since there is but one value to give them; a file without them says not what it is.
+    for name in ("artifact", "format_version"):
+        if name in kind.model_fields and isinstance(content, dict) and name not in content:
+            raise ArtifactError(f"{place} is no valid {kind.__name__} file: {name} is missing", hint)
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        raise ArtifactError(
-            f"{place} is no valid {kind.__name__} file: {where}: {first['msg']}",
-            "it is damaged, of another version, or another kind of file; make it anew",
-        ) from error
+        raise ArtifactError(f"{place} is no valid {kind.__name__} file: {where}: {first['msg']}", hint) from error
 
 
 def read_document(path: Path, kind: type[Document]) -> Document:
@@ -42,12 +52,54 @@ def read_document(path: Path, kind: type[Document]) -> Document:
     Raises:
         ArtifactError: The file is missing, unreadable, or not a valid `kind`.
     """
+    return parse_document(read_text(path), kind, str(path))
+
+
+def read_text(path: Path) -> str:
+    """The text of a document.
+
+    Raises:
+        ArtifactError: The file is missing or unreadable, too long, or no UTF-8.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        if path.stat().st_size > MOST_CHARACTERS:
+            raise ArtifactError(f"{path} is longer than any document of ours", "check whether it is the right file")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise ArtifactError(f"cannot read {path}: {reason}", "check the path") from error
-    return parse_document(text, kind, str(path))
+
+
+def read_toml(path: Path, kind: type[Document]) -> Document:
+    """Reads options from a TOML file.
+
+    Raises:
+        ArtifactError: The file is missing, no TOML, or has unknown keys or wrong types; the first fault is named.
+    """
+    try:
+        found = tomllib.loads(read_text(path))
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and lists in lists
+        raise ArtifactError(f"{path} is no TOML file: {error}", "write lines such as: iterations = 300") from error
+    try:
+        # By way of JSON, so that the strict types mean the same as in all other files: lists are tuples there.
+        return kind.model_validate_json(json.dumps(found, default=str))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        known = ", ".join(kind.model_fields)
+        hint = nearest(where, kind.model_fields) if first["type"] == "extra_forbidden" else ""
+        raise ArtifactError(f"{path}: {where}: {first['msg']}", hint or f"known keys: {known}") from error
+
+
+def write_toml(path: Path, document: Frozen, comment: str) -> None:
+    """Writes options as TOML, atomically; those that are None are left out.
+
+    Args:
+        path: Where to.
+        document: The options.
+        comment: Its first line, for people.
+    """
+    write_text(path, f"# {comment}\n" + tomli_w.dumps(document.model_dump(mode="json", exclude_none=True)))
 
 
 def write_document(path: Path, document: Frozen) -> None:

@@ -1,48 +1,107 @@
-"""The one EXIF field that matters to the pixels, read and cleared in the raw bytes."""
+"""The EXIF fields that speak of the pixels, read and patched in the raw bytes.
+
+In place, because writing EXIF anew would lose the maker's notes, which point at places in the file.
+"""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-_EXIF_PREFIX = b"Exif\0\0"
+EXIF_PREFIX = b"Exif\0\0"
 _ORIENTATION = 0x0112
-_SHORT = 3
+_EXIF_FOLDER = 0x8769
+_WIDTHS = (0x0100, 0xA002)  # ImageWidth of the main folder, PixelXDimension of the EXIF folder
+_HEIGHTS = (0x0101, 0xA003)
+_FORMATS = {3: "H", 4: "I"}  # SHORT and LONG: what the fields of interest are stored as
+
+
+@dataclass(frozen=True)
+class _Field:
+    """One number that stands in the entry itself.
+
+    Attributes:
+        tag: Which.
+        offset: Where its value stands in the bytes.
+        code: Its type for `struct`, byte order included.
+        value: What it is.
+    """
+
+    tag: int
+    offset: int
+    code: str
+    value: int
 
 
 def read_orientation(exif: bytes) -> int:
     """How the stored pixels must be turned for display, 1 (not at all) to 8; 1 where nothing legible is said."""
-    place = _find_orientation(exif)
-    return place[2] if place and 1 <= place[2] <= 8 else 1
+    for field in _fields(exif):
+        if field.tag == _ORIENTATION:
+            return field.value if 1 <= field.value <= 8 else 1
+    return 1
 
 
 def clear_orientation(exif: bytes) -> bytes:
-    """The EXIF with its prefix and orientation 1.
-
-    Patched in place: writing EXIF anew would lose the maker's notes, which point at places in the file.
-    """
-    if not exif.startswith(_EXIF_PREFIX):
-        exif = _EXIF_PREFIX + exif
-    place = _find_orientation(exif)
-    if place is None:
-        return exif
+    """The EXIF with its prefix, orientation 1, and without the thumbnail, which is not turned."""
+    if not exif.startswith(EXIF_PREFIX):
+        exif = EXIF_PREFIX + exif
     patched = bytearray(exif)
-    struct.pack_into(f"{place[1]}H", patched, place[0], 1)
+    for field in _fields(exif):
+        if field.tag == _ORIENTATION:
+            struct.pack_into(field.code, patched, field.offset, 1)
+    _detach_thumbnail(patched)
     return bytes(patched)
 
 
-def _find_orientation(exif: bytes) -> tuple[int, str, int] | None:
-    """Where the orientation stands: (offset, byte order for `struct`, value)."""
-    start = len(_EXIF_PREFIX) if exif.startswith(_EXIF_PREFIX) else 0
+def set_size(exif: bytes, width_px: int, height_px: int) -> bytes:
+    """The EXIF with the size of the picture that it goes with, where it names one and the number fits."""
+    patched = bytearray(exif)
+    for field in _fields(exif):
+        size_px = width_px if field.tag in _WIDTHS else height_px if field.tag in _HEIGHTS else None
+        if size_px is not None and size_px < 1 << 8 * struct.calcsize(field.code):
+            struct.pack_into(field.code, patched, field.offset, size_px)
+    return bytes(patched)
+
+
+def _fields(exif: bytes) -> Iterator[_Field]:
+    """The single whole numbers of the main folder and of the EXIF folder below it."""
+    try:
+        start, order, folder = _find_folder(exif)
+        below = None
+        for field in _folder_fields(exif, order, folder):
+            if field.tag == _EXIF_FOLDER:
+                below = start + field.value
+            yield field
+        if below is not None:
+            yield from _folder_fields(exif, order, below)
+    except struct.error:  # cut off; the picture is no worse for it
+        return
+
+
+def _folder_fields(exif: bytes, order: str, folder: int) -> Iterator[_Field]:
+    for entry in range(struct.unpack_from(f"{order}H", exif, folder)[0]):
+        offset = folder + 2 + 12 * entry
+        tag, kind, count = struct.unpack_from(f"{order}HHI", exif, offset)
+        if count == 1 and kind in _FORMATS:
+            code = order + _FORMATS[kind]
+            yield _Field(tag, offset + 8, code, struct.unpack_from(code, exif, offset + 8)[0])
+
+
+def _find_folder(exif: bytes) -> tuple[int, str, int]:
+    """Where counting starts, the byte order for `struct`, and where the main folder stands."""
+    start = len(EXIF_PREFIX) if exif.startswith(EXIF_PREFIX) else 0
     order = {b"II": "<", b"MM": ">"}.get(exif[start : start + 2])
     if order is None:
-        return None
+        raise struct.error("no byte order")
+    return start, order, start + struct.unpack_from(f"{order}I", exif, start + 4)[0]
+
+
+def _detach_thumbnail(exif: bytearray) -> None:
+    """Ends the chain of folders after the first; the second one is that of the thumbnail."""
     try:
-        folder = start + struct.unpack_from(f"{order}I", exif, start + 4)[0]
-        for entry in range(struct.unpack_from(f"{order}H", exif, folder)[0]):
-            offset = folder + 2 + 12 * entry
-            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", exif, offset)
-            if tag == _ORIENTATION and kind == _SHORT:  # short enough to stand in the entry itself
-                return offset + 8, order, int(value)
-    except struct.error:  # cut off; the picture is no worse for it
-        return None
-    return None
+        _, order, folder = _find_folder(bytes(exif))
+        entries = struct.unpack_from(f"{order}H", exif, folder)[0]
+        struct.pack_into(f"{order}I", exif, folder + 2 + 12 * entries, 0)
+    except struct.error:
+        return

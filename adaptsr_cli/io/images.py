@@ -1,74 +1,33 @@
-"""Reading and writing image files; the only door to Pillow."""
+"""Reading and writing image files, and the little that is done to images in memory."""
 
 from __future__ import annotations
 
 import os
-import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image
 
-from adaptsr_cli.errors import AdaptsrError, ImageError
-from adaptsr_cli.io.atomic import write_bytes
-from adaptsr_cli.io.exif import clear_orientation, read_orientation
+from adaptsr_cli.errors import ImageError
+from adaptsr_cli.io.decoding import READ_FORMATS, count_frames, decode_picture, decode_size, faults, open_image
+from adaptsr_cli.io.encoding import FORMATS, check_fit, encode_picture, find_format
+from adaptsr_cli.io.pictures import Array, Picture, to_8_bit
+from adaptsr_cli.io.provenance import unpack_note
+from adaptsr_cli.io.tiff import is_tiff, read_xmp
 
-Array = np.ndarray[Any, np.dtype[Any]]
-Filter = Literal["area", "bilinear", "bicubic"]
+Filter = Literal["area", "bilinear", "bicubic", "lanczos"]
 
-IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif"})
-MAX_PIXELS: Final = 1 << 30
-"""Largest image that is decoded: 32768 x 32768 pixels, 3 GiB as 8-bit RGB."""
+IMAGE_SUFFIXES: Final = frozenset(FORMATS)
+"""Of the files that are read and written."""
 
-# A camera's MPO opens as JPEG. Formats that run programs (EPS) stay out.
-_READ_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF")
-_WRITE_FORMATS = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".bmp": "BMP",
-    ".avif": "AVIF",
-}
 _FILTERS = {
     "area": Image.Resampling.BOX,
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
 }
-# TIFF keeps EXIF among the tags that describe its own layout; only these describe the photograph.
-_TIFF_PHOTO_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
-_TIFF_PHOTO_FOLDERS = (0x8769, 0x8825)
-
-# Pillow's own limit warns already at 89 megapixels, which is a legitimate panorama here; `_open` has ours.
-Image.MAX_IMAGE_PIXELS = None
-
-
-@dataclass(frozen=True)
-class Picture:
-    """What an image file holds.
-
-    Attributes:
-        colour: (H, W, 3) uint8 or uint16; grey is repeated to three channels.
-        alpha: (H, W) of the same type, or None where the file has no transparency.
-        grey: Whether the file was grey; it is then written as grey again.
-        icc: The colour profile that the numbers are in, or None.
-        exif: EXIF with its ``Exif`` prefix; the orientation is already applied and its tag cleared.
-        reduced_from_16_bit: Whether the file had 16 bits a channel of which only the upper 8 could be read.
-    """
-
-    colour: Array
-    alpha: Array | None = None
-    grey: bool = False
-    icc: bytes | None = None
-    exif: bytes | None = None
-    reduced_from_16_bit: bool = False
 
 
 def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
@@ -98,7 +57,7 @@ def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """The size as displayed, after EXIF orientation, from the header alone.
+    """The size as displayed, after EXIF orientation, from the header alone; of several pages that of the first.
 
     Returns:
         (width_px, height_px)
@@ -106,92 +65,117 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         ImageError: No image, or not readable.
     """
-    with _faults(path), _open(path) as image:
-        width_px, height_px = image.size
-        turned = _find_orientation(image) >= 5
-    return (height_px, width_px) if turned else (width_px, height_px)
+    return decode_size(path)
+
+
+def frame_count(path: Path) -> int:
+    """How many pages or frames the file has, from the headers alone.
+
+    Raises:
+        ImageError: No image, or not readable.
+    """
+    return count_frames(path)
 
 
 def read_picture(path: Path) -> Picture:
-    """Reads an image file whole; of several frames or pages the first.
+    """Reads an image file whole, with all its pages or frames, and as many bits as it has.
 
-    CMYK is converted to sRGB, through its own colour profile where it has one.
+    CMYK is converted to sRGB, through its own colour profile where it has one. Reduced copies and masks in a TIFF, and
+    what follows the photograph in a camera's MPO (preview, depth or gain map), are no pages.
 
     Raises:
-        ImageError: No image, truncated, larger than `MAX_PIXELS`, or of samples that have no fixed range.
+        ImageError: No image, truncated, more pixels than `decoding.MAX_PIXELS`, or of a kind that cannot be read
+            faithfully: samples that have no fixed range, an animation or CMYK of 16 bits a channel.
     """
-    with _faults(path), _open(path) as image:
-        return _decode(image, path)
+    return decode_picture(path)
 
 
 def read_rgb(path: Path) -> Array:
-    """Reads an image file as (H, W, 3) uint8; transparency is dropped, of 16 bits the upper 8 are taken.
+    """Reads an image file as (H, W, 3) uint8; transparency is dropped, 16 bits are rounded to 8.
 
     Raises:
-        ImageError: As `read_picture`.
+        ImageError: As `read_picture`, or the file has several pages or frames.
     """
-    colour = read_picture(path).colour
-    return colour if colour.dtype == np.uint8 else (colour >> 8).astype(np.uint8)
+    picture = read_picture(path)
+    if picture.further:
+        several = "pages" if picture.animation is None else "frames"
+        raise ImageError(
+            f"cannot use {path}: it has {len(picture.frames)} {several}, one is needed", "split it, or leave it out"
+        )
+    return to_8_bit(picture.colour)
 
 
-def write_picture(path: Path, picture: Picture, *, quality: int = 95) -> None:
+def write_picture(path: Path, picture: Picture, *, quality: int = 95, note: str | None = None) -> None:
     """Writes an image file, whole or not at all; the format follows the suffix.
 
     Args:
         path: Where to; its folder is made.
-        picture: What to write. Grey is written with one channel where the format has that.
+        picture: What to write. Grey is written with one channel where the format has that, 16 bits where the format
+            has those (see `holds_16_bit`) and else rounded to 8.
         quality: For the lossy formats (JPEG, WebP, AVIF), 1 to 100; WebP of quality 100 is lossless.
+        note: Any text to keep in the file's XMP, to be found by `read_note`; BMP has no place for it.
 
     Raises:
-        ImageError: The format is unknown or cannot hold the transparency, depth or size.
+        ImageError: The format is unknown or cannot hold the transparency, pages, frames or size.
         AdaptsrError: The file cannot be written.
     """
-    kind = _WRITE_FORMATS.get(path.suffix.lower())
-    if kind is None:
-        raise ImageError(
-            f"cannot write {path}: unknown image format {path.suffix!r}",
-            f"use one of {', '.join(sorted(_WRITE_FORMATS))}",
-        )
-    alpha = picture.alpha
-    if alpha is not None and kind in {"JPEG", "BMP"}:
-        if np.any(alpha != np.iinfo(alpha.dtype).max):
-            raise ImageError(
-                f"cannot write {path}: {kind} holds no transparency, and the picture has some",
-                "write .png or .webp",
-            )
-        alpha = None
-    wide = picture.colour.dtype == np.uint16
-    if wide and (kind not in {"PNG", "TIFF"} or not picture.grey or alpha is not None):
-        raise ImageError(
-            f"cannot write {path}: 16 bits are only written for grey without transparency, as PNG or TIFF",
-            "write .png, or make the picture 8-bit",
-        )
-    layers = picture.colour[..., 0] if picture.grey else picture.colour
-    if alpha is not None:
-        layers = np.dstack([layers, alpha])
-    image = Image.fromarray(np.ascontiguousarray(layers))
-    options: dict[str, Any] = {}
-    if kind == "JPEG":
-        options = {"quality": quality, "subsampling": "4:4:4"}
-    elif kind == "WEBP":
-        options = {"quality": quality, "lossless": quality >= 100, "exact": True}
-    elif kind == "AVIF":
-        options = {"quality": quality, "subsampling": "4:4:4"}
-    elif kind == "TIFF":
-        # libtiff's own writer, which compresses, cannot write the EXIF folder.
-        options = {"compression": "raw" if picture.exif else "tiff_adobe_deflate"}
-    # A grey profile in a file of three channels (WebP has no grey) would be wrong, not merely useless.
-    if picture.icc and not (kind == "WEBP" and picture.icc[16:20] == b"GRAY"):
-        options["icc_profile"] = picture.icc
-    if picture.exif and kind != "BMP":
-        options["exif"] = picture.exif
-    buffer = BytesIO()
-    try:
-        image.save(buffer, kind, **options)
-    except (OSError, ValueError, OverflowError, RuntimeError, struct.error) as error:
-        size = f"{image.width} x {image.height} px"
-        raise ImageError(f"cannot write {path} ({size}) as {kind}: {error}", "write .png") from error
-    write_bytes(path, buffer.getvalue())
+    encode_picture(path, picture, quality=quality, note=note)
+
+
+def check_writable(path: Path, picture: Picture, width_px: int, height_px: int) -> None:
+    """Refuses what `write_picture` would refuse, before anything is computed.
+
+    Args:
+        path: Where it would be written; the suffix counts, nothing is touched.
+        picture: The picture before upscaling: its pages, frames and transparency count.
+        width_px: The width that it will have.
+        height_px: The height that it will have.
+
+    Raises:
+        ImageError: The format is unknown or cannot hold the transparency, pages, frames or size.
+    """
+    check_fit(path, picture, width_px, height_px)
+
+
+def holds_16_bit(path: Path) -> bool:
+    """Whether `write_picture` writes 16 bits a channel under this suffix.
+
+    Raises:
+        ImageError: An unknown suffix.
+    """
+    return find_format(path).deep
+
+
+def read_note(path: Path) -> str | None:
+    """The text that `write_picture` was given as `note`, from the header alone; None where there is none.
+
+    Raises:
+        ImageError: No image, or not readable.
+    """
+    with faults(path):
+        if is_tiff(path):
+            xmp = read_xmp(path)
+        else:
+            with open_image(path) as image:
+                xmp = image.info.get("xmp")
+        return unpack_note(xmp) if isinstance(xmp, bytes) else None
+
+
+def jpeg_table(path: Path) -> tuple[int, ...] | None:
+    """The quantisation steps for brightness of a JPEG file, row by row, from the header alone.
+
+    Returns:
+        64 steps; None where the file is no JPEG.
+
+    Raises:
+        ImageError: No image, or not readable.
+    """
+    with faults(path):
+        if is_tiff(path):
+            return None
+        with open_image(path) as image:
+            tables: dict[int, list[int]] = getattr(image, "quantization", {})
+    return tuple(tables[0]) if 0 in tables else None
 
 
 def write_rgb(path: Path, rgb: Array, *, quality: int = 95) -> None:
@@ -218,7 +202,7 @@ def decode_rgb(data: bytes) -> Array:
         ImageError: The bytes are no image.
     """
     try:
-        with Image.open(BytesIO(data), formats=_READ_FORMATS) as image:
+        with Image.open(BytesIO(data), formats=READ_FORMATS) as image:
             return np.array(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError(f"cannot decode {len(data)} bytes as an image: {error}") from error
@@ -231,7 +215,7 @@ def resize(image: Array, width_px: int, height_px: int, method: Filter) -> Array
         image: (H, W, 3) uint8, or float32 of any range.
         width_px: New width.
         height_px: New height.
-        method: ``area``, ``bilinear`` or ``bicubic`` (a = -0.5).
+        method: ``area``, ``bilinear``, ``bicubic`` (a = -0.5) or ``lanczos`` (of three lobes).
 
     Returns:
         (height_px, width_px, 3) of the same type; float is neither rounded nor clipped.
@@ -246,128 +230,3 @@ def resize(image: Array, width_px: int, height_px: int, method: Filter) -> Array
 def resize_bicubic(rgb: Array, width_px: int, height_px: int) -> Array:
     """Resizes (H, W, 3) uint8 by the antialiased bicubic filter to (height_px, width_px, 3) uint8."""
     return resize(rgb, width_px, height_px, "bicubic")
-
-
-@contextmanager
-def _faults(path: Path) -> Iterator[None]:
-    """Turns whatever Pillow raises on a bad file into one line that names the file."""
-    try:
-        yield
-    except AdaptsrError:
-        raise
-    except MemoryError as error:
-        raise ImageError(f"not enough memory to decode {path}", "free some, or cut the picture") from error
-    except Exception as error:
-        # Each of Pillow's parsers raises what it happened to trip over: OSError, SyntaxError, struct.error ...
-        if isinstance(error, UnidentifiedImageError):
-            empty = path.stat().st_size == 0
-            reason = "the file is empty" if empty else "it is no image of a known format, or damaged at its start"
-        elif isinstance(error, OSError) and error.strerror:
-            reason = error.strerror
-        else:
-            reason = f"damaged or truncated ({error})"
-        raise ImageError(f"cannot read {path}: {reason}", "replace the file or leave it out") from error
-
-
-def _open(path: Path) -> Image.Image:
-    image = Image.open(path, formats=_READ_FORMATS)
-    if image.width * image.height > MAX_PIXELS:
-        image.close()
-        raise ImageError(
-            f"cannot read {path}: {image.width} x {image.height} px are more than {MAX_PIXELS:,} pixels",
-            "cut the picture into parts",
-        )
-    return image
-
-
-def _decode(image: Image.Image, path: Path) -> Picture:
-    raw_mode = _find_raw_mode(image)
-    orientation = _find_orientation(image)
-    image.load()
-    icc: bytes | None = image.info.get("icc_profile") or None
-    exif = _take_exif(image)
-    reduced = ";16" in raw_mode and not image.mode.startswith("I;16")
-    grey = image.mode in {"1", "L", "LA", "La"} or raw_mode.startswith("LA")
-    if image.mode.startswith("I;16"):
-        samples = np.asarray(image).astype(np.uint16)
-        key = image.info.get("transparency")
-        if isinstance(key, int):  # neither Pillow nor this module writes 16-bit grey with transparency
-            layers: Array = np.dstack([samples >> 8, np.where(samples == key, 0, 255)]).astype(np.uint8)
-            reduced = True
-        else:
-            layers = samples[..., None]
-        grey = True
-    elif image.mode in {"I", "F"}:
-        raise ImageError(
-            f"cannot read {path}: its samples are 32-bit numbers without a fixed range", "make it 8- or 16-bit"
-        )
-    elif image.mode in {"CMYK", "LAB"}:
-        layers, icc = np.asarray(_to_srgb(image, icc, path)), None
-    elif grey:
-        layers = np.asarray(image.convert("LA" if image.has_transparency_data else "L"))
-        layers = layers if layers.ndim == 3 else layers[..., None]
-    else:
-        layers = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
-    layers = _orient(layers, orientation)
-    alpha = np.ascontiguousarray(layers[..., -1]) if layers.shape[2] in {2, 4} else None
-    colour = layers[..., :3] if layers.shape[2] >= 3 else layers[..., :1].repeat(3, axis=2)
-    return Picture(np.array(colour, order="C"), alpha, grey, icc, exif, reduced)
-
-
-def _find_raw_mode(image: Image.Image) -> str:
-    """How the samples lie in the file, such as ``RGB;16B``; known only before the pixels are loaded."""
-    tiles = getattr(image, "tile", None)
-    if not tiles:
-        return ""
-    arguments = tiles[0][3]
-    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
-    return first if isinstance(first, str) else ""
-
-
-def _to_srgb(image: Image.Image, icc: bytes | None, path: Path) -> Image.Image:
-    if image.mode == "CMYK" and icc is None:
-        return image.convert("RGB")
-    try:
-        source: Any = (
-            ImageCms.createProfile("LAB") if image.mode == "LAB" else ImageCms.ImageCmsProfile(BytesIO(icc or b""))
-        )
-        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError) as error:
-        raise ImageError(f"cannot read {path}: its {image.mode} colour profile is damaged", "make it RGB") from error
-    assert isinstance(converted, Image.Image)
-    return converted
-
-
-def _find_orientation(image: Image.Image) -> int:
-    # Of TIFF Pillow turns the pixels itself, and gives the size as turned.
-    return 1 if image.format == "TIFF" else read_orientation(image.info.get("exif", b""))
-
-
-def _take_exif(image: Image.Image) -> bytes | None:
-    if image.format == "TIFF":
-        return _take_tiff_exif(image)
-    exif = image.info.get("exif")
-    return clear_orientation(exif) if isinstance(exif, bytes) and exif else None
-
-
-def _take_tiff_exif(image: Image.Image) -> bytes | None:
-    source, kept = image.getexif(), Image.Exif()
-    for tag in _TIFF_PHOTO_TAGS:
-        if tag in source:
-            kept[tag] = source[tag]
-    for tag in _TIFF_PHOTO_FOLDERS:
-        if content := source.get_ifd(tag):
-            kept.get_ifd(tag).update(content)
-            kept[tag] = kept.get_ifd(tag)
-    return kept.tobytes() if len(kept) else None
-
-
-def _orient(layers: Array, orientation: int) -> Array:
-    """Turns (H, W, C) as the eight EXIF orientations say."""
-    if orientation in {5, 6, 7, 8}:
-        layers = layers.transpose(1, 0, 2)  # (W, H, C)
-    if orientation in {2, 3, 6, 7}:
-        layers = layers[:, ::-1]
-    if orientation in {3, 4, 7, 8}:
-        layers = layers[::-1]
-    return layers

@@ -6,8 +6,10 @@ import hashlib
 import json
 import pickle
 import re
+import struct
 import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from torch import Tensor
 
 from adaptsr_cli.errors import ArtifactError, CheckpointError
 from adaptsr_cli.io.atomic import replace_atomically, write_bytes
+from adaptsr_cli.io.strict_json import parse_json
 
 SUFFIXES: Final = (".safetensors", ".pth", ".pt", ".ckpt")
 
@@ -39,6 +42,8 @@ _WRAPPERS: Final = (
 )
 _PREFIXES: Final = ("module.", "_orig_mod.", "netG.", "generator.")
 _PICKLE_START: Final = b"\x80"  # the format of torch before 1.6, still common
+# What `zipfile` raises on damaged archives, besides what it documents.
+_ARCHIVE_FAULTS: Final = (zipfile.BadZipFile, zlib.error, struct.error, ValueError, EOFError, RuntimeError)
 _FETCH_AGAIN: Final = "fetch or make the file again"
 
 
@@ -113,7 +118,7 @@ def _artifact_kind(metadata: Mapping[str, str]) -> str | None:
     """Which artifact of ours a safetensors header describes; None for a file that others made."""
     for text in metadata.values():
         try:
-            entry = json.loads(text)
+            entry = parse_json(text)
         except ValueError:
             continue
         if isinstance(entry, dict) and isinstance(entry.get("artifact"), str):
@@ -152,10 +157,11 @@ def _refuse_what_is_no_pickle(path: Path) -> None:
         with path.open("rb") as handle:
             start = handle.read(64)
         archived = zipfile.is_zipfile(path)
-        names = zipfile.ZipFile(path).namelist() if archived else []
+        # Torch does not look at the checksums: it would take a weight with a flipped bit as it is.
+        names = _check_archive(path) if archived else []
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}", "check the file") from error
-    except zipfile.BadZipFile as error:
+    except _ARCHIVE_FAULTS as error:
         raise CheckpointError(f"{path} is cut off or damaged", _FETCH_AGAIN) from error
     if not start:
         raise CheckpointError(f"{path} is empty", _FETCH_AGAIN)
@@ -172,6 +178,15 @@ def _refuse_what_is_no_pickle(path: Path) -> None:
         )
     if not archived and not start.startswith(_PICKLE_START):
         raise CheckpointError(f"{path} is cut off, damaged or no torch checkpoint", _FETCH_AGAIN)
+
+
+def _check_archive(path: Path) -> list[str]:
+    """The names in an archive whose entries all agree with their checksums."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(damaged)
+        return archive.namelist()
 
 
 def _unwrap(found: object) -> tuple[Mapping[object, object], str | None]:

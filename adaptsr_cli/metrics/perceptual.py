@@ -19,12 +19,12 @@ from adaptsr_cli.errors import AdaptsrError, CheckpointError, DataError
 from adaptsr_cli.io.tensors import read_checkpoint
 
 _PREFIX: Final = "lpips_"
-_DOWNLOADS: Final = "https://download.pytorch.org/models"
+DOWNLOADS: Final = "https://download.pytorch.org/models"
 
 
 @dataclass(frozen=True)
-class _Trunk:
-    """The ImageNet network under one LPIPS net.
+class Trunk:
+    """An ImageNet network whose features a perceptual distance compares.
 
     Attributes:
         stem: How its file names begin.
@@ -42,10 +42,10 @@ class _Trunk:
         return f"{self.stem}-{self.sha256_start}.pth"
 
 
-_TRUNKS: Final[Mapping[str, _Trunk]] = {
-    "squeeze": _Trunk("squeezenet1_1", "b8a52dc0", 17),
-    "alex": _Trunk("alexnet-owt", "7be5be79", 31),
-    "vgg": _Trunk("vgg16", "397923af", 16),
+TRUNKS: Final[Mapping[str, Trunk]] = {
+    "squeeze": Trunk("squeezenet1_1", "b8a52dc0", 17),
+    "alex": Trunk("alexnet-owt", "7be5be79", 31),
+    "vgg": Trunk("vgg16", "397923af", 16),
 }
 
 
@@ -64,6 +64,8 @@ class Lpips:
 
     Attributes:
         name: The metric with its net, as in reports: ``lpips_squeeze``.
+        least_px: The smallest image side.
+        trunk_path: The file that the trunk was read from.
 
     Raises:
         MissingWeights: There is no trunk in the folder; the message says which file to put where.
@@ -73,11 +75,12 @@ class Lpips:
     """
 
     def __init__(self, net: str, *, weights_dir: Path, device: torch.device | None = None) -> None:
-        trunk = _TRUNKS[net]
+        trunk = TRUNKS[net]
         self.name = _PREFIX + net
-        self._least_px = trunk.least_px
+        self.least_px = trunk.least_px
         self._device = device or torch.device("cpu")
-        self._model = _build(net, _find_trunk(self.name, trunk, weights_dir)).to(self._device)
+        self.trunk_path = find_trunk(self.name, trunk, weights_dir)
+        self._model = _build(net, self.trunk_path).to(self._device)
 
     def __call__(self, first: np.ndarray, second: np.ndarray) -> float:
         """The distance of two images; 0 for equal ones, larger is worse.
@@ -89,10 +92,10 @@ class Lpips:
         Raises:
             DataError: The images are too small for the trunk.
         """
-        if min(first.shape[:2]) < self._least_px:
+        if min(first.shape[:2]) < self.least_px:
             raise DataError(
                 f"an image of {first.shape[1]}x{first.shape[0]} px is too small for {self.name}, "
-                f"which needs {self._least_px} px",
+                f"which needs {self.least_px} px",
                 "use larger images or leave this metric out",
             )
         with torch.inference_mode():
@@ -150,8 +153,18 @@ class PerceptualMetrics:
         return {metric.name: metric(first, second) for metric in self._loaded}
 
 
-def _find_trunk(metric: str, trunk: _Trunk, weights_dir: Path) -> Path:
-    """The file with the trunk's weights, torchvision's own before others."""
+def find_trunk(metric: str, trunk: Trunk, weights_dir: Path) -> Path:
+    """The file with a trunk's weights, torchvision's own before others.
+
+    Args:
+        metric: Who needs it, for messages.
+        trunk: The network.
+        weights_dir: Where it lies.
+
+    Raises:
+        MissingWeights: It is not there.
+        CheckpointError: The file under torchvision's name is not torchvision's.
+    """
     official = weights_dir / trunk.file_name
     if official.is_file():
         with official.open("rb") as handle:
@@ -159,14 +172,14 @@ def _find_trunk(metric: str, trunk: _Trunk, weights_dir: Path) -> Path:
         if not digest.startswith(trunk.sha256_start):
             raise CheckpointError(
                 f"{official} is damaged: its SHA-256 starts with {digest[:8]}, not {trunk.sha256_start}",
-                f"fetch it again from {_DOWNLOADS}/{trunk.file_name}",
+                f"fetch it again from {DOWNLOADS}/{trunk.file_name}",
             )
         return official
     others = sorted(weights_dir.glob(f"{trunk.stem}*.safetensors"))
     if not others:
         raise MissingWeights(
             f"skipped: put file {trunk.file_name} (SHA-256 starts with {trunk.sha256_start}) at {official}",
-            f"{metric} needs it; it is at {_DOWNLOADS}/{trunk.file_name}",
+            f"{metric} needs it; it is at {DOWNLOADS}/{trunk.file_name}",
         )
     return others[0]
 
@@ -190,7 +203,7 @@ def _build(net: str, trunk_path: Path) -> nn.Module:
             fault = "missing" if given is None else "of another shape"
             raise CheckpointError(
                 f"{trunk_path} does not fit LPIPS ({net}): {source} is {fault}",
-                f"it must hold torchvision's {_TRUNKS[net].stem}",
+                f"it must hold torchvision's {TRUNKS[net].stem}",
             )
         state[key] = given
     model.load_state_dict(state)  # copies into float32, whatever the file holds

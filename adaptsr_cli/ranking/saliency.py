@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from adaptsr_cli.adapters.sites import Site
 from adaptsr_cli.backbones.backbone import Backbone, set_differentiable, super_resolve
 from adaptsr_cli.data.sampler import Batch
+from adaptsr_cli.distributed import ALONE, World
 from adaptsr_cli.errors import TrainingError
 from adaptsr_cli.progress import Task
 from adaptsr_cli.ranking.spectrum import leading_singular_values
@@ -57,16 +58,18 @@ def measure_gradients(
     device: torch.device,
     precision: Precision,
     task: Task,
+    world: World = ALONE,
 ) -> Measurement:
     """Measures s = ||grad_W L||_2 of the L1 loss for every site over all batches.
 
     Args:
         backbone: The network, already on `device`. Its weights are not changed.
         sites: What to measure.
-        batches: Batches of pairs.
+        batches: This process's batches of pairs: every `world.size`-th, from `world.rank` on.
         device: Where to compute.
         precision: Precision of the forward pass.
         task: Advanced by one a batch.
+        world: The processes that share the batches; the measurement is that of all batches in all of them.
 
     Raises:
         TrainingError: The loss is not finite.
@@ -105,17 +108,37 @@ def measure_gradients(
         backbone.model.zero_grad(set_to_none=True)
         backbone.model.requires_grad_(False)
         set_differentiable(backbone, False)
-    table = torch.stack(norms).double().cpu().numpy()  # (batches, sites)
+    rows = [(loss, row.double().cpu().numpy()) for loss, row in zip(losses, norms, strict=True)]
+    all_rows = world.gather_shares(rows)
+    table = np.stack([row for _, row in all_rows])  # (batches, sites)
+    totals = _sum_over_processes(sums, [weights[site.module] for site in sites], sites, world)
     measures = tuple(
         SiteMeasure(
             score=float(table[:, index].mean()),
             score_std=float(table[:, index].std()),
-            spectrum=() if total is None else leading_singular_values(total / len(norms)),
+            spectrum=() if total is None else leading_singular_values(total / len(table)),
             reached=total is not None,
         )
-        for index, total in enumerate(sums)
+        for index, total in enumerate(totals)
     )
-    return Measurement(measures, float(np.mean(losses)), mean_rank_correlation(table))
+    return Measurement(measures, float(np.mean([loss for loss, _ in all_rows])), mean_rank_correlation(table))
+
+
+def _sum_over_processes(
+    sums: Sequence[Tensor | None], weights: Sequence[Tensor], sites: Sequence[Site], world: World
+) -> list[Tensor | None]:
+    """The summed gradients of all processes; None for a site that none of them reaches."""
+    if world.size == 1:
+        return list(sums)
+    reached = np.any(world.gather([total is not None for total in sums]), axis=0)
+    totals = [
+        (torch.zeros_like(weight if site.rows is None else weight[site.rows[0] : site.rows[1]]) if own is None else own)
+        if some
+        else None
+        for own, weight, site, some in zip(sums, weights, sites, reached, strict=True)
+    ]
+    world.sum_in_place([total for total in totals if total is not None])
+    return totals
 
 
 def mean_rank_correlation(table: np.ndarray) -> float | None:

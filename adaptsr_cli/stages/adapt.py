@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adaptsr_cli.artifacts import Evaluation, RankMap, Saliency
-from adaptsr_cli.data.layouts import PairSet
+from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.data.photos import write_demo_pairs
+from adaptsr_cli.data.sources import DataChoice
+from adaptsr_cli.distributed import ALONE, World
 from adaptsr_cli.errors import OutputExistsError
 from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.io.images import write_rgb
+from adaptsr_cli.io.lock import hold_folder
 from adaptsr_cli.progress import Progress, Silent, TellOnce
 from adaptsr_cli.stages.allocate import AllocateConfig, allocate
+from adaptsr_cli.stages.degradation import run_degradation
 from adaptsr_cli.stages.evaluate import EvaluateConfig, evaluate
 from adaptsr_cli.stages.merge import MergeConfig, MergeReport, merge
-from adaptsr_cli.stages.pairs import open_reader, open_training_data
-from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder, load_model, open_backbone
+from adaptsr_cli.stages.pairs import CacheSizes, open_reader, open_training_data
+from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder, expected_scale, load_model, open_backbone
 from adaptsr_cli.stages.score import ScoreConfig, score_backbone
-from adaptsr_cli.stages.train import DEFAULT_BUDGET, TrainOptions, TrainReport, train_backbone
+from adaptsr_cli.stages.train import DEFAULT_BUDGET, TrainReport, train_backbone
+from adaptsr_cli.stages.train_options import TrainOptions
 from adaptsr_cli.stages.upscale import UpscaleConfig, single_result, upscale
 from adaptsr_cli.training.config import PRESETS
 from adaptsr_cli.units import Budget, parse_budget
@@ -42,28 +48,47 @@ class AdaptConfig:
 
 @dataclass(frozen=True)
 class AdaptReport:
-    """What the whole job came to."""
+    """What the whole job came to.
+
+    Attributes:
+        merged: None in a process that is not the first of its group; so is `example`.
+    """
 
     run: RunFolder
     saliency: Saliency
     rank_map: RankMap
     training: TrainReport
-    merged: MergeReport
+    merged: MergeReport | None
     evaluation: Evaluation
-    example: Path
+    example: Path | None
 
 
-def adapt(config: AdaptConfig, progress: Progress) -> AdaptReport:
+def adapt(config: AdaptConfig, progress: Progress, world: World = ALONE) -> AdaptReport:
     """Scores, allocates, trains, merges, evaluates, and upscales one held-out image.
 
     Stages whose artifact is there already are not done again, so a stopped run goes on.
+
+    Args:
+        config: The options of all stages.
+        progress: Where to tell.
+        world: The processes that share scoring, training and evaluation; only the first one writes.
     """
-    progress = TellOnce(progress)
+    with ExitStack() as stack:
+        if world.is_first:
+            stack.enter_context(hold_folder(config.training.run.root))
+        return _adapt(config, TellOnce(progress), world)
+
+
+def _adapt(config: AdaptConfig, progress: Progress, world: World) -> AdaptReport:
     options = config.training
     run = options.run
-    data = open_training_data(options.data, options.val, options.seed, progress)
-    backbone = open_backbone(run, options.model, progress)
-    if options.force or not run.saliency.exists():
+    with world.first_goes_first():  # what it has checked, the others need not check again
+        scale = expected_scale(options.run, options.model.name)
+        data = open_training_data(options.data, options.val, options.seed, progress, scale)
+        backbone = open_backbone(run, options.model, progress, record=world.is_first)
+    # Asked by one process, since a moment later it writes these files.
+    scored, allocated = world.gather((run.saliency.exists(), world.is_first and _has_rank_map(run, config.budget)))[0]
+    if options.force or not scored:
         preset = PRESETS[options.preset]
         scoring = ScoreConfig(
             run=run,
@@ -74,20 +99,23 @@ def adapt(config: AdaptConfig, progress: Progress) -> AdaptReport:
             batch=options.batch or preset.batch,
             patch_px=options.patch_px,
             degrade=options.degrade,
+            cache=options.cache,
             device=options.device,
             precision=options.precision,
             seed=options.seed,
             force=options.force,
         )
-        score_backbone(scoring, backbone, data, progress)
-    if options.force or not _has_rank_map(run, config.budget):
-        allocate(AllocateConfig(run=run, budget=config.budget, force=options.force), progress)
-    training = train_backbone(options, backbone, data, progress)
-    merged = merge(MergeConfig(run=run, model=options.model, force=True), progress)
+        score_backbone(scoring, backbone, data, progress, world)
+    with world.first_goes_first():
+        if world.is_first and (options.force or not allocated):
+            allocate(AllocateConfig(run=run, budget=config.budget, force=options.force), progress)
+    training = train_backbone(options, backbone, data, progress, world)
+    with world.first_goes_first():
+        merged = merge(MergeConfig(run=run, model=options.model, force=True), progress) if world.is_first else None
     evaluation = evaluate(
         EvaluateConfig(
             run=run,
-            data=config.test or options.val or options.data,
+            data=_choose_test(config),
             weights_dir=options.model.weights_dir,
             offline=options.model.offline,
             metrics=config.metrics,
@@ -97,8 +125,11 @@ def adapt(config: AdaptConfig, progress: Progress) -> AdaptReport:
             force=True,
         ),
         progress,
+        world,
     )
-    example = _upscale_example(config, data.held_out, backbone.scale, progress)
+    degradation = run_degradation(run, data.held_out, options.degrade)
+    held_out = open_reader(data.held_out, backbone.scale, degradation, options.seed, CacheSizes(disk_bytes=0).open())
+    example = _upscale_example(config, held_out, progress) if world.is_first else None
     return AdaptReport(
         run=run,
         saliency=read_document(run.saliency, Saliency),
@@ -127,11 +158,18 @@ def _has_rank_map(run: RunFolder, budget: Budget) -> bool:
     return True
 
 
-def _upscale_example(config: AdaptConfig, held_out: PairSet, scale: int, progress: Progress) -> Path:
+def _choose_test(config: AdaptConfig) -> DataChoice:
+    """The pairs to score on: ``--test``, else those that training watched."""
+    data = config.training.data
+    folder = config.test or config.training.val
+    return data if folder is None else DataChoice.of(folder, data.align)
+
+
+def _upscale_example(config: AdaptConfig, held_out: Mixture, progress: Progress) -> Path:
     """Upscales the first held-out LR image with the merged model into ``upscaled/``."""
     options = config.training
     run = options.run
-    lr, _ = open_reader(held_out, scale, options.degrade, options.seed).read(0)
+    lr, _ = held_out.read(0)
     source = run.root / "upscaled" / f"{held_out.pairs[0].name}.png"
     write_rgb(source, lr)
     job = UpscaleConfig(
@@ -168,7 +206,7 @@ def demo(config: DemoConfig, progress: Progress) -> AdaptReport:
     options = TrainOptions(
         run=config.run,
         model=choice,
-        data=photos / "train",
+        data=DataChoice.of(photos / "train"),
         iterations=config.iterations,
         device=config.device,
         seed=config.seed,

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from adaptsr_cli.artifacts import RankMap, Saliency, SiteKind, SiteRank
 from adaptsr_cli.errors import ArtifactError, UsageError, nearest
 from adaptsr_cli.io.documents import read_document, write_document
+from adaptsr_cli.io.lock import hold_folder
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.ranking.allocation import (
     Candidate,
@@ -77,10 +78,11 @@ def allocate(config: AllocateConfig, progress: Progress) -> Path:
     source = config.saliency or config.run.saliency
     if not source.exists():
         raise ArtifactError(f"there is no {source}", "make it with `adaptsr score --data DIR`")
-    saliency = read_document(source, Saliency)
-    rank_map = plan_ranks(config, saliency, progress)
-    write_document(config.run.rank_map, rank_map)
-    draw_rank_heatmap(config.run.rank_map.with_suffix(".png"), rank_map)
+    with hold_folder(config.run.root):
+        saliency = read_document(source, Saliency)
+        rank_map = plan_ranks(config, saliency, progress)
+        write_document(config.run.rank_map, rank_map)
+        draw_rank_heatmap(config.run.rank_map.with_suffix(".png"), rank_map)
     return config.run.rank_map
 
 

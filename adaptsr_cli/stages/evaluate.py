@@ -13,7 +13,9 @@ import torch
 from adaptsr_cli.artifacts import Evaluation, ImageScores, ModelScores, Split
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.data.layouts import PairSet
-from adaptsr_cli.data.pairs import PairReader, set_fingerprint
+from adaptsr_cli.data.mixture import Mixture
+from adaptsr_cli.data.sources import DataChoice
+from adaptsr_cli.distributed import ALONE, World
 from adaptsr_cli.errors import ArtifactError, DataError, OutputExistsError, UsageError
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.io.documents import read_document, write_document
@@ -24,8 +26,9 @@ from adaptsr_cli.progress import Progress
 from adaptsr_cli.report.comparison import BICUBIC, ComparisonRow, pick_examples
 from adaptsr_cli.report.figures import draw_comparison
 from adaptsr_cli.runtime import pick_device, pick_precision
-from adaptsr_cli.stages.pairs import held_out_only, open_pairs, open_reader
-from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder, load_model, open_backbone, provenance
+from adaptsr_cli.stages.degradation import run_degradation
+from adaptsr_cli.stages.pairs import CacheSizes, fingerprint_of, held_out_only, open_pairs, open_reader
+from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder, expected_scale, load_model, open_backbone, provenance
 from adaptsr_cli.units import plural
 
 SHEET_ROWS = 4
@@ -43,7 +46,7 @@ class EvaluateConfig:
     """
 
     run: RunFolder
-    data: Path
+    data: DataChoice
     weights_dir: Path
     offline: bool = False
     models: tuple[str, ...] = ()
@@ -90,8 +93,13 @@ class _Judge:
         )
 
 
-def evaluate(config: EvaluateConfig, progress: Progress) -> Evaluation:
+def evaluate(config: EvaluateConfig, progress: Progress, world: World = ALONE) -> Evaluation:
     """Scores all models on all pairs and writes ``eval.json`` and ``comparison.png``.
+
+    Args:
+        config: What to score on what.
+        progress: Where to tell.
+        world: The processes that share the images; only the first one writes.
 
     Raises:
         DataError: No pair to score on.
@@ -99,17 +107,21 @@ def evaluate(config: EvaluateConfig, progress: Progress) -> Evaluation:
         OutputExistsError: The run holds the evaluation of other models or images, and `force` is not set.
     """
     protocol = find_protocol(config.protocol)
-    pairs, split = _choose_pairs(config, progress)
+    with world.first_goes_first():  # what it has checked, the others need not check again
+        sets, split = _choose_pairs(config, progress)
+    fingerprint = fingerprint_of(sets)
     device = pick_device(config.device)
     contestants = _open_contestants(config, device, progress)
-    _refuse_replacing_another(config, contestants, set_fingerprint(pairs))
+    _refuse_replacing_another(config, contestants, fingerprint)
     scales = {contestant.scale for contestant in contestants if contestant.scale is not None}
     if len(scales) > 1:
         raise UsageError("the models have different scales", "compare models of one scale")
-    scale = scales.pop() if scales else pairs.ratio
+    ratios = {pairs.ratio for pairs in sets}
+    scale = scales.pop() if scales else ratios.pop() if len(ratios) == 1 else None
     if not scale or scale == 1:
         raise UsageError("the scale cannot be told from these folders alone", "name a model too with --model")
-    reader = open_reader(pairs, scale, config.degrade, config.seed)
+    degradation = run_degradation(config.run, sets, config.degrade)
+    reader = open_reader(sets, scale, degradation, config.seed, CacheSizes(disk_bytes=0).open())
     perceptual = PerceptualMetrics(config.metrics, config.weights_dir, device)
     for name, reason in perceptual.skipped.items():
         progress.note(f"{name}: {reason}")
@@ -117,13 +129,13 @@ def evaluate(config: EvaluateConfig, progress: Progress) -> Evaluation:
     if not metrics:
         raise ArtifactError("none of the metrics can be computed", "psnr and ssim need no weights")
     judge = _Judge(protocol, scale, metrics, perceptual)
-    images = _score_all(judge, contestants, pairs, reader, progress)
+    images = world.gather_shares(_score_share(judge, contestants, reader, world.share(len(reader)), progress))
     evaluation = Evaluation(
-        provenance=provenance("eval", {"metrics": ",".join(config.metrics)}, config.seed, set_fingerprint(pairs)),
+        provenance=provenance("eval", {"metrics": ",".join(config.metrics)}, config.seed, fingerprint),
         protocol=protocol.name,
         protocol_text=protocol.describe(scale),
         scale=scale,
-        data=str(config.data),
+        data=config.data.describe(),
         split=split,
         skipped_metrics=perceptual.skipped,
         models=tuple(
@@ -132,9 +144,10 @@ def evaluate(config: EvaluateConfig, progress: Progress) -> Evaluation:
         ),
         images=tuple(images),
     )
-    write_document(config.run.evaluation, evaluation)
-    rows = _sheet(judge, contestants, images, pairs, reader)
-    draw_comparison(config.run.comparison, rows)
+    if world.is_first:
+        write_document(config.run.evaluation, evaluation)
+        rows = _sheet(judge, contestants, images, reader)
+        draw_comparison(config.run.comparison, rows)
     return evaluation
 
 
@@ -153,22 +166,30 @@ def _refuse_replacing_another(config: EvaluateConfig, contestants: Sequence[_Con
         )
 
 
-def _choose_pairs(config: EvaluateConfig, progress: Progress) -> tuple[PairSet, Literal["held-out", "all"]]:
-    """All pairs of the folder, or those that the run did not train on; says which."""
-    pairs = open_pairs(config.data, "test", progress)
+def _choose_pairs(config: EvaluateConfig, progress: Progress) -> tuple[tuple[PairSet, ...], Literal["held-out", "all"]]:
+    """All pairs, or those that the run did not train on; says which."""
+    if config.models or config.others:
+        scale = expected_scale(None, config.models[0]) if config.models else None
+    else:
+        scale = expected_scale(config.run, None)
+    sets = open_pairs(config.data, "test", progress, scale)
     if config.split == "all" or not config.run.split.exists():
-        return pairs, "all"
-    kept = held_out_only(pairs, read_document(config.run.split, Split))
-    dropped = len(pairs.pairs) - len(kept.pairs)
+        return sets, "all"
+    known = read_document(config.run.split, Split)
+    kept = tuple(held_out_only(pairs, known) for pairs in sets)
+    left = sum(map(len, kept))
+    dropped = sum(map(len, sets)) - left
     if dropped == 0:
-        return pairs, "all"
-    if not kept.pairs:
-        raise DataError(f"the run trained on every image of {config.data}", "give another folder, or --split all")
+        return sets, "all"
+    if not left:
+        raise DataError(
+            f"the run trained on every image of {config.data.describe()}", "give other images, or --split all"
+        )
     progress.note(
-        f"the run trained on {plural(dropped, 'image')} of this folder: scoring the {len(kept.pairs)} held-out ones "
+        f"the run trained on {plural(dropped, 'image')} of this data: scoring the {left} held-out ones "
         "(--split all takes all)"
     )
-    return kept, "held-out"
+    return tuple(pairs for pairs in kept if len(pairs)), "held-out"
 
 
 def _open_contestants(config: EvaluateConfig, device: torch.device, progress: Progress) -> list[_Contestant]:
@@ -229,16 +250,17 @@ def _of_folder(name: str, folder: Path) -> _Contestant:
     return _Contestant(name, str(folder), None, None, produce)
 
 
-def _score_all(
+def _score_share(
     judge: _Judge,
     contestants: Sequence[_Contestant],
-    pairs: PairSet,
-    reader: PairReader,
+    reader: Mixture,
+    share: range,
     progress: Progress,
 ) -> list[ImageScores]:
     images = []
-    with progress.task("eval", len(reader) * len(contestants), unit="image") as task:
-        for index, pair in enumerate(pairs.pairs):
+    with progress.task("eval", len(share) * len(contestants), unit="image") as task:
+        for index in share:
+            pair = reader.pairs[index]
             lr, hr = reader.read(index)
             scores = {}
             for contestant in contestants:
@@ -259,8 +281,7 @@ def _sheet(
     judge: _Judge,
     contestants: Sequence[_Contestant],
     images: Sequence[ImageScores],
-    pairs: PairSet,
-    reader: PairReader,
+    reader: Mixture,
 ) -> list[ComparisonRow]:
     """The images on which first and last model differ most, made again for the sheet, bicubic beside them (R34)."""
     first, last = contestants[0].name, contestants[-1].name
@@ -270,7 +291,7 @@ def _sheet(
     for index in pick_examples(gains, SHEET_ROWS):
         lr, hr = reader.read(index)
         bicubic = resize_bicubic(lr, hr.shape[1], hr.shape[0])
-        name = pairs.pairs[index].name
+        name = reader.pairs[index].name
         outputs = {BICUBIC: bicubic} | {entry.name: entry.produce(name, lr) for entry in contestants}
         scores = {BICUBIC: judge.score(bicubic, hr), **images[index].models}
         rows.append(ComparisonRow(name=name, lr=lr, hr=hr, outputs=outputs, scores=scores))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +18,9 @@ from adaptsr_cli.artifacts import (
     Split,
 )
 from adaptsr_cli.errors import ArtifactError
-from adaptsr_cli.io.documents import parse_document
+from adaptsr_cli.io.documents import parse_document, read_text
 from adaptsr_cli.io.headers import read_header
+from adaptsr_cli.io.strict_json import parse_json
 from adaptsr_cli.units import format_bytes, format_params
 
 Facts = dict[str, str]
@@ -49,18 +49,14 @@ def describe_file(path: Path) -> Facts:
 
 
 def _describe_json(path: Path) -> Facts:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path} cannot be read as text", "it is no artifact of ours") from error
-    return _describe_document(text, path)
+    return _describe_document(read_text(path), path)
 
 
 def _describe_document(text: str, path: Path) -> Facts:
     try:
-        content = json.loads(text)
+        content = parse_json(text)
         kind = content.get("artifact") if isinstance(content, dict) else None
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise ArtifactError(f"{path} is damaged: {error}", "make it anew") from error
     for name, model, describe in _KINDS:
         if kind == name:

@@ -10,7 +10,7 @@ from pathlib import Path
 from adaptsr_cli import __version__
 from adaptsr_cli.artifacts import BackboneIdentity, Provenance, RunRecord, Scalar
 from adaptsr_cli.backbones.backbone import Backbone
-from adaptsr_cli.backbones.catalogue import bundled_weights_dir, default_model, find_model
+from adaptsr_cli.backbones.catalogue import bundled_weights_dir, default_model, find_model, is_bundled, read_catalogue
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.errors import ArtifactError, OutputExistsError
 from adaptsr_cli.io.documents import read_document, write_document
@@ -46,6 +46,11 @@ class RunFolder:
         return self.root / "adapter.safetensors"
 
     @property
+    def degradation(self) -> Path:
+        """How the LR side of photos is made; written by ``score`` or ``train`` on photos."""
+        return self.root / "degradation.json"
+
+    @property
     def merged(self) -> Path:
         """Written by ``merge``."""
         return self.root / "merged.safetensors"
@@ -72,8 +77,13 @@ class RunFolder:
 
     @property
     def config(self) -> Path:
-        """The resolved options of ``train``."""
-        return self.training.root / "config.json"
+        """The resolved options of ``train``, to be given back by ``--config``."""
+        return self.training.root / "config.toml"
+
+    @property
+    def card(self) -> Path:
+        """What the training has cost and gained."""
+        return self.training.root / "card.json"
 
     @property
     def curves(self) -> Path:
@@ -138,9 +148,31 @@ def load_model(choice: ModelChoice, progress: Progress, known: RunRecord | None 
     return backbone
 
 
+def expected_scale(run: RunFolder | None, name: str | None) -> int | None:
+    """The factor of the network, as far as it is known without loading it: data is looked for before that.
+
+    Args:
+        run: The run folder, whose backbone goes before everything else, since another is refused when it is loaded;
+            None where any network may be named.
+        name: What the user asked for; None for the embedded default.
+
+    Returns:
+        None for a file that only loading can tell.
+
+    Raises:
+        ArtifactError: ``run.json`` is damaged.
+    """
+    if run is not None and run.record.exists():
+        return read_document(run.record, RunRecord).backbone.scale
+    entries = read_catalogue()
+    if name is None:
+        return next((entry.scale for entry in entries if entry.file == default_model().name), None)
+    return next((entry.scale for entry in entries if entry.name == name.lower() and not Path(name).exists()), None)
+
+
 def _portable(path: Path) -> str:
     """The embedded weights by file name, since they move with the installation; others by absolute path."""
-    if path.resolve().parent == bundled_weights_dir().resolve():
+    if is_bundled(path):
         return f"embedded:{path.name}"
     return str(path.resolve())
 

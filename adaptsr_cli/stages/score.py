@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,18 +10,23 @@ from typing import Literal
 from adaptsr_cli.adapters.sites import SiteTable, find_sites
 from adaptsr_cli.artifacts import Saliency, SiteSaliency, SkippedSite
 from adaptsr_cli.backbones.backbone import Backbone
-from adaptsr_cli.data.pairs import set_fingerprint
-from adaptsr_cli.data.sampler import BatchSampler
+from adaptsr_cli.data.prefetch import Prefetcher
+from adaptsr_cli.data.sampler import Batch, BatchSampler
+from adaptsr_cli.data.sources import DataChoice
+from adaptsr_cli.distributed import ALONE, World
 from adaptsr_cli.errors import TrainingError
 from adaptsr_cli.io.documents import write_document
+from adaptsr_cli.io.lock import hold_folder
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.ranking.saliency import Measurement, measure_gradients
 from adaptsr_cli.report.figures import draw_saliency
 from adaptsr_cli.runtime import describe_device, pick_device, pick_precision
-from adaptsr_cli.stages.pairs import TrainingData, fit_patch, open_reader, open_training_data
+from adaptsr_cli.stages.degradation import choose_degradation
+from adaptsr_cli.stages.pairs import DEFAULT_CACHE, CacheSizes, TrainingData, fit_patch, open_reader, open_training_data
 from adaptsr_cli.stages.run_folder import (
     ModelChoice,
     RunFolder,
+    expected_scale,
     open_backbone,
     provenance,
     refuse_overwriting,
@@ -37,63 +43,99 @@ class ScoreConfig:
         batches: Number of batches N the criterion is averaged over.
         batch: Patches a batch.
         patch_px: Side of the HR patch in pixels; None for 128 or what the images allow.
-        degrade: Degradation for photos without an LR side.
+        degrade: Degradation for photos without an LR side; None for the run's.
+        cache: Room for decoded images.
     """
 
     run: RunFolder
     model: ModelChoice
-    data: Path
+    data: DataChoice
     val: Path | None = None
     criterion: Literal["gradient"] = "gradient"
     batches: int = 20
     batch: int = 8
     patch_px: int | None = None
     degrade: str | None = None
+    cache: CacheSizes = DEFAULT_CACHE
     device: str = "auto"
     precision: str = "auto"
     seed: int = 0
     force: bool = False
 
 
-def score(config: ScoreConfig, progress: Progress) -> Path:
+def score(config: ScoreConfig, progress: Progress, world: World = ALONE) -> Path:
     """Measures the saliency of every site and writes ``saliency.json`` and ``saliency.png``.
 
     Only images that ``train`` would train on are used, so held-out images stay unseen.
 
+    Args:
+        config: What to score.
+        progress: Where to tell.
+        world: The processes that share the batches; only the first one writes.
+
     Returns:
         The path of ``saliency.json``.
     """
-    refuse_overwriting({"saliency": config.run.saliency}, force=config.force)
-    data = open_training_data(config.data, config.val, config.seed, progress)
-    backbone = open_backbone(config.run, config.model, progress)
-    return score_backbone(config, backbone, data, progress)
+    with ExitStack() as stack:
+        if world.is_first:
+            refuse_overwriting({"saliency": config.run.saliency}, force=config.force)
+            stack.enter_context(hold_folder(config.run.root))
+        with world.first_goes_first():  # what it has checked, the others need not check again
+            scale = expected_scale(config.run, config.model.name)
+            data = open_training_data(config.data, config.val, config.seed, progress, scale)
+            backbone = open_backbone(config.run, config.model, progress, record=world.is_first)
+        return score_backbone(config, backbone, data, progress, world)
 
 
-def score_backbone(config: ScoreConfig, backbone: Backbone, data: TrainingData, progress: Progress) -> Path:
+def score_backbone(
+    config: ScoreConfig, backbone: Backbone, data: TrainingData, progress: Progress, world: World = ALONE
+) -> Path:
     """`score` for a backbone and data that are open already."""
     device = pick_device(config.device)
     precision = pick_precision(config.precision, device, bf16=backbone.traits.bf16, fp16=backbone.traits.fp16)
-    reader = open_reader(data.train, backbone.scale, config.degrade, config.seed)
+    degradation = choose_degradation(
+        config.run, data.train, config.degrade, progress, seed=config.seed, force=config.force, world=world
+    )
+    reader = open_reader(data.train, backbone.scale, degradation, config.seed, config.cache.open())
     patch_px = fit_patch(reader, config.patch_px, DEFAULT_PATCH_PX, progress)
-    sampler = BatchSampler(reader, batch=config.batch, patch_px=patch_px, seed=config.seed)
+    sampler = BatchSampler(reader, batch=config.batch, patch_px=patch_px, seed=config.seed, device=device)
     table = find_sites(backbone.model, backbone.traits)
     if not table.sites:
         raise TrainingError(f"{backbone.identity.source} has no weight that can be adapted", "use another backbone")
     backbone.to(device)
     title = f"score on {describe_device(device)}"
-    with progress.task(title, config.batches, unit="batch") as task:
+    share = world.share(config.batches)
+    with (
+        progress.task(title, len(share), unit="batch") as task,
+        Prefetcher(_Every(sampler, share), 0, len(share)) as own,
+    ):
         measurement = measure_gradients(
             backbone,
             table.sites,
-            (sampler.sample(index) for index in range(config.batches)),
+            (own.sample(place) for place in range(len(share))),
             device=device,
             precision=precision,
             task=task,
+            world=world,
         )
-    saliency = _to_artifact(config, backbone, data, table, patch_px, measurement)
-    write_document(config.run.saliency, saliency)
-    draw_saliency(config.run.saliency.with_suffix(".png"), saliency)
+    if world.is_first:
+        made_by = degradation.name if degradation is not None else None
+        saliency = _to_artifact(config, backbone, data, table, patch_px, made_by, measurement)
+        write_document(config.run.saliency, saliency)
+        draw_saliency(config.run.saliency.with_suffix(".png"), saliency)
+    world.wait_for_all()
     return config.run.saliency
+
+
+@dataclass(frozen=True)
+class _Every:
+    """Some of a sampler's batches, counted from 0."""
+
+    sampler: BatchSampler
+    iterations: range
+
+    def sample(self, iteration: int) -> Batch:
+        return self.sampler.sample(self.iterations[iteration])
 
 
 def _to_artifact(
@@ -102,6 +144,7 @@ def _to_artifact(
     data: TrainingData,
     table: SiteTable,
     patch_px: int,
+    degradation: str | None,
     measurement: Measurement,
 ) -> Saliency:
     sites, unreached = [], []
@@ -123,10 +166,10 @@ def _to_artifact(
                 spectrum=measure.spectrum,
             )
         )
-    options = {"batches": config.batches, "batch": config.batch, "patch": patch_px, "degrade": config.degrade}
+    options = {"batches": config.batches, "batch": config.batch, "patch": patch_px, "degrade": degradation}
     return Saliency(
         backbone=backbone.identity,
-        provenance=provenance("score", options, config.seed, set_fingerprint(data.train)),
+        provenance=provenance("score", options, config.seed, data.train_fingerprint),
         criterion=config.criterion,
         batches=config.batches,
         batch=config.batch,

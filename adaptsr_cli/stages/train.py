@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,187 +10,249 @@ from adaptsr_cli.adapters.attach import Attachment, attach
 from adaptsr_cli.adapters.sites import Site, find_sites
 from adaptsr_cli.artifacts import AdapterHeader, AdapterSite, RankMap
 from adaptsr_cli.backbones.backbone import Backbone
-from adaptsr_cli.data.pairs import PairReader
-from adaptsr_cli.data.sampler import BatchSampler
-from adaptsr_cli.errors import ArtifactError
-from adaptsr_cli.io.documents import read_document, write_document
+from adaptsr_cli.backbones.catalogue import is_bundled
+from adaptsr_cli.data.cache import CacheStats
+from adaptsr_cli.data.sampler import Batch, BatchSampler
+from adaptsr_cli.distributed import ALONE, World
+from adaptsr_cli.errors import ArtifactError, UsageError
+from adaptsr_cli.io.documents import read_document, write_document, write_toml
+from adaptsr_cli.io.lock import hold_folder
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.report.figures import draw_curves
-from adaptsr_cli.runtime import describe_device, peak_memory_bytes, pick_device, pick_precision, seed_everything
+from adaptsr_cli.runtime import describe_device, pick_device, seed_everything
 from adaptsr_cli.stages.adapter_file import write_adapter
 from adaptsr_cli.stages.allocate import AllocateConfig, allocate
-from adaptsr_cli.stages.pairs import TrainingData, fit_patch, open_reader, open_training_data
+from adaptsr_cli.stages.degradation import AUTO, choose_degradation, degradation_sha256, run_degradation
+from adaptsr_cli.stages.pairs import TrainingData, open_reader, open_training_data
 from adaptsr_cli.stages.run_folder import (
-    ModelChoice,
     RunFolder,
     drop_training,
+    expected_scale,
     open_backbone,
     provenance,
     require_same_backbone,
 )
 from adaptsr_cli.stages.score import ScoreConfig, score_backbone
-from adaptsr_cli.training.config import PRESETS, PresetName, TrainConfig
+from adaptsr_cli.stages.train_options import TrainOptions, resolve_config
+from adaptsr_cli.stages.train_request import resolved_request
+from adaptsr_cli.training.card import RunCard
+from adaptsr_cli.training.config import TrainConfig
 from adaptsr_cli.training.log import read_log
-from adaptsr_cli.training.loop import Outcome, Trainer
+from adaptsr_cli.training.loop import Trainer
+from adaptsr_cli.training.objective import make_objective
 from adaptsr_cli.training.state import LoopState, RunPlan, require_same_run
 from adaptsr_cli.training.validation import Validator
-from adaptsr_cli.units import format_params, format_seconds, parse_budget
+from adaptsr_cli.training.verdict import find_overfitting
+from adaptsr_cli.units import format_bytes, format_params, format_seconds, parse_budget, plural
 
 DEFAULT_BUDGET = "8%"
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """What the user asked for; None means the preset's or a derived default."""
-
-    run: RunFolder
-    model: ModelChoice
-    data: Path
-    val: Path | None = None
-    rank_map: Path | None = None
-    preset: PresetName = "fast"
-    iterations: int | None = None
-    minutes: float | None = None
-    batch: int | None = None
-    patch_px: int | None = None
-    lr: float | None = None
-    alpha: float | None = None
-    degrade: str | None = None
-    val_freq: int | None = None
-    save_freq: int | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    seed: int = 0
-    force: bool = False
+FEW_IMAGES = 8
 
 
 @dataclass(frozen=True)
 class TrainReport:
-    """What a training run came to."""
+    """What a training run came to.
+
+    Attributes:
+        seconds_per_iteration: Of this sitting; None where nothing was left to train.
+    """
 
     adapter: Path
-    params: int
-    iterations: int
-    seconds: float
+    card: RunCard
     seconds_per_iteration: float | None
-    backbone_psnr_y_db: float
-    best_psnr_y_db: float
-    best_iteration: int
-    peak_memory_bytes: int | None
 
 
-def train(options: TrainOptions, progress: Progress) -> TrainReport:
+def train(options: TrainOptions, progress: Progress, world: World = ALONE) -> TrainReport:
     """Trains, or goes on training, and writes ``adapter.safetensors`` and ``training/``.
 
     With no rank map in the run folder it scores and allocates first.
 
+    Args:
+        options: What the user asked for.
+        progress: Where to tell.
+        world: The processes that train together; only the first one writes.
+
     Raises:
         ArtifactError: The run folder holds another run, or the rank map is for another backbone.
+        BusyError: Another process is at work in the run folder.
         Interrupted: SIGINT or SIGTERM; the same command goes on.
     """
-    data = open_training_data(options.data, options.val, options.seed, progress)
-    backbone = open_backbone(options.run, options.model, progress)
-    return train_backbone(options, backbone, data, progress)
+    with ExitStack() as stack:
+        if world.is_first:
+            stack.enter_context(hold_folder(options.run.root))
+        with world.first_goes_first():  # what it has checked, the others need not check again
+            scale = expected_scale(options.run, options.model.name)
+            data = open_training_data(options.data, options.val, options.seed, progress, scale)
+            backbone = open_backbone(options.run, options.model, progress, record=world.is_first)
+        return train_backbone(options, backbone, data, progress, world)
 
 
-def train_backbone(options: TrainOptions, backbone: Backbone, data: TrainingData, progress: Progress) -> TrainReport:
+def train_backbone(
+    options: TrainOptions, backbone: Backbone, data: TrainingData, progress: Progress, world: World = ALONE
+) -> TrainReport:
     """`train` for a backbone and data that are open already."""
     run = options.run
-    if options.force:
-        drop_training(run)
-    elif run.adapter.exists() and not run.training.state.exists():
-        raise ArtifactError(
-            f"{run.adapter} exists, but {run.training.state} to go on from does not",
-            "start anew with --force, or use another --run",
-        )
+    if world.is_first:
+        if options.force:
+            drop_training(run)
+        elif run.adapter.exists() and not run.training.state.exists():
+            raise ArtifactError(
+                f"{run.adapter} exists, but {run.training.state} to go on from does not",
+                "start anew with --force, or use another --run",
+            )
     device = pick_device(options.device)
-    rank_map = _open_rank_map(options, backbone, data, progress)
-    reader = open_reader(data.train, backbone.scale, options.degrade, options.seed)
-    held_out = open_reader(data.held_out, backbone.scale, options.degrade, options.seed)
+    rank_map = _open_rank_map(options, backbone, data, progress, world)
+    degradation = choose_degradation(
+        run, data.train, options.degrade, progress, seed=options.seed, force=options.force, world=world
+    )
+    cache = options.cache.open()
+    reader = open_reader(data.train, backbone.scale, degradation, options.seed, cache)
+    # Photographs to be watched need one too, even if all that is trained on are pairs.
+    watched = degradation or run_degradation(run, data.held_out, options.degrade)
+    held_out = open_reader(data.held_out, backbone.scale, watched, options.seed, cache)
     config = resolve_config(options, backbone, reader, progress)
+    if config.batch < world.size * config.accumulate:
+        raise UsageError(
+            f"--batch {config.batch} is too small for {world.size} x {config.accumulate} parts",
+            f"use --batch {world.size * config.accumulate} or more, a smaller --accumulate or fewer processes",
+        )
     plan = _plan(backbone, rank_map, options.rank_map or run.rank_map)
     seed_everything(config.seed)
     backbone.to(device)
-    sampler = BatchSampler(reader, batch=config.batch, patch_px=config.patch_px, seed=config.seed)
     attachment = attach(backbone.model, plan, alpha=config.alpha, seed=config.seed)
-    share = attachment.params / backbone.identity.params
-    progress.note(
-        f"training {format_params(attachment.params)} of {format_params(backbone.identity.params)} parameters "
-        f"({share:.1%}) on {describe_device(device)}, {config.precision}"
-    )
     run_plan = RunPlan(
         config=config,
         backbone_sha256=backbone.identity.sha256,
         data_fingerprint=data.fingerprint,
+        degradation_sha256=degradation_sha256(watched),
         ranks={site.name: rank for site, rank in plan},
     )
     if run.training.state.exists():
         # Before anything is written: the split of the run that is there must not be replaced by another's.
         require_same_run(run.training.state, run_plan)
-    write_document(run.config, config)
-    write_document(run.split, data.record(options.data))
-    made = provenance("train", config.model_dump(), config.seed, data.fingerprint)
+    objective = make_objective(
+        config.objective,
+        weights_dir=options.model.weights_dir,
+        device=device,
+        seed=config.seed,
+        iterations=config.iterations,
+    )
+    if config.patience is not None and not objective.seeks_psnr:
+        raise UsageError(
+            f"--patience watches PSNR, which --objective {config.objective} gives up on purpose",
+            "leave --patience out, or use --iterations or --minutes",
+        )
+    share = attachment.params / backbone.identity.params
+    progress.note(
+        f"training {format_params(attachment.params)} of {format_params(backbone.identity.params)} parameters "
+        f"({share:.1%}) on {_describe_devices(world, describe_device(device))}, {config.precision}; "
+        f"objective: {objective.describe()}"
+    )
+    if len(reader) < FEW_IMAGES:
+        progress.warn(
+            f"only {plural(len(reader), 'image')} to train on: the held-out score may turn early; the best adapter is "
+            "kept, and --patience 3 stops in time"
+        )
+    if world.is_first:
+        request = resolved_request(
+            options.data,
+            config,
+            val=options.val,
+            model=None if is_bundled(backbone.checkpoint.path) else backbone.checkpoint.path,
+            rank_map=options.rank_map,
+            degradation=run.degradation if (options.degrade or "").startswith(AUTO) else None,
+            tensorboard=options.tensorboard,
+        )
+        write_toml(run.config, request, "what this run was made with; repeat it with: adaptsr train --config FILE")
+        write_document(run.split, data.record(options.data))
+    block = world.block(config.batch)
+    sampler = BatchSampler(reader, batch=config.batch, patch_px=config.patch_px, seed=config.seed, device=device)
+    trainer = Trainer(
+        backbone=backbone,
+        attachment=attachment,
+        batches=_Share(sampler, block.start, len(block)),
+        validator=Validator(held_out, backbone.scale, world),
+        objective=objective,
+        plan=run_plan,
+        folder=run.training,
+        device=device,
+        keep_best=_Keeper(run, backbone, plan, config, data.fingerprint),
+        world=world,
+        share=len(block) / config.batch,
+        tensorboard=options.tensorboard,
+    )
+    outcome = trainer.run(progress)
+    _tell_cache(cache.stats(), len(reader), progress)
+    state = outcome.state
+    card = _fill_card(state, attachment, backbone, objective.describe(), describe_device(device), world)
+    if world.is_first:
+        write_document(run.card, card)
+        draw_curves(run.curves, read_log(run.training.log))
+        if objective.seeks_psnr:
+            _judge(run, state, progress)
+        elif state.iteration:
+            progress.note(
+                f"the last adapter is kept: --objective {config.objective} gives up PSNR for sharpness, so the "
+                "held-out PSNR says little; look at training/samples and at LPIPS in `adaptsr eval`"
+            )
+    if outcome.seconds_per_iteration is None:
+        progress.note(f"this run is finished already ({format_seconds(state.elapsed_s)}); --force trains anew")
+    return TrainReport(run.adapter, card, outcome.seconds_per_iteration)
 
-    def keep_best(best: Attachment, state: LoopState) -> None:
+
+@dataclass(frozen=True)
+class _Share:
+    """This process's crops of every batch."""
+
+    sampler: BatchSampler
+    first: int
+    count: int
+
+    def sample(self, iteration: int) -> Batch:
+        return self.sampler.sample_part(iteration, self.first, self.count)
+
+
+@dataclass(frozen=True)
+class _Keeper:
+    """Writes the best adapter under its name."""
+
+    run: RunFolder
+    backbone: Backbone
+    plan: list[tuple[Site, int]]
+    config: TrainConfig
+    data_fingerprint: str
+
+    def __call__(self, best: Attachment, state: LoopState) -> None:
+        config = self.config
         header = AdapterHeader(
-            backbone=backbone.identity,
-            provenance=made,
+            backbone=self.backbone.identity,
+            provenance=provenance("train", config.model_dump(), config.seed, self.data_fingerprint),
             method=config.method,
             factorization="1x1-kxk",
             sites=tuple(
                 AdapterSite(name=site.name, kind=site.kind, shape=site.shape, rank=rank, alpha=config.alpha)
-                for site, rank in plan
+                for site, rank in self.plan
                 if rank > 0
             ),
             iteration=state.iteration,
             val_psnr_y_db=state.best_psnr_y_db,
             backbone_psnr_y_db=state.backbone_psnr_y_db,
         )
-        write_adapter(run.adapter, header, best.state())
-
-    trainer = Trainer(
-        backbone=backbone,
-        attachment=attachment,
-        batches=sampler,
-        validator=Validator(held_out, backbone.scale),
-        plan=run_plan,
-        folder=run.training,
-        device=device,
-        keep_best=keep_best,
-    )
-    outcome = trainer.run(progress)
-    draw_curves(run.curves, read_log(run.training.log))
-    return _report(run, attachment, outcome, peak_memory_bytes(device), progress)
+        write_adapter(self.run.adapter, header, best.state())
 
 
-def resolve_config(options: TrainOptions, backbone: Backbone, reader: PairReader, progress: Progress) -> TrainConfig:
-    """The preset with the user's options put over it."""
-    preset = PRESETS[options.preset]
-    iterations = options.iterations or preset.iterations
-    often = min(1000, max(10, iterations // 10))
-    precision = pick_precision(options.precision, pick_device(options.device), bf16=backbone.traits.bf16, fp16=False)
-    return TrainConfig(
-        preset=options.preset,
-        iterations=iterations,
-        minutes=options.minutes,
-        batch=options.batch or preset.batch,
-        patch_px=fit_patch(reader, options.patch_px, preset.patch_px, progress),
-        lr=options.lr or preset.lr,
-        schedule=preset.schedule,
-        alpha=options.alpha or preset.alpha,
-        degrade=options.degrade,
-        val_freq=options.val_freq or often,
-        save_freq=options.save_freq or often,
-        precision=precision,
-        seed=options.seed,
-    )
+def _describe_devices(world: World, device: str) -> str:
+    return device if world.size == 1 else f"{world.size} processes, each on {device}"
 
 
-def _open_rank_map(options: TrainOptions, backbone: Backbone, data: TrainingData, progress: Progress) -> RankMap:
+def _open_rank_map(
+    options: TrainOptions, backbone: Backbone, data: TrainingData, progress: Progress, world: World
+) -> RankMap:
     """The named or the run's rank map; where there is none it is made, and the user is told."""
     path = options.rank_map or options.run.rank_map
-    if options.rank_map is None and not path.exists():
-        if not options.run.saliency.exists():
+    there, scored = world.gather((path.exists(), options.run.saliency.exists()))[0]
+    if options.rank_map is None and not there:
+        if not scored:
             progress.note("no saliency in the run folder: scoring first")
             scoring = ScoreConfig(
                 run=options.run,
@@ -197,13 +260,16 @@ def _open_rank_map(options: TrainOptions, backbone: Backbone, data: TrainingData
                 data=options.data,
                 val=options.val,
                 degrade=options.degrade,
+                cache=options.cache,
                 device=options.device,
                 precision=options.precision,
                 seed=options.seed,
             )
-            score_backbone(scoring, backbone, data, progress)
+            score_backbone(scoring, backbone, data, progress, world)
         progress.note(f"no rank map in the run folder: allocating {DEFAULT_BUDGET} of the backbone")
-        allocate(AllocateConfig(run=options.run, budget=parse_budget(DEFAULT_BUDGET)), progress)
+        with world.first_goes_first():
+            if world.is_first:
+                allocate(AllocateConfig(run=options.run, budget=parse_budget(DEFAULT_BUDGET)), progress)
     if not path.exists():
         raise ArtifactError(f"there is no {path}", "make it with `adaptsr allocate --budget 8%`")
     rank_map = read_document(path, RankMap)
@@ -225,25 +291,50 @@ def _plan(backbone: Backbone, rank_map: RankMap, path: Path) -> list[tuple[Site,
     return plan
 
 
-def _report(
-    run: RunFolder, attachment: Attachment, outcome: Outcome, peak_bytes: int | None, progress: Progress
-) -> TrainReport:
-    state = outcome.state
+def _fill_card(
+    state: LoopState, attachment: Attachment, backbone: Backbone, objective: str, device: str, world: World
+) -> RunCard:
+    """The account of the run; what the processes have used each on its own is added up."""
+    energies = world.gather(state.energy_j)
+    return RunCard(
+        trainable_params=attachment.params,
+        total_params=backbone.identity.params,
+        objective=objective,
+        iterations=state.iteration,
+        planned_iterations=state.plan.config.iterations,
+        wall_s=state.elapsed_s,
+        device=device,
+        devices=world.size,
+        device_hours=world.size * state.elapsed_s / 3600,
+        data_wait_share=state.waited_s / max(state.elapsed_s, 1e-9),
+        peak_device_bytes=state.peak_device_bytes,
+        peak_host_bytes=state.peak_host_bytes,
+        energy_j=sum(energy or 0.0 for energy in energies) if None not in energies else None,
+        backbone_psnr_y_db=state.backbone_psnr_y_db,
+        best_psnr_y_db=state.best_psnr_y_db,
+        best_iteration=state.best_iteration,
+        gain_db=state.best_psnr_y_db - state.backbone_psnr_y_db,
+    )
+
+
+def _tell_cache(stats: CacheStats, images: int, progress: Progress) -> None:
+    """Says when images had to be decoded again and again."""
+    if stats.disk_stopped:
+        progress.note(f"decoded images no longer went to disk: {stats.disk_stopped}")
+    if stats.misses > 2 * images:
+        progress.note(
+            f"the decoded images do not fit into the cache ({format_bytes(stats.ram_bytes)} of memory and "
+            f"{format_bytes(stats.disk_bytes)} of disk are used), so {stats.misses:,} readings decoded a file; "
+            "--cache-ram and --cache-disk give more room"
+        )
+
+
+def _judge(run: RunFolder, state: LoopState, progress: Progress) -> None:
+    """Says what the user should know about how the run went."""
     if state.best_iteration == 0:
         progress.warn(
             f"no adapter was better than the backbone ({state.backbone_psnr_y_db:.2f} dB) on held-out images; the "
             "kept adapter changes nothing. More pairs, a smaller --lr or more --iterations may help"
         )
-    elif outcome.seconds_per_iteration is None:
-        progress.note(f"this run is finished already ({format_seconds(state.elapsed_s)}); --force trains anew")
-    return TrainReport(
-        adapter=run.adapter,
-        params=attachment.params,
-        iterations=state.iteration,
-        seconds=state.elapsed_s,
-        seconds_per_iteration=outcome.seconds_per_iteration,
-        backbone_psnr_y_db=state.backbone_psnr_y_db,
-        best_psnr_y_db=state.best_psnr_y_db,
-        best_iteration=state.best_iteration,
-        peak_memory_bytes=peak_bytes,
-    )
+    elif overfitting := find_overfitting(read_log(run.training.log)):
+        progress.warn(overfitting)

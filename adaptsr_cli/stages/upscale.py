@@ -1,19 +1,21 @@
-"""Stage ``upscale``: super-resolving image files, each failing alone (R13, R15)."""
+"""Stage ``upscale``: super-resolving image files, one or a million."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from adaptsr_cli.backbones.backbone import Backbone
-from adaptsr_cli.errors import AdaptsrError, ArtifactError, UsageError
-from adaptsr_cli.inference.colour import upscale_picture
+from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.inference.engine import Upscaler
-from adaptsr_cli.io.images import IMAGE_SUFFIXES, list_images, read_picture, write_picture
-from adaptsr_cli.progress import Progress, Task
+from adaptsr_cli.progress import Progress
 from adaptsr_cli.runtime import describe_device, pick_device, pick_precision
-from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder, load_model, open_backbone
+from adaptsr_cli.stages.adapted_model import model_sha256, open_adapted
+from adaptsr_cli.stages.drop_folder import watch_folders
+from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder
+from adaptsr_cli.stages.upscale_files import FileUpscaler
+from adaptsr_cli.stages.upscale_jobs import Fault, Inputs, Job, Naming, find_inputs, plan_jobs
+from adaptsr_cli.stages.upscale_note import UpscaleSettings
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,15 @@ class UpscaleConfig:
         pad_px: LR pixels of context around a tile; None for what the network needs.
         suffix: Put behind the name; None for ``_x4`` (the factor); empty keeps the name.
         ext: File type of the result, without dot; ``auto`` keeps the input's.
+        quality: Of lossy files.
+        recursive: Go into the folders below; they are mirrored under `output`.
+        list_file: A text file of further inputs; ``-`` for the standard input.
+        watch: Stay, and upscale what comes into the folders.
+        adapters: Adapter files whose updates are added to the backbone, in memory.
+        strength: 0 for the backbone, 1 for the adapted model.
+        ensemble: Average over eight turned and mirrored copies.
+        shard: Which of how many processes this is; it takes every so many-th file.
+        force: Replace whatever exists.
     """
 
     run: RunFolder
@@ -41,6 +52,12 @@ class UpscaleConfig:
     ext: str = "auto"
     quality: int = 95
     recursive: bool = False
+    list_file: str | None = None
+    watch: bool = False
+    adapters: tuple[Path, ...] = ()
+    strength: float = 1.0
+    ensemble: bool = False
+    shard: tuple[int, int] = (0, 1)
     device: str = "auto"
     precision: str = "auto"
     force: bool = False
@@ -52,134 +69,114 @@ class UpscaleReport:
 
     Attributes:
         written: Input and output of what was made.
-        skipped: Outputs that existed already.
+        skipped: Outputs that existed already, the other ones included.
         failed: Input and the reason.
+        kept: Outputs among `skipped` that are not what would have been made now.
     """
 
     written: tuple[tuple[Path, Path], ...]
     skipped: tuple[Path, ...]
     failed: tuple[tuple[Path, str], ...]
+    kept: tuple[Path, ...] = ()
 
     @property
     def summary(self) -> str:
         """``N ok, M failed, K skipped``."""
-        return f"{len(self.written)} ok, {len(self.failed)} failed, {len(self.skipped)} skipped"
-
-
-@dataclass(frozen=True)
-class _Job:
-    source: Path
-    target: Path
+        counts = f"{len(self.written)} ok, {len(self.failed)} failed, {len(self.skipped)} skipped"
+        return f"{counts} ({len(self.kept)} of them made otherwise)" if self.kept else counts
 
 
 def upscale(config: UpscaleConfig, progress: Progress) -> UpscaleReport:
     """Upscales every input; a file that fails is reported and the others go on.
 
+    With `watch` this never returns: it ends by KeyboardInterrupt.
+
     Raises:
         UsageError: No input, an input that does not exist, or two inputs with one output.
+        ArtifactError: An adapter that belongs to another backbone.
     """
-    sources = list(_expand(config))
-    backbone = _open_model(config, progress)
+    if config.watch:
+        _refuse_what_cannot_be_watched(config)
+        found = Inputs()
+    else:
+        found = find_inputs(config.inputs, recursive=config.recursive, list_file=config.list_file)
+    backbone = open_adapted(config.run, config.model, progress, adapters=config.adapters, strength=config.strength)
     factor = config.outscale or float(backbone.scale)
-    jobs = _plan(config, sources, factor)
+    suffix = f"_x{factor:g}" if config.suffix is None else config.suffix
+    naming = Naming(config.output, suffix, config.ext)
     device = pick_device(config.device)
     precision = pick_precision(config.precision, device, bf16=backbone.traits.bf16, fp16=backbone.traits.fp16)
+    settings = UpscaleSettings(model_sha256(backbone), factor, precision, config.ensemble, config.quality)
     upscaler = Upscaler(
         backbone,
         device=device,
         precision=precision,
         tile_px=config.tile_px,
         pad_px=config.pad_px,
+        ensemble=config.ensemble,
         progress=progress,
     )
-    written, skipped, failed = [], [], []
+    files = FileUpscaler(upscaler, settings, force=config.force, progress=progress)
     title = f"upscale x{factor:g} on {describe_device(device)}, {precision}"
+    if config.watch:
+        progress.note(f"watching {', '.join(map(str, config.inputs))}; Ctrl-C ends it")
+        for sources in watch_folders(config.inputs, recursive=config.recursive):
+            jobs, faults, _ = plan_jobs(Inputs(sources), naming)
+            _run_files(files, jobs, faults, title, progress)
+    jobs, faults, results = plan_jobs(found, naming)
+    for result in results:
+        progress.note(f"{result.target} is the result of {result.source}: not upscaled again")
+    rank, size = config.shard
+    return _run_files(files, jobs[rank::size], faults[rank::size], title, progress)
+
+
+def _run_files(
+    files: FileUpscaler, jobs: Sequence[Job], faults: Sequence[Fault], title: str, progress: Progress
+) -> UpscaleReport:
+    written, skipped, failed, kept = [], [], [], []
+    for fault in faults:
+        _warn(progress, fault.source, fault.error.message, fault.error.hint)
+        failed.append((fault.source, fault.error.message))
     with progress.task(title, len(jobs), unit="image") as task:
-        for job in jobs:
-            if job.target.exists() and not config.force:
-                progress.note(f"{job.target} exists already: skipped (--force replaces it)")
-                skipped.append(job.target)
+        for outcome in files.run(jobs, task):
+            source, target = outcome.job.source, outcome.job.target
+            if outcome.kind == "written":
+                written.append((source, target))
+            elif outcome.kind == "failed":
+                _warn(progress, source, outcome.message, outcome.hint)
+                failed.append((source, outcome.message))
             else:
-                try:
-                    _upscale_file(job, config, upscaler, factor, progress, task)
-                    written.append((job.source, job.target))
-                except AdaptsrError as error:
-                    progress.warn(f"{job.source}: {error.message}" + (f"; {error.hint}" if error.hint else ""))
-                    failed.append((job.source, error.message))
-            task.advance()
-    return UpscaleReport(tuple(written), tuple(skipped), tuple(failed))
+                skipped.append(target)
+                if outcome.kind == "kept":
+                    kept.append(target)
+                    progress.warn(f"{target} {outcome.message}: skipped ({outcome.hint})")
+    if len(skipped) > len(kept):
+        progress.note(
+            f"{_count(len(skipped) - len(kept))} exist already, made just so: skipped (--force replaces them)"
+        )
+    return UpscaleReport(tuple(written), tuple(skipped), tuple(failed), tuple(kept))
 
 
-def _upscale_file(
-    job: _Job, config: UpscaleConfig, upscaler: Upscaler, factor: float, progress: Progress, task: Task
-) -> None:
-    task.show(file=job.source.name)
-    picture = read_picture(job.source)
-    if picture.reduced_from_16_bit:
-        progress.warn(f"{job.source}: 16 bits a channel were read as 8")
-    result = upscale_picture(upscaler, picture, outscale=factor)
-    write_picture(job.target, result, quality=config.quality)
+def _count(files: int) -> str:
+    return f"{files} result{'' if files == 1 else 's'}"
 
 
-def _open_model(config: UpscaleConfig, progress: Progress) -> Backbone:
-    """``--model``, else the run's merged model, else its backbone, else the embedded default; says which."""
-    run, choice = config.run, config.model
-    if choice.name is None and run.merged.exists():
-        merged = ModelChoice(str(run.merged), choice.weights_dir, choice.offline)
-        return load_model(merged, progress)
-    if choice.name is None and run.record.exists():
-        todo = "adaptsr merge" if run.adapter.exists() else "adaptsr train"
-        progress.warn(f"{run.root} has no merged model: using its backbone as it is (`{todo}` comes first)")
-        return open_backbone(run, choice, progress, record=False)
-    return load_model(choice, progress)
+def _warn(progress: Progress, source: Path, message: str, hint: str) -> None:
+    progress.warn(f"{source}: {message}" + (f"; {hint}" if hint else ""))
 
 
-def _expand(config: UpscaleConfig) -> Iterator[tuple[Path, Path]]:
-    """Every input image with its path relative to the folder it was found in."""
-    if not config.inputs:
-        raise UsageError("no image to upscale", "name images or folders: adaptsr upscale in.png")
+def _refuse_what_cannot_be_watched(config: UpscaleConfig) -> None:
+    """A watched folder into which results are written would feed itself."""
+    if not config.inputs or not all(place.is_dir() for place in config.inputs) or config.list_file is not None:
+        raise UsageError("--watch is for folders", "name one or more folders and nothing else")
+    if config.output is None:
+        raise UsageError("--watch needs --output", "give a folder outside of those that are watched")
+    output = config.output.resolve()
     for place in config.inputs:
-        if place.is_dir():
-            images = list_images(place, recursive=config.recursive)
-            if not images:
-                deeper = list_images(place, recursive=True)
-                hint = "give --recursive to go into its folders" if deeper else "is it the right folder?"
-                raise UsageError(f"{place} has no image", hint)
-            yield from ((image, image.relative_to(place)) for image in images)
-        elif place.exists():
-            yield place, Path(place.name)
-        else:
-            raise UsageError(f"{place} does not exist", "check the path")
-
-
-def _plan(config: UpscaleConfig, sources: Sequence[tuple[Path, Path]], factor: float) -> list[_Job]:
-    suffix = f"_x{factor:g}" if config.suffix is None else config.suffix
-    output = config.output
-    names_file = output is not None and output.suffix.lower() in IMAGE_SUFFIXES and not output.is_dir()
-    if output is not None and names_file:
-        if len(sources) != 1:
-            raise UsageError(f"--output {output} is one file, but there are {len(sources)} images", "give a folder")
-        jobs = [_Job(sources[0][0], output)]
-    else:
-        jobs = []
-        for source, relative in sources:
-            ext = source.suffix if config.ext == "auto" else f".{config.ext.lower().lstrip('.')}"
-            if ext.lower() not in IMAGE_SUFFIXES:
-                known = ", ".join(sorted(suffix.lstrip(".") for suffix in IMAGE_SUFFIXES))
-                raise UsageError(f"{ext or source} is no image type that can be written", f"give --ext: {known}")
-            place = source.parent if output is None else output / relative.parent
-            jobs.append(_Job(source, place / f"{source.stem}{suffix}{ext}"))
-    targets: dict[Path, Path] = {}
-    for job in jobs:
-        if job.target.resolve() == job.source.resolve():
-            raise UsageError(f"{job.source} would be overwritten by its own result", "give --suffix or --output")
-        if job.target in targets:
-            raise UsageError(
-                f"{targets[job.target]} and {job.source} would both become {job.target}",
-                "give another --ext or upscale them into different folders",
-            )
-        targets[job.target] = job.source
-    return jobs
+        if output.is_relative_to(place.resolve()):
+            raise UsageError(f"--output {config.output} lies in the watched folder {place}", "give one outside of it")
+    if config.shard != (0, 1):
+        raise UsageError("--watch is work for one process", "run it without torchrun")
 
 
 def single_result(report: UpscaleReport) -> Path:

@@ -2,42 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from adaptsr_cli.artifacts import Frozen
 
 PresetName = Literal["fast", "paper"]
+MethodName = Literal["lora"]
+ScheduleName = Literal["cosine", "steps"]
+ObjectiveName = Literal["fidelity", "l1+fft", "charbonnier", "perceptual"]
 
 
 class TrainConfig(Frozen):
-    """The resolved options of one training run; written to ``training/config.json``.
+    """The resolved options of one training run; what must not change when it goes on.
 
     Attributes:
         iterations: Optimiser steps.
         minutes: Time budget; the schedule is compressed into it. None: no limit.
-        batch: Patches a step.
+        batch: Patches a step, over all processes together.
+        accumulate: In how many parts a process computes its share of a batch, one after the other, to save memory.
         patch_px: Side of the HR patch in pixels.
         lr: Peak learning rate of Adam.
         schedule: ``cosine`` with a warm-up, down to 1 % of the peak, or the paper's ``steps`` (x0.75 at 50 %, 75 %
             and 90 %).
         alpha: Numerator of the LoRA scale alpha / r.
+        ema: Decay of the moving average of the adapter that is validated and kept; None: the last step's.
+        patience: Validations without improvement after which the run ends; None: never.
         degrade: Degradation that makes LR from photos without pairs.
         val_freq: Iterations between validations.
         save_freq: Iterations between saved states.
     """
 
     preset: PresetName
-    method: Literal["lora"] = "lora"
-    objective: Literal["fidelity"] = "fidelity"
+    method: MethodName = "lora"
+    objective: ObjectiveName = "fidelity"
     iterations: Annotated[int, Field(ge=1)]
     minutes: Annotated[float, Field(gt=0)] | None = None
     batch: Annotated[int, Field(ge=1)]
+    accumulate: Annotated[int, Field(ge=1)] = 1
     patch_px: Annotated[int, Field(ge=8)]
     lr: Annotated[float, Field(gt=0, le=1)]
-    schedule: Literal["cosine", "steps"]
+    schedule: ScheduleName
     alpha: Annotated[float, Field(gt=0)]
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    patience: Annotated[int, Field(ge=1)] | None = None
     degrade: str | None = None
     val_freq: Annotated[int, Field(ge=1)]
     save_freq: Annotated[int, Field(ge=1)]
@@ -52,11 +61,11 @@ class Preset(Frozen):
     batch: int
     patch_px: int
     lr: float
-    schedule: Literal["cosine", "steps"]
+    schedule: ScheduleName
     alpha: float
 
 
-PRESETS: dict[str, Preset] = {
+PRESETS: Final[dict[PresetName, Preset]] = {
     # Chosen by measurement on real pairs: README, "How the fast preset was chosen".
     "fast": Preset(iterations=300, batch=8, patch_px=128, lr=2e-3, schedule="cosine", alpha=8.0),
     # AdaptSR, Section 4.1.

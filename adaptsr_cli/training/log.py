@@ -5,17 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 from adaptsr_cli.artifacts import LogRow
+from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.atomic import write_text
 from adaptsr_cli.io.documents import parse_document
 
 
 def read_log(path: Path) -> list[LogRow]:
-    """All rows of a log; an empty list where there is no file. A torn last line of a killed run is left out."""
+    """All rows of a log; an empty list where there is no file. A torn last line of a killed run is left out.
+
+    Raises:
+        ArtifactError: A row is damaged.
+    """
     if not path.exists():
         return []
-    text = path.read_text(encoding="utf-8")
-    whole, newline, _ = text.rpartition("\n")
-    lines = whole.split("\n") if newline else []
+    try:
+        whole, newline, _ = path.read_bytes().rpartition(b"\n")
+        lines = whole.decode("utf-8").split("\n") if newline else []
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
+        raise ArtifactError(f"cannot read {path}: {reason}", "mend it, or train anew with --force") from error
     return [parse_document(line, LogRow, str(path)) for line in lines if line]
 
 

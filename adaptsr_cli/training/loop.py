@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -17,28 +18,45 @@ from torch.nn.utils import parametrize
 from adaptsr_cli.adapters.attach import Attachment
 from adaptsr_cli.artifacts import LogRow
 from adaptsr_cli.backbones.backbone import Backbone, set_differentiable, super_resolve
+from adaptsr_cli.data.prefetch import Prefetcher
 from adaptsr_cli.data.sampler import Batch
+from adaptsr_cli.distributed import ALONE, World
 from adaptsr_cli.errors import Interrupted, TrainingError
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.io.images import write_rgb
 from adaptsr_cli.progress import Progress, Task
 from adaptsr_cli.runtime import autocast
+from adaptsr_cli.training.account import Account
+from adaptsr_cli.training.accumulation import MeanOfParts, split_rows
+from adaptsr_cli.training.ema import MovingAverage
 from adaptsr_cli.training.log import append_row, cut_log
-from adaptsr_cli.training.objective import fidelity_loss
+from adaptsr_cli.training.objective import Objective
 from adaptsr_cli.training.schedule import learning_rate
 from adaptsr_cli.training.signals import catch_stop
-from adaptsr_cli.training.state import LoopState, RunPlan, read_state, require_same_run, restore, save_state
+from adaptsr_cli.training.state import (
+    Learner,
+    LoopState,
+    RunPlan,
+    read_state,
+    require_same_run,
+    restore,
+    save_state,
+)
+from adaptsr_cli.training.tensorboard import TensorBoard
 from adaptsr_cli.training.validation import Validator
 from adaptsr_cli.units import format_seconds, plural
 
 LOG_FREQ = 10
+
+Losses = dict[str, Tensor | float]
+"""The whole loss of one iteration as ``loss``, and its parts by name."""
 
 
 class BatchSource(Protocol):
     """Where batches come from; a pure function of the iteration, so that a run can go on anywhere."""
 
     def sample(self, iteration: int) -> Batch:
-        """The batch of one iteration."""
+        """The batch of one iteration, or this process's share of it."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +77,13 @@ class TrainingFolder:
 
     @property
     def samples(self) -> Path:
-        """One held-out image at every validation."""
+        """Some held-out images at every validation: LR | output | HR."""
         return self.root / "samples"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Event files, where they are wanted."""
+        return self.root / "tensorboard"
 
 
 @dataclass(frozen=True)
@@ -81,17 +104,27 @@ class Trainer:
     """One run: what is trained, on what, and where its files are.
 
     Attributes:
-        keep_best: Called with the adapter and the position whenever validation has improved.
+        batches: This process's share of every batch.
+        objective: What is minimised.
+        keep_best: Called with the adapter and the position whenever validation has improved; in the first process.
+        world: The processes that train together; each holds the same adapter at every moment.
+        share: How much of every batch `batches` gives, in (0, 1].
+        tensorboard: Write event files too.
     """
 
     backbone: Backbone
     attachment: Attachment
     batches: BatchSource
     validator: Validator
+    objective: Objective
     plan: RunPlan
     folder: TrainingFolder
     device: torch.device
     keep_best: Callable[[Attachment, LoopState], None]
+    world: World = ALONE
+    share: float = 1.0
+    tensorboard: bool = False
+    _board: TensorBoard | None = field(default=None, init=False)
 
     def run(self, progress: Progress) -> Outcome:
         """Trains from the saved state, or from the start, to the end of the plan.
@@ -100,26 +133,40 @@ class Trainer:
             Interrupted: SIGINT or SIGTERM arrived; the state was saved.
             TrainingError: The loss stopped being finite; the last good state is on disk.
             ArtifactError: The folder holds another run.
+            GroupError: Another process has ended; the last saved state is on disk.
         """
         config = self.plan.config
         parameters = list(self.attachment.parameters())
         optimizer = torch.optim.Adam(parameters, lr=config.lr, fused=self.device.type == "cuda")
-        state = self._start(optimizer, progress)
-        begin, first = time.perf_counter(), state.iteration
-        earlier_s, watching_s = state.elapsed_s, 0.0
-        pending: list[Tensor | float] = list(state.pending_losses)
-        with catch_stop() as stop, progress.task("train", config.iterations, unit="it") as task:
-            task.advance(state.iteration)
+        average = MovingAverage(parameters, config.ema) if config.ema is not None else None
+        learner = Learner(self.attachment, optimizer, self.objective, average)
+        state = self._start(learner, progress)
+        if state.finished:
+            return Outcome(state, None)
+        first, watching_s, worse_said = state.iteration, 0.0, False
+        pending: list[Losses] = [dict(losses) for losses in state.pending_losses]
+        with (
+            catch_stop() as stop,
+            Prefetcher(self.batches, first, config.iterations) as batches,
+            Account(state, batches, self.device) as account,
+            self._watched(first),
+            progress.task("train", config.iterations, unit="it") as task,
+        ):
+            task.advance(first)
             set_differentiable(self.backbone, True)
-            while state.iteration < config.iterations:
-                elapsed_s = earlier_s + time.perf_counter() - begin
+            finished = False
+            while not finished:
                 done = state.iteration / config.iterations
                 if config.minutes is not None:
-                    done = max(done, elapsed_s / (60 * config.minutes))
+                    done = max(done, state.elapsed_s / (60 * config.minutes))
                 lr = learning_rate(config.lr, config.schedule, done)
                 for group in optimizer.param_groups:
                     group["lr"] = lr
-                pending.append(self._step(optimizer, self.batches.sample(state.iteration)))
+                pending.append(self._step(optimizer, batches.sample(state.iteration), state.iteration))
+                if average is not None:
+                    average.update(state.iteration + 1)
+                # Agreed upon, so that all processes stop, validate and save at the same iteration.
+                elapsed_s, stopping = self.world.largest([account.elapsed_s, float(stop.name is not None)])
                 state = state.model_copy(update={"iteration": state.iteration + 1, "elapsed_s": elapsed_s})
                 task.advance()
 
@@ -127,7 +174,7 @@ class Trainer:
                 last = state.iteration == config.iterations or out_of_time
                 log_now = last or state.iteration % LOG_FREQ == 0
                 validate_now = last or state.iteration % config.val_freq == 0
-                save_now = last or state.iteration % config.save_freq == 0 or stop.name is not None
+                save_now = last or state.iteration % config.save_freq == 0 or stopping > 0
                 if log_now or validate_now or save_now:
                     # Only here, since reading a loss makes the host wait for the device.
                     pending = self._require_finite(pending, state.iteration)
@@ -136,99 +183,143 @@ class Trainer:
                     pending = []
                 if validate_now:
                     started = time.perf_counter()
-                    state = self._validate(state, task)
+                    state, score = self._validate(state, learner, task)
                     watching_s += time.perf_counter() - started
-                if save_now:
-                    state = state.model_copy(update={"pending_losses": tuple(map(float, pending))})
-                    save_state(self.folder.state, state, self.attachment, optimizer)
-                if stop.name is not None and not last:
+                    worse = score < state.backbone_psnr_y_db and self.objective.seeks_psnr
+                    if worse and not worse_said and 2 * state.iteration >= config.iterations:
+                        worse_said = True
+                        progress.warn(
+                            f"at iteration {state.iteration} the held-out score is below the backbone's "
+                            f"({score:.2f} < {state.backbone_psnr_y_db:.2f} dB); a smaller --lr may help"
+                        )
+                tired = config.patience is not None and state.iteration - state.best_iteration >= (
+                    config.patience * config.val_freq
+                )
+                finished = last or tired
+                if save_now or finished:
+                    numbers = tuple({name: float(value) for name, value in losses.items()} for losses in pending)
+                    accounts = {"finished": finished, "pending_losses": numbers, **account.totals()}
+                    state = state.model_copy(update=accounts)
+                    if self.world.is_first:
+                        save_state(self.folder.state, state, learner)
+                if stopping and not finished:
                     raise Interrupted(
-                        f"stopped by {stop.name} at iteration {state.iteration} of {config.iterations}; saved",
+                        f"stopped by {stop.name or 'another process'} at iteration {state.iteration} of "
+                        f"{config.iterations}; saved",
                         "the same command goes on from here",
                     )
                 if out_of_time:
                     progress.note(f"{config.minutes:g} minutes are over at iteration {state.iteration}")
-                    break
-        set_differentiable(self.backbone, False)
-        steps = state.iteration - first
-        spent_s = time.perf_counter() - begin - watching_s
-        return Outcome(state, spent_s / steps if steps else None)
+                elif tired and not last:
+                    progress.note(
+                        f"stopped at iteration {state.iteration}: {plural(config.patience or 0, 'validation')} "
+                        "in a row without improvement (--patience)"
+                    )
+            set_differentiable(self.backbone, False)
+            spent_s = account.elapsed_s - account.earlier_s - watching_s
+        return Outcome(state, spent_s / (state.iteration - first))
 
-    def _start(self, optimizer: torch.optim.Adam, progress: Progress) -> LoopState:
+    def _start(self, learner: Learner, progress: Progress) -> LoopState:
         """The saved state, put back; or a new one with the backbone's own score (R25)."""
-        if self.folder.state.exists():
+        # Asked by one process, since a moment later it may write that very file.
+        if self.world.gather(self.folder.state.exists())[0]:
             require_same_run(self.folder.state, self.plan)
             state, tensors = read_state(self.folder.state)
-            restore(tensors, self.attachment, optimizer, self.folder.state)
-            cut_log(self.folder.log, state.iteration)
-            if state.iteration == 0:  # killed between saving the first state and keeping the first adapter
-                self.keep_best(self.attachment, state)
-            if state.iteration < self.plan.config.iterations:
+            restore(tensors, learner, self.folder.state)
+            if self.world.is_first:
+                cut_log(self.folder.log, state.iteration)
+                if state.iteration == 0:  # killed between saving the first state and keeping the first adapter
+                    self.keep_best(self.attachment, state)
+            if not state.finished:
                 progress.note(
                     f"resuming at iteration {state.iteration} after {format_seconds(state.elapsed_s)} of training"
                 )
             return state
-        self.folder.root.mkdir(parents=True, exist_ok=True)
-        self.folder.log.unlink(missing_ok=True)
-        score, sample = self.validator.score(self._upscale())
-        self._keep_sample(sample, 0)
-        append_row(self.folder.log, LogRow(iteration=0, val_psnr_y_db=score))
-        state = LoopState(
-            plan=self.plan,
-            iteration=0,
-            elapsed_s=0.0,
-            backbone_psnr_y_db=score,
-            best_psnr_y_db=score,
-            best_iteration=0,
-            pending_losses=(),
-        )
-        save_state(self.folder.state, state, self.attachment, optimizer)
-        self.keep_best(self.attachment, state)
+        if self.world.is_first:
+            self.folder.root.mkdir(parents=True, exist_ok=True)
+            self.folder.log.unlink(missing_ok=True)
+        validation = self.validator.score(self._upscale())
+        score = validation.psnr_y_db
+        state = LoopState(plan=self.plan, iteration=0, backbone_psnr_y_db=score, best_psnr_y_db=score, best_iteration=0)
+        if self.world.is_first:
+            self._keep_sample(validation.sample, 0)
+            append_row(self.folder.log, LogRow(iteration=0, val_psnr_y_db=score))
+            save_state(self.folder.state, state, learner)
+            self.keep_best(self.attachment, state)
         progress.note(
             f"backbone before training: {score:.2f} dB PSNR-Y on {plural(len(self.validator), 'held-out image')}"
         )
         return state
 
-    def _step(self, optimizer: torch.optim.Adam, batch: Batch) -> Tensor:
-        """One optimiser step; returns the detached loss without waiting for the device."""
+    def _step(self, optimizer: torch.optim.Adam, batch: Batch, iteration: int) -> Losses:
+        """One optimiser step; returns the detached losses of this share without waiting for the device."""
         lr = batch.lr.to(self.device, non_blocking=True)
         hr = batch.hr.to(self.device, non_blocking=True)
-        optimizer.zero_grad(set_to_none=True)
-        # Cached: a weight that is read twice in one forward pass is computed once.
-        with parametrize.cached(), autocast(self.device, self.plan.config.precision):
-            loss = fidelity_loss(super_resolve(self.backbone, lr), hr)
-        torch.autograd.backward(loss)
+        means = MeanOfParts(list(self.attachment.parameters()))
+        outputs = []
+        for rows in split_rows(len(lr), self.plan.config.accumulate):
+            optimizer.zero_grad(set_to_none=True)
+            # Cached: a weight that is read twice in one forward pass is computed once.
+            with parametrize.cached(), autocast(self.device, self.plan.config.precision):
+                sr = super_resolve(self.backbone, lr[rows])
+            losses = self.objective.losses(sr, hr[rows], iteration)
+            torch.autograd.backward(losses.total)
+            means.add({"loss": losses.total.detach(), **losses.parts}, share=len(sr) / len(lr))
+            outputs.append(sr.detach())
+        self._reduce(means.put_back())
         optimizer.step()
-        return loss.detach()
+        found = means.losses | self.objective.after_step(torch.cat(outputs), hr, iteration, self._reduce)
+        return dict(found) if len(found) > 2 else {"loss": found["loss"]}
 
-    def _require_finite(self, pending: Sequence[Tensor | float], iteration: int) -> list[Tensor | float]:
+    def _reduce(self, means: Sequence[Tensor]) -> None:
+        """Replaces means over this process's share of a batch by means over the whole batch."""
+        if self.world.size > 1:
+            for mean in means:
+                mean.mul_(self.share)
+            self.world.sum_in_place(means)
+
+    def _require_finite(self, pending: Sequence[Losses], iteration: int) -> list[Losses]:
         """The losses as numbers; a loss that is not finite ends the run before anything of it is saved."""
-        losses = [float(value) for value in pending]
-        if not all(math.isfinite(loss) for loss in losses):
+        # Numbers are whole already: they were summed when they were last looked at.
+        fresh = [value for losses in pending for value in losses.values() if isinstance(value, Tensor)]
+        summed = torch.stack(fresh) if fresh else torch.empty(0)
+        self._reduce([summed])
+        found = iter(summed.tolist())
+        known: list[Losses] = [
+            {name: next(found) if isinstance(value, Tensor) else value for name, value in losses.items()}
+            for losses in pending
+        ]
+        if not all(math.isfinite(value) for losses in known for value in losses.values()):
             kept = f"the last good state is kept in {self.folder.state}" if self.folder.state.exists() else ""
             raise TrainingError(
                 f"the loss stopped being finite before iteration {iteration}",
                 f"try a smaller --lr or --precision fp32; {kept}".rstrip("; "),
             )
-        return list(losses)
+        return known
 
-    def _log_loss(self, losses: Sequence[Tensor | float], iteration: int, lr: float, task: Task) -> None:
-        loss = float(np.mean([float(value) for value in losses]))
-        append_row(self.folder.log, LogRow(iteration=iteration, loss=loss, lr=lr))
+    def _log_loss(self, pending: Sequence[Losses], iteration: int, lr: float, task: Task) -> None:
+        means = {name: float(np.mean([float(losses[name]) for losses in pending])) for name in pending[0]}
+        loss = means.pop("loss")
+        self._log(LogRow(iteration=iteration, loss=loss, parts=means or None, lr=lr))
         task.show(loss=f"{loss:.4f}", lr=f"{lr:.1e}")
 
-    def _validate(self, state: LoopState, task: Task) -> LoopState:
+    def _validate(self, state: LoopState, learner: Learner, task: Task) -> tuple[LoopState, float]:
         """Scores the network as it stands and keeps it if it is the best so far."""
         set_differentiable(self.backbone, False)
-        score, sample = self.validator.score(self._upscale())
+        with learner.average.in_place() if learner.average is not None else nullcontext():
+            validation = self.validator.score(self._upscale())
+            score = validation.psnr_y_db
+            # Of an objective that gives PSNR up on purpose the latest adapter is the one that is wanted.
+            if score > state.best_psnr_y_db or not self.objective.seeks_psnr:
+                state = state.model_copy(update={"best_psnr_y_db": score, "best_iteration": state.iteration})
+                if self.world.is_first:
+                    self.keep_best(self.attachment, state)
         set_differentiable(self.backbone, True)
-        self._keep_sample(sample, state.iteration)
-        append_row(self.folder.log, LogRow(iteration=state.iteration, val_psnr_y_db=score))
+        self._log(LogRow(iteration=state.iteration, val_psnr_y_db=score))
+        if self.world.is_first:
+            self._keep_sample(validation.sample, state.iteration)
         task.show(val=f"{score:.2f} dB ({score - state.backbone_psnr_y_db:+.2f})")
-        if score > state.best_psnr_y_db:
-            state = state.model_copy(update={"best_psnr_y_db": score, "best_iteration": state.iteration})
-            self.keep_best(self.attachment, state)
-        return state
+        return state, score
 
     def _upscale(self) -> Callable[[np.ndarray], np.ndarray]:
         upscaler = Upscaler(self.backbone, device=self.device, precision="fp32", tile_px=0)
@@ -239,5 +330,23 @@ class Trainer:
 
         return upscale
 
+    @contextmanager
+    def _watched(self, iteration: int) -> Iterator[None]:
+        """With TensorBoard open, where it is wanted and this process writes."""
+        if not (self.tensorboard and self.world.is_first):
+            yield
+            return
+        with TensorBoard(self.folder.tensorboard, iteration) as self._board:
+            yield
+        self._board = None
+
+    def _log(self, row: LogRow) -> None:
+        if self.world.is_first:
+            append_row(self.folder.log, row)
+        if self._board is not None:
+            self._board.add(row)
+
     def _keep_sample(self, sample: np.ndarray, iteration: int) -> None:
         write_rgb(self.folder.samples / f"{iteration:06d}.png", sample)
+        if self._board is not None:
+            self._board.add_sample(sample, iteration)

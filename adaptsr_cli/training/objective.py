@@ -1,9 +1,136 @@
-"""What training minimises."""
+"""What training minimises: pixel losses, and the perceptual objective of AdaptSR-GAN."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol, assert_never
+
+import torch
 from torch import Tensor
 from torch.nn.functional import l1_loss
+
+from adaptsr_cli.errors import ArtifactError
+from adaptsr_cli.training.adversarial import Adversary, Reduce
+from adaptsr_cli.training.config import ObjectiveName
+from adaptsr_cli.training.perceptual import PerceptualDistance, load_perceptual_distance
+from adaptsr_cli.units import format_params
+
+FFT_WEIGHT: Final = 0.05
+CHARBONNIER_EPSILON: Final = 1e-3
+GAN_WEIGHT: Final = 0.1
+
+# The first part of a perceptual run teaches the discriminator but does not listen to it yet.
+WARM_UP_SHARE: Final = 0.1
+MOST_WARM_UP: Final = 1000
+
+_DISTANCE_KEY: Final = "perceptual_distance"
+_ADVERSARY: Final = "adversary/"
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The loss of one batch.
+
+    Attributes:
+        total: Scalar, what the adapter minimises.
+        parts: Detached scalars by name, unweighted, for the log.
+    """
+
+    total: Tensor
+    parts: dict[str, Tensor]
+
+
+class Objective(Protocol):
+    """What the loop asks of an objective.
+
+    All losses are means over the batch, so that those of its shares, weighted by their size, add up. Everything is
+    computed in fp32, whatever autocast says outside.
+
+    Attributes:
+        name: As in ``--objective``.
+        seeks_psnr: Whether a better adapter has a higher PSNR. Where it has not, the last adapter is the one to keep,
+            not that of the highest PSNR, which would be one that has hardly been trained.
+    """
+
+    name: ObjectiveName
+    seeks_psnr: bool
+
+    def losses(self, sr: Tensor, hr: Tensor, iteration: int) -> Losses:
+        """The loss to be minimised.
+
+        Args:
+            sr: (B, 3, H, W) network output, any float type, not clamped.
+            hr: (B, 3, H, W) float32 in [0, 1].
+            iteration: From 0.
+        """
+
+    def after_step(self, sr: Tensor, hr: Tensor, iteration: int, reduce: Reduce) -> dict[str, Tensor]:
+        """Trains what the objective itself has to train.
+
+        Call it once an iteration, after the backward pass of `losses` and outside of `parametrize.cached()`, which
+        would keep the weights of the step before.
+
+        Args:
+            sr: This process's share of the batch, as for `losses`; no gradient flows into it.
+            hr: As for `losses`.
+            iteration: From 0.
+            reduce: Replaces gradients of means over this process's share of the batch by those of means over the whole
+                batch, in place; does nothing for one process.
+
+        Returns:
+            Detached means over the share by name, for the log. Nothing where nothing is trained.
+        """
+
+    def state(self) -> dict[str, Tensor]:
+        """Copies on the CPU of all that it takes to go on bit for bit; nothing where nothing is trained."""
+
+    def load(self, state: Mapping[str, Tensor], place: str) -> None:
+        """Puts a saved state back.
+
+        Args:
+            state: From `state`.
+            place: Where it comes from, for messages.
+
+        Raises:
+            ArtifactError: A tensor is missing, too many or of another shape, or the state is another objective's.
+        """
+
+    def describe(self) -> str:
+        """One line for people."""
+
+
+def make_objective(
+    choice: ObjectiveName, *, weights_dir: Path, device: torch.device, seed: int, iterations: int
+) -> Objective:
+    """The objective by its name.
+
+    Args:
+        choice: As in ``--objective``.
+        weights_dir: Where the networks of the perceptual distance lie.
+        device: Where to compute.
+        seed: Of the discriminator's weights; the global random state is left alone.
+        iterations: Planned length of the run, for the discriminator's warm-up.
+
+    Raises:
+        MissingWeights: No network for the perceptual distance is there.
+        CheckpointError: The network is there but damaged or another one.
+    """
+    match choice:
+        case "fidelity":
+            return PixelObjective(choice, (Term("l1", "L1", 1.0, fidelity_loss),))
+        case "l1+fft":
+            fft = Term("fft", f"{FFT_WEIGHT:g} FFT", FFT_WEIGHT, spectrum_loss)
+            return PixelObjective(choice, (Term("l1", "L1", 1.0, fidelity_loss), fft))
+        case "charbonnier":
+            text = f"Charbonnier (epsilon {CHARBONNIER_EPSILON:g})"
+            return PixelObjective(choice, (Term("charbonnier", text, 1.0, charbonnier_loss),))
+        case "perceptual":
+            distance = load_perceptual_distance(weights_dir, device)
+            warm_up = min(MOST_WARM_UP, round(WARM_UP_SHARE * iterations))
+            return PerceptualObjective(distance, Adversary(device=device, seed=seed), warm_up=warm_up)
+    assert_never(choice)
 
 
 def fidelity_loss(sr: Tensor, hr: Tensor) -> Tensor:
@@ -17,3 +144,157 @@ def fidelity_loss(sr: Tensor, hr: Tensor) -> Tensor:
         A scalar in the same unit as the images.
     """
     return l1_loss(sr.float(), hr)
+
+
+def spectrum_loss(sr: Tensor, hr: Tensor) -> Tensor:
+    """L1 distance of the real and imaginary parts of the orthonormal Fourier coefficients; arguments as above.
+
+    Orthonormal, so that its size depends neither on the patch nor much on its being taken of the spectrum: of an error
+    without structure it is 0.7 times the L1 loss.
+    """
+    # The transform is linear: that of the difference is the difference of the transforms, at half the cost.
+    spectrum = torch.fft.rfft2(sr.float() - hr, norm="ortho")  # (B, 3, H, W // 2 + 1) complex64
+    return torch.view_as_real(spectrum).abs().mean()
+
+
+def charbonnier_loss(sr: Tensor, hr: Tensor) -> Tensor:
+    """Mean of sqrt(d^2 + epsilon^2): L1 that is smooth below epsilon = 1e-3, a quarter of a grey level of 255.
+
+    Its least value is epsilon, not 0. Arguments as above. Source: Lai et al. 2017, LapSRN.
+    """
+    return torch.hypot(sr.float() - hr, sr.new_tensor(CHARBONNIER_EPSILON, dtype=torch.float32)).mean()
+
+
+@dataclass(frozen=True)
+class Term:
+    """One part of a pixel objective.
+
+    Attributes:
+        name: In the log.
+        text: For people, with its weight.
+        weight: In the total.
+        loss: (sr, hr) -> scalar.
+    """
+
+    name: str
+    text: str
+    weight: float
+    loss: Callable[[Tensor, Tensor], Tensor]
+
+
+class PixelObjective:
+    """A weighted sum of losses that compare pixels; nothing in it is trained.
+
+    Args:
+        name: As in ``--objective``.
+        terms: Its parts.
+    """
+
+    seeks_psnr = True
+
+    def __init__(self, name: ObjectiveName, terms: Sequence[Term]) -> None:
+        self.name: ObjectiveName = name
+        self._terms = tuple(terms)
+
+    def losses(self, sr: Tensor, hr: Tensor, iteration: int) -> Losses:
+        """See `Objective.losses`."""
+        with torch.autocast(sr.device.type, enabled=False):
+            values = [term.loss(sr, hr) for term in self._terms]
+        total = torch.stack([term.weight * value for term, value in zip(self._terms, values, strict=True)]).sum()
+        return Losses(total, {term.name: value.detach() for term, value in zip(self._terms, values, strict=True)})
+
+    def after_step(self, sr: Tensor, hr: Tensor, iteration: int, reduce: Reduce) -> dict[str, Tensor]:
+        """Nothing to train."""
+        return {}
+
+    def state(self) -> dict[str, Tensor]:
+        """Nothing to keep."""
+        return {}
+
+    def load(self, state: Mapping[str, Tensor], place: str) -> None:
+        """See `Objective.load`."""
+        if state:
+            raise _other_objective(place, f"{len(state)} tensors that {self.name} does not have")
+
+    def describe(self) -> str:
+        """See `Objective.describe`."""
+        return " + ".join(term.text for term in self._terms)
+
+
+class PerceptualObjective:
+    """L1 + perceptual distance + 0.1 x GAN: AdaptSR-GAN with the weights of Real-ESRGAN, where they suit.
+
+    Args:
+        distance: The perceptual distance.
+        adversary: The discriminator and its training.
+        warm_up: Iterations in which the adapter does not listen to the discriminator yet. It starts from random
+            weights, and what it says of the first images is noise.
+
+    Source: AdaptSR, Table 1; Wang et al. 2021, Real-ESRGAN, Section 4.1.
+    """
+
+    name: ObjectiveName = "perceptual"
+    seeks_psnr = False
+
+    def __init__(self, distance: PerceptualDistance, adversary: Adversary, *, warm_up: int) -> None:
+        self._distance = distance
+        self._adversary = adversary
+        self._warm_up = warm_up
+
+    def losses(self, sr: Tensor, hr: Tensor, iteration: int) -> Losses:
+        """See `Objective.losses`.
+
+        Raises:
+            UsageError: The patches are too small for the network of the perceptual distance.
+        """
+        with torch.autocast(sr.device.type, enabled=False):
+            sr = sr.float()
+            l1, perceptual = fidelity_loss(sr, hr), self._distance(sr, hr)
+            total = l1 + self._distance.weight * perceptual
+            parts = {"l1": l1.detach(), "perceptual": perceptual.detach()}
+            if iteration >= self._warm_up:
+                gan = self._adversary.persuade(sr)
+                total = total + GAN_WEIGHT * gan
+                parts["gan"] = gan.detach()
+        return Losses(total, parts)
+
+    def after_step(self, sr: Tensor, hr: Tensor, iteration: int, reduce: Reduce) -> dict[str, Tensor]:
+        """Trains the discriminator; see `Objective.after_step`."""
+        with torch.autocast(sr.device.type, enabled=False):
+            return self._adversary.learn(sr.detach().float(), hr, reduce)
+
+    def state(self) -> dict[str, Tensor]:
+        """See `Objective.state`."""
+        tensors = {f"{_ADVERSARY}{key}": tensor for key, tensor in self._adversary.state().items()}
+        # Another network for the distance is another objective, and training would go on with it unnoticed.
+        name = torch.tensor(list(self._distance.name.encode()), dtype=torch.uint8)
+        return {_DISTANCE_KEY: name, **tensors}
+
+    def load(self, state: Mapping[str, Tensor], place: str) -> None:
+        """See `Objective.load`."""
+        name = state.get(_DISTANCE_KEY)
+        if name is None or name.dtype != torch.uint8 or name.ndim != 1:
+            raise _other_objective(place, f"no state of {self.name}")
+        before = bytes(name.tolist()).decode(errors="replace")
+        if before != self._distance.name:
+            raise ArtifactError(
+                f"{place}: the perceptual distance was {before}, now {self._distance.name}",
+                "put the network of before back into the weights folder to go on, or train anew with --force",
+            )
+        own = {key: tensor for key, tensor in state.items() if key != _DISTANCE_KEY}
+        foreign = [key for key in own if not key.startswith(_ADVERSARY)]
+        if foreign:
+            raise _other_objective(place, f"{foreign[0]}, which {self.name} does not have")
+        self._adversary.load({key.removeprefix(_ADVERSARY): tensor for key, tensor in own.items()}, place)
+
+    def describe(self) -> str:
+        """See `Objective.describe`."""
+        return (
+            f"L1 + {self._distance.weight:g} {self._distance.name} + {GAN_WEIGHT:g} GAN "
+            f"(U-Net discriminator, {format_params(self._adversary.params)} parameters, "
+            f"from iteration {self._warm_up})"
+        )
+
+
+def _other_objective(place: str, found: str) -> ArtifactError:
+    return ArtifactError(f"{place}: the objective's state holds {found}", "train anew with --force")

@@ -6,6 +6,7 @@ The batches are a pure function of seed and iteration, so no random state has to
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -18,11 +19,14 @@ from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.documents import parse_document
 from adaptsr_cli.io.tensors import read_tensors, write_tensors
 from adaptsr_cli.training.config import TrainConfig
+from adaptsr_cli.training.ema import MovingAverage
+from adaptsr_cli.training.moments import put_moments, read_moments
+from adaptsr_cli.training.objective import Objective
 
 _HEADER = "adaptsr"
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 # These may change between a run and its continuation without changing the result.
 _FREE_OPTIONS = frozenset({"save_freq"})
+_DAMAGED = "train anew with --force"
 
 
 class RunPlan(Frozen):
@@ -30,13 +34,15 @@ class RunPlan(Frozen):
 
     Attributes:
         backbone_sha256: Weights that are adapted.
-        data_fingerprint: Pairs trained on and held out.
+        data_fingerprint: Pairs trained on and held out, and how they are mixed and aligned.
+        degradation_sha256: What makes LR from photos; empty where all LR sides are real.
         ranks: Rank by site name.
     """
 
     config: TrainConfig
     backbone_sha256: str
     data_fingerprint: str
+    degradation_sha256: str = ""
     ranks: dict[str, int]
 
 
@@ -45,33 +51,57 @@ class LoopState(Frozen):
 
     Attributes:
         iteration: Steps done.
-        elapsed_s: Seconds spent training, over all sittings.
+        elapsed_s: Seconds spent training, over all sittings; so are the other accounts.
+        waited_s: Of these, seconds spent waiting for data.
+        energy_j: Joules taken; None where it was not reported all the time.
+        peak_device_bytes: Most device memory held at a time; None on the CPU.
+        peak_host_bytes: Most memory held at a time; None where the system does not tell.
         backbone_psnr_y_db: Validation score before the first step.
         best_psnr_y_db: Best validation score so far.
         best_iteration: When it was reached.
-        pending_losses: Losses since the last log row.
+        pending_losses: Losses since the last log row, by name.
+        finished: Nothing is left to do: the iterations are done, the time is over or patience was.
     """
 
     artifact: Literal["training_state"] = "training_state"
     format_version: Literal[1] = FORMAT_VERSION
     plan: RunPlan
     iteration: int
-    elapsed_s: float
+    elapsed_s: float = 0.0
+    waited_s: float = 0.0
+    energy_j: float | None = 0.0
+    peak_device_bytes: int | None = None
+    peak_host_bytes: int | None = None
     backbone_psnr_y_db: float
     best_psnr_y_db: float
     best_iteration: int
-    pending_losses: tuple[float, ...]
+    pending_losses: tuple[dict[str, float], ...] = ()
+    finished: bool = False
 
 
-def save_state(path: Path, state: LoopState, attachment: Attachment, optimizer: torch.optim.Adam) -> None:
-    """Writes adapter, optimiser and position, atomically."""
-    tensors = {f"adapter/{name}": tensor for name, tensor in attachment.state().items()}
-    for index, parameter in enumerate(attachment.parameters()):
-        moments = optimizer.state.get(parameter, {})
-        for moment in _MOMENTS:
-            if moment in moments:
-                # The CUDA optimiser keeps `step` as a tensor on the device, the CPU one as a CPU tensor.
-                tensors[f"adam/{index}/{moment}"] = moments[moment].detach().cpu().clone()
+@dataclass(frozen=True)
+class Learner:
+    """Everything that training changes.
+
+    Attributes:
+        average: The moving average of the adapter, where one is wanted.
+    """
+
+    attachment: Attachment
+    optimizer: torch.optim.Adam
+    objective: Objective
+    average: MovingAverage | None
+
+
+def save_state(path: Path, state: LoopState, learner: Learner) -> None:
+    """Writes adapter, optimiser, objective and position, atomically."""
+    tensors = {f"adapter/{name}": tensor for name, tensor in learner.attachment.state().items()}
+    parameters = list(learner.attachment.parameters())
+    moments = read_moments(learner.optimizer, parameters)
+    tensors |= {f"adam/{name}": tensor for name, tensor in moments.items()}
+    tensors |= {f"objective/{name}": tensor for name, tensor in learner.objective.state().items()}
+    if learner.average is not None:
+        tensors |= {f"ema/{name}": tensor for name, tensor in learner.average.state().items()}
     write_tensors(path, tensors, {_HEADER: state.model_dump_json()})
 
 
@@ -83,30 +113,26 @@ def read_state(path: Path) -> tuple[LoopState, dict[str, Tensor]]:
     """
     tensors, metadata = read_tensors(path)
     if _HEADER not in metadata:
-        raise ArtifactError(f"{path} is no training state", "train anew with --force")
+        raise ArtifactError(f"{path} is no training state", _DAMAGED)
     return parse_document(metadata[_HEADER], LoopState, str(path)), tensors
 
 
-def restore(tensors: Mapping[str, Tensor], attachment: Attachment, optimizer: torch.optim.Adam, path: Path) -> None:
-    """Puts saved tensors back into adapter and optimiser.
+def restore(tensors: Mapping[str, Tensor], learner: Learner, path: Path) -> None:
+    """Puts saved tensors back into everything that training changes.
 
     Raises:
         ArtifactError: A tensor is missing or of another shape.
     """
-    adapter = {name.removeprefix("adapter/"): t for name, t in tensors.items() if name.startswith("adapter/")}
-    attachment.load(adapter, str(path))
-    for index, parameter in enumerate(attachment.parameters()):
-        saved = {moment: tensors.get(f"adam/{index}/{moment}") for moment in _MOMENTS}
-        if all(tensor is None for tensor in saved.values()):
-            continue
-        moments: dict[str, Tensor] = {}
-        for moment, tensor in saved.items():
-            if tensor is None or (moment != "step" and tensor.shape != parameter.shape):
-                raise ArtifactError(f"{path}: the optimiser state is damaged", "train anew with --force")
-            # Adam wants `step` on the CPU unless it is fused or capturable.
-            on_device = moment != "step" or bool(optimizer.defaults.get("fused"))
-            moments[moment] = tensor.to(parameter.device) if on_device else tensor.clone()
-        optimizer.state[parameter] = moments
+    learner.attachment.load(_below("adapter/", tensors), str(path))
+    learner.objective.load(_below("objective/", tensors), str(path))
+    if learner.average is not None:
+        learner.average.load(_below("ema/", tensors), str(path))
+    parameters = list(learner.attachment.parameters())
+    put_moments(learner.optimizer, parameters, _below("adam/", tensors), str(path))
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def require_same_run(path: Path, wanted: RunPlan) -> None:
@@ -134,6 +160,8 @@ def differences(saved: RunPlan, wanted: RunPlan) -> list[str]:
         found.append("the backbone is another one")
     if saved.data_fingerprint != wanted.data_fingerprint:
         found.append("the training images are others")
+    if saved.degradation_sha256 != wanted.degradation_sha256:
+        found.append("the degradation that makes the LR side of photos is another one")
     if saved.ranks != wanted.ranks:
         changed = sum(saved.ranks.get(name) != wanted.ranks.get(name) for name in {*saved.ranks, *wanted.ranks})
         found.append(f"the rank map is another one ({changed} sites differ)")

@@ -62,9 +62,8 @@ def test_a_damaged_catalogue_is_one_line(text: str, tmp_path: Path, monkeypatch:
 
 
 def test_where_weights_lie(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(catalogue.sys, "platform", "linux")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert weights_dir(None) == tmp_path / "cache" / "adaptsr" / "weights"
+    monkeypatch.setenv("ADAPTSR_CACHE", str(tmp_path / "cache"))
+    assert weights_dir(None) == tmp_path / "cache" / "weights"
     monkeypatch.setenv("ADAPTSR_WEIGHTS", str(tmp_path / "named"))
     assert weights_dir(None) == tmp_path / "named"
     assert weights_dir(tmp_path / "option") == tmp_path / "option"

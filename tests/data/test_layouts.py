@@ -6,7 +6,8 @@ from typing import Literal
 import pytest
 from PIL import Image
 
-from adaptsr_cli.data.layouts import PairSet, check_pairs, find_pairs, fit_scale
+from adaptsr_cli.data.layouts import PairSet, find_pairs, fit_scale
+from adaptsr_cli.data.preflight import check_pairs
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.progress import Silent
 
@@ -48,14 +49,20 @@ def files_of(pairs: PairSet) -> list[tuple[str, str]]:
     return [(pair.lr.name if pair.lr else "", pair.hr.name) for pair in pairs.pairs]
 
 
-@pytest.mark.parametrize("below", ["", "Canon", "Canon/Train", "Canon/Train/4"])
+def test_both_cameras_of_realsr_are_one_set(tmp_path: Path) -> None:
+    root = tmp_path / "RealSR(V3)"
+    put_realsr(root)
+    pairs = find_pairs(root, role="train", scale=4)
+    assert pairs.describe() == "RealSR V3, Canon and Nikon, x4, train, 6 pairs"
+    assert all(pair.lr is not None and pair.lr.parent == pair.hr.parent for pair in pairs.pairs)
+    with pytest.raises(DataError, match="4 sets of pairs: Canon/Train/2, Canon/Train/4, Nikon"):
+        find_pairs(root, role="train")  # x2 and x4 are not for one network
+
+
+@pytest.mark.parametrize("below", ["Canon", "Canon/Train", "Canon/Train/4"])
 def test_realsr_v3_is_named_from_wherever_it_is_entered(tmp_path: Path, below: str) -> None:
     root = tmp_path / "RealSR(V3)"
     put_realsr(root)
-    if not below:
-        with pytest.raises(DataError, match="2 sets of pairs: Canon/Train/4, Nikon/Train/4"):
-            find_pairs(root, role="train", scale=4)
-        return
     pairs = find_pairs(root / below, role="train", scale=4)
     assert pairs.layout == "RealSR V3, Canon, x4, train"
     assert (pairs.ratio, pairs.split, len(pairs)) == (4, "train", 3)
@@ -74,7 +81,7 @@ def test_the_role_decides_between_train_and_test(tmp_path: Path) -> None:
 def test_realsr_v1_is_recognised_by_its_equal_sizes(tmp_path: Path) -> None:
     put_realsr(tmp_path / "RealSR", same_size=True)
     pairs = fit_scale(find_pairs(tmp_path / "RealSR" / "Canon", role="test", scale=4), 4)
-    assert pairs.layout == "RealSR V1/V2, same-size pairs, Canon, test"
+    assert pairs.layout == "RealSR V1/V2, Canon, same-size pairs, test"
     assert pairs.ratio == 1
     assert pairs.describe().endswith("2 pairs; the LR side is taken at 1/4")
 
@@ -88,6 +95,23 @@ def test_drealsr(tmp_path: Path) -> None:
     assert (pairs.layout, pairs.split, pairs.ratio) == ("DRealSR, x4, train", "train", 4)
     assert files_of(pairs) == [("panasonic_7_x1.png", "panasonic_7_x4.png"), ("sony_1_x1.png", "sony_1_x4.png")]
     assert find_pairs(tmp_path / "Test_x4", role="train", scale=4).split == "test"
+
+
+def test_the_scale_finds_its_part_of_a_whole_data_set(tmp_path: Path) -> None:
+    for scale in (2, 3, 4):
+        for split in ("Train", "Test"):
+            low = split.lower()
+            put(tmp_path, f"DRealSR/{split}_x{scale}/{low}_HR/sony_1_x{scale}.png", size=(48, 48))
+            put(tmp_path, f"DRealSR/{split}_x{scale}/{low}_LR/sony_1_x1.png", size=(48 // scale, 48 // scale))
+        folder = f"SelfExSR/Set5/image_SRF_{scale}/img_001_SRF_{scale}"
+        put(tmp_path, f"{folder}_HR.png", size=(48, 48))
+        put(tmp_path, f"{folder}_LR.png", size=(48 // scale, 48 // scale))
+    for scale in (2, 3, 4):
+        texts = [find_pairs(tmp_path / name, role="test", scale=scale).describe() for name in ("DRealSR", "SelfExSR")]
+        assert texts == [f"DRealSR, x{scale}, test, 1 pair", f"SelfExSR, x{scale}, 1 pair"]
+    with pytest.raises(DataError, match="3 sets of pairs: Test_x2") as caught:
+        find_pairs(tmp_path / "DRealSR", role="test")
+    assert "--data" in caught.value.hint
 
 
 def test_div2k_needs_the_kind_of_lr_to_be_named(tmp_path: Path) -> None:
@@ -136,7 +160,7 @@ def test_usual_folders(tmp_path: Path, hr: str, lr: str, layout: str) -> None:
     put(root, lr, size=(8, 6))
     pairs = find_pairs(root, role="train", scale=4)
     assert (pairs.layout, pairs.ratio, len(pairs)) == (layout, 4, 1)
-    assert fit_scale(check_pairs(pairs, Silent()), 4).scale == 4
+    assert fit_scale(check_pairs(pairs, Silent()).pairs, 4).scale == 4
 
 
 def test_dped_names_its_sides_after_the_cameras(tmp_path: Path) -> None:
@@ -164,7 +188,7 @@ def test_photos_only(tmp_path: Path) -> None:
     assert (pairs.layout, pairs.ratio, pairs.split) == ("photos only", None, "all")
     assert [pair.name for pair in pairs.pairs] == ["b", "holiday/a.jpg", "holiday/a.png"]
     assert pairs.describe() == "photos only, 3 photos; the LR side is made by degradation"
-    assert fit_scale(check_pairs(pairs, Silent()), 4).scale == 4
+    assert fit_scale(check_pairs(pairs, Silent()).pairs, 4).scale == 4
 
 
 def test_photos_of_a_split(tmp_path: Path) -> None:
@@ -251,48 +275,6 @@ def test_fitting_the_scale_says_what_would_fit(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="HR is 2 times LR, but the network enlarges 4 times") as caught:
         fit_scale(find_pairs(tmp_path, role="train", scale=4), 4)
     assert "x2" in caught.value.hint
-
-
-def test_checking_counts_all_bad_pairs_and_names_three(tmp_path: Path) -> None:
-    for index in range(8):
-        put(tmp_path, f"hr/{index}.png", size=(32, 32))
-        put(tmp_path, f"lr/{index}.png")
-    whole = (tmp_path / "hr" / "1.png").read_bytes()
-    (tmp_path / "hr" / "1.png").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "lr" / "3.png").write_text("no image")
-    put(tmp_path, "lr/5.png", size=(16, 16))
-    put(tmp_path, "lr/7.png", size=(9, 8))
-    with pytest.raises(DataError) as caught:
-        check_pairs(find_pairs(tmp_path, role="train"), Silent())
-    message = caught.value.message
-    assert message.startswith("4 of 8 pairs")
-    assert all(name in message for name in ("1.png", "3.png", "5: LR 16 x 16, HR 32 x 32 is not x4", "1 more"))
-
-
-def test_the_ratio_is_that_of_most_pairs(tmp_path: Path) -> None:
-    for index in range(3):
-        put(tmp_path, f"hr/{index}.png", size=(32, 32))
-        put(tmp_path, f"lr/{index}.png", size=(16, 16) if index == 0 else (8, 8))
-    with pytest.raises(DataError, match=r"1 of 3 pairs .* 0: LR 16 x 16, HR 32 x 32 is not x4"):
-        check_pairs(find_pairs(tmp_path, role="train"), Silent())
-
-
-@pytest.mark.parametrize("size", [(35, 33), (32, 35), (29, 32)])
-def test_less_than_an_lr_pixel_too_much_is_trimmed_and_said(tmp_path: Path, size: tuple[int, int]) -> None:
-    put(tmp_path, "hr/a.png", size=size)
-    put(tmp_path, "lr/a.png")
-    pairs = check_pairs(find_pairs(tmp_path, role="train"), Silent())
-    assert pairs.ratio == 4
-    assert pairs.notes == ("1 pair trimmed at the right and bottom to fit x4",)
-
-
-@pytest.mark.parametrize("size", [(36, 32), (32, 28), (20, 20), (4, 4)])
-def test_a_whole_lr_pixel_too_much_is_refused(tmp_path: Path, size: tuple[int, int]) -> None:
-    put(tmp_path, "hr/a.png", "hr/b.png", "hr/c.png", size=(32, 32))
-    put(tmp_path, "lr/a.png", "lr/b.png", "lr/c.png")
-    put(tmp_path, "hr/b.png", size=size)
-    with pytest.raises(DataError, match="1 of 3 pairs"):
-        check_pairs(find_pairs(tmp_path, role="train"), Silent())
 
 
 def test_real_sets(shared: Path) -> None:

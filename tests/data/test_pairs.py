@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from adaptsr_cli.data import pairs as pairs_module
-from adaptsr_cli.data.degrade import PRESETS
+from adaptsr_cli.data.cache import ImageCache
+from adaptsr_cli.data.degradation import PRESETS
 from adaptsr_cli.data.layouts import Pair, PairSet, find_pairs
 from adaptsr_cli.data.pairs import PairReader, file_fingerprint, set_fingerprint, split_pairs
 from adaptsr_cli.errors import DataError, ImageError
@@ -135,7 +136,7 @@ def test_the_cache_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(pairs_module, "read_rgb", count)
     one_pair = 32 * 24 * 3 + 8 * 6 * 3
-    reader = PairReader(make_set(tmp_path, count=3), scale=4, cache_bytes=2 * one_pair + 1)
+    reader = PairReader(make_set(tmp_path, count=3), scale=4, cache=ImageCache(2 * one_pair + 1, 0, None))
     expected = [reader.read(index) for index in range(3)]
     decoded.clear()
     for _ in range(2):

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from adaptsr_cli.data import photos
-from adaptsr_cli.data.layouts import check_pairs, find_pairs
+from adaptsr_cli.data.layouts import find_pairs
 from adaptsr_cli.data.photos import demo_photos, write_demo_pairs
+from adaptsr_cli.data.preflight import check_pairs
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.io.images import read_rgb
 from adaptsr_cli.progress import Silent
@@ -38,7 +39,8 @@ def test_photos_are_colour_photographs_and_never_in_both_parts() -> None:
 def test_demo_pairs_are_plain_pairs_of_both_splits(tmp_path: Path) -> None:
     write_demo_pairs(tmp_path / "demo", 4, 0)
     for role in ("train", "test"):
-        pairs = check_pairs(find_pairs(tmp_path / "demo", role=role, scale=4), Silent())  # type: ignore[arg-type]
+        found = find_pairs(tmp_path / "demo", role=role, scale=4)  # type: ignore[arg-type]
+        pairs = check_pairs(found, Silent()).pairs
         assert (pairs.ratio, pairs.split, pairs.notes) == (4, role, ())
         assert len(pairs) == len(demo_photos()[role == "test"])
     hr = read_rgb(tmp_path / "demo" / "test" / "hr" / "coffee.png")

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from adaptsr_cli.data.degrade import PRESETS
+from adaptsr_cli.data.degradation import PRESETS
 from adaptsr_cli.data.layouts import find_pairs
+from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.data.pairs import PairReader
 from adaptsr_cli.data.sampler import BatchSampler
 from adaptsr_cli.errors import DataError, UsageError
@@ -160,3 +162,30 @@ def test_a_crop_off_the_lr_grid_is_refused(tmp_path: Path) -> None:
         BatchSampler(reader, batch=1, patch_px=0, seed=0)
     with pytest.raises(UsageError, match="--batch 0"):
         BatchSampler(reader, batch=0, patch_px=16, seed=0)
+
+
+def test_parts_put_together_are_the_batch(tmp_path: Path) -> None:
+    for name, same_size in (("a", False), ("b", True)):
+        make_reader(tmp_path / name, same_size=same_size)
+    write_rgb(tmp_path / "c" / "a.png", coordinates(40, 24, 9))
+    sets = [find_pairs(tmp_path / name, role="train") for name in "abc"]
+    readers = [PairReader(pairs, scale=4, degradation=PRESETS["phone"], seed=0) for pairs in sets]
+    sampler = BatchSampler(Mixture(readers, sets), batch=7, patch_px=16, seed=3)
+    for iteration in (0, 5):
+        whole = sampler.sample(iteration)
+        for counts in ((4, 3), (1,) * 7, (2, 2, 2, 1)):
+            starts = np.cumsum([0, *counts])
+            parts = [sampler.sample_part(iteration, int(starts[rank]), count) for rank, count in enumerate(counts)]
+            assert torch.equal(torch.cat([part.lr for part in parts]), whole.lr)
+            assert torch.equal(torch.cat([part.hr for part in parts]), whole.hr)
+
+
+def test_sets_are_drawn_by_their_weights(tmp_path: Path) -> None:
+    first = make_reader(tmp_path / "a", count=4)
+    write_rgb(tmp_path / "b" / "hr" / "x.png", np.full((16, 16, 3), 255, np.uint8))
+    write_rgb(tmp_path / "b" / "lr" / "x.png", np.full((16, 16, 3), 255, np.uint8))
+    sets = [replace(find_pairs(tmp_path / name, role="train"), weight=w) for name, w in (("a", 3.0), ("b", None))]
+    second = PairReader(sets[1], scale=4)
+    sampler = BatchSampler(Mixture([first, second], sets), batch=8, patch_px=16, seed=0)
+    white = sum(int((sampler.sample(it).hr == 1).all(dim=(1, 2, 3)).sum()) for it in range(5))
+    assert white == 10  # a quarter of 40

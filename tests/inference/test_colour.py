@@ -14,7 +14,8 @@ from adaptsr_cli.artifacts import BackboneIdentity
 from adaptsr_cli.backbones.backbone import Backbone, Traits
 from adaptsr_cli.inference.colour import extend_colour, resize_to, to_depth, upscale_alpha, upscale_picture
 from adaptsr_cli.inference.engine import Upscaler
-from adaptsr_cli.io.images import Picture, resize_bicubic
+from adaptsr_cli.io.images import resize_bicubic
+from adaptsr_cli.io.pictures import Animation, Picture
 from adaptsr_cli.io.tensors import Checkpoint
 
 
@@ -181,3 +182,12 @@ def test_progress_is_passed_on(smooth: Upscaler) -> None:
     seen = []
     upscale_picture(smooth, picture(np.uint8), on_tile=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 1)]
+
+
+def test_every_frame_is_upscaled_and_the_timing_kept(smooth: Upscaler) -> None:
+    frames = [picture(np.uint8, value) for value in (0.2, 0.4, 0.8)]
+    moving = replace(frames[0], further=tuple(frames[1:]), animation=Animation((10.0, 20.0, 30.0), loops=2))
+    after = upscale_picture(smooth, moving)
+    assert after.animation == moving.animation
+    assert [frame.colour.shape for frame in after.frames] == [(12, 18, 3)] * 3
+    assert [int(frame.colour[0, 0, 0]) for frame in after.frames] == [51, 102, 204]

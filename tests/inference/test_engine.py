@@ -100,7 +100,7 @@ def test_attention_nets_show_no_step_at_tile_borders(name: str, levels: float, t
 
     def steepest_step(pad_px: int | None) -> float:
         upscaler = Upscaler(backbone, device=CPU, tile_px=32, pad_px=pad_px)
-        assert len(upscaler._plan(216, 72).tiles) > 1
+        assert len(upscaler.plan(216, 72).tiles) > 1
         tiled = upscaler.run(lr)
         return float(max(np.abs(np.diff(tiled - whole, axis=axis)).max() for axis in (0, 1))) * 255
 
@@ -233,7 +233,7 @@ def test_a_dense_network_gets_smaller_automatic_tiles_than_a_thin_one(monkeypatc
     dense = Upscaler(wrap(nn.Sequential(nn.Conv2d(3, 2000, 1), Enlarge()), halo_px=8), device=CPU)
     assert thin._auto_tile_px(2000, 2000) > 2 * dense._auto_tile_px(2000, 2000)
     # 3 * (3 + 2000 channels in, 2000 out) * 4 bytes... a quarter of a megapixel would not fit
-    assert dense._plan(2000, 2000).width_px ** 2 * (3 * 4000 * 4) < 2_000_000_000
+    assert dense.plan(2000, 2000).width_px ** 2 * (3 * 4000 * 4) < 2_000_000_000
 
 
 def test_small_images_are_never_cut_automatically(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,3 +256,83 @@ def test_cuda_agrees_with_the_cpu_and_keeps_the_image_on_the_host(tmp_path: Path
     torch.cuda.reset_peak_memory_stats()
     upscaler.run(np.tile(lr, (3, 3, 1)))
     assert torch.cuda.max_memory_allocated() < 1.5 * small
+
+
+@pytest.mark.parametrize("name", ["edsr_basicsr", "safmn", "span", "rrdb", "swinir"])
+def test_batch_and_tile_do_not_change_the_result(name: str, tmp_path: Path) -> None:
+    backbone = load(name, tmp_path)
+    lr = image(150, 130)
+    plain = Upscaler(backbone, device=CPU, tile_px=32).run(lr)
+    assert grey_levels_apart(plain, Upscaler(backbone, device=CPU, tile_px=32, batch=5).run(lr)) <= 1
+    assert grey_levels_apart(plain, Upscaler(backbone, device=CPU, tile_px=56).run(lr)) <= 1
+
+
+@pytest.mark.parametrize("batch", [1, 3, 7])
+def test_bands_follow_each_other_and_make_the_whole(batch: int, tmp_path: Path) -> None:
+    upscaler = Upscaler(load("span", tmp_path), device=CPU, tile_px=24, pad_px=8, batch=batch)
+    lr = image(151, 90)
+    read: list[tuple[int, int]] = []
+
+    def rows(start: int, stop: int) -> np.ndarray:
+        read.append((start, stop))
+        return lr[start:stop]
+
+    bands = list(upscaler.bands(151, 90, rows, most_rows_px=16))
+    starts = [start for start, _ in bands]
+    assert starts == [sum(len(band) for _, band in bands[:index]) // 4 for index in range(len(bands))]
+    assert read == sorted(read)
+    assert max(stop - start for start, stop in read) < 151 / 2
+    whole = np.concatenate([band for _, band in bands])
+    assert whole.shape == (604, 360, 3)
+    assert grey_levels_apart(whole, Upscaler(upscaler.backbone, device=CPU, tile_px=0).run(lr)) <= 1
+
+
+def test_memory_that_ends_in_the_middle_keeps_what_is_done() -> None:
+    calls = 0
+
+    def limit(lr: Tensor) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 9 and lr.shape[2] > 60:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    lr = image(400, 120)
+    upscaler = Upscaler(wrap(Enlarge(before=limit), halo_px=4), device=CPU, tile_px=60)
+    bands = list(upscaler.bands(400, 120, lambda start, stop: lr[start:stop]))
+    assert [start for start, _ in bands] == [
+        sum(len(band) for _, band in bands[:index]) // 2 for index in range(len(bands))
+    ]
+    whole = np.concatenate([band for _, band in bands])
+    np.testing.assert_allclose(whole, np.repeat(np.repeat(lr / 255, 2, 0), 2, 1), atol=1e-6)
+
+
+def test_an_ensemble_is_the_mean_over_eight_turned_inputs(tmp_path: Path) -> None:
+    backbone = load("edsr_basicsr", tmp_path)
+    lr = image(30, 41)
+    found = Upscaler(backbone, device=CPU, ensemble=True).run(lr)
+    single = Upscaler(backbone, device=CPU)
+    parts = []
+    for turned in (lr, lr.transpose(1, 0, 2)):
+        for rows, columns in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
+            sr = single.run(np.ascontiguousarray(turned[::rows, ::columns]))[::rows, ::columns]
+            parts.append(sr if turned is lr else sr.transpose(1, 0, 2))
+    # The parts are cut off at 0 and 1, which the ensemble does only at the end.
+    inside = np.all([(part > 0) & (part < 1) for part in parts], axis=0)
+    assert inside.mean() > 0.5
+    np.testing.assert_allclose(found[inside], np.mean(parts, axis=0)[inside], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["edsr_basicsr", "safmn", "span"])
+def test_a_tiled_ensemble_equals_the_whole_one(name: str, tmp_path: Path) -> None:
+    backbone = load(name, tmp_path)
+    lr = image(75, 93)
+    whole = Upscaler(backbone, device=CPU, tile_px=0, ensemble=True).run(lr)
+    tiled = Upscaler(backbone, device=CPU, tile_px=24, ensemble=True).run(lr)
+    assert grey_levels_apart(whole, tiled) <= 1
+
+
+def test_an_ensemble_commutes_with_turning(tmp_path: Path) -> None:
+    upscaler = Upscaler(load("rrdb", tmp_path), device=CPU, ensemble=True)
+    lr = image(24, 31)
+    turned = upscaler.run(np.ascontiguousarray(lr[::-1].transpose(1, 0, 2)))
+    np.testing.assert_allclose(turned, upscaler.run(lr)[::-1].transpose(1, 0, 2), atol=1e-5)

@@ -4,20 +4,21 @@ import io
 import os
 import struct
 import threading
-import zlib
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
+from readers import png_16_bit, png_chunk, read_samples
 
 from adaptsr_cli.errors import AdaptsrError, ImageError
-from adaptsr_cli.io import images
+from adaptsr_cli.io import decoding
 from adaptsr_cli.io.images import (
-    Picture,
+    check_writable,
     decode_rgb,
     encode_jpeg,
+    holds_16_bit,
     image_size,
     list_images,
     read_picture,
@@ -27,27 +28,12 @@ from adaptsr_cli.io.images import (
     write_picture,
     write_rgb,
 )
+from adaptsr_cli.io.pictures import Picture, layers_of, orient
 
 
 def noise(*shape: int, depth: int = 8, seed: int = 0) -> np.ndarray:
     kind = np.uint8 if depth == 8 else np.uint16
     return np.random.default_rng(seed).integers(0, 2**depth, shape, dtype=kind)
-
-
-def png_bytes(samples: np.ndarray, colour_type: int, extra: bytes = b"") -> bytes:
-    """A 16-bit PNG, which Pillow cannot write for colour."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    height, width = samples.shape[:2]
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + extra + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-
-
-def chunk_of(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def test_an_rgb_picture_survives_writing_and_reading_in_every_lossless_format(tmp_path: Path) -> None:
@@ -57,7 +43,7 @@ def test_an_rgb_picture_survives_writing_and_reading_in_every_lossless_format(tm
         write_rgb(path, rgb)
         read = read_picture(path)
         assert np.array_equal(read.colour, rgb)
-        assert (read.alpha, read.grey, read.reduced_from_16_bit) == (None, False, False)
+        assert (read.alpha, read.grey, read.further, read.animation) == (None, False, (), None)
     write_rgb(tmp_path / "lossless.webp", rgb, quality=100)
     assert np.array_equal(read_rgb(tmp_path / "lossless.webp"), rgb)
 
@@ -149,33 +135,68 @@ def test_16_bit_grey_keeps_its_16_bits(tmp_path: Path, suffix: str) -> None:
     samples[0, 0] = 200  # dark, but 16-bit all the same: the type decides, not the largest value
     Image.fromarray(samples).save(tmp_path / f"a{suffix}")
     picture = read_picture(tmp_path / f"a{suffix}")
-    assert (picture.colour.dtype, picture.grey, picture.reduced_from_16_bit) == (np.uint16, True, False)
+    assert (picture.colour.dtype, picture.grey) == (np.uint16, True)
     assert np.array_equal(picture.colour[..., 1], samples)
     write_picture(tmp_path / f"b{suffix}", picture)
     assert np.array_equal(read_picture(tmp_path / f"b{suffix}").colour, picture.colour)
-    assert np.array_equal(read_rgb(tmp_path / f"a{suffix}")[..., 0], samples >> 8)
+    assert np.array_equal(read_rgb(tmp_path / f"a{suffix}")[..., 0], np.rint(samples / 257))
 
 
-@pytest.mark.parametrize(("colour_type", "channels"), [(2, 3), (4, 2), (6, 4)])
-def test_16_bit_colour_says_that_it_was_reduced(tmp_path: Path, colour_type: int, channels: int) -> None:
+@pytest.mark.parametrize(("colour_type", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_a_16_bit_png_keeps_its_16_bits(tmp_path: Path, colour_type: int, channels: int) -> None:
     samples = noise(4, 5, channels, depth=16)
-    (tmp_path / "wide.png").write_bytes(png_bytes(samples, colour_type))
+    (tmp_path / "wide.png").write_bytes(png_16_bit(samples, colour_type))
     picture = read_picture(tmp_path / "wide.png")
-    assert picture.reduced_from_16_bit
-    assert picture.grey == (channels == 2)
+    assert picture.grey == (channels <= 2)
     assert (picture.alpha is not None) == (channels in {2, 4})
-    assert np.array_equal(picture.colour[..., 0], samples[..., 0] >> 8)
+    assert picture.colour.dtype == np.uint16
+    assert np.array_equal(layers_of(picture), samples)
 
 
-def test_16_bit_grey_with_a_colour_key_is_reduced_but_keeps_the_transparency(tmp_path: Path) -> None:
-    samples = np.array([[0x1234, 0x5678]], np.uint16)
-    extra = chunk_of(b"tRNS", struct.pack(">H", 0x5678))
-    (tmp_path / "key.png").write_bytes(png_bytes(samples, 0, extra))
+def test_a_16_bit_png_keeps_profile_and_exif(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "Acme"
+    picture = Picture(noise(9, 8, 3, depth=16), icc=b"profile" * 50, exif=exif.tobytes())
+    write_picture(tmp_path / "a.png", picture, note="made by a test")
+    assert np.array_equal(read_samples(tmp_path / "a.png"), picture.colour)
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.info["icc_profile"] == picture.icc
+        assert image.getexif()[0x010F] == "Acme"
+        assert b"made by a test" in image.info["xmp"]
+    again = read_picture(tmp_path / "a.png")
+    assert (again.icc, again.exif) == (picture.icc, picture.exif)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9, 0.999])
+def test_a_cut_off_16_bit_png_is_never_half_read(tmp_path: Path, share: float) -> None:
+    data = png_16_bit(noise(64, 64, 3, depth=16), 2)
+    (tmp_path / "cut.png").write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(ImageError, match=r"cut\.png"):
+        read_picture(tmp_path / "cut.png")
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_orientation_of_a_16_bit_png(tmp_path: Path, orientation: int) -> None:
+    samples = noise(4, 7, 3, depth=16)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    extra = png_chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
+    (tmp_path / "a.png").write_bytes(png_16_bit(samples, 2, extra))
+    picture = read_picture(tmp_path / "a.png")
+    assert np.array_equal(picture.colour, orient(samples, orientation))
+    assert image_size(tmp_path / "a.png") == picture.colour.shape[1::-1]
+
+
+@pytest.mark.parametrize("key", [(0x5678,), (1, 2, 0xFFFF)])
+def test_a_16_bit_colour_key_becomes_alpha(tmp_path: Path, key: tuple[int, ...]) -> None:
+    samples = np.array([[key, key]], np.uint16)
+    samples[0, 0, 0] += 1  # differs only below what 8 bits could tell
+    extra = png_chunk(b"tRNS", struct.pack(f">{len(key)}H", *key))
+    (tmp_path / "key.png").write_bytes(png_16_bit(samples, 0 if len(key) == 1 else 2, extra))
     picture = read_picture(tmp_path / "key.png")
-    assert picture.reduced_from_16_bit
-    assert picture.colour[..., 0].tolist() == [[0x12, 0x56]]
+    assert np.array_equal(picture.colour[..., : len(key)], samples)
     assert picture.alpha is not None
-    assert picture.alpha.tolist() == [[255, 0]]
+    assert picture.alpha.tolist() == [[65535, 0]]
 
 
 def test_cmyk_is_read_as_rgb(tmp_path: Path) -> None:
@@ -294,16 +315,16 @@ def test_what_is_no_image_is_refused_in_one_line(tmp_path: Path) -> None:
 
 def test_32_bit_samples_are_refused(tmp_path: Path) -> None:
     Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "float.tif")
-    with pytest.raises(ImageError, match="32-bit"):
+    with pytest.raises(ImageError, match="float32 numbers"):
         read_picture(tmp_path / "float.tif")
 
 
 def test_a_large_picture_is_read_and_an_absurd_one_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_rgb(tmp_path / "a.png", noise(20, 20, 3))
-    monkeypatch.setattr(images, "MAX_PIXELS", 399)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 399)
     with pytest.raises(ImageError, match="more than 399 pixels"):
         read_rgb(tmp_path / "a.png")
-    monkeypatch.setattr(images, "MAX_PIXELS", 400)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 400)
     assert read_rgb(tmp_path / "a.png").shape == (20, 20, 3)
     monkeypatch.undo()
     Image.new("1", (12_000, 12_000)).save(tmp_path / "panorama.png")  # beyond Pillow's own warning
@@ -321,15 +342,36 @@ def test_transparency_is_not_dropped_silently(tmp_path: Path, suffix: str) -> No
 
 
 def test_what_a_format_cannot_hold_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="16 bits"):
-        write_picture(tmp_path / "a.jpg", Picture(noise(4, 4, 3, depth=16), grey=True))
-    with pytest.raises(ImageError, match="16 bits"):
-        write_picture(tmp_path / "a.png", Picture(noise(4, 4, 3, depth=16)))
     with pytest.raises(ImageError, match=r"format '\.gif'"):
         write_rgb(tmp_path / "a.gif", noise(4, 4, 3))
-    with pytest.raises(ImageError, match="20000 x 1 px"):
+    with pytest.raises(ImageError, match="20000 x 1 px are more than the 16,383 px"):
         write_rgb(tmp_path / "a.webp", np.zeros((1, 20_000, 3), np.uint8))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_written_is_known_before(tmp_path: Path) -> None:
+    clear = Picture(noise(4, 4, 3), alpha=np.zeros((4, 4), np.uint8))
+    check_writable(tmp_path / "a.png", clear, 16, 16)
+    with pytest.raises(ImageError, match="transparency"):
+        check_writable(tmp_path / "a.jpg", clear, 16, 16)
+    with pytest.raises(ImageError, match="65,500 px"):
+        check_writable(tmp_path / "a.jpg", Picture(noise(4, 4, 3)), 16, 65_501)
+    with pytest.raises(ImageError, match="format"):
+        check_writable(tmp_path / "a.gif", clear, 16, 16)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".avif", ".bmp"])
+def test_16_bits_are_rounded_where_the_format_has_only_8(tmp_path: Path, suffix: str) -> None:
+    assert not holds_16_bit(tmp_path / f"a{suffix}")
+    wide = np.full((16, 16, 3), 200 * 257 + 128, np.uint16)
+    wide[:8] += 1
+    write_picture(tmp_path / f"a{suffix}", Picture(wide, np.full((16, 16), 65535, np.uint16)), quality=100)
+    read = read_picture(tmp_path / f"a{suffix}").colour.astype(int)
+    assert np.abs(read[1] - 201).max() <= 1
+    assert np.abs(read[-1] - 200).max() <= 1
+    if suffix in {".webp", ".bmp"}:
+        assert (read[:8] == 201).all()
+        assert (read[8:] == 200).all()
 
 
 def test_a_grey_profile_does_not_go_into_a_colour_file(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_plain_calls_work_one_after_another(adaptsr: Command, pairs: Path) -> No
     planned = {site.name: site.rank for site in rank_map.sites if site.rank}
     assert {site.name: site.rank for site in header.sites} == planned  # R5: trained ranks equal the plan
     assert sum(tensor.numel() for tensor in tensors.values()) == rank_map.total_params
-    for name in ("log.jsonl", "curves.png", "config.json", "split.json", "state.safetensors"):
+    for name in ("log.jsonl", "curves.png", "config.toml", "card.json", "split.json", "state.safetensors"):
         assert (run / "training" / name).stat().st_size > 0
 
     assert adaptsr("merge").code == 0

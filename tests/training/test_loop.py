@@ -21,6 +21,7 @@ from adaptsr_cli.progress import Silent
 from adaptsr_cli.training.config import TrainConfig
 from adaptsr_cli.training.log import append_row, read_log
 from adaptsr_cli.training.loop import Outcome, Trainer, TrainingFolder
+from adaptsr_cli.training.objective import make_objective
 from adaptsr_cli.training.state import LoopState, RunPlan
 from adaptsr_cli.training.validation import Validator
 
@@ -96,6 +97,9 @@ def run(
         folder=TrainingFolder(folder / "training"),
         device=torch.device("cpu"),
         keep_best=keep_best,
+        objective=make_objective(
+            config.objective, weights_dir=folder, device=torch.device("cpu"), seed=0, iterations=config.iterations
+        ),
     )
     return trainer.run(Silent()), kept, attachment
 
@@ -137,8 +141,11 @@ def test_interrupted_and_resumed_equals_straight(action: str, at: int, tmp_path:
         run(tmp_path / "broken", Batches(at, action))
     batches = Batches()
     resumed, kept_later, resumed_attachment = run(tmp_path / "broken", batches)
-    saved_at = at + 1 if action == "signal" else at // 5 * 5
-    assert batches.asked[0] == saved_at
+    saved_at = batches.asked[0]
+    if action == "signal":
+        assert at - 2 <= saved_at <= at + 1  # batches are made up to two iterations ahead
+    else:
+        assert saved_at == at // 5 * 5
     assert same(resumed_attachment.state(), attachment.state())
     assert resumed.state.best_iteration == straight.state.best_iteration
     assert resumed.state.best_psnr_y_db == straight.state.best_psnr_y_db
@@ -149,7 +156,7 @@ def test_interrupted_and_resumed_equals_straight(action: str, at: int, tmp_path:
 
 
 def test_interruption_exits_130(tmp_path: Path) -> None:
-    with pytest.raises(Interrupted, match="stopped by SIGTERM at iteration 4 of 24") as caught:
+    with pytest.raises(Interrupted, match=r"stopped by SIGTERM at iteration [2-4] of 24") as caught:
         run(tmp_path, Batches(3, "signal"))
     assert caught.value.exit_code == 130
 

@@ -1,0 +1,29 @@
+"""Commands that several processes may run together, and what each of them shows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from adaptsr_cli.cli.console import Console
+from adaptsr_cli.distributed import World, join_world
+
+
+@contextmanager
+def join_group(*, as_json: bool) -> Iterator[tuple[World, Console]]:
+    """Joins the processes that ``torchrun`` has started; only the first one talks, besides errors.
+
+    Yields:
+        The group, which is this process alone for an ordinary command, and the console to tell it on.
+
+    Raises:
+        GroupError: The others cannot be reached.
+    """
+    with join_world() as world:
+        if world.is_first:
+            yield world, Console(as_json=as_json)
+            return
+        with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+            yield world, Console(as_json=as_json, out=nowhere, err=nowhere)

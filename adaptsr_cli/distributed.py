@@ -1,0 +1,164 @@
+"""Several processes that share one piece of work, as ``torchrun`` starts them.
+
+Every process computes a share; what is summed or gathered is the same in all of them. Only the first one writes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from adaptsr_cli.errors import GroupError, UsageError
+
+Value = TypeVar("Value")
+
+_HINT = "what was saved is kept; start the same command again to go on"
+
+
+@dataclass(frozen=True)
+class World:
+    """The group of processes that this one belongs to.
+
+    Attributes:
+        rank: Number of this process, from 0.
+        size: Number of processes; 1 for an ordinary command.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files and talks to the user."""
+        return self.rank == 0
+
+    def share(self, count: int) -> range:
+        """The indices out of `count` that this process works on, every `size`-th, so that all have alike work."""
+        return range(self.rank, count, self.size)
+
+    def block(self, count: int) -> range:
+        """The contiguous indices out of `count` that this process works on; the blocks differ by one at most."""
+        return range(self.rank * count // self.size, (self.rank + 1) * count // self.size)
+
+    def sum_in_place(self, tensors: Sequence[Tensor]) -> None:
+        """Replaces every tensor by its sum over all processes, in one exchange.
+
+        Args:
+            tensors: Floating point, on one device, alike in number and shape in all processes.
+
+        Raises:
+            GroupError: Another process has ended.
+        """
+        if self.size == 1 or not tensors:
+            return
+        flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])  # (all elements,)
+        with _explained():
+            dist.all_reduce(flat)
+        parts = flat.split([tensor.numel() for tensor in tensors])
+        with torch.no_grad():
+            for tensor, part in zip(tensors, parts, strict=True):
+                tensor.copy_(part.view_as(tensor))
+
+    def largest(self, values: Sequence[float]) -> list[float]:
+        """The largest of all processes' numbers, place by place.
+
+        Exchanged on the host, so that no device is waited for.
+        """
+        if self.size == 1:
+            return list(values)
+        numbers = torch.tensor(values, dtype=torch.float64)
+        with _explained():
+            dist.all_reduce(numbers, op=dist.ReduceOp.MAX)
+        return [float(number) for number in numbers]
+
+    def gather(self, value: Value) -> list[Value]:
+        """What every process gave, in the order of their ranks."""
+        if self.size == 1:
+            return [value]
+        found: list[Value | None] = [None] * self.size
+        with _explained():
+            dist.all_gather_object(found, value)
+        return found  # type: ignore[return-value]  # all were filled
+
+    def gather_shares(self, own: Sequence[Value]) -> list[Value]:
+        """What all processes made of their `share`, in the order of the whole."""
+        by_rank = self.gather(list(own))
+        count = sum(len(values) for values in by_rank)
+        return [by_rank[index % self.size][index // self.size] for index in range(count)]
+
+    @contextmanager
+    def first_goes_first(self) -> Iterator[None]:
+        """The first process does this block while the others wait; then they do it."""
+        if not self.is_first:
+            self.wait_for_all()
+        yield
+        if self.is_first:
+            self.wait_for_all()
+
+    def wait_for_all(self) -> None:
+        """Returns once every process has come here."""
+        self.gather(None)
+
+
+ALONE = World()
+"""An ordinary command: one process."""
+
+
+@contextmanager
+def join_world(*, timeout_s: float = 1800) -> Iterator[World]:
+    """Joins the group that ``torchrun`` announces by RANK and WORLD_SIZE; without them this process is alone.
+
+    Args:
+        timeout_s: How long one process waits for another before it gives up; scoring the held-out images, which
+            others wait for, must fit in.
+
+    Yields:
+        The group.
+
+    Raises:
+        UsageError: The variables make no sense.
+        GroupError: The others cannot be reached.
+    """
+    world = announced_world()
+    if world.size == 1:
+        yield world
+        return
+    # Small things are exchanged on the host by gloo even where gradients go from GPU to GPU by NCCL.
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    with _explained():
+        dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+    try:
+        yield world
+    finally:
+        # Not waited for: a process that leaves by an error must not hang on those that are still at work.
+        dist.destroy_process_group()
+
+
+def announced_world() -> World:
+    """The group that the environment tells of; nothing is contacted.
+
+    Raises:
+        UsageError: RANK or WORLD_SIZE is no number, or out of range.
+    """
+    texts = (os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1"))
+    if not all(text.isdigit() for text in texts) or not int(texts[0]) < int(texts[1]):
+        raise UsageError(f"RANK={texts[0]} and WORLD_SIZE={texts[1]} make no group", "start it by torchrun")
+    return World(int(texts[0]), int(texts[1]))
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turns the faults of an exchange into one clear line."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:  # torch's own errors of this kind are RuntimeErrors
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise GroupError(f"lost the other processes of the group: {first[:160]}", _HINT) from error

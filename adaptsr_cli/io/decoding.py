@@ -1,0 +1,237 @@
+"""From image files to pictures, by Pillow and where that has only 8 bits by others."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image, ImageCms, UnidentifiedImageError
+
+from adaptsr_cli.errors import AdaptsrError, ImageError
+from adaptsr_cli.io.deep_png import decode_deep_png
+from adaptsr_cli.io.exif import clear_orientation, read_orientation
+from adaptsr_cli.io.pictures import Animation, Picture, orient, picture_of
+from adaptsr_cli.io.png_chunks import check_png
+from adaptsr_cli.io.tiff import Page, is_tiff, list_pages, read_deep_page
+
+MAX_PIXELS: Final = 1 << 30
+"""Most pixels that are decoded, of all pages or frames together: 32768 x 32768 px, 3 GiB as 8-bit RGB."""
+
+# A camera's MPO opens as JPEG. Formats that run programs (EPS) stay out.
+READ_FORMATS: Final = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF")
+
+# TIFF keeps EXIF among the tags that describe its own layout; only these describe the photograph.
+TIFF_PHOTO_TAGS: Final = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
+TIFF_PHOTO_FOLDERS: Final = (0x8769, 0x8825)
+
+# Pillow's own limit warns already at 89 megapixels, which is a legitimate panorama here; `MAX_PIXELS` is ours.
+Image.MAX_IMAGE_PIXELS = None
+
+
+def decode_size(path: Path) -> tuple[int, int]:
+    """The size as displayed, after EXIF orientation, from the header alone: (width_px, height_px)."""
+    with faults(path):
+        if is_tiff(path):
+            first = _list_checked(path)[0]
+            return first.width_px, first.height_px
+        with open_image(path) as image:
+            width_px, height_px = image.size
+            turned = read_orientation(image.info.get("exif", b"")) >= 5
+        return (height_px, width_px) if turned else (width_px, height_px)
+
+
+def count_frames(path: Path) -> int:
+    """How many pages or frames `decode_picture` gives, from the headers alone."""
+    with faults(path):
+        if is_tiff(path):
+            return len(_list_checked(path))
+        with open_image(path) as image:
+            return _count_frames(image)
+
+
+def decode_picture(path: Path) -> Picture:
+    """Decodes an image file whole, with all its pages or frames."""
+    with faults(path):
+        return _decode_tiff(path) if is_tiff(path) else _decode_image(path)
+
+
+@contextmanager
+def faults(path: Path) -> Iterator[None]:
+    """Turns whatever a decoder raises on a bad file into one line that names the file."""
+    try:
+        yield
+    except AdaptsrError:
+        raise
+    except MemoryError as error:
+        raise ImageError(f"not enough memory to decode {path}", "free some, or cut the picture") from error
+    except Exception as error:
+        # Each of the parsers raises what it happened to trip over: OSError, SyntaxError, struct.error ...
+        if isinstance(error, UnidentifiedImageError):
+            empty = path.stat().st_size == 0
+            reason = "the file is empty" if empty else "it is no image of a known format, or damaged at its start"
+        elif isinstance(error, OSError) and error.strerror:
+            reason = error.strerror
+        else:
+            reason = f"damaged or truncated ({error})"
+        raise ImageError(f"cannot read {path}: {reason}", "replace the file or leave it out") from error
+
+
+def open_image(path: Path) -> Image.Image:
+    """Opens an image file without decoding its pixels; too many of them are refused."""
+    image = Image.open(path, formats=READ_FORMATS)
+    try:
+        _check_pixels(image.width * image.height * _count_frames(image), path)
+    except ImageError:
+        image.close()
+        raise
+    return image
+
+
+def _check_pixels(pixels: int, path: Path) -> None:
+    if pixels > MAX_PIXELS:
+        raise ImageError(
+            f"cannot read {path}: {pixels:,} pixels are more than {MAX_PIXELS:,} pixels",
+            "cut the picture into parts",
+        )
+
+
+def _count_frames(image: Image.Image) -> int:
+    # What follows the photograph in a camera's MPO is its preview, depth or gain map.
+    return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+
+
+def _decode_image(path: Path) -> Picture:
+    with open_image(path) as image:
+        if image.format == "PNG":
+            check_png(path.read_bytes())
+        count = _count_frames(image)
+        deep = image.format == "PNG" and ";16" in _find_raw_mode(image)
+        if deep and count > 1:
+            raise ImageError(f"cannot read {path}: an animation of 16 bits a channel", "make it 8 bits a channel")
+        raw_mode = _find_raw_mode(image)
+        orientation = read_orientation(image.info.get("exif", b""))
+        image.load()  # also reads what stands behind the pixels, such as EXIF in PNG
+        exif = image.info.get("exif")
+        exif = clear_orientation(exif) if isinstance(exif, bytes) and exif else None
+        if deep:
+            layers = orient(decode_deep_png(path.read_bytes()), orientation)
+            icc = image.info.get("icc_profile") or None
+            return picture_of(layers, grey=layers.shape[2] <= 2, icc=icc, exif=exif)
+        if count == 1:
+            return _decode_frame(image, path, orientation, exif, raw_mode)
+        loops = image.info.get("loop", 0)
+        poster = bool(getattr(image, "default_image", False))
+        frames, durations_ms = [], []
+        for index in range(count):
+            image.seek(index)
+            image.load()
+            frames.append(_decode_frame(image, path, orientation, exif if index == 0 else None, raw_mode))
+            durations_ms.append(float(image.info.get("duration", 0)))
+    return _join(frames, Animation(tuple(durations_ms), int(loops), poster))
+
+
+def _join(frames: list[Picture], animation: Animation | None) -> Picture:
+    """One picture of several; those of an animation are alike in having transparency and colour."""
+    first, *further = frames
+    if animation is not None:
+        grey = all(frame.grey for frame in frames)
+        clear = any(frame.alpha is not None for frame in frames)
+        first, *further = (_with_channels(frame, grey=grey, clear=clear) for frame in frames)
+    return Picture(first.colour, first.alpha, first.grey, first.icc, first.exif, tuple(further), animation)
+
+
+def _with_channels(frame: Picture, *, grey: bool, clear: bool) -> Picture:
+    alpha = frame.alpha
+    if clear and alpha is None:
+        alpha = np.full(frame.colour.shape[:2], 255, np.uint8)
+    return Picture(frame.colour, alpha, grey, frame.icc, frame.exif)
+
+
+def _list_checked(path: Path) -> list[Page]:
+    pages = list_pages(path)
+    _check_pixels(sum(page.width_px * page.height_px for page in pages), path)
+    return pages
+
+
+def _decode_tiff(path: Path) -> Picture:
+    pages = _list_checked(path)
+    exif = _take_tiff_exif(path)
+    pictures = []
+    for page in pages:
+        if page.deep:
+            layers, grey, icc = read_deep_page(path, page.index)
+            pictures.append(picture_of(layers, grey=grey, icc=icc, exif=exif))
+        else:
+            with Image.open(path, formats=("TIFF",)) as image:
+                image.seek(page.index)
+                raw_mode = _find_raw_mode(image)
+                image.load()
+                # Of TIFF Pillow turns the pixels itself.
+                pictures.append(_decode_frame(image, path, 1, exif, raw_mode))
+        exif = None
+    return _join(pictures, None)
+
+
+def _decode_frame(image: Image.Image, path: Path, orientation: int, exif: bytes | None, raw_mode: str) -> Picture:
+    """The loaded frame that the file stands at."""
+    icc: bytes | None = image.info.get("icc_profile") or None
+    grey = image.mode in {"1", "L", "LA", "La"} or raw_mode.startswith("LA")
+    if image.mode in {"I", "F"}:
+        raise ImageError(f"cannot read {path}: its samples are numbers without a fixed range", "make it 8- or 16-bit")
+    if image.mode in {"CMYK", "LAB"}:
+        layers, icc = np.asarray(_to_srgb(image, icc, path)), None
+    elif grey:
+        layers = np.asarray(image.convert("LA" if image.has_transparency_data else "L"))
+        layers = layers if layers.ndim == 3 else layers[..., None]
+    else:
+        layers = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+    return picture_of(orient(layers, orientation), grey=grey, icc=icc, exif=exif)
+
+
+def _find_raw_mode(image: Image.Image) -> str:
+    """How the samples lie in the file, such as ``RGB;16B``; known only before the pixels are loaded."""
+    tiles = getattr(image, "tile", None)
+    if not tiles:
+        return ""
+    arguments = tiles[0][3]
+    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return first if isinstance(first, str) else ""
+
+
+def _to_srgb(image: Image.Image, icc: bytes | None, path: Path) -> Image.Image:
+    if image.mode == "CMYK" and icc is None:
+        return image.convert("RGB")
+    try:
+        source: Any = (
+            ImageCms.createProfile("LAB") if image.mode == "LAB" else ImageCms.ImageCmsProfile(BytesIO(icc or b""))
+        )
+        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError) as error:
+        raise ImageError(f"cannot read {path}: its {image.mode} colour profile is damaged", "make it RGB") from error
+    assert isinstance(converted, Image.Image)
+    return converted
+
+
+def _take_tiff_exif(path: Path) -> bytes | None:
+    source, kept = Image.Exif(), Image.Exif()
+    with path.open("rb") as handle:
+        head = handle.read(16)
+        source.endian = "<" if head.startswith(b"II") else ">"
+        source.bigtiff = b"+" in head[2:4]
+        place = struct.unpack_from(f"{source.endian}Q", head, 8) if source.bigtiff else None
+        source.load_from_fp(handle, (place or struct.unpack_from(f"{source.endian}I", head, 4))[0])
+        for tag in TIFF_PHOTO_TAGS:
+            if tag in source:
+                value = source[tag]
+                # Pillow reads text as Latin-1, which keeps every byte, but would write it as ASCII.
+                kept[tag] = value.encode("latin-1", errors="replace") if isinstance(value, str) else value
+        for tag in TIFF_PHOTO_FOLDERS:
+            if content := source.get_ifd(tag):
+                kept.get_ifd(tag).update(content)
+                kept[tag] = kept.get_ifd(tag)
+    return kept.tobytes() if len(kept) else None

@@ -1,0 +1,215 @@
+"""From pictures to image files: what each format can hold, and how it is written."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from PIL import Image, PngImagePlugin, TiffImagePlugin
+
+from adaptsr_cli.errors import ImageError
+from adaptsr_cli.io.atomic import replace_atomically, write_bytes
+from adaptsr_cli.io.decoding import TIFF_PHOTO_FOLDERS, TIFF_PHOTO_TAGS
+from adaptsr_cli.io.deep_png import PNG_LEVEL, encode_deep_png
+from adaptsr_cli.io.exif import set_size
+from adaptsr_cli.io.pictures import Animation, Picture, layers_of, narrow
+from adaptsr_cli.io.provenance import pack_note
+from adaptsr_cli.io.tiff import Folder, write_tiff
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a kind of file can hold.
+
+    Attributes:
+        name: As Pillow calls it.
+        alpha: Whether it holds transparency.
+        deep: Whether it is written with 16 bits a channel.
+        several: What it holds more than one of.
+        grey_profile: Whether its grey is grey in the file too, so that a profile of grey fits.
+        photo_data: Whether it holds EXIF, a colour profile and XMP.
+        most_px: The longest side that it can have.
+    """
+
+    name: str
+    alpha: bool = True
+    deep: bool = False
+    several: Literal["pages", "frames"] | None = None
+    grey_profile: bool = True
+    photo_data: bool = True
+    most_px: int = (1 << 31) - 1
+
+
+_PNG = Format("PNG", deep=True, several="frames", most_px=1_000_000)
+_JPEG = Format("JPEG", alpha=False, most_px=65_500)
+_TIFF = Format("TIFF", deep=True, several="pages")
+FORMATS: Final = {
+    ".png": _PNG,
+    ".jpg": _JPEG,
+    ".jpeg": _JPEG,
+    ".webp": Format("WEBP", several="frames", grey_profile=False, most_px=16_383),
+    ".tif": _TIFF,
+    ".tiff": _TIFF,
+    ".bmp": Format("BMP", alpha=False, photo_data=False),
+    ".avif": Format("AVIF", several="frames", grey_profile=False, most_px=65_536),
+}
+"""Suffix -> what it stands for."""
+
+
+def encode_picture(path: Path, picture: Picture, *, quality: int, note: str | None) -> None:
+    """Writes a picture in the format of the suffix; see `adaptsr_cli.io.images.write_picture`."""
+    kind = find_format(path)
+    height_px, width_px = picture.colour.shape[:2]
+    check_fit(path, picture, width_px, height_px)
+    picture = _fit(kind, picture)
+    exif = set_size(picture.exif, width_px, height_px) if picture.exif and kind.photo_data else None
+    xmp = pack_note(note) if note is not None and kind.photo_data else None
+    try:
+        if kind is _TIFF:
+            with replace_atomically(path) as temporary:
+                texts, folders = _split_exif(exif)
+                write_tiff(temporary, picture.frames, texts=texts, folders=folders, xmp=xmp)
+            return
+        if picture.colour.dtype == np.uint16:
+            data = encode_deep_png(layers_of(picture), icc=picture.icc, exif=exif, xmp=xmp)
+        else:
+            data = _encode_8_bit(kind, picture, quality, exif, xmp)
+    except (OSError, ValueError, OverflowError, RuntimeError, SyntaxError, struct.error) as error:
+        size = f"{width_px} x {height_px} px"
+        raise ImageError(f"cannot write {path} ({size}) as {kind.name}: {error}", "write .png") from error
+    write_bytes(path, data)
+
+
+def find_format(path: Path) -> Format:
+    """The format that a suffix stands for.
+
+    Raises:
+        ImageError: None that is written.
+    """
+    kind = FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise ImageError(
+            f"cannot write {path}: unknown image format {path.suffix!r}", f"use one of {', '.join(sorted(FORMATS))}"
+        )
+    return kind
+
+
+def check_fit(path: Path, picture: Picture, width_px: int, height_px: int) -> None:
+    """Refuses what the format of the suffix would lose and what would be seen; see `images.check_writable`."""
+    kind = find_format(path)
+    if max(width_px, height_px) > kind.most_px:
+        raise ImageError(
+            f"cannot write {path}: {width_px} x {height_px} px are more than the {kind.most_px:,} px that {kind.name} "
+            "holds along a side",
+            "write .tif",
+        )
+    if picture.further:
+        several = "pages" if picture.animation is None else "frames"
+        if kind.several != several:
+            others = ".tif" if several == "pages" else ".png, .webp or .avif"
+            raise ImageError(
+                f"cannot write {path}: {kind.name} holds no {several}, and the picture has {len(picture.frames)}",
+                f"write {others}",
+            )
+    alpha = picture.alpha
+    if not kind.alpha and alpha is not None and np.any(alpha != np.iinfo(alpha.dtype).max):
+        raise ImageError(
+            f"cannot write {path}: {kind.name} holds no transparency, and the picture has some", "write .png or .webp"
+        )
+
+
+def _fit(kind: Format, picture: Picture) -> Picture:
+    """The picture without what the format cannot hold and nobody misses."""
+    if picture.animation is not None and picture.animation.poster and kind.name != "PNG":
+        first, *others = picture.further  # the poster is no frame
+        timing = Animation(picture.animation.durations_ms[1:], picture.animation.loops)
+        picture = replace(picture, colour=first.colour, alpha=first.alpha, further=tuple(others), animation=timing)
+    if not kind.alpha:
+        picture = replace(picture, alpha=None)
+    # A grey profile in a file of three channels would be wrong, not merely useless.
+    if not kind.photo_data or (picture.icc and not kind.grey_profile and picture.icc[16:20] == b"GRAY"):
+        picture = replace(picture, icc=None)
+    return picture if kind.deep else narrow(picture)
+
+
+def _encode_8_bit(kind: Format, picture: Picture, quality: int, exif: bytes | None, xmp: bytes | None) -> bytes:
+    options: dict[str, Any] = {}
+    if kind.name == "PNG":
+        options = {"compress_level": PNG_LEVEL}
+    elif kind.name == "JPEG":
+        options = {"quality": quality, "subsampling": "4:4:4"}
+    elif kind.name == "WEBP":
+        options = {"quality": quality, "lossless": quality >= 100, "exact": True}
+    elif kind.name == "AVIF":
+        options = {"quality": quality} if picture.grey else {"quality": quality, "subsampling": "4:4:4"}
+    if picture.icc:
+        options["icc_profile"] = picture.icc
+    if exif:
+        options["exif"] = exif
+    if xmp and kind.name == "PNG":
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode())
+    elif xmp:
+        options["xmp"] = xmp
+    images = [_to_image(frame) for frame in picture.frames]
+    if picture.animation is not None and len(images) > 1:
+        options |= {"save_all": True, "append_images": images[1:], **_timing(kind, picture.animation)}
+    buffer = BytesIO()
+    images[0].save(buffer, kind.name, **options)
+    data = buffer.getvalue()
+    if kind.name == "WEBP" and "save_all" in options and picture.alpha is not None:
+        data = _declare_webp_alpha(data)
+    return data
+
+
+def _declare_webp_alpha(data: bytes) -> bytes:
+    """Sets the flag of an animation that says that it has transparency.
+
+    libwebp leaves it out where the frames themselves are opaque and only cover less than the whole, and readers then
+    show black around them.
+    """
+    assert data[12:16] == b"VP8X"
+    return data[:20] + bytes([data[20] | 0x10]) + data[21:]
+
+
+def _to_image(picture: Picture) -> Image.Image:
+    layers = layers_of(picture)
+    return Image.fromarray(layers[..., 0] if layers.shape[2] == 1 else layers)
+
+
+def _timing(kind: Format, animation: Animation) -> dict[str, Any]:
+    durations_ms: list[float] | list[int] = list(animation.durations_ms)
+    if kind.name == "PNG":
+        poster = animation.poster
+        return {
+            "duration": durations_ms[1:] if poster else durations_ms,
+            "loop": animation.loops,
+            "default_image": poster,
+        }
+    durations_ms = [round(duration) for duration in durations_ms]
+    return {"duration": durations_ms, "loop": animation.loops} if kind.name == "WEBP" else {"duration": durations_ms}
+
+
+def _split_exif(exif: bytes | None) -> tuple[dict[int, str], dict[int, Folder]]:
+    """EXIF as TIFF keeps it: texts among its own tags, and folders that the tags point at."""
+    if exif is None:
+        return {}, {}
+    source = Image.Exif()
+    source.load(exif)
+    texts = {tag: source[tag] for tag in TIFF_PHOTO_TAGS if isinstance(source.get(tag), str)}
+    folders = {tag: _folder(tag, dict(content)) for tag in TIFF_PHOTO_FOLDERS if (content := source.get_ifd(tag))}
+    return texts, folders
+
+
+def _folder(tag: int, content: dict[int, Any]) -> Folder:
+    def write(offset: int, header: bytes) -> bytes:
+        directory = TiffImagePlugin.ImageFileDirectory_v2(header, group=tag)
+        for entry, value in content.items():
+            directory[entry] = value
+        return bytes(directory.tobytes(offset))
+
+    return write

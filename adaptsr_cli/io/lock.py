@@ -1,0 +1,50 @@
+"""One process at a time in a run folder; the only door to filelock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from adaptsr_cli.errors import AdaptsrError, BusyError
+from adaptsr_cli.io.atomic import drop_partial_files
+
+
+@contextmanager
+def hold_folder(folder: Path) -> Iterator[None]:
+    """Holds a folder against other processes; the system lets it go when the process ends, however it ends.
+
+    Within one process it may be held several times. Temporary files that a killed process has left there are removed.
+
+    Args:
+        folder: The folder; made where missing.
+
+    Raises:
+        BusyError: Another process holds it.
+        AdaptsrError: The folder cannot be written, or its file system knows no locks.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=0, is_singleton=True)
+        lock.acquire()
+    except Timeout as error:
+        raise BusyError(
+            f"another adaptsr process is at work in {folder}", "wait until it is done, or use another --run"
+        ) from error
+    except NotImplementedError as error:
+        raise AdaptsrError(
+            f"the file system of {folder} has no file locks, so two processes could spoil each other's work",
+            "use a --run folder on a local disk",
+        ) from error
+    except OSError as error:
+        raise AdaptsrError(
+            f"cannot write into {folder}: {error.strerror or error}",
+            "check the permissions and the free space, or use another --run",
+        ) from error
+    try:
+        drop_partial_files(folder)
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,103 @@
+"""What an image file holds, once it is decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Animation:
+    """How the frames of a picture follow one another.
+
+    Attributes:
+        durations_ms: How long each frame stands; the poster, which is no frame, has an entry too.
+        loops: How often the whole is played; 0 for ever.
+        poster: The first picture is only for programs that know no animation (PNG).
+    """
+
+    durations_ms: tuple[float, ...]
+    loops: int = 0
+    poster: bool = False
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What an image file holds.
+
+    Attributes:
+        colour: (H, W, 3) uint8 or uint16; grey is repeated to three channels.
+        alpha: (H, W) of the same type, or None where the file has no transparency. Colour is not multiplied by it.
+        grey: Whether the file was grey; it is then written as grey again.
+        icc: The colour profile that the numbers are in, or None.
+        exif: EXIF with its ``Exif`` prefix; the orientation is already applied and its tag cleared.
+        further: The other pages of a TIFF, or frames of an animation.
+        animation: The timing of the frames; None for a single picture and for pages.
+    """
+
+    colour: Array
+    alpha: Array | None = None
+    grey: bool = False
+    icc: bytes | None = None
+    exif: bytes | None = None
+    further: tuple[Picture, ...] = ()
+    animation: Animation | None = None
+
+    @property
+    def frames(self) -> tuple[Picture, ...]:
+        """All pages or frames, the first included, each as a picture of its own."""
+        return (replace(self, further=(), animation=None), *self.further)
+
+
+def picture_of(layers: Array, *, grey: bool, icc: bytes | None = None, exif: bytes | None = None) -> Picture:
+    """A picture of the channels that a file stores.
+
+    Args:
+        layers: (H, W, C) uint8 or uint16: grey, grey and alpha, RGB, or RGB and alpha.
+        grey: Whether to write it as grey again.
+        icc: The colour profile.
+        exif: EXIF, its orientation cleared.
+    """
+    alpha = np.ascontiguousarray(layers[..., -1]) if layers.shape[2] in {2, 4} else None
+    colour = layers[..., :3] if layers.shape[2] >= 3 else layers[..., :1].repeat(3, axis=2)
+    return Picture(np.array(colour, order="C"), alpha, grey, icc, exif)
+
+
+def layers_of(picture: Picture) -> Array:
+    """The channels to store, (H, W, C): grey or RGB, and alpha where there is one."""
+    colour = picture.colour[..., :1] if picture.grey else picture.colour
+    layers = colour if picture.alpha is None else np.concatenate([colour, picture.alpha[..., None]], axis=2)
+    return np.ascontiguousarray(layers)
+
+
+def to_8_bit(samples: Array) -> Array:
+    """Rounds uint16 to uint8, 65535 to 255; uint8 is given back as it is."""
+    if samples.dtype == np.uint8:
+        return samples
+    eighth: Array = ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return eighth
+
+
+def narrow(picture: Picture) -> Picture:
+    """The picture, all its pages or frames included, with 8 bits a channel."""
+    return replace(
+        picture,
+        colour=to_8_bit(picture.colour),
+        alpha=None if picture.alpha is None else to_8_bit(picture.alpha),
+        further=tuple(narrow(frame) for frame in picture.further),
+    )
+
+
+def orient(layers: Array, orientation: int) -> Array:
+    """Turns (H, W, C) as the eight EXIF orientations say; any other number turns nothing."""
+    if orientation in {5, 6, 7, 8}:
+        layers = layers.transpose(1, 0, 2)  # (W, H, C)
+    if orientation in {2, 3, 6, 7}:
+        layers = layers[:, ::-1]
+    if orientation in {3, 4, 7, 8}:
+        layers = layers[::-1]
+    return layers

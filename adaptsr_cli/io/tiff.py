@@ -1,0 +1,224 @@
+"""TIFF: its pages, 16 bits a channel, and writing; a door to tifffile.
+
+Pages of 8 bits are decoded by Pillow, which knows their many kinds of colour; see `adaptsr_cli.io.decoding`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import tifffile
+
+from adaptsr_cli.errors import ImageError
+from adaptsr_cli.io.pictures import Array, Picture, layers_of, orient
+
+Folder = Callable[[int, bytes], bytes]
+"""Writes a folder of tags: (where in the file it will stand, the file's header) -> its bytes."""
+
+_SIGNATURES: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_MOST_BYTES: Final = (1 << 32) - (1 << 26)  # what offsets of 32 bits reach, less some for tags and bad compression
+_ORIENTATION, _XMP, _ICC = 274, 700, 34675
+_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB = 0, 1, 2
+_PREMULTIPLIED, _STRAIGHT = 1, 2  # kinds of alpha
+
+# What it has to say of damaged files goes into our own errors; its log would go to the user's screen.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of a TIFF, known from its tags alone.
+
+    Attributes:
+        index: Its place in the file, thumbnails and masks counted.
+        width_px: As displayed.
+        height_px: As displayed.
+        deep: Whether it has more than 8 and at most 16 bits a channel.
+    """
+
+    index: int
+    width_px: int
+    height_px: int
+    deep: bool
+
+
+def is_tiff(path: Path) -> bool:
+    """Whether the file begins as a TIFF or BigTIFF does.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as handle:
+        return handle.read(4) in _SIGNATURES
+
+
+def list_pages(path: Path) -> list[Page]:
+    """The pages of a TIFF; reduced copies of a page and transparency masks are none.
+
+    Raises:
+        ImageError: Samples without a fixed range (floating point, signed, or of 32 bits).
+        Exception: The file is damaged, of whatever kind tifffile tripped over.
+    """
+    with tifffile.TiffFile(path) as file:
+        pages = [_whole(page) for page in file.pages]
+        real = [page for page in pages if not (page.is_reduced or page.is_mask)]
+        return [_describe(page, path) for page in real or pages[:1]]
+
+
+def read_deep_page(path: Path, index: int) -> tuple[Array, bool, bytes | None]:
+    """Decodes a page of 9 to 16 bits a channel.
+
+    Returns:
+        (H, W, C) uint16 as displayed, over the whole range of 16 bits: grey, grey and alpha, RGB, or RGB and alpha;
+        whether it is grey; its colour profile.
+
+    Raises:
+        ImageError: A kind of colour that is not read at this depth, or missing data.
+        Exception: The file is damaged, of whatever kind tifffile tripped over.
+    """
+    with tifffile.TiffFile(path) as file:
+        page = _whole(file.pages[index])
+        if page.photometric not in {_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB}:
+            kind = getattr(page.photometric, "name", str(page.photometric))
+            raise ImageError(
+                f"cannot read {path}: {kind} of 16 bits is not supported", "make it RGB, or 8 bits a channel"
+            )
+        _check_segments(page, file.filehandle.size, path)
+        samples = np.asarray(page.asarray(maxworkers=1))
+        if samples.ndim == 2:
+            samples = samples[..., None]
+        elif page.planarconfig == 2 and page.samplesperpixel > 1:
+            samples = np.moveaxis(samples, 0, 2)  # (C, H, W) -> (H, W, C)
+        samples = samples.astype(np.uint16, copy=False)
+        colours = 3 if page.photometric == _RGB else 1
+        kinds = [int(kind) for kind in page.extrasamples]
+        layers = _stretch(samples[..., :colours], page.bitspersample)
+        if page.photometric == _MIN_IS_WHITE:
+            layers = np.uint16(65535) - layers
+        if kinds and kinds[0] in {_PREMULTIPLIED, _STRAIGHT}:
+            alpha = _stretch(samples[..., colours : colours + 1], page.bitspersample)
+            if kinds[0] == _PREMULTIPLIED:
+                layers = _divide(layers, alpha)
+            layers = np.concatenate([layers, alpha], axis=2)
+        icc = page.tags.valueof(_ICC)
+        return orient(layers, _orientation(page)), colours == 1, icc if isinstance(icc, bytes) and icc else None
+
+
+def read_xmp(path: Path) -> bytes | None:
+    """The XMP packet of the first page."""
+    with tifffile.TiffFile(path) as file:
+        packet = file.pages.first.tags.valueof(_XMP)
+    return packet if isinstance(packet, bytes) else None
+
+
+def write_tiff(
+    path: Path,
+    pictures: Sequence[Picture],
+    *,
+    texts: Mapping[int, str],
+    folders: Mapping[int, Folder],
+    xmp: bytes | None,
+) -> None:
+    """Writes pages of 8 or 16 bits a channel, compressed without loss; a BigTIFF where 4 GiB do not suffice.
+
+    Args:
+        path: Where to.
+        pictures: The pages.
+        texts: Tag -> text, of the first page.
+        folders: Tag -> what writes the folder that it points at, of the first page.
+        xmp: An XMP packet.
+    """
+    big = sum(picture.colour.nbytes * 4 // 3 for picture in pictures) > _MOST_BYTES
+    extra: list[Any] = [
+        (tag, 2, 0, text.encode("latin-1", errors="replace") + b"\0", True) for tag, text in texts.items()
+    ]
+    # tifffile writes no folder and no tag that says so: the tag before holds the place until both are known.
+    extra += [(tag - 1, 4, 1, 0, True) for tag in folders]
+    extra += [(_XMP, 1, len(xmp), xmp, True)] if xmp else []
+    with tifffile.TiffWriter(path, bigtiff=big, byteorder="<") as file:
+        for number, picture in enumerate(pictures):
+            layers = layers_of(picture)
+            channels = layers.shape[2]
+            file.write(
+                layers if channels > 1 else layers[..., 0],
+                photometric="minisblack" if channels <= 2 else "rgb",
+                planarconfig="contig" if channels > 1 else None,
+                extrasamples=("unassalpha",) if channels in {2, 4} else None,
+                compression="adobe_deflate",
+                predictor=True,
+                iccprofile=picture.icc,
+                extratags=extra if number == 0 else (),
+                subfiletype=2 if len(pictures) > 1 else 0,
+                metadata=None,
+                software=False,
+                maxworkers=1,
+            )
+    for tag, write_folder in folders.items():
+        _append_folder(path, tag, write_folder)
+
+
+def _append_folder(path: Path, tag: int, write_folder: Folder) -> None:
+    with tifffile.TiffFile(path, mode="r+") as file:
+        handle = file.filehandle
+        handle.seek(0)
+        header = handle.read(16 if file.is_bigtiff else 8)
+        offset = handle.size + handle.size % 2  # folders begin at whole words
+        handle.seek(offset)
+        handle.write(write_folder(offset, header))
+        entry = file.pages.first.tags[tag - 1].overwrite(offset)
+        handle.seek(entry.offset)
+        handle.write(tag.to_bytes(2, "little"))
+
+
+def _whole(page: tifffile.TiffPage | tifffile.TiffFrame) -> tifffile.TiffPage:
+    """A page with tags of its own, as all are unless asked for otherwise."""
+    assert isinstance(page, tifffile.TiffPage)
+    return page
+
+
+def _describe(page: tifffile.TiffPage, path: Path) -> Page:
+    kind = page.dtype
+    if kind is not None and (kind.kind in "fic" or kind.itemsize > 2):
+        raise ImageError(
+            f"cannot read {path}: its samples are {kind.name} numbers, which have no fixed range",
+            "make it 8- or 16-bit",
+        )
+    width_px, height_px = int(page.imagewidth), int(page.imagelength)
+    if _orientation(page) >= 5:
+        width_px, height_px = height_px, width_px
+    return Page(page.index, width_px, height_px, kind is not None and kind.itemsize == 2)
+
+
+def _check_segments(page: tifffile.TiffPage, file_bytes: int, path: Path) -> None:
+    """Refuses strips and tiles that are not there, which tifffile would fill with zeros."""
+    places = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+    missing = any(count == 0 or offset + count > file_bytes for offset, count in places)
+    if missing or len(page.dataoffsets) != len(page.databytecounts) or not places:
+        raise ImageError(f"cannot read {path}: damaged or truncated (pixels are missing)", "replace the file")
+
+
+def _orientation(page: tifffile.TiffPage) -> int:
+    value = page.tags.valueof(_ORIENTATION)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _stretch(samples: Array, bits: int) -> Array:
+    """Brings 9 to 15 bits to the whole range of 16."""
+    if bits == 16:
+        return samples
+    most = (1 << bits) - 1
+    stretched: Array = ((samples.astype(np.uint32) * 65535 + most // 2) // most).astype(np.uint16)
+    return stretched
+
+
+def _divide(colour: Array, alpha: Array) -> Array:
+    """Undoes the multiplication of the colour by the transparency."""
+    most = np.maximum(alpha, 1).astype(np.uint32)
+    straight = (colour.astype(np.uint32) * 65535 + most // 2) // most
+    divided: Array = np.minimum(straight, 65535).astype(np.uint16)
+    return divided

@@ -1,0 +1,310 @@
+"""Upscaling many files: decoding, the network and encoding at the same time, each file failing alone (R13, R15)."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from threading import Condition
+from time import monotonic
+from typing import Final, Literal
+
+import torch
+
+from adaptsr_cli.errors import AdaptsrError, ImageError
+from adaptsr_cli.inference.colour import upscale_picture
+from adaptsr_cli.inference.engine import Upscaler
+from adaptsr_cli.inference.memory import picture_bytes
+from adaptsr_cli.inference.streaming import stream_tiff
+from adaptsr_cli.io.images import check_writable, frame_count, holds_16_bit, image_size, read_picture, write_picture
+from adaptsr_cli.io.pictures import Picture
+from adaptsr_cli.io.tiff import is_tiff
+from adaptsr_cli.progress import Progress, Task
+from adaptsr_cli.runtime import free_memory_bytes
+from adaptsr_cli.stages.upscale_jobs import Job
+from adaptsr_cli.stages.upscale_note import UpscaleNote, UpscaleSettings, judge_existing
+from adaptsr_cli.units import format_bytes
+
+DECODERS: Final = 2
+ENCODERS: Final = max(2, min(4, os.cpu_count() or 1))
+AHEAD: Final = 4
+"""Files that are decoded before their turn, and that wait to be encoded, at most."""
+
+_MEMORY_SHARE: Final = 0.5  # of what is free: on the CPU the network takes some too
+_TIFF_SUFFIXES: Final = frozenset({".tif", ".tiff"})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one file.
+
+    Attributes:
+        job: The file.
+        kind: ``skipped``: the result is there already; ``kept``: another one is, and stays.
+        message: What the user should know of it.
+        hint: What to do about it.
+    """
+
+    job: Job
+    kind: Literal["written", "skipped", "kept", "failed"]
+    message: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """An input on its way to the network.
+
+    Attributes:
+        job: Its files.
+        note: What will stand in the result.
+        held_bytes: The memory that it may take.
+        by_rows: It is too large to be held; `picture` stays None.
+        picture: Its pixels.
+    """
+
+    job: Job
+    note: UpscaleNote
+    held_bytes: int
+    by_rows: bool = False
+    picture: Picture | None = None
+
+
+class Room:
+    """The memory that pictures in work may take together, given out in the order of the files.
+
+    In order, because the network takes the files in order: one that came before its turn could hold what an earlier
+    one waits for.
+
+    Args:
+        limit_bytes: How much there is. A picture that is larger gets its turn alone.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._used_bytes = 0
+        self._turn = 0
+        self._closed = False
+        self._changed = Condition()
+
+    def take(self, turn: int, need_bytes: int) -> None:
+        """Waits until it is this file's turn and there is room for it.
+
+        Raises:
+            ImageError: The room was closed: nobody wants the picture any more.
+        """
+        with self._changed:
+            self._changed.wait_for(
+                lambda: (
+                    self._closed
+                    or (
+                        self._turn == turn
+                        and (not self._used_bytes or self._used_bytes + need_bytes <= self._limit_bytes)
+                    )
+                )
+            )
+            if self._closed:
+                raise ImageError("stopped before it was read")
+            self._turn += 1
+            self._used_bytes += need_bytes
+            self._changed.notify_all()
+
+    def give_back(self, used_bytes: int) -> None:
+        """Gives back what `take` gave."""
+        with self._changed:
+            self._used_bytes -= used_bytes
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Lets nobody wait any longer."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+class FileUpscaler:
+    """Upscales files, several of them in work at a time.
+
+    Args:
+        upscaler: The network.
+        settings: What the results' notes say.
+        force: Replace whatever exists.
+        progress: Where remarks go.
+    """
+
+    def __init__(self, upscaler: Upscaler, settings: UpscaleSettings, *, force: bool, progress: Progress) -> None:
+        self._upscaler = upscaler
+        self._settings = settings
+        self._force = force
+        self._progress = progress
+        self._told_depths: set[str] = set()
+        self._since_s = monotonic()
+        self._made_px = 0
+
+    def run(self, jobs: Sequence[Job], task: Task) -> Iterator[Outcome]:
+        """Upscales files in order.
+
+        When it is stopped (Ctrl-C) the files whose pixels are ready are still written, and none is left half.
+
+        Args:
+            jobs: The files.
+            task: Advanced by one for each.
+
+        Yields:
+            What became of each, in their order.
+        """
+        limit_bytes = int(_MEMORY_SHARE * free_memory_bytes(torch.device("cpu")))
+        room = Room(limit_bytes)
+        opened: deque[Future[_Opened | Outcome]] = deque()
+        done: deque[Future[Outcome]] = deque()
+        with ThreadPoolExecutor(DECODERS) as decoders, ThreadPoolExecutor(ENCODERS) as encoders:
+            try:
+                for turn, job in enumerate(jobs):
+                    opened.append(decoders.submit(self._open, job, turn, room, limit_bytes))
+                    if len(opened) > AHEAD:
+                        done.append(self._upscale(opened.popleft().result(), encoders, room, task))
+                        yield from self._settle(done, task, leave=AHEAD)
+                while opened:
+                    done.append(self._upscale(opened.popleft().result(), encoders, room, task))
+                    yield from self._settle(done, task, leave=AHEAD)
+                yield from self._settle(done, task, leave=0)
+            finally:
+                room.close()
+                for future in opened:
+                    future.cancel()
+
+    def _open(self, job: Job, turn: int, room: Room, limit_bytes: int) -> _Opened | Outcome:
+        """Reads one input, unless its result is there; in a thread of its own."""
+        found = self._look(job, limit_bytes)
+        room.take(turn, found.held_bytes if isinstance(found, _Opened) else 0)
+        if isinstance(found, Outcome) or found.by_rows:
+            return found
+        try:
+            return replace(found, picture=read_picture(job.source))
+        except AdaptsrError as error:
+            room.give_back(found.held_bytes)
+            return Outcome(job, "failed", error.message, error.hint)
+        except BaseException:
+            room.give_back(found.held_bytes)
+            raise
+
+    def _look(self, job: Job, limit_bytes: int) -> _Opened | Outcome:
+        """What is to be done, known from the header of the input and from what exists."""
+        try:
+            note = self._settings.note(job.source, job.target)
+            if not self._force and job.target.exists():
+                existing = judge_existing(job.target, note)
+                if not existing.redo:
+                    return Outcome(
+                        job, "kept" if existing.warning else "skipped", existing.warning or "", "--force replaces it"
+                    )
+            size = image_size(job.source)
+            need_bytes = picture_bytes(
+                *size,
+                scale=self._upscaler.backbone.scale,
+                outscale=self._settings.outscale,
+                frames=frame_count(job.source),
+            )
+            if need_bytes <= limit_bytes:
+                return _Opened(job, note, need_bytes)
+            if self._can_go_by_rows(job):
+                return _Opened(job, note, limit_bytes, by_rows=True)  # alone
+            raise ImageError(
+                f"upscaling its {size[0]} x {size[1]} px needs {format_bytes(need_bytes)} of memory, "
+                f"and there are {format_bytes(limit_bytes)}",
+                "TIFF to TIFF by the network's own factor goes through by rows, in little memory; or cut it into parts",
+            )
+        except AdaptsrError as error:
+            return Outcome(job, "failed", error.message, error.hint)
+        except OSError as error:
+            return Outcome(job, "failed", f"cannot look at {job.target}: {error.strerror or error}", "check the path")
+
+    def _can_go_by_rows(self, job: Job) -> bool:
+        own_factor = self._settings.outscale == self._upscaler.backbone.scale
+        return own_factor and job.target.suffix.lower() in _TIFF_SUFFIXES and is_tiff(job.source)
+
+    def _upscale(
+        self, found: _Opened | Outcome, encoders: ThreadPoolExecutor, room: Room, task: Task
+    ) -> Future[Outcome]:
+        """Runs the network, in this thread, and hands the result over to be written."""
+        if isinstance(found, Outcome):
+            return _settled(found)
+        job = found.job
+        task.show(file=job.source.name)
+        handed_over = False
+        try:
+            if found.picture is None:
+                stream_tiff(
+                    self._upscaler,
+                    job.source,
+                    job.target,
+                    room_bytes=found.held_bytes,
+                    note=found.note.model_dump_json(),
+                    on_tile=_show_share(task),
+                )
+                return _settled(Outcome(job, "written"))
+            sides_px = [max(1, round(self._settings.outscale * side)) for side in found.picture.colour.shape[1::-1]]
+            check_writable(job.target, found.picture, *sides_px)  # before the work, not after it
+            self._tell_depth(found.picture, job)
+            result = upscale_picture(
+                self._upscaler, found.picture, outscale=self._settings.outscale, on_tile=_show_share(task)
+            )
+            self._show_pace(result, task)
+            future = encoders.submit(self._write, found, result, room)
+            handed_over = True
+            return future
+        except AdaptsrError as error:
+            return _settled(Outcome(job, "failed", error.message, error.hint))
+        except MemoryError:
+            return _settled(Outcome(job, "failed", "there is not enough memory for the result", "cut it into parts"))
+        finally:
+            if not handed_over:
+                room.give_back(found.held_bytes)
+
+    def _write(self, found: _Opened, result: Picture, room: Room) -> Outcome:
+        """Writes one result; in a thread of its own."""
+        try:
+            write_picture(found.job.target, result, quality=self._settings.quality, note=found.note.model_dump_json())
+            return Outcome(found.job, "written")
+        except AdaptsrError as error:
+            return Outcome(found.job, "failed", error.message, error.hint)
+        except MemoryError:
+            return Outcome(found.job, "failed", "there is not enough memory to encode the result", "cut it into parts")
+        finally:
+            room.give_back(found.held_bytes)
+
+    def _settle(self, done: deque[Future[Outcome]], task: Task, *, leave: int) -> Iterator[Outcome]:
+        """Tells what became of the first files, until only `leave` are still in work."""
+        while len(done) > leave:
+            outcome = done.popleft().result()
+            task.advance()
+            yield outcome
+
+    def _tell_depth(self, picture: Picture, job: Job) -> None:
+        suffix = job.target.suffix.lower()
+        if picture.colour.dtype.itemsize == 2 and not holds_16_bit(job.target) and suffix not in self._told_depths:
+            self._told_depths.add(suffix)
+            self._progress.note(f"{job.source}: 16 bits a channel are written as 8 ({suffix} holds no more)")
+
+    def _show_pace(self, result: Picture, task: Task) -> None:
+        self._made_px += sum(frame.colour.shape[0] * frame.colour.shape[1] for frame in result.frames)
+        seconds = monotonic() - self._since_s
+        if seconds > 0:
+            task.show(speed=f"{self._made_px / 1e6 / seconds:.1f} MP/s")
+
+
+def _settled(outcome: Outcome) -> Future[Outcome]:
+    future: Future[Outcome] = Future()
+    future.set_result(outcome)
+    return future
+
+
+def _show_share(task: Task) -> Callable[[int, int], None]:
+    """Shows how much of an image is done, where it has many tiles."""
+
+    def show(done: int, total: int) -> None:
+        task.show(image="" if done == total else f"{100 * done // total} %")
+
+    return show

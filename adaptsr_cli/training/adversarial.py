@@ -1,0 +1,108 @@
+"""The GAN loss and the training of the discriminator that stands behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from adaptsr_cli.errors import ArtifactError
+from adaptsr_cli.training.discriminator import FEATURES, make_discriminator
+from adaptsr_cli.training.moments import put_moments, read_moments
+
+# Real-ESRGAN's, of the discriminator only; held through the run.
+LEARNING_RATE: Final = 1e-4
+BETAS: Final = (0.9, 0.99)
+
+_WEIGHTS: Final = "weights/"
+_ADAM: Final = "adam/"
+
+Reduce = Callable[[Sequence[Tensor]], None]
+
+
+class Adversary:
+    """A discriminator and its optimiser.
+
+    Between the steps the discriminator is in eval mode and needs no gradients: judging an image leaves no trace in
+    it, however often it is done, and costs no memory for gradients of its weights.
+
+    Args:
+        device: Where to compute.
+        seed: Of the discriminator's weights.
+        features: Channels of the discriminator at full resolution.
+    """
+
+    def __init__(self, *, device: torch.device, seed: int, features: int = FEATURES) -> None:
+        self._discriminator = make_discriminator(seed, features).to(device).requires_grad_(False)
+        self._parameters = list(self._discriminator.parameters())
+        self._optimizer = torch.optim.Adam(self._parameters, lr=LEARNING_RATE, betas=BETAS, fused=device.type == "cuda")
+
+    @property
+    def params(self) -> int:
+        """Number of the discriminator's parameters."""
+        return sum(parameter.numel() for parameter in self._parameters)
+
+    def persuade(self, sr: Tensor) -> Tensor:
+        """The loss of the network whose images are judged: how little they are taken for real.
+
+        Args:
+            sr: (B, 3, H, W) float32, not clamped.
+
+        Returns:
+            A scalar, the mean binary cross-entropy; log 2 where the discriminator cannot tell.
+        """
+        logits = self._discriminator(sr)
+        return binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
+
+    def learn(self, sr: Tensor, hr: Tensor, reduce: Reduce) -> dict[str, Tensor]:
+        """One step of the discriminator.
+
+        Args:
+            sr: (B, 3, H, W) float32 without a graph, this process's share.
+            hr: (B, 3, H, W) float32 in [0, 1].
+            reduce: Replaces gradients of means over the share by those of means over the batch, in place.
+
+        Returns:
+            The mean cross-entropies of the real and of the made images; log 2 where it cannot tell.
+        """
+        self._discriminator.train().requires_grad_(True)
+        self._optimizer.zero_grad(set_to_none=True)
+        losses = {}
+        # One after the other, each with its own backward pass: half the memory of both in one batch.
+        for name, images, label in (("d_real", hr, 1.0), ("d_fake", sr, 0.0)):
+            logits = self._discriminator(images)  # (B, 1, H, W)
+            loss = binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
+            torch.autograd.backward(loss)
+            losses[name] = loss.detach()
+        reduce([parameter.grad for parameter in self._parameters if parameter.grad is not None])
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self._discriminator.eval().requires_grad_(False)
+        return losses
+
+    def state(self) -> dict[str, Tensor]:
+        """Copies on the CPU: weights, vectors of the spectral norms, moments of Adam."""
+        weights = {
+            f"{_WEIGHTS}{key}": tensor.detach().cpu().clone()
+            for key, tensor in self._discriminator.state_dict().items()
+        }
+        moments = read_moments(self._optimizer, self._parameters)
+        return {**weights, **{f"{_ADAM}{key}": tensor for key, tensor in moments.items()}}
+
+    def load(self, state: Mapping[str, Tensor], place: str) -> None:
+        """Puts a saved state back.
+
+        Raises:
+            ArtifactError: A tensor is missing, too many or of another shape.
+        """
+        weights = {key.removeprefix(_WEIGHTS): t for key, t in state.items() if key.startswith(_WEIGHTS)}
+        moments = {key.removeprefix(_ADAM): t for key, t in state.items() if key.startswith(_ADAM)}
+        own = self._discriminator.state_dict()
+        fits = weights.keys() == own.keys() and all(weights[key].shape == own[key].shape for key in own)
+        if not fits or len(weights) + len(moments) != len(state):
+            raise ArtifactError(f"{place}: the discriminator's state is damaged", "train anew with --force")
+        put_moments(self._optimizer, self._parameters, moments, place)
+        self._discriminator.load_state_dict(weights)

@@ -1,0 +1,213 @@
+"""The discriminator, its training, and the state that resumes it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from adaptsr_cli.errors import ArtifactError
+from adaptsr_cli.training.adversarial import Adversary
+from adaptsr_cli.training.discriminator import LEAST_PX, UNetDiscriminator, make_discriminator
+
+CPU = torch.device("cpu")
+
+
+def keep(_gradients: Sequence[Tensor]) -> None:
+    """One process: nothing to reduce."""
+
+
+def make_adversary(seed: int = 1) -> Adversary:
+    return Adversary(device=CPU, seed=seed, features=4)
+
+
+def images(seed: int, count: int = 2, side_px: int = 16) -> tuple[Tensor, Tensor]:
+    """Smooth made images and sharp real ones."""
+    generator = torch.Generator().manual_seed(seed)
+    real = torch.rand(count, 3, side_px, side_px, generator=generator)
+    return torch.nn.functional.avg_pool2d(real, 3, stride=1, padding=1), real
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_it_is_the_published_network() -> None:
+    # The size of RealESRGAN_x4plus_netD; its layers, first to last
+    assert sum(parameter.numel() for parameter in make_discriminator(0).parameters()) == 4_376_897
+    convs = [module for module in make_discriminator(0, 4).modules() if isinstance(module, nn.Conv2d)]
+    assert [(conv.in_channels, conv.out_channels) for conv in convs] == [
+        (3, 4), (4, 8), (8, 16), (16, 32), (32, 16), (16, 8), (8, 4), (4, 4), (4, 4), (4, 1)
+    ]  # fmt: skip
+    assert [parametrize.is_parametrized(conv) for conv in convs] == [False, *[True] * 8, False]
+
+
+@pytest.mark.parametrize("size", [(16, 16), (LEAST_PX, LEAST_PX), (19, 37)])
+def test_every_pixel_is_judged_at_any_size(size: tuple[int, int]) -> None:
+    assert make_discriminator(0, 4)(torch.rand(2, 3, *size)).shape == (2, 1, *size)
+
+
+def test_weights_have_a_spectral_norm_of_one() -> None:
+    discriminator = make_discriminator(0, 4).train()
+    for _ in range(50):
+        discriminator(torch.zeros(1, 3, 16, 16))
+    for conv in (*discriminator.down, *discriminator.up, *discriminator.refine):
+        assert torch.linalg.matrix_norm(conv.weight.flatten(1), ord=2).item() == pytest.approx(1, abs=0.02)
+
+
+def test_weights_depend_on_the_seed_alone_and_leave_the_random_state_alone() -> None:
+    before = torch.random.get_rng_state()
+    first = make_discriminator(5, 4).state_dict()
+    assert torch.equal(before, torch.random.get_rng_state())
+    torch.rand(7)
+    assert same(first, make_discriminator(5, 4).state_dict())
+    assert not same(first, make_discriminator(6, 4).state_dict())
+
+
+def test_judging_leaves_no_trace() -> None:
+    adversary = make_adversary()
+    before = adversary.state()
+    sr = images(0)[0].requires_grad_()
+    loss = adversary.persuade(sr)
+    assert torch.equal(loss, adversary.persuade(sr))
+    loss.backward()
+    assert sr.grad is not None
+    assert sr.grad.abs().sum() > 0
+    assert same(before, adversary.state())
+    assert all(parameter.grad is None for parameter in adversary._parameters)
+
+
+def test_loss_is_log_2_where_it_cannot_tell_and_falls_with_the_logit() -> None:
+    adversary = make_adversary()
+    last = adversary._discriminator.last
+    nn.init.zeros_(last.weight)
+    assert last.bias is not None
+    losses = []
+    for bias in (-1.0, 0.0, 1.0):
+        nn.init.constant_(last.bias, bias)
+        losses.append(adversary.persuade(images(0)[0]).item())
+    assert losses[1] == pytest.approx(math.log(2))
+    assert losses[0] > losses[1] > losses[2]
+
+
+def test_it_learns_to_tell_made_from_real() -> None:
+    adversary = Adversary(device=CPU, seed=1, features=16)
+    told = [adversary.learn(*images(step, side_px=24), keep) for step in range(80)]
+    first, last = (sum(loss.item() for loss in told[at].values()) for at in (0, -1))
+    assert first == pytest.approx(2 * math.log(2), abs=0.2)
+    assert last < 0.7 * first
+    made, real = images(1000, side_px=24)
+    assert adversary._discriminator(real).mean() > adversary._discriminator(made).mean()
+
+
+def test_no_gradient_reaches_the_images() -> None:
+    sr, hr = images(0)
+    sr.requires_grad_()
+    make_adversary().learn(sr.detach(), hr, keep)
+    assert sr.grad is None
+
+
+@pytest.mark.parametrize("stop", [0, 1, 3])
+def test_resumed_equals_straight_bit_for_bit(stop: int) -> None:
+    straight = make_adversary()
+    for step in range(5):
+        straight.persuade(images(step)[0])
+        straight.learn(*images(step), keep)
+    first = make_adversary()
+    for step in range(stop):
+        first.learn(*images(step), keep)
+    second = make_adversary(seed=99)
+    second.load(first.state(), "state.safetensors")
+    for step in range(stop, 5):
+        second.learn(*images(step), keep)
+    state = straight.state()
+    assert same(state, second.state())
+    assert {key.split("/")[0] for key in state} == {"weights", "adam"}
+    assert any(key.endswith("_u") for key in state)
+
+
+def test_state_is_a_copy() -> None:
+    adversary = make_adversary()
+    adversary.learn(*images(0), keep)
+    state = adversary.state()
+    kept = {key: tensor.clone() for key, tensor in state.items()}
+    adversary.learn(*images(1), keep)
+    assert same(kept, state)
+    assert not same(state, adversary.state())
+
+
+def test_shares_of_a_batch_give_the_gradients_of_the_whole() -> None:
+    whole: list[Tensor] = []
+    make_adversary().learn(*images(0, count=4), lambda gradients: whole.extend(g.clone() for g in gradients))
+    parts: list[list[Tensor]] = []
+    sr, hr = images(0, count=4)
+    for rows, share in ((slice(0, 3), 0.75), (slice(3, 4), 0.25)):
+        make_adversary().learn(
+            sr[rows], hr[rows], lambda gradients, share=share: parts.append([share * g for g in gradients])
+        )
+    assert len(whole) == len(parts[0]) == len(make_adversary()._parameters)
+    for total, first, second in zip(whole, *parts, strict=True):
+        torch.testing.assert_close(first + second, total)
+
+
+def test_reduced_gradients_are_those_that_are_stepped() -> None:
+    adversary = make_adversary()
+    before = [parameter.clone() for parameter in adversary._parameters]
+
+    def silence(gradients: Sequence[Tensor]) -> None:
+        for gradient in gradients:
+            gradient.zero_()
+
+    adversary.learn(*images(0), silence)
+    assert all(torch.equal(*both) for both in zip(before, adversary._parameters, strict=True))
+
+
+@pytest.mark.parametrize(
+    "fault", ["missing weight", "extra weight", "shape", "missing moment", "extra moment", "foreign"]
+)
+def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(fault: str) -> None:
+    adversary = make_adversary()
+    adversary.learn(*images(0), keep)
+    state = adversary.state()
+    match fault:
+        case "missing weight":
+            del state["weights/first.weight"]
+        case "extra weight":
+            state["weights/more"] = torch.zeros(1)
+        case "shape":
+            state["weights/first.weight"] = torch.zeros(1)
+        case "missing moment":
+            del state["adam/0/exp_avg"]
+        case "extra moment":
+            state["adam/99/step"] = torch.zeros(())
+        case "foreign":
+            state["other"] = torch.zeros(1)
+    other = make_adversary(seed=2)
+    before = other.state()
+    with pytest.raises(ArtifactError, match=r"state\.safetensors: the (discriminator's|optimiser) state is damaged"):
+        other.load(state, "state.safetensors")
+    assert same(before, other.state())
+
+
+@pytest.mark.gpu
+def test_it_learns_and_resumes_on_the_gpu() -> None:
+    device = torch.device("cuda")
+    adversary = Adversary(device=device, seed=1, features=8)
+    batch = [[image.to(device) for image in images(step)] for step in range(3)]
+    state = {}
+    for step, (sr, hr) in enumerate(batch):
+        state = adversary.state() if step == 2 else state
+        adversary.learn(sr, hr, keep)
+    other = Adversary(device=device, seed=2, features=8)
+    other.load(state, "state.safetensors")
+    other.learn(*batch[2], keep)
+    for key, tensor in adversary.state().items():
+        torch.testing.assert_close(other.state()[key], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_the_default_width_is_the_papers() -> None:
+    assert UNetDiscriminator().first.out_channels == 64
