@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import sys
 import time
 from pathlib import Path
@@ -33,7 +31,7 @@ from adaptsr_cli.data.layouts import find_pairs, fit_scale  # noqa: E402
 from adaptsr_cli.data.pairs import PairReader  # noqa: E402
 from adaptsr_cli.data.prefetch import Prefetcher  # noqa: E402
 from adaptsr_cli.data.sampler import Batch, BatchSampler  # noqa: E402
-from adaptsr_cli.runtime import autocast, pick_device, pick_precision  # noqa: E402
+from adaptsr_cli.runtime import autocast, describe_machine, pick_device, pick_precision  # noqa: E402
 
 
 class WhenAsked:
@@ -94,7 +92,7 @@ def main() -> None:
         "patch_px": options.patch,
         "iterations": options.iterations,
         "model": backbone.identity.source,
-        "machine": machine(device),
+        "machine": describe_machine(device),
         "rows": rows,
     }
     results = ROOT / "benchmarks" / "results"
@@ -148,12 +146,6 @@ def measure(
 def pinned(batch: Batch) -> Batch:
     """The batch in memory that the device reads by itself."""
     return Batch(batch.lr.pin_memory(), batch.hr.pin_memory())
-
-
-def machine(device: torch.device) -> str:
-    """What it ran on."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
-    return f"{name} ({torch.get_num_threads()} threads), {platform.machine()}, torch {torch.__version__}"
 
 
 def to_markdown(report: dict[str, Any]) -> str:

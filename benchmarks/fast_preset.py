@@ -10,15 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
-
-import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
@@ -26,6 +22,7 @@ if str(ROOT) not in sys.path:
 
 from adaptsr_cli.data.sources import DataChoice  # noqa: E402
 from adaptsr_cli.progress import Silent  # noqa: E402
+from adaptsr_cli.runtime import describe_machine, pick_device  # noqa: E402
 from adaptsr_cli.stages.allocate import AllocateConfig, Strategy, allocate  # noqa: E402
 from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder  # noqa: E402
 from adaptsr_cli.stages.score import ScoreConfig, score  # noqa: E402
@@ -77,7 +74,7 @@ def main() -> None:
     model = options.model or "the embedded SAFMN x4"
     report: dict[str, Any] = {"model": Path(model).name, "data": options.data.name, "budget": options.budget}
     report |= {
-        "machine": machine(),
+        "machine": describe_machine(pick_device("auto")),
         "base": BASE | {"iterations": options.iterations, "batch": options.batch},
         "rows": rows,
     }
@@ -117,12 +114,6 @@ def measure(
         "gain_db": round(report.card.best_psnr_y_db - report.card.backbone_psnr_y_db, 3),
         "seconds": round(report.card.wall_s, 1),
     }
-
-
-def machine() -> str:
-    """What it ran on."""
-    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
-    return f"{device} ({torch.get_num_threads()} threads), {platform.machine()}, torch {torch.__version__}"
 
 
 def to_markdown(report: dict[str, Any]) -> str:

@@ -10,14 +10,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
-
-import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
@@ -25,6 +21,7 @@ if str(ROOT) not in sys.path:
 
 from adaptsr_cli.data.sources import DataChoice  # noqa: E402
 from adaptsr_cli.progress import Silent  # noqa: E402
+from adaptsr_cli.runtime import describe_machine, pick_device  # noqa: E402
 from adaptsr_cli.stages.adapt import AdaptConfig, adapt  # noqa: E402
 from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder  # noqa: E402
 from adaptsr_cli.stages.train_options import TrainOptions  # noqa: E402
@@ -40,9 +37,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=None, help="the preset's where left out")
     parser.add_argument("--batch", type=int, default=None)
     options = parser.parse_args()
-    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
-    where = f"{device} ({torch.get_num_threads()} threads), {platform.machine()}, torch {torch.__version__}"
-    report: dict[str, Any] = {"machine": where, "rows": []}
+    report: dict[str, Any] = {"machine": describe_machine(pick_device("auto")), "rows": []}
     for pairs in options.pairs:
         for model in [None, *options.models]:
             row = {"data": pairs.name, "model": model.name if model else "embedded SAFMN x4"}

@@ -21,6 +21,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from adaptsr_cli.artifacts import Evaluation
+from adaptsr_cli.backbones.catalogue import default_model
+from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.data.sources import DataChoice
 from adaptsr_cli.io.images import write_rgb
 from adaptsr_cli.progress import Silent
@@ -33,13 +35,15 @@ from adaptsr_cli.units import parse_budget
 
 RESULTS: Final = Path(__file__).parent / "results"
 
+PLAIN: Final = "real pairs"
+
 # Name of the row, degradation of HR alone (None: the real pairs), alignment.
 ROWS: Final = (
     ("HR only, `--degrade realesrgan`", "realesrgan", "none"),
     ("HR only, `--degrade phone`", "phone", "none"),
     ("HR only, `--degrade auto` (the HR photographs' own camera)", "auto", "none"),
     ("HR only, `--degrade auto:LR` (unpaired LR photographs of the camera)", "auto:", "none"),
-    ("real pairs", None, "none"),
+    (PLAIN, None, "none"),
     ("real pairs, `--align shift`", None, "shift"),
 )
 
@@ -54,11 +58,14 @@ def main() -> None:
     )
     parser.add_argument("--iterations", type=int, default=300)
     parser.add_argument("--budget", default="8%")
+    parser.add_argument("--few", action="store_true", help="leave out phone and auto")
     options = parser.parse_args()
     target = RESULTS / "training_data.json"
     known: list[dict[str, Any]] = json.loads(target.read_text(encoding="utf-8")) if target.exists() else []
     for model in options.model or [None]:
         for name, degrade, align in ROWS:
+            if options.few and degrade in {"phone", "auto"}:
+                continue
             key = {
                 "network": model.name if model else "embedded SAFMN x4",
                 "trained_on": name,
@@ -68,14 +75,35 @@ def main() -> None:
             }
             if any(all(row[field] == value for field, value in key.items()) for row in known):
                 continue
+            plain = [row for row in known if row["network"] == key["network"] and row["trained_on"] == PLAIN]
+            if align == "shift" and plain and not is_changed_by_alignment(options.pairs):
+                # The training would be the same to the last bit.
+                known.append({**plain[-1], **key, "note": "no pair is shifted by half a pixel: the same training"})
+                write(known, target)
+                continue
             with tempfile.TemporaryDirectory() as work:
                 found = measure(Path(work) / "run", options, model, degrade, align)
             known.append({**key, "machine": describe_machine(torch.device("cpu")), **found})
-            RESULTS.mkdir(exist_ok=True)
-            target.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-            (RESULTS / "training_data.md").write_text(to_markdown(known), encoding="utf-8")
+            write(known, target)
             print(json.dumps(known[-1]), flush=True)
     print(to_markdown(known))
+
+
+def write(known: list[dict[str, Any]], target: Path) -> None:
+    """Writes all rows."""
+    RESULTS.mkdir(exist_ok=True)
+    target.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    target.with_suffix(".md").write_text(to_markdown(known), encoding="utf-8")
+
+
+def is_changed_by_alignment(pairs: Path) -> bool:
+    """Whether `--align shift` moves or leaves out any pair."""
+    plain, aligned = (
+        open_training_data(DataChoice.of(pairs, align), None, 0, Silent()).train for align in ("none", "shift")
+    )
+    return [(pair.name, pair.shift) for pair in plain[0].pairs] != [
+        (pair.name, pair.shift) for pair in aligned[0].pairs
+    ]
 
 
 def measure(
@@ -84,7 +112,7 @@ def measure(
     """One adaptation, scored on the real pairs that it did not train on."""
     assert align in {"none", "shift"}
     if degrade == "auto:":
-        write_camera_photos(options.pairs, run.parent / "camera")
+        write_camera_photos(options.pairs, load_backbone(model or default_model()).scale, run.parent / "camera")
         degrade = f"auto:{run.parent / 'camera'}"
     training = TrainOptions(
         run=RunFolder(run),
@@ -105,10 +133,10 @@ def measure(
     }
 
 
-def write_camera_photos(pairs: Path, folder: Path) -> None:
-    """The LR sides of the pairs that may be trained on, as the network gets them at x4."""
+def write_camera_photos(pairs: Path, scale: int, folder: Path) -> None:
+    """The LR sides of the pairs that may be trained on, as a network of this scale gets them."""
     data = open_training_data(DataChoice.of(pairs), None, 0, Silent())
-    reader = open_reader(data.train, 4, None, 0, DEFAULT_CACHE.open())
+    reader = open_reader(data.train, scale, None, 0, DEFAULT_CACHE.open())
     for index in range(len(reader)):
         write_rgb(folder / f"{index:03d}.png", reader.read(index)[0])
 
@@ -134,7 +162,8 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
             shown.add(row["network"])
             lines.append(f"| {row['network']} | nothing (backbone) | {before:.2f} dB | {ssim_before:.4f} | |")
         lines.append(
-            f"| {row['network']} | {row['trained_on']} | {after:.2f} dB | {ssim_after:.4f} | {after - before:+.2f} dB |"
+            f"| {row['network']} | {row['trained_on']} | {after:.2f} dB | {ssim_after:.4f} | {after - before:+.2f} dB"
+            f"{'; ' + row['note'] if 'note' in row else ''} |"
         )
     first = rows[0]
     lines += [

@@ -2,7 +2,7 @@
 
     python benchmarks/upscale_memory.py [--megapixels 1 16 100] [--device cuda] [--model FILE] [--room 4e9]
 
-Every image is upscaled in a process of its own, whole (RGB, 8 and 16 bits, to PNG and TIFF), and by rows (TIFF to TIFF).
+Every image is upscaled in a process of its own, whole (RGB, 8 and 16 bits, PNG and TIFF), and by rows (TIFF to TIFF).
 Without ``--model`` the network repeats pixels, so that the time goes into what is measured here.
 Writes ``benchmarks/results/upscale_memory.{json,md}``.
 """
@@ -77,9 +77,9 @@ def make_image(path: Path, megapixels: float, mode: str) -> None:
     facts = LargeTiff(width_px, height_px, dtype, False, None, {}, 0)
     steps = range(0, height_px, 256)
     bands = (
-        ((np.arange(start, min(start + 256, height_px))[:, None, None] // 5 + columns + np.arange(3) * 40) % 251).astype(
-            dtype
-        )
+        (
+            (np.arange(start, min(start + 256, height_px))[:, None, None] // 5 + columns + np.arange(3) * 40) % 251
+        ).astype(dtype)
         for start in steps
     )
     tiff = path.with_suffix(".tif")
@@ -162,7 +162,7 @@ def write_results(rows: list[dict[str, Any]], options: argparse.Namespace) -> No
     device = describe_device(pick_device(options.device))
     network = Path(options.model).name if options.model else "a network that repeats pixels"
     lines = [
-        f"Peak memory of `upscale` x{SCALE}, {network}, {device}; going by rows was allowed {options.room / 1e9:.1f} GB.",
+        f"Peak memory of `upscale` x{SCALE}, {network}, {device}; by rows: {options.room / 1e9:.1f} GB allowed.",
         "",
         "| image | files | host, measured | host, stated | device |",
         "|---|---|---|---|---|",

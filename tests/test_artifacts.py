@@ -34,9 +34,7 @@ def saliency(*sites: dict[str, Any]) -> Saliency:
 
 
 def rank_map(budget_params: int, total_params: int, *names: str) -> RankMap:
-    sites = [
-        SiteRank(name=name, block="", kind="linear", shape=(4, 8), score=1.0, rank=1, params=12) for name in names
-    ]
+    sites = [SiteRank(name=name, block="", kind="linear", shape=(4, 8), score=1.0, rank=1, params=12) for name in names]
     return RankMap(
         backbone=BACKBONE, provenance=MADE, strategy="greedy", budget_params=budget_params, total_params=total_params,
         min_rank=0, max_rank=1, sites=tuple(sites),

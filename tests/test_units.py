@@ -6,7 +6,7 @@ import pytest
 
 from adaptsr_cli.errors import AdaptsrError, UsageError, nearest
 from adaptsr_cli.progress import Silent, TellOnce
-from adaptsr_cli.units import format_bytes, format_params, format_seconds, parse_budget, plural
+from adaptsr_cli.units import format_bytes, format_params, format_seconds, parse_budget, parse_bytes, plural
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,17 @@ def test_remarks_are_told_once() -> None:
         once.note("loaded")
         once.warn("careful")
     assert (silent.notes, silent.warnings) == (["loaded"], ["careful", "careful"])
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("2G", 2_000_000_000), ("512MB", 512_000_000), ("1.5k", 1500), ("7", 7), ("1 t", 10**12)],
+)
+def test_sizes_are_read(text: str, size: int) -> None:
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "G", "-1G", "2GiB", "many", "1e9"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is no size"):
+        parse_bytes(text)

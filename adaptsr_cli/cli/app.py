@@ -77,7 +77,8 @@ def main() -> None:
         if "--debug" in sys.argv:
             raise
         fault = _explain(error)
-        console.error(_signed(fault))
+        if not (isinstance(fault, Interrupted) and os.environ.get("RANK", "0") != "0"):  # one of the group says it
+            console.error(_signed(fault))
         code = fault.exit_code
     except KeyboardInterrupt:
         console.error(_INTERRUPTED)

@@ -12,8 +12,12 @@ from adaptsr_cli.distributed import World, join_world
 
 
 @contextmanager
-def join_group(*, as_json: bool) -> Iterator[tuple[World, Console]]:
+def join_group(*, as_json: bool, timeout_s: float = 1800) -> Iterator[tuple[World, Console]]:
     """Joins the processes that ``torchrun`` has started; only the first one talks, besides errors.
+
+    Args:
+        as_json: Results are one JSON object.
+        timeout_s: How long one process waits for another before it gives up.
 
     Yields:
         The group, which is this process alone for an ordinary command, and the console to tell it on.
@@ -21,7 +25,7 @@ def join_group(*, as_json: bool) -> Iterator[tuple[World, Console]]:
     Raises:
         GroupError: The others cannot be reached.
     """
-    with join_world() as world:
+    with join_world(timeout_s=timeout_s) as world:
         if world.is_first:
             yield world, Console(as_json=as_json)
             return

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from adaptsr_cli.cli import options as o
-from adaptsr_cli.cli.console import Console
+
+_PATIENCE_S = 30 * 86400.0  # one process of a group may have much less to do than another
 
 
 def run_command(
@@ -63,47 +64,50 @@ def run_command(
 ) -> None:
     """Upscale images of any size and any number with the adapted network."""
     from adaptsr_cli.cli.choices import model_choice
-    from adaptsr_cli.distributed import announced_world
+    from adaptsr_cli.cli.group import join_group
     from adaptsr_cli.stages.run_folder import RunFolder
-    from adaptsr_cli.stages.upscale import UpscaleConfig, upscale
+    from adaptsr_cli.stages.upscale import UpscaleConfig, join_reports, upscale
 
-    console = Console(as_json=json)
-    world = announced_world()
-    config = UpscaleConfig(
-        run=RunFolder(run),
-        model=model_choice(model, weights_dir, offline),
-        inputs=tuple(images or ()),
-        output=output,
-        outscale=outscale,
-        tile_px=o.parse_tile(tile),
-        pad_px=tile_pad,
-        suffix=suffix,
-        ext=ext,
-        quality=quality,
-        recursive=recursive,
-        list_file=list_file,
-        watch=watch,
-        adapters=tuple(adapter or ()),
-        strength=strength,
-        ensemble=ensemble,
-        shard=(world.rank, world.size),
-        device=device,
-        precision="fp32" if fp32 else precision,
-        force=force,
-    )
-    report = upscale(config, console)
-    for _, target in report.written[:20]:
-        console.line(f"wrote {target}")
-    if len(report.written) > 20:
-        console.line(f"wrote {len(report.written) - 20} more")
-    console.line(report.summary)
-    console.json(
-        {
-            "written": [{"input": str(source), "output": str(target)} for source, target in report.written],
-            "skipped": [str(path) for path in report.skipped],
-            "kept": [str(path) for path in report.kept],
-            "failed": [{"input": str(source), "reason": reason} for source, reason in report.failed],
-        }
-    )
+    # Under torchrun a process that ended with a failed file would take the others with it: they wait for each other.
+    with join_group(as_json=json, timeout_s=_PATIENCE_S) as (world, console):
+        config = UpscaleConfig(
+            run=RunFolder(run),
+            model=model_choice(model, weights_dir, offline),
+            inputs=tuple(images or ()),
+            output=output,
+            outscale=outscale,
+            tile_px=o.parse_tile(tile),
+            pad_px=tile_pad,
+            suffix=suffix,
+            ext=ext,
+            quality=quality,
+            recursive=recursive,
+            list_file=list_file,
+            watch=watch,
+            adapters=tuple(adapter or ()),
+            strength=strength,
+            ensemble=ensemble,
+            shard=(world.rank, world.size),
+            device=device,
+            precision="fp32" if fp32 else precision,
+            force=force,
+        )
+        own, *others = world.gather(upscale(config, console))
+        for source, reason in (failure for other in others for failure in other.failed):
+            console.warn(f"{source}: {reason}")
+        report = join_reports([own, *others])
+        for _, target in report.written[:20]:
+            console.line(f"wrote {target}")
+        if len(report.written) > 20:
+            console.line(f"wrote {len(report.written) - 20} more")
+        console.line(report.summary)
+        console.json(
+            {
+                "written": [{"input": str(source), "output": str(target)} for source, target in report.written],
+                "skipped": [str(path) for path in report.skipped],
+                "kept": [str(path) for path in report.kept],
+                "failed": [{"input": str(source), "reason": reason} for source, reason in report.failed],
+            }
+        )
     if report.failed:
         raise typer.Exit(1)

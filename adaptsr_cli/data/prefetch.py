@@ -128,6 +128,11 @@ class Prefetcher:
         self._pending.clear()
 
 
+def pin(batch: Batch) -> Batch:
+    """The batch in memory that a CUDA device copies from while it computes."""
+    return Batch(batch.lr.pin_memory(), batch.hr.pin_memory())
+
+
 def _use_one_core(here: Barrier) -> None:
     """Keeps torch's operations of this thread in this thread.
 

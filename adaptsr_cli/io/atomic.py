@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from threading import Lock
+from time import time
 from typing import Final
 
 from adaptsr_cli.errors import AdaptsrError
 
 _PARTIAL: Final = ".partial-"
+_LEFTOVER_AFTER_S: Final = 3600.0
+_UMASK_LOCK: Final = Lock()
 
 
 @contextmanager
@@ -36,9 +40,7 @@ def replace_atomically(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
         # NamedTemporaryFile makes files 0600; a result should have the mode any new file of the user gets.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        temporary.chmod(0o666 & ~_read_umask())
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
@@ -57,6 +59,26 @@ def drop_partial_files(folder: Path) -> None:
     for path in folder.rglob(f"{_PARTIAL}*"):
         with suppress(OSError):
             path.unlink()
+
+
+def drop_old_partial_files(folder: Path) -> None:
+    """Removes what killed processes were just writing in a folder where others may write.
+
+    What was not touched for an hour is nobody's work any more.
+    """
+    with suppress(OSError):
+        for path in folder.glob(f"{_PARTIAL}*"):
+            with suppress(OSError):
+                if time() - path.stat().st_mtime > _LEFTOVER_AFTER_S:
+                    path.unlink()
+
+
+def _read_umask() -> int:
+    """The process's file mode mask, which can only be read by setting it: one thread at a time."""
+    with _UMASK_LOCK:
+        umask = os.umask(0)
+        os.umask(umask)
+    return umask
 
 
 def _sync_folder(folder: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from adaptsr_cli.errors import AdaptsrError, ImageError
-from adaptsr_cli.io.deep_png import decode_deep_png
+from adaptsr_cli.io.deep import decode_deep_avif, decode_deep_png, read_avif_bits
 from adaptsr_cli.io.exif import clear_orientation, read_orientation
 from adaptsr_cli.io.pictures import Animation, Picture, orient, picture_of
 from adaptsr_cli.io.png_chunks import check_png
@@ -107,21 +107,24 @@ def _count_frames(image: Image.Image) -> int:
 
 def _decode_image(path: Path) -> Picture:
     with open_image(path) as image:
+        data = path.read_bytes() if image.format in {"PNG", "AVIF"} else b""
         if image.format == "PNG":
-            check_png(path.read_bytes())
+            check_png(data)
         count = _count_frames(image)
-        deep = image.format == "PNG" and ";16" in _find_raw_mode(image)
-        if deep and count > 1:
-            raise ImageError(f"cannot read {path}: an animation of 16 bits a channel", "make it 8 bits a channel")
         raw_mode = _find_raw_mode(image)
+        bits = 16 if image.format == "PNG" and ";16" in raw_mode else 8
+        if image.format == "AVIF":
+            bits = read_avif_bits(data)
+        if bits > 8 and count > 1:
+            raise ImageError(f"cannot read {path}: an animation of {bits} bits a channel", "make it 8 bits a channel")
         orientation = read_orientation(image.info.get("exif", b""))
         image.load()  # also reads what stands behind the pixels, such as EXIF in PNG
         exif = image.info.get("exif")
         exif = clear_orientation(exif) if isinstance(exif, bytes) and exif else None
-        if deep:
-            layers = orient(decode_deep_png(path.read_bytes()), orientation)
+        if bits > 8:
+            layers = decode_deep_avif(data, bits) if image.format == "AVIF" else decode_deep_png(data)
             icc = image.info.get("icc_profile") or None
-            return picture_of(layers, grey=layers.shape[2] <= 2, icc=icc, exif=exif)
+            return picture_of(orient(layers, orientation), grey=layers.shape[2] <= 2, icc=icc, exif=exif)
         if count == 1:
             return _decode_frame(image, path, orientation, exif, raw_mode)
         loops = image.info.get("loop", 0)

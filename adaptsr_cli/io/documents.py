@@ -34,9 +34,10 @@ def parse_document(text: str, kind: type[Document], place: str) -> Document:
         content = parse_json(text)
     except ValueError as error:
         raise ArtifactError(f"{place} is no valid {kind.__name__} file: {error}", hint) from error
-    # These have a default, since there is but one value to give them; a file without them says not what it is.
+    # These have a default, since there is but one value to give them; a file without them says not what it is. And
+    # `true` equals 1 for pydantic.
     for name in ("artifact", "format_version"):
-        if name in kind.model_fields and isinstance(content, dict) and name not in content:
+        if name in kind.model_fields and isinstance(content, dict) and isinstance(content.get(name), bool | None):
             raise ArtifactError(f"{place} is no valid {kind.__name__} file: {name} is missing", hint)
     try:
         return kind.model_validate_json(text)

@@ -14,7 +14,7 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.atomic import replace_atomically, write_bytes
 from adaptsr_cli.io.decoding import TIFF_PHOTO_FOLDERS, TIFF_PHOTO_TAGS
-from adaptsr_cli.io.deep_png import PNG_LEVEL, encode_deep_png
+from adaptsr_cli.io.deep import PNG_LEVEL, encode_deep_png
 from adaptsr_cli.io.exif import set_size
 from adaptsr_cli.io.pictures import Animation, Picture, layers_of, narrow
 from adaptsr_cli.io.provenance import pack_note

@@ -196,6 +196,17 @@ def write_large_tiff(
         )
 
 
+def large_tiff_size(path: Path) -> tuple[int, int]:
+    """(width_px, height_px) of the first page, however many pixels those are.
+
+    Raises:
+        ImageError: No TIFF, damaged, or of samples without a fixed range.
+    """
+    with faults(path):
+        first = list_pages(path)[0]
+        return first.width_px, first.height_px
+
+
 def has_all_pixels(path: Path) -> bool:
     """Whether everything that the pages of a TIFF point at lies within the file."""
     try:

@@ -82,6 +82,15 @@ def to_8_bit(samples: Array) -> Array:
     return eighth
 
 
+def stretch(samples: Array, bits: int) -> Array:
+    """Brings uint16 of which only the lower `bits` are used, 9 to 15, to the whole range; 16 is given back."""
+    if bits == 16:
+        return samples
+    most = (1 << bits) - 1
+    stretched: Array = ((samples.astype(np.uint32) * 65535 + most // 2) // most).astype(np.uint16)
+    return stretched
+
+
 def narrow(picture: Picture) -> Picture:
     """The picture, all its pages or frames included, with 8 bits a channel."""
     return replace(

@@ -15,7 +15,7 @@ import numpy as np
 import tifffile
 
 from adaptsr_cli.errors import ImageError
-from adaptsr_cli.io.pictures import Array, Picture, layers_of, orient
+from adaptsr_cli.io.pictures import Array, Picture, layers_of, orient, stretch
 
 Folder = Callable[[int, bytes], bytes]
 """Writes a folder of tags: (where in the file it will stand, the file's header) -> its bytes."""
@@ -97,11 +97,11 @@ def read_deep_page(path: Path, index: int) -> tuple[Array, bool, bytes | None]:
         samples = samples.astype(np.uint16, copy=False)
         colours = 3 if page.photometric == _RGB else 1
         kinds = [int(kind) for kind in page.extrasamples]
-        layers = _stretch(samples[..., :colours], page.bitspersample)
+        layers = stretch(samples[..., :colours], page.bitspersample)
         if page.photometric == _MIN_IS_WHITE:
             layers = np.uint16(65535) - layers
         if kinds and kinds[0] in {_PREMULTIPLIED, _STRAIGHT}:
-            alpha = _stretch(samples[..., colours : colours + 1], page.bitspersample)
+            alpha = stretch(samples[..., colours : colours + 1], page.bitspersample)
             if kinds[0] == _PREMULTIPLIED:
                 layers = _divide(layers, alpha)
             layers = np.concatenate([layers, alpha], axis=2)
@@ -205,15 +205,6 @@ def _check_segments(page: tifffile.TiffPage, file_bytes: int, path: Path) -> Non
 def _orientation(page: tifffile.TiffPage) -> int:
     value = page.tags.valueof(_ORIENTATION)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _stretch(samples: Array, bits: int) -> Array:
-    """Brings 9 to 15 bits to the whole range of 16."""
-    if bits == 16:
-        return samples
-    most = (1 << bits) - 1
-    stretched: Array = ((samples.astype(np.uint32) * 65535 + most // 2) // most).astype(np.uint16)
-    return stretched
 
 
 def _divide(colour: Array, alpha: Array) -> Array:

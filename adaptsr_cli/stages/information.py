@@ -17,10 +17,13 @@ from adaptsr_cli.artifacts import (
     Saliency,
     Split,
 )
+from adaptsr_cli.data.degradation import DegradationRecord
 from adaptsr_cli.errors import ArtifactError
-from adaptsr_cli.io.documents import parse_document, read_text
+from adaptsr_cli.io.documents import parse_document, read_text, read_toml
 from adaptsr_cli.io.headers import read_header
 from adaptsr_cli.io.strict_json import parse_json
+from adaptsr_cli.stages.train_request import TrainRequest
+from adaptsr_cli.training.card import RunCard
 from adaptsr_cli.units import format_bytes, format_params
 
 Facts = dict[str, str]
@@ -41,6 +44,9 @@ def describe_file(path: Path) -> Facts:
     facts = {"file": str(path), "size": format_bytes(path.stat().st_size)}
     if path.suffix == ".json":
         return facts | _describe_json(path)
+    if path.suffix == ".toml":
+        options = read_toml(path, TrainRequest).model_dump(mode="json", exclude_none=True)
+        return facts | {"kind": "options of train"} | {name: _option_text(value) for name, value in options.items()}
     if path.suffix == ".safetensors":
         metadata = read_header(path).metadata
         if _HEADER in metadata:
@@ -69,6 +75,10 @@ def _describe_document(text: str, path: Path) -> Facts:
     raise ArtifactError(
         f"{path} is no artifact of ours", "artifacts are the JSON and safetensors files of a run folder"
     )
+
+
+def _option_text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _of_backbone(identity: BackboneIdentity) -> str:
@@ -138,6 +148,20 @@ def _split(document: Frozen) -> Facts:
     }
 
 
+def _degradation(document: Frozen) -> Facts:
+    assert isinstance(document, DegradationRecord)
+    steps = ", ".join(step.kind.replace("_", " ") for step in document.degradation.steps)
+    facts = {"degradation": document.degradation.name, "steps": steps}
+    return facts | ({"estimate": document.estimate.describe()} if document.estimate is not None else {})
+
+
+def _card(document: Frozen) -> Facts:
+    assert isinstance(document, RunCard)
+    gain = f"{document.backbone_psnr_y_db:.2f} -> {document.best_psnr_y_db:.2f} dB ({document.gain_db:+.2f})"
+    what, cost = document.describe()
+    return {"held-out PSNR-Y": gain, "training": what, "cost": cost}
+
+
 def _evaluation(document: Frozen) -> Facts:
     assert isinstance(document, Evaluation)
     facts = {"protocol": document.protocol_text, "data": f"{document.data}, {len(document.images)} images"}
@@ -153,6 +177,8 @@ _KINDS: tuple[tuple[str, type[Frozen], Callable[[Frozen], Facts]], ...] = (
     ("adapter", AdapterHeader, _adapter),
     ("merged", MergedHeader, _merged),
     ("split", Split, _split),
+    ("degradation", DegradationRecord, _degradation),
+    ("card", RunCard, _card),
     ("eval", Evaluation, _evaluation),
 )
 

@@ -179,6 +179,16 @@ def _refuse_what_cannot_be_watched(config: UpscaleConfig) -> None:
         raise UsageError("--watch is work for one process", "run it without torchrun")
 
 
+def join_reports(reports: Sequence[UpscaleReport]) -> UpscaleReport:
+    """What became of the inputs of several processes."""
+    return UpscaleReport(
+        tuple(item for report in reports for item in report.written),
+        tuple(item for report in reports for item in report.skipped),
+        tuple(item for report in reports for item in report.failed),
+        tuple(item for report in reports for item in report.kept),
+    )
+
+
 def single_result(report: UpscaleReport) -> Path:
     """The one output of a report on one input.
 

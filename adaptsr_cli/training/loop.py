@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -18,7 +19,7 @@ from torch.nn.utils import parametrize
 from adaptsr_cli.adapters.attach import Attachment
 from adaptsr_cli.artifacts import LogRow
 from adaptsr_cli.backbones.backbone import Backbone, set_differentiable, super_resolve
-from adaptsr_cli.data.prefetch import Prefetcher
+from adaptsr_cli.data.prefetch import Prefetcher, pin
 from adaptsr_cli.data.sampler import Batch
 from adaptsr_cli.distributed import ALONE, World
 from adaptsr_cli.errors import Interrupted, TrainingError
@@ -147,7 +148,7 @@ class Trainer:
         pending: list[Losses] = [dict(losses) for losses in state.pending_losses]
         with (
             catch_stop() as stop,
-            Prefetcher(self.batches, first, config.iterations) as batches,
+            self._ahead(first) as batches,
             Account(state, batches, self.device) as account,
             self._watched(first),
             progress.task("train", config.iterations, unit="it") as task,
@@ -218,6 +219,15 @@ class Trainer:
             set_differentiable(self.backbone, False)
             spent_s = account.elapsed_s - account.earlier_s - watching_s
         return Outcome(state, spent_s / (state.iteration - first))
+
+    def _ahead(self, first: int) -> Prefetcher:
+        """The batches, made while the step before is computed."""
+        last = self.plan.config.iterations
+        if self.device.type != "cuda":
+            # One thread: the training itself keeps all cores busy.
+            return Prefetcher(self.batches, first, last)
+        workers = max(1, min(8, (os.cpu_count() or 1) // (2 * self.world.size)))
+        return Prefetcher(self.batches, first, last, ahead=2 * workers, workers=workers, prepare=pin)
 
     def _start(self, learner: Learner, progress: Progress) -> LoopState:
         """The saved state, put back; or a new one with the backbone's own score (R25)."""

@@ -46,6 +46,7 @@ def assert_one_clear_fault(outcome: Outcome, code: int, *texts: str) -> None:
         (["upscale", "camera"], 2, ["camera has no image", "--recursive"]),
         (["models", "--download", "swinir-x9"], 2, ["swinir-x9"]),
         (["info", "nothing.json"], 1, ["nothing.json does not exist"]),
+        (["info", f"{'x' * 300}.json"], 1, ["too long: xxx", "check the path"]),
     ],
 )
 def test_wrong_words(words: list[str], code: int, texts: list[str], adaptsr: Command, pairs: Path) -> None:

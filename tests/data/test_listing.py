@@ -91,6 +91,7 @@ def test_one_path_a_line_is_a_photo_even_with_a_comma(tmp_path: Path) -> None:
         ("a.png, a.png", "line 1 names one file twice"),
         ("a.png\na.png", "names a.png twice"),
         ("\0", "line 1: there is no file|neither"),
+        ("a" * 5000, "line 1: there is no file"),
     ],
 )
 def test_bad_lines_are_named_by_their_number(tmp_path: Path, text: str, fault: str) -> None:

@@ -45,11 +45,21 @@ def _shape_of(value: Any) -> Any:
     return type(value).__name__
 
 
+def _is_like(found: Any, before: Any) -> bool:
+    """The same keys and types, and lists of nothing but items like those before: there may be fewer or more."""
+    if isinstance(found, dict) and isinstance(before, dict) and found.keys() == before.keys():
+        return all(key in _FREE or _is_like(found[key], before[key]) for key in found)
+    if isinstance(found, list) and isinstance(before, list) and before:
+        known = [_shape_of(item) for item in before]
+        return all(_shape_of(item) in known or any(_is_like(item, other) for other in before) for item in found)
+    return bool(_shape_of(found) == _shape_of(before))
+
+
 def is_valid_json(original: bytes, spoilt: bytes) -> bool:
     """The same keys and types; then all that differs is values, which may be as good as those before."""
     try:
         found = json.loads(spoilt.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
-        return bool(_shape_of(found) == _shape_of(json.loads(original)))
+        return _is_like(found, json.loads(original))
     except (ValueError, RecursionError):
         return False
 
@@ -132,9 +142,29 @@ def _are_finite(header: dict[str, Any], payload: bytes) -> bool:
 
 
 def is_valid_header(original: bytes, spoilt: bytes) -> bool:
-    """As `is_valid_tensors`, for those that look at the header only: which numbers the tensors hold does not matter."""
-    length = int.from_bytes(spoilt[:8], "little")
-    return len(spoilt) == len(original) and is_valid_tensors(original, spoilt[: 8 + length] + original[8 + length :])
+    """As `is_valid_tensors`, for those that look at the header only: names and numbers of the tensors may be any."""
+    if len(spoilt) != len(original):
+        return False
+    (found, _), (before, payload) = _split(spoilt), _split(original)
+    if found is None or before is None or len(found) != len(before):
+        return False
+    if "__metadata__" not in found:
+        return False
+    renamed = dict(zip(before, found.values(), strict=True))
+    text = json.dumps(renamed).encode()
+    return is_valid_tensors(original, len(text).to_bytes(8, "little") + text + payload)
+
+
+def _split(data: bytes) -> tuple[dict[str, Any] | None, bytes]:
+    """The header, None where it is none, and what follows."""
+    length = int.from_bytes(data[:8], "little")
+    if length > len(data) - 8:
+        return None, b""
+    try:
+        found = json.loads(data[8 : 8 + length].decode("utf-8"), object_pairs_hook=_unique)
+    except (ValueError, RecursionError):
+        return None, b""
+    return (found if isinstance(found, dict) else None), data[8 + length :]
 
 
 def is_valid_pth(original: bytes, spoilt: bytes) -> bool:

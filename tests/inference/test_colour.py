@@ -120,6 +120,33 @@ def test_alpha_is_enlarged_and_exact_where_it_is_flat(tmp_path_factory: pytest.T
     assert 0 < enlarged[20, 19] < enlarged[20, 20] < 1
 
 
+class Dotted(Smooth):
+    """Puts dots into everything, as networks do along the stairs of a hard edge."""
+
+    def forward(self, lr: Tensor) -> Tensor:
+        sr = super().forward(lr)
+        sr[..., ::4, ::4] = 0.5
+        return sr
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_only_masks_with_soft_edges_go_through_the_network(
+    tmp_path_factory: pytest.TempPathFactory, kind: type[np.generic]
+) -> None:
+    dotted = upscaler(tmp_path_factory, Dotted())
+    rows, columns = np.mgrid[:40, :40] - 19.5
+    distance = np.hypot(rows, columns)
+    dots = []
+    for width_px in (0.01, 2.0):
+        mask = to_depth(np.clip((13 - distance) / width_px + 0.5, 0, 1), kind)
+        enlarged = upscale_alpha(dotted, mask)[..., 0]
+        assert (enlarged[:8] == 0).all()
+        assert (enlarged[36:44, 36:44] == 1).all()
+        smooth_one = resize_to((mask / np.iinfo(kind).max).astype(np.float32)[..., None], 80, 80)[..., 0]
+        dots.append(np.abs(enlarged - smooth_one)[::4, ::4].max() > 0.2)
+    assert dots == [False, True]
+
+
 def test_opaque_alpha_stays_opaque_without_a_second_run(smooth: Upscaler, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = []
     original = smooth.run

@@ -31,6 +31,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         ('"artifact":"run",', "", "artifact is missing"),
         ('"format_version":1,', "", "format_version is missing"),
         ('"format_version":1,', '"format_version":2,', "format_version"),
+        ('"format_version":1,', '"format_version":true,', "format_version is missing"),
         ('"scale":4', '"scale":"4"', "backbone.scale"),
         ('"model_path"', '"path"', "model_path"),
         ("{", 50_000 * '{"a":', "nested too deep"),

@@ -7,6 +7,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
@@ -14,6 +15,7 @@ from readers import png_16_bit, png_chunk, read_samples
 
 from adaptsr_cli.errors import AdaptsrError, ImageError
 from adaptsr_cli.io import decoding
+from adaptsr_cli.io.deep import decode_deep_avif
 from adaptsr_cli.io.images import (
     check_writable,
     decode_rgb,
@@ -153,6 +155,30 @@ def test_a_16_bit_png_keeps_its_16_bits(tmp_path: Path, colour_type: int, channe
     assert np.array_equal(layers_of(picture), samples)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("bits", [10, 12])
+def test_an_avif_of_more_than_8_bits_keeps_them(tmp_path: Path, channels: int, bits: int) -> None:
+    most = (1 << bits) - 1
+    samples = np.linspace(0, most, 16 * 24 * channels).reshape(16, 24, channels).astype(np.uint16)
+    layers = samples if channels > 1 else samples[..., 0]
+    (tmp_path / "a.avif").write_bytes(imagecodecs.avif_encode(layers, 100, bitspersample=bits))
+    picture = read_picture(tmp_path / "a.avif")
+    assert picture.grey == (channels == 1)
+    assert np.array_equal(layers_of(picture), np.rint(samples * (65535 / most)))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_deep_avif_is_turned_like_a_plain_one(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = np.zeros((16, 32, 3), np.uint8)
+    stored[:8, :16] = 250
+    Image.fromarray(stored).save(tmp_path / "a.avif", exif=exif, quality=100, subsampling="4:4:4")
+    plain = read_picture(tmp_path / "a.avif").colour
+    wide = decode_deep_avif((tmp_path / "a.avif").read_bytes(), 16)  # 8 bits here, but as it is stored
+    assert np.array_equal(orient(wide, orientation), plain)
+
+
 def test_a_16_bit_png_keeps_profile_and_exif(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x010F] = "Acme"
@@ -197,6 +223,15 @@ def test_a_16_bit_colour_key_becomes_alpha(tmp_path: Path, key: tuple[int, ...])
     assert np.array_equal(picture.colour[..., : len(key)], samples)
     assert picture.alpha is not None
     assert picture.alpha.tolist() == [[65535, 0]]
+
+
+def test_a_bmp_of_16_bits_a_pixel_is_no_deep_one(tmp_path: Path) -> None:
+    masks = struct.pack("<III", 0xF800, 0x07E0, 0x001F)
+    pixels = struct.pack("<HH", 0xF800, 0x07E0)
+    head = struct.pack("<IiiHHIIiiII", 40, 2, 1, 1, 16, 3, len(pixels), 0, 0, 0, 0) + masks
+    file_head = b"BM" + struct.pack("<IHHI", 14 + len(head) + len(pixels), 0, 0, 14 + len(head))
+    (tmp_path / "a.bmp").write_bytes(file_head + head + pixels)
+    assert read_picture(tmp_path / "a.bmp").colour.tolist() == [[[255, 0, 0], [0, 255, 0]]]
 
 
 def test_cmyk_is_read_as_rgb(tmp_path: Path) -> None:

@@ -133,11 +133,11 @@ def test_damage_is_named(tmp_path: Path) -> None:
     write(path, *KINDS["strips"])
     data = bytearray(path.read_bytes())
     path.write_bytes(data[:-3000])
-    with pytest.raises(ImageError, match="cannot read .*in.tif"):
+    with pytest.raises(ImageError, match=r"cannot read .*in\.tif"):
         LargeTiffReader(path)
     with tifffile.TiffFile(path.with_name("x.tif").write_bytes(data) and path.with_name("x.tif")) as file:
         offset = file.pages.first.dataoffsets[3]  # type: ignore[union-attr]
     data[offset : offset + 30] = b"\xff" * 30
     path.write_bytes(data)
-    with LargeTiffReader(path) as reader, pytest.raises(ImageError, match="cannot read .*in.tif: damaged"):
+    with LargeTiffReader(path) as reader, pytest.raises(ImageError, match=r"cannot read .*in\.tif: damaged"):
         reader.read(0, 60)

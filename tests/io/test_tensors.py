@@ -143,6 +143,16 @@ def test_cut_off_files_are_told(tmp_path: Path, name: str, share: float) -> None
         read_checkpoint(tmp_path / name)
 
 
+def test_a_flipped_bit_in_a_weight_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "m.pth"
+    torch.save({"a.weight": torch.full((100,), 1.5)}, path)
+    data = bytearray(path.read_bytes())
+    data[data.index(torch.full((4,), 1.5).numpy().tobytes()) + 200] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match="damaged"):
+        read_checkpoint(path)
+
+
 def test_safetensors_under_a_pth_name_are_told(tmp_path: Path) -> None:
     write_tensors(tmp_path / "m.safetensors", STATE, {})
     (tmp_path / "m.safetensors").rename(tmp_path / "m.pth")

@@ -18,7 +18,7 @@ from adaptsr_cli.progress import Silent
 from adaptsr_cli.stages.adapted_model import model_sha256, open_adapted
 from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder
 
-QUICK = ("--iterations", 2, "--batch", 1, "--patch", 32, "--lr", 0.01, "--budget", "1k")
+QUICK = ("--iterations", 2, "--batch", 1, "--patch", 32, "--lr", 0.01)
 
 
 def weights(backbone: Backbone) -> dict[str, torch.Tensor]:

@@ -247,6 +247,8 @@ def test_info_knows_every_artifact(adaptsr: Command, pairs: Path) -> None:
         "merged.safetensors": "merged",
         "eval.json": "eval",
         "training/split.json": "split",
+        "training/card.json": "card",
+        "training/config.toml": "options of train",
         "training/state.safetensors": "training state",
     }
     for name, kind in expected.items():
