@@ -207,6 +207,16 @@ def large_tiff_size(path: Path) -> tuple[int, int]:
         return first.width_px, first.height_px
 
 
+def frames_of_tiff(path: Path) -> int:
+    """How many pages a TIFF has, however many pixels those are.
+
+    Raises:
+        ImageError: As for `large_tiff_size`.
+    """
+    with faults(path):
+        return len(list_pages(path))
+
+
 def has_all_pixels(path: Path) -> bool:
     """Whether everything that the pages of a TIFF point at lies within the file."""
     try:

@@ -151,14 +151,8 @@ def _run_files(
                     kept.append(target)
                     progress.warn(f"{target} {outcome.message}: skipped ({outcome.hint})")
     if len(skipped) > len(kept):
-        progress.note(
-            f"{_count(len(skipped) - len(kept))} exist already, made just so: skipped (--force replaces them)"
-        )
+        progress.note(f"made just so already, and skipped: {len(skipped) - len(kept)} (--force makes them again)")
     return UpscaleReport(tuple(written), tuple(skipped), tuple(failed), tuple(kept))
-
-
-def _count(files: int) -> str:
-    return f"{files} result{'' if files == 1 else 's'}"
 
 
 def _warn(progress: Progress, source: Path, message: str, hint: str) -> None:

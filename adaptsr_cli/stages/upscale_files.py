@@ -18,7 +18,9 @@ from adaptsr_cli.inference.colour import upscale_picture
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.inference.memory import picture_bytes
 from adaptsr_cli.inference.streaming import stream_tiff
+from adaptsr_cli.io.atomic import drop_old_partial_files
 from adaptsr_cli.io.images import check_writable, frame_count, holds_16_bit, image_size, read_picture, write_picture
+from adaptsr_cli.io.large_tiff import frames_of_tiff, large_tiff_size
 from adaptsr_cli.io.pictures import Picture
 from adaptsr_cli.io.tiff import is_tiff
 from adaptsr_cli.progress import Progress, Task
@@ -155,6 +157,8 @@ class FileUpscaler:
         Yields:
             What became of each, in their order.
         """
+        for folder in {job.target.parent for job in jobs}:
+            drop_old_partial_files(folder)
         limit_bytes = int(_MEMORY_SHARE * free_memory_bytes(torch.device("cpu")))
         room = Room(limit_bytes)
         opened: deque[Future[_Opened | Outcome]] = deque()
@@ -200,16 +204,18 @@ class FileUpscaler:
                     return Outcome(
                         job, "kept" if existing.warning else "skipped", existing.warning or "", "--force replaces it"
                     )
-            size = image_size(job.source)
+            by_rows = self._can_go_by_rows(job)
+            # By rows there may be more pixels than are ever decoded at once.
+            size = large_tiff_size(job.source) if by_rows else image_size(job.source)
             need_bytes = picture_bytes(
                 *size,
                 scale=self._upscaler.backbone.scale,
                 outscale=self._settings.outscale,
-                frames=frame_count(job.source),
+                frames=1 if by_rows else frame_count(job.source),
             )
             if need_bytes <= limit_bytes:
                 return _Opened(job, note, need_bytes)
-            if self._can_go_by_rows(job):
+            if by_rows:
                 return _Opened(job, note, limit_bytes, by_rows=True)  # alone
             raise ImageError(
                 f"upscaling its {size[0]} x {size[1]} px needs {format_bytes(need_bytes)} of memory, "
@@ -223,7 +229,8 @@ class FileUpscaler:
 
     def _can_go_by_rows(self, job: Job) -> bool:
         own_factor = self._settings.outscale == self._upscaler.backbone.scale
-        return own_factor and job.target.suffix.lower() in _TIFF_SUFFIXES and is_tiff(job.source)
+        to_tiff = job.target.suffix.lower() in _TIFF_SUFFIXES
+        return own_factor and to_tiff and is_tiff(job.source) and frames_of_tiff(job.source) == 1
 
     def _upscale(
         self, found: _Opened | Outcome, encoders: ThreadPoolExecutor, room: Room, task: Task
