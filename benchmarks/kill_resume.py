@@ -161,7 +161,8 @@ def to_markdown(report: dict[str, Any]) -> str:
     return (
         f"Made by `python benchmarks/kill_resume.py` on {report['machine']}.\n\n"
         f"`{report['command']}`, {report['undisturbed_s']} s undisturbed; {report['kills']} runs, each killed once by "
-        f"SIGKILL at a random moment of its life ({report['before_first_state']} had saved nothing yet), then started again by the same command: "
+        f"SIGKILL at a random moment of its life ({report['before_first_state']} had saved nothing yet), "
+        f"then started again by the same command: "
         f"**{report['identical']} of {report['kills']}** ended with the same adapter, log, options and samples, byte "
         f"by byte. At most {report['most_iterations_lost']} logged iterations had to be repeated.\n"
     )

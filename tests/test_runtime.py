@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -15,7 +18,16 @@ def test_auto_is_cuda_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert pick_device("auto") == CPU
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert pick_device("auto").type == "cuda"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    chosen: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    assert pick_device("auto") == torch.device("cuda", 0)
+    monkeypatch.setenv("LOCAL_RANK", "1")  # each process of a group has its own
+    assert pick_device("auto") == pick_device("cuda") == torch.device("cuda", 1)
+    assert chosen[-1] == torch.device("cuda", 1)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(UsageError, match="2 CUDA devices, too few for process 2"):
+        pick_device("auto")
 
 
 @pytest.mark.parametrize("choice", ["gpu", "cpu:1", "cuda:x", "", "cuda:99"])
@@ -50,3 +62,14 @@ def test_seed_makes_draws_repeatable() -> None:
 
 def test_free_memory_is_plausible() -> None:
     assert 1 << 26 < free_memory_bytes(CPU) < 1 << 45
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_free_memory_keeps_to_the_limit_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    import resource
+
+    used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (used + 300_000_000, resource.RLIM_INFINITY))
+    assert 200_000_000 < free_memory_bytes(torch.device("cpu")) < 400_000_000
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (1, resource.RLIM_INFINITY))
+    assert free_memory_bytes(torch.device("cpu")) == 0

@@ -66,7 +66,7 @@ Degrade = Annotated[
         "--degrade",
         help="How LR is made from photos without pairs: auto (as the photos themselves look), auto:FOLDER (as the "
         "camera's photos there look), realesrgan, phone, demo, bicubic, or a degradation.json. Left out: the run's, "
-        "else realesrgan.",
+        "else auto.",
     ),
 ]
 CacheRam = Annotated[

@@ -117,17 +117,6 @@ class TilePlan:
         """The width of every tile's input."""
         return self.horizontal.strips[0].size
 
-    def weights(self, tile: Tile, scale: int) -> np.ndarray:
-        """How much each HR pixel of the part that `tile` keeps counts.
-
-        Returns:
-            (scale * kept height, scale * kept width, 1) float32 in [0, 1].
-        """
-        rows = self.vertical.weights(tile.row, scale)
-        columns = self.horizontal.weights(tile.column, scale)
-        weights: np.ndarray = rows[:, None, None] * columns[None, :, None]
-        return weights
-
 
 def plan_tiles(
     height_px: int, width_px: int, *, tile_px: int, pad_px: int, multiple_px: int = 1, most_rows_px: int | None = None

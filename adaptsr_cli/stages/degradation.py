@@ -17,7 +17,7 @@ from adaptsr_cli.stages.pairs import PairSets
 from adaptsr_cli.stages.run_folder import RunFolder
 
 AUTO: Final = "auto"
-DEFAULT: Final = "realesrgan"
+DEFAULT_TO_SCORE_ON: Final = "bicubic"
 
 
 def choose_degradation(
@@ -36,8 +36,8 @@ def choose_degradation(
         run: The run folder; what an earlier stage decided there holds for the later ones.
         sets: What is trained on; ``auto`` looks at the photographs among them.
         name: A preset, ``auto`` for what the training photographs look like, ``auto:FOLDER`` for what the camera's
-            photographs in that folder look like, the path of a ``degradation.json``, or None for the run's, else the
-            default.
+            photographs in that folder look like, the path of a ``degradation.json``, or None for the run's, else
+            ``auto``.
         progress: Told what was decided.
         seed: Of the choice of photographs that ``auto`` looks at.
         force: Decide anew.
@@ -76,15 +76,18 @@ def choose_degradation(
 def _decide(
     known: DegradationRecord | None, photos: list[Path], name: str | None, progress: Progress, *, seed: int
 ) -> DegradationRecord:
-    estimating = name is not None and (name == AUTO or name.startswith(f"{AUTO}:"))
-    if known is not None and (name is None or (estimating and known.estimate is not None)):
+    if known is not None and name is None:
         return known
-    if name is not None and estimating:
+    name = name or AUTO
+    estimating = name == AUTO or name.startswith(f"{AUTO}:")
+    if known is not None and estimating and known.estimate is not None:
+        return known
+    if estimating:
         photos = _camera_photos(Path(name.removeprefix(f"{AUTO}:"))) if name != AUTO else photos
         estimate = estimate_camera(photos, progress, seed=seed)
         progress.note(estimate.describe())
         return DegradationRecord(degradation=degradation_of(estimate), estimate=estimate)
-    return DegradationRecord(degradation=named_degradation(name or DEFAULT), estimate=None)
+    return DegradationRecord(degradation=named_degradation(name), estimate=None)
 
 
 def _camera_photos(folder: Path) -> list[Path]:
@@ -108,12 +111,12 @@ def named_degradation(name: str) -> Degradation:
 
 
 def run_degradation(run: RunFolder, sets: PairSets, name: str | None) -> Degradation | None:
-    """The degradation for photographs to be scored on: as named, else the run's, else the default."""
+    """The degradation for photographs to be scored on: as named, else the run's, else the usual bicubic."""
     if all(pairs.ratio is not None for pairs in sets):
         return None
     if (name is None or name.startswith(AUTO)) and run.degradation.exists():
         return read_document(run.degradation, DegradationRecord).degradation
-    return named_degradation(name or DEFAULT)
+    return named_degradation(name or DEFAULT_TO_SCORE_ON)
 
 
 def degradation_sha256(degradation: Degradation | None) -> str:

@@ -281,9 +281,6 @@ def _plan(backbone: Backbone, rank_map: RankMap, path: Path) -> list[tuple[Site,
     """The sites with their ranks, by exact name (R6)."""
     table = find_sites(backbone.model, backbone.traits)
     names = [entry.name for entry in rank_map.sites]
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ArtifactError(f"{path} names {twice} twice", "make the rank map anew with `adaptsr allocate`")
     sites = table.select(names, str(path))
     plan = [(site, entry.rank) for site, entry in zip(sites, rank_map.sites, strict=True)]
     if not any(rank for _, rank in plan):

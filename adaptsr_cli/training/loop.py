@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from torch.nn.utils import parametrize
 from adaptsr_cli.adapters.attach import Attachment
 from adaptsr_cli.artifacts import LogRow
 from adaptsr_cli.backbones.backbone import Backbone, set_differentiable, super_resolve
-from adaptsr_cli.data.prefetch import Prefetcher, pin
+from adaptsr_cli.data.prefetch import BatchSource, Prefetcher, pin
 from adaptsr_cli.data.sampler import Batch
 from adaptsr_cli.distributed import ALONE, World
 from adaptsr_cli.errors import Interrupted, TrainingError
@@ -51,13 +50,6 @@ LOG_FREQ = 10
 
 Losses = dict[str, Tensor | float]
 """The whole loss of one iteration as ``loss``, and its parts by name."""
-
-
-class BatchSource(Protocol):
-    """Where batches come from; a pure function of the iteration, so that a run can go on anywhere."""
-
-    def sample(self, iteration: int) -> Batch:
-        """The batch of one iteration, or this process's share of it."""
 
 
 @dataclass(frozen=True)
