@@ -79,15 +79,19 @@ def _decide(
     if known is not None and name is None:
         return known
     name = name or AUTO
-    estimating = name == AUTO or name.startswith(f"{AUTO}:")
-    if known is not None and estimating and known.estimate is not None:
+    if known is not None and is_auto(name) and known.estimate is not None:
         return known
-    if estimating:
+    if is_auto(name):
         photos = _camera_photos(Path(name.removeprefix(f"{AUTO}:"))) if name != AUTO else photos
         estimate = estimate_camera(photos, progress, seed=seed)
         progress.note(estimate.describe())
         return DegradationRecord(degradation=degradation_of(estimate), estimate=estimate)
     return DegradationRecord(degradation=named_degradation(name), estimate=None)
+
+
+def is_auto(name: str | None) -> bool:
+    """Whether this ``--degrade`` is found out from photographs; left out, it is."""
+    return name is None or name == AUTO or name.startswith(f"{AUTO}:")
 
 
 def _camera_photos(folder: Path) -> list[Path]:
@@ -114,7 +118,7 @@ def run_degradation(run: RunFolder, sets: PairSets, name: str | None) -> Degrada
     """The degradation for photographs to be scored on: as named, else the run's, else the usual bicubic."""
     if all(pairs.ratio is not None for pairs in sets):
         return None
-    if (name is None or name.startswith(AUTO)) and run.degradation.exists():
+    if is_auto(name) and run.degradation.exists():
         return read_document(run.degradation, DegradationRecord).degradation
     return named_degradation(name or DEFAULT_TO_SCORE_ON)
 

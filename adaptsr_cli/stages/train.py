@@ -17,12 +17,12 @@ from adaptsr_cli.distributed import ALONE, World
 from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.documents import read_document, write_document, write_toml
 from adaptsr_cli.io.lock import hold_folder
-from adaptsr_cli.progress import Progress
+from adaptsr_cli.progress import Progress, TellOnce
 from adaptsr_cli.report.figures import draw_curves
 from adaptsr_cli.runtime import describe_device, pick_device, seed_everything
 from adaptsr_cli.stages.adapter_file import write_adapter
 from adaptsr_cli.stages.allocate import AllocateConfig, allocate
-from adaptsr_cli.stages.degradation import AUTO, choose_degradation, degradation_sha256, run_degradation
+from adaptsr_cli.stages.degradation import choose_degradation, degradation_sha256, is_auto, run_degradation
 from adaptsr_cli.stages.pairs import TrainingData, open_reader, open_training_data
 from adaptsr_cli.stages.run_folder import (
     RunFolder,
@@ -77,6 +77,7 @@ def train(options: TrainOptions, progress: Progress, world: World = ALONE) -> Tr
         BusyError: Another process is at work in the run folder.
         Interrupted: SIGINT or SIGTERM; the same command goes on.
     """
+    progress = TellOnce(progress)
     with ExitStack() as stack:
         if world.is_first:
             stack.enter_context(hold_folder(options.run.root))
@@ -160,7 +161,7 @@ def train_backbone(
             val=options.val,
             model=None if is_bundled(backbone.checkpoint.path) else backbone.checkpoint.path,
             rank_map=options.rank_map,
-            degradation=run.degradation if (options.degrade or "").startswith(AUTO) else None,
+            degradation=run.degradation if run.degradation.exists() and is_auto(options.degrade) else None,
             tensorboard=options.tensorboard,
         )
         write_toml(run.config, request, "what this run was made with; repeat it with: adaptsr train --config FILE")
