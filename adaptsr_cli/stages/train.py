@@ -46,7 +46,7 @@ from adaptsr_cli.training.verdict import find_overfitting
 from adaptsr_cli.units import format_bytes, format_params, format_seconds, parse_budget, plural
 
 DEFAULT_BUDGET = "8%"
-FEW_IMAGES = 8
+FEW_IMAGES = 6
 
 
 @dataclass(frozen=True)
