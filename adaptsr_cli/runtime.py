@@ -142,9 +142,7 @@ def free_memory_bytes(device: torch.device) -> int:
     """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    known = [
-        room for room in (_available_bytes(), _container_room_bytes(), _process_room_bytes()) if room is not None
-    ]
+    known = [room for room in (_available_bytes(), _container_room_bytes(), _process_room_bytes()) if room is not None]
     return min(known, default=2 << 30)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from adaptsr_cli.inference.engine import Upscaler, to_unit_range
+from adaptsr_cli.inference.engine import OnTile, Upscaler, empty_canvas, to_unit_range
 from adaptsr_cli.io.pictures import Picture
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
@@ -29,9 +29,11 @@ def upscale_picture(
     picture: Picture,
     *,
     outscale: float | None = None,
-    on_tile: Callable[[int, int], None] | None = None,
+    on_tile: OnTile | None = None,
 ) -> Picture:
     """Upscales a picture and keeps what it is: depth, grey, transparency, profile, EXIF, pages, frames, timing.
+
+    By the network's own factor finished rows are rounded at once: the result is never held as floats.
 
     Transparency with soft edges goes through the network too, as a grey image; see `upscale_alpha`.
 
@@ -57,25 +59,79 @@ def upscale_picture(
     return replace(first, further=tuple(further), animation=picture.animation)
 
 
-def _upscale_frame(
-    upscaler: Upscaler, frame: Picture, factor: float, on_tile: Callable[[int, int], None] | None
-) -> Picture:
-    height_px, width_px = (max(1, round(factor * size)) for size in frame.colour.shape[:2])
-    lr = frame.colour
+def _upscale_frame(upscaler: Upscaler, frame: Picture, factor: float, on_tile: OnTile | None) -> Picture:
+    lr, dtype = frame.colour, frame.colour.dtype
     if frame.alpha is not None:
         lr = extend_colour(lr, frame.alpha)
-    sr = resize_to(upscaler.run(lr, on_tile=on_tile), width_px, height_px)
+    height_px, width_px = (max(1, round(factor * side)) for side in lr.shape[:2])
+    native = (height_px, width_px) == tuple(upscaler.backbone.scale * side for side in lr.shape[:2])
+    if native:
+        bands = _colour_bands(upscaler, lr, frame.grey, on_tile)
+        colour = _gather(bands, height_px, width_px, 1 if frame.grey else 3, dtype)
+    else:
+        colour = _round_resized(upscaler.run(lr, on_tile=on_tile), width_px, height_px, dtype, frame.grey)
     if frame.grey:
-        sr = sr.mean(axis=2, keepdims=True)
-    colour = to_depth(sr, frame.colour.dtype)
-    del sr  # several times as large as what is kept of it
-    if frame.grey:
-        colour = np.repeat(colour, 3, axis=2)
-    alpha = None
-    if frame.alpha is not None:
-        mask = resize_to(upscale_alpha(upscaler, frame.alpha), width_px, height_px)
-        alpha = to_depth(mask[..., 0], frame.alpha.dtype)
-    return replace(frame, colour=colour, alpha=alpha)
+        colour = np.broadcast_to(colour, (height_px, width_px, 3))  # a view: held once
+    if frame.alpha is None:
+        return replace(frame, colour=colour)
+    if native:
+        alpha = _gather(_alpha_bands(upscaler, frame.alpha), height_px, width_px, 1, dtype)
+    else:
+        alpha = _round_resized(upscale_alpha(upscaler, frame.alpha), width_px, height_px, dtype, False)
+    return replace(frame, colour=colour, alpha=alpha[..., 0])
+
+
+def _gather(
+    bands: Iterator[Floats], height_px: int, width_px: int, channels: int, dtype: np.dtype[Any] | type[np.generic]
+) -> np.ndarray:
+    """Joins rows that come from top to bottom, rounded at once where the type is one of integers.
+
+    Returns:
+        (height_px, width_px, channels) of the type.
+    """
+    joined = empty_canvas(height_px, width_px, channels, dtype)
+    done_px = 0
+    for band in bands:
+        joined[done_px : done_px + len(band)] = band if dtype == np.float32 else to_depth(band, dtype)
+        done_px += len(band)
+        del band  # else two would be held while the next one is made
+    return joined
+
+
+def _round_resized(image: Floats, width_px: int, height_px: int, dtype: np.dtype[Any], grey: bool) -> np.ndarray:
+    """Resizes and rounds, channel by channel: so no second image of floats is ever whole.
+
+    Args:
+        image: (H, W, C) float32 in [0, 1].
+        width_px: The new width.
+        height_px: The new height.
+        dtype: ``uint8`` or ``uint16``.
+        grey: Give the mean of the channels.
+
+    Returns:
+        (height_px, width_px, C), or with one channel if grey.
+    """
+    count = image.shape[2]
+    channels = (resize_to(image[..., channel : channel + 1], width_px, height_px) for channel in range(count))
+    if grey:
+        mean = next(channels)
+        for channel in channels:
+            mean += channel
+        mean /= count
+        return to_depth(mean, dtype)
+    rounded = empty_canvas(height_px, width_px, count, dtype)
+    for index, channel in enumerate(channels):
+        rounded[..., index] = to_depth(channel[..., 0], dtype)
+        del channel
+    return rounded
+
+
+def _colour_bands(upscaler: Upscaler, lr: np.ndarray, grey: bool, on_tile: OnTile | None) -> Iterator[Floats]:
+    """The network's result from top to bottom, (rows, scale * W, 3 or for grey 1)."""
+    height_px, width_px = lr.shape[:2]
+    for _, band in upscaler.bands(height_px, width_px, lambda start, stop: lr[start:stop], on_tile=on_tile):
+        yield band.mean(axis=2, keepdims=True) if grey else band
+        del band
 
 
 def upscale_alpha(upscaler: Upscaler, alpha: np.ndarray) -> Floats:
@@ -95,23 +151,49 @@ def upscale_alpha(upscaler: Upscaler, alpha: np.ndarray) -> Floats:
     Returns:
         (scale * H, scale * W, 1) float32 in [0, 1].
     """
+    height_px, width_px = (upscaler.backbone.scale * side for side in alpha.shape)
+    return _gather(_alpha_bands(upscaler, alpha), height_px, width_px, 1, np.float32)
+
+
+def _alpha_bands(upscaler: Upscaler, alpha: np.ndarray) -> Iterator[Floats]:
+    """The result of `upscale_alpha` from top to bottom, (rows, scale * W, 1)."""
     scale = upscaler.backbone.scale
-    lr = torch.from_numpy(to_unit_range(alpha))[None, None]  # (1, 1, H, W)
-    most = functional.max_pool2d(lr, 3, stride=1, padding=1)
-    least = -functional.max_pool2d(-lr, 3, stride=1, padding=1)
-    edge = least != most
-    flat, value = (
-        mask[0, 0, :, :, None].repeat_interleave(scale, 0).repeat_interleave(scale, 1).numpy() for mask in (~edge, lr)
-    )
-    if flat.all():  # opaque, as in most files that have the channel at all
-        return np.asarray(value)
-    at_edge = lr[edge]
-    soft = ((at_edge > _NEARLY_CLEAR) & (at_edge < 1 - _NEARLY_CLEAR)).float().mean() > _SOFT_SHARE
+    value = to_unit_range(alpha)[..., None]  # (H, W, 1)
+    edge = _find_edges(value)
+    at_edge = value[edge]
+    if not len(at_edge):  # opaque, as in most files that have the channel at all
+        for piece in _pieces(value, _PIECE_ROWS):
+            yield _repeat(piece, scale)
+        return
+    soft = ((at_edge > _NEARLY_CLEAR) & (at_edge < 1 - _NEARLY_CLEAR)).mean() > _SOFT_SHARE
     if soft:
-        sr = upscaler.run(np.repeat(alpha[..., None], 3, axis=2)).mean(axis=2, keepdims=True)
+        bands = _colour_bands(upscaler, np.broadcast_to(alpha[..., None], (*alpha.shape, 3)), True, None)
     else:
-        sr = resize_to(lr[0, 0, :, :, None].numpy(), scale * alpha.shape[1], scale * alpha.shape[0])
-    return np.where(flat, value, sr)
+        enlarged = resize_to(value, scale * alpha.shape[1], scale * alpha.shape[0])
+        bands = _pieces(enlarged, scale * _PIECE_ROWS)
+    start_px = 0
+    for sr in bands:
+        stop_px = start_px + len(sr) // scale
+        yield np.where(_repeat(edge[start_px:stop_px], scale), sr, _repeat(value[start_px:stop_px], scale))
+        start_px = stop_px
+        del sr
+
+
+def _find_edges(mask: Floats) -> np.ndarray:
+    """Where a pixel differs from one of its eight neighbours: (H, W, 1) -> the same shape, bool."""
+    tensor = torch.from_numpy(mask[..., 0])[None, None]  # (1, 1, H, W)
+    most = functional.max_pool2d(tensor, 3, stride=1, padding=1)
+    least = functional.max_pool2d(tensor.neg(), 3, stride=1, padding=1).neg_()
+    return np.asarray((least != most)[0, 0, :, :, None].numpy())
+
+
+def _repeat(rows: np.ndarray, scale: int) -> np.ndarray:
+    """Repeats every pixel: (h, w, C) -> (scale * h, scale * w, C)."""
+    return rows.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def _pieces(image: Floats, rows: int) -> Iterator[Floats]:
+    return (image[start : start + rows] for start in range(0, len(image), rows))
 
 
 def to_depth(image: np.ndarray, dtype: np.dtype[Any] | type[np.generic]) -> np.ndarray:

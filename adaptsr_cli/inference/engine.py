@@ -8,6 +8,7 @@ from itertools import product
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -112,9 +113,10 @@ class Upscaler:
             if len(band) == self.backbone.scale * height_px:
                 return band
             if canvas is None:
-                canvas = _empty_canvas(self.backbone.scale * height_px, self.backbone.scale * width_px)
+                canvas = empty_canvas(self.backbone.scale * height_px, self.backbone.scale * width_px, 3, np.float32)
             place = self.backbone.scale * start_px
             canvas[place : place + len(band)] = band
+            del band
         assert canvas is not None
         return canvas
 
@@ -139,7 +141,7 @@ class Upscaler:
 
         Yields:
             The first LR row, and the result from there on: (some rows, scale * W, 3) float32 in [0, 1]. The bands
-            follow each other without gap.
+            follow each other without gap. Whoever drops one before asking for the next holds only one at a time.
 
         Raises:
             ImageError: As for `run`.
@@ -153,6 +155,7 @@ class Upscaler:
                 for start_px, stop_px, band in self._run_tiles(plan, read_rows, done_px, on_tile):
                     done_px = stop_px
                     yield start_px, band
+                    del band  # else it would be held while the next one is made
                 return
             except RuntimeError as error:
                 if not _is_out_of_memory(error):
@@ -177,6 +180,20 @@ class Upscaler:
             multiple_px=math.lcm(self.backbone.multiple_px, self.backbone.tile_multiple_px),
             most_rows_px=most_rows_px,
         )
+
+    def most_band_px(self, height_px: int, width_px: int) -> int:
+        """At most how many LR pixels are in work at a time in `bands`: whole rows, a tile or more of them high.
+
+        Other than `plan` this runs nothing, and may be asked while the network works.
+        """
+        multiple_px = math.lcm(self.backbone.multiple_px, self.backbone.tile_multiple_px)
+        side_px = _AUTO_SIDE_PX[self.device.type]
+        if self.tile_px is not None:
+            side_px = self.tile_px + 2 * self.pad_px + RAMP_PX if self.tile_px else height_px
+        side_px += 2 * multiple_px
+        columns = max(1, width_px // side_px)
+        strips = 1 + -(-(self.batch - 1) // columns)  # a batch may go on in the next row of tiles
+        return min(height_px, strips * side_px) * width_px
 
     def _auto_tile_px(self, height_px: int, width_px: int) -> int:
         """The tile for the memory that is free now: at most half of it, by an estimate that is on the safe side."""
@@ -242,6 +259,7 @@ class Upscaler:
                 band = pending.take(scale * ready_px)
                 np.minimum(band, 1, out=band)  # the weights sum to one up to rounding
                 yield start_px, ready_px, band
+                del band
 
     @torch.inference_mode()
     def _infer(self, lr: np.ndarray) -> Tensor:
@@ -296,12 +314,18 @@ def _to_host(sr: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
     return sr.permute(1, 2, 0).contiguous().cpu().numpy()
 
 
-def _empty_canvas(height_px: int, width_px: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+def empty_canvas(height_px: int, width_px: int, channels: int, dtype: npt.DTypeLike) -> np.ndarray:
+    """Room for a result, (height_px, width_px, channels); what it holds at first is undefined.
+
+    Raises:
+        AdaptsrError: Not enough memory.
+    """
     try:
-        return np.zeros((height_px, width_px, 3), np.float32)
+        return np.empty((height_px, width_px, channels), dtype)
     except MemoryError as error:
+        need_bytes = height_px * width_px * channels * np.dtype(dtype).itemsize
         raise AdaptsrError(
-            f"the result of {width_px}x{height_px} px needs {format_bytes(12 * height_px * width_px)} of memory",
+            f"the result of {width_px}x{height_px} px needs {format_bytes(need_bytes)} of memory",
             "cut the image into parts",
         ) from error
 

@@ -3,28 +3,63 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Final
 
-# Measured with `benchmarks/upscale_memory.py`: 15 bytes for each pixel of the result with 8 bits a channel, 19 with 16.
-_LR_PX_BYTES: Final = 40
-_SR_PX_BYTES: Final = 24
-_RESIZED_PX_BYTES: Final = 36  # the resized result and two copies on the way, as float32
-_HELD_PX_BYTES: Final = 8  # four channels of 16 bits
+from adaptsr_cli.io.decoding import Outline
+from adaptsr_cli.io.images import holds_16_bit
+
+# All in bytes a pixel, measured by `benchmarks/upscale_memory.py` and on noise, which no encoder makes smaller.
+_READ: Final = 40  # of the input: the file, what the decoder holds, and copies on the way
+_CLEAR: Final = 80  # of an input with transparency: its colour is extended in floats
+_BAND: Final = 24  # floats of a row of tiles, once as the network gives them and once as they are joined
+_MASK: Final = 8  # interpolating transparency
+_PILLOW: Final = 4  # its own copy of the picture, or ours with transparency beside the colour
+_FRAME: Final = 12  # copies of each frame of an animation, by which Pillow finds what changes
+_SLACK: Final = 1 + 1 / 32  # what allocators and libraries take beside
+# What these hold beside the picture until the file is whole; AVIF more on small pictures than on large ones.
+_ENCODERS: Final = {".webp": 44, ".avif": 92}
 
 
-def picture_bytes(width_px: int, height_px: int, *, scale: int, outscale: float, frames: int = 1) -> int:
+def picture_bytes(outline: Outline, target: Path, *, scale: int, outscale: float, band_px: int) -> int:
     """The most host memory that reading, upscaling and writing one picture takes, in bytes.
 
-    Without transparency, which takes as much again; and without what the network takes for its tiles, which does not
-    depend on the size.
+    Reading is done before the result begins, and the network's rows and the mask's floats are gone before it is
+    encoded. So of these only the greatest counts, beside the input and the rounded result, which are held all the time.
+
+    Not counted is what the network takes for its tiles, which does not depend on the size.
 
     Args:
-        width_px: LR width.
-        height_px: LR height.
+        outline: The input.
+        target: The result's file; its suffix counts.
         scale: The network's factor.
         outscale: The final factor.
-        frames: Pages or frames of this size; they are worked on one after another, and all held.
+        band_px: LR pixels in work at a time; see `Upscaler.most_band_px`.
     """
-    resized = 0 if outscale == scale else _RESIZED_PX_BYTES * outscale**2
-    held = (frames - 1) * _HELD_PX_BYTES * (1 + outscale**2)
-    return math.ceil(width_px * height_px * (_LR_PX_BYTES + _SR_PX_BYTES * scale**2 + resized + held))
+    lr_px = outline.width_px * outline.height_px
+    sr_px, resized_px = lr_px * scale**2, lr_px * outscale**2
+    channels, depth = 3 + outline.alpha, 1 + outline.deep
+    read = _READ * lr_px
+    held = channels * depth * outline.frames * (lr_px + resized_px)
+    band: float = _BAND * band_px * scale**2
+    mask: float = _MASK * sr_px if outline.alpha else 0
+    if outscale != scale:  # the network's whole result as floats, then with a channel on its way to the new size
+        band = 12 * sr_px + max(band, 8 * (sr_px + resized_px))
+        mask += 8 * (sr_px + resized_px)
+    work = max(band, mask) + (_CLEAR * lr_px if outline.alpha else 0)
+    encoder = _encoder_px_bytes(outline, target) * resized_px
+    return math.ceil(_SLACK * max(held + max(work, encoder), outline.frames * read))
+
+
+def _encoder_px_bytes(outline: Outline, target: Path) -> int:
+    """What encoding takes beside the picture, in bytes a pixel."""
+    suffix, depth = target.suffix.lower(), 1 + outline.deep
+    channels = 3 + outline.alpha
+    joined = channels * depth if outline.alpha else 0
+    if suffix in {".tif", ".tiff"}:
+        return joined  # a page at a time
+    if outline.deep and holds_16_bit(target):
+        return joined + 2 * channels * depth  # the file, twice while it grows
+    narrowed = channels if outline.deep else 0
+    several = _FRAME if outline.frames > 1 else 0
+    return outline.frames * (narrowed + several + _ENCODERS.get(suffix, _PILLOW))

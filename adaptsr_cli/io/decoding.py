@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -45,13 +46,49 @@ def decode_size(path: Path) -> tuple[int, int]:
         return (height_px, width_px) if turned else (width_px, height_px)
 
 
-def count_frames(path: Path) -> int:
-    """How many pages or frames `decode_picture` gives, from the headers alone."""
+@dataclass(frozen=True)
+class Outline:
+    """How much an image file holds, known without decoding its pixels.
+
+    Attributes:
+        width_px: As displayed; of several pages that of the largest.
+        height_px: As displayed.
+        frames: How many pages or frames.
+        deep: Whether it has more than 8 bits a channel.
+        alpha: Whether it has transparency.
+    """
+
+    width_px: int
+    height_px: int
+    frames: int = 1
+    deep: bool = False
+    alpha: bool = False
+
+
+def read_outline(path: Path, *, by_rows: bool = False) -> Outline:
+    """How much an image file holds, from its headers.
+
+    Args:
+        path: The file.
+        by_rows: It is a TIFF to be read by rows, of which `MAX_PIXELS` is no limit.
+
+    Raises:
+        ImageError: No image, not readable, or too many pixels.
+    """
     with faults(path):
         if is_tiff(path):
-            return len(_list_checked(path))
+            pages = list_pages(path) if by_rows else _list_checked(path)
+            largest = max(pages, key=lambda page: page.width_px * page.height_px)
+            deep, alpha = any(page.deep for page in pages), any(page.alpha for page in pages)
+            return Outline(largest.width_px, largest.height_px, len(pages), deep, alpha)
+        width_px, height_px = decode_size(path)
         with open_image(path) as image:
-            return _count_frames(image)
+            deep = ";16" in _find_raw_mode(image) if image.format == "PNG" else False
+            if image.format == "AVIF":
+                deep = read_avif_bits(path.read_bytes()) > 8
+            # An animation may say only in its later frames that it has transparency.
+            count = _count_frames(image)
+            return Outline(width_px, height_px, count, deep, count > 1 or image.has_transparency_data)
 
 
 def decode_picture(path: Path) -> Picture:

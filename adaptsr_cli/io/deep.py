@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import imagecodecs
 import numpy as np
@@ -52,9 +52,9 @@ def decode_deep_avif(data: bytes, bits: int) -> Array:
     return stretch(samples if samples.ndim == 3 else samples[..., None], bits)
 
 
-def encode_deep_png(layers: Array, *, icc: bytes | None, exif: bytes | None, xmp: bytes | None) -> bytes:
-    """Encodes (H, W, C) uint16 as PNG with its colour profile, EXIF (with prefix) and XMP."""
-    data = bytes(imagecodecs.png_encode(layers[..., 0] if layers.shape[2] == 1 else layers, PNG_LEVEL))
+def write_deep_png(file: BinaryIO, layers: Array, *, icc: bytes | None, exif: bytes | None, xmp: bytes | None) -> None:
+    """Writes (H, W, C) uint16 as PNG with its colour profile, EXIF (with prefix) and XMP."""
+    data = memoryview(imagecodecs.png_encode(layers[..., 0] if layers.shape[2] == 1 else layers, PNG_LEVEL))
     extra = b""
     if icc:
         extra += _chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc))
@@ -62,7 +62,8 @@ def encode_deep_png(layers: Array, *, icc: bytes | None, exif: bytes | None, xmp
         extra += _chunk(b"eXIf", exif.removeprefix(EXIF_PREFIX))
     if xmp:
         extra += _chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)
-    return data[:_HEAD_BYTES] + extra + data[_HEAD_BYTES:]
+    for part in (data[:_HEAD_BYTES], extra, data[_HEAD_BYTES:]):
+        file.write(part)
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, replace
-from io import BytesIO
+from io import BufferedRandom, FileIO, UnsupportedOperation
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, BinaryIO, Final, Literal
 
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from adaptsr_cli.errors import ImageError
-from adaptsr_cli.io.atomic import replace_atomically, write_bytes
+from adaptsr_cli.io.atomic import replace_atomically
 from adaptsr_cli.io.decoding import TIFF_PHOTO_FOLDERS, TIFF_PHOTO_TAGS
-from adaptsr_cli.io.deep import PNG_LEVEL, encode_deep_png
+from adaptsr_cli.io.deep import PNG_LEVEL, write_deep_png
 from adaptsr_cli.io.exif import set_size
 from adaptsr_cli.io.pictures import Animation, Picture, layers_of, narrow
 from adaptsr_cli.io.provenance import pack_note
@@ -68,20 +68,35 @@ def encode_picture(path: Path, picture: Picture, *, quality: int, note: str | No
     picture = _fit(kind, picture)
     exif = set_size(picture.exif, width_px, height_px) if picture.exif and kind.photo_data else None
     xmp = pack_note(note) if note is not None and kind.photo_data else None
-    try:
-        if kind is _TIFF:
-            with replace_atomically(path) as temporary:
+    # Straight into the file: what is encoded of a large picture would fill as much memory again.
+    with replace_atomically(path) as temporary:
+        try:
+            if kind is _TIFF:
                 texts, folders = _split_exif(exif)
                 write_tiff(temporary, picture.frames, texts=texts, folders=folders, xmp=xmp)
-            return
-        if picture.colour.dtype == np.uint16:
-            data = encode_deep_png(layers_of(picture), icc=picture.icc, exif=exif, xmp=xmp)
-        else:
-            data = _encode_8_bit(kind, picture, quality, exif, xmp)
-    except (OSError, ValueError, OverflowError, RuntimeError, SyntaxError, struct.error) as error:
-        size = f"{width_px} x {height_px} px"
-        raise ImageError(f"cannot write {path} ({size}) as {kind.name}: {error}", "write .png") from error
-    write_bytes(path, data)
+                return
+            with _Plain(FileIO(temporary, "w+")) as file:
+                if picture.colour.dtype == np.uint16:
+                    write_deep_png(file, layers_of(picture), icc=picture.icc, exif=exif, xmp=xmp)
+                else:
+                    _write_8_bit(file, kind, picture, quality, exif, xmp)
+        except (OSError, ValueError, OverflowError, RuntimeError, SyntaxError, struct.error) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the disk's fault, not the encoder's
+            size = f"{width_px} x {height_px} px"
+            raise ImageError(f"cannot write {path} ({size}) as {kind.name}: {error}", "write .png") from error
+
+
+class _Plain(BufferedRandom):
+    """A file without a descriptor for Pillow, which would write to that itself and not notice a full disk."""
+
+    def fileno(self) -> int:
+        """There is none.
+
+        Raises:
+            UnsupportedOperation: Always.
+        """
+        raise UnsupportedOperation("fileno")
 
 
 def find_format(path: Path) -> Format:
@@ -136,7 +151,9 @@ def _fit(kind: Format, picture: Picture) -> Picture:
     return picture if kind.deep else narrow(picture)
 
 
-def _encode_8_bit(kind: Format, picture: Picture, quality: int, exif: bytes | None, xmp: bytes | None) -> bytes:
+def _write_8_bit(
+    file: BinaryIO, kind: Format, picture: Picture, quality: int, exif: bytes | None, xmp: bytes | None
+) -> None:
     options: dict[str, Any] = {}
     if kind.name == "PNG":
         options = {"compress_level": PNG_LEVEL}
@@ -158,22 +175,22 @@ def _encode_8_bit(kind: Format, picture: Picture, quality: int, exif: bytes | No
     images = [_to_image(frame) for frame in picture.frames]
     if picture.animation is not None and len(images) > 1:
         options |= {"save_all": True, "append_images": images[1:], **_timing(kind, picture.animation)}
-    buffer = BytesIO()
-    images[0].save(buffer, kind.name, **options)
-    data = buffer.getvalue()
+    images[0].save(file, kind.name, **options)
     if kind.name == "WEBP" and "save_all" in options and picture.alpha is not None:
-        data = _declare_webp_alpha(data)
-    return data
+        _declare_webp_alpha(file)
 
 
-def _declare_webp_alpha(data: bytes) -> bytes:
+def _declare_webp_alpha(file: BinaryIO) -> None:
     """Sets the flag of an animation that says that it has transparency.
 
     libwebp leaves it out where the frames themselves are opaque and only cover less than the whole, and readers then
     show black around them.
     """
-    assert data[12:16] == b"VP8X"
-    return data[:20] + bytes([data[20] | 0x10]) + data[21:]
+    file.seek(12)
+    head = file.read(9)
+    assert head[:4] == b"VP8X"
+    file.seek(20)
+    file.write(bytes([head[8] | 0x10]))
 
 
 def _to_image(picture: Picture) -> Image.Image:

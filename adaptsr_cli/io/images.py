@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from adaptsr_cli.errors import ImageError
-from adaptsr_cli.io.decoding import READ_FORMATS, count_frames, decode_picture, decode_size, faults, open_image
+from adaptsr_cli.io.decoding import READ_FORMATS, decode_picture, decode_size, faults, open_image
 from adaptsr_cli.io.encoding import FORMATS, check_fit, encode_picture, find_format
 from adaptsr_cli.io.pictures import Array, Picture, to_8_bit
 from adaptsr_cli.io.provenance import unpack_note
@@ -66,15 +66,6 @@ def image_size(path: Path) -> tuple[int, int]:
         ImageError: No image, or not readable.
     """
     return decode_size(path)
-
-
-def frame_count(path: Path) -> int:
-    """How many pages or frames the file has, from the headers alone.
-
-    Raises:
-        ImageError: No image, or not readable.
-    """
-    return count_frames(path)
 
 
 def read_picture(path: Path) -> Picture:

@@ -196,22 +196,11 @@ def write_large_tiff(
         )
 
 
-def large_tiff_size(path: Path) -> tuple[int, int]:
-    """(width_px, height_px) of the first page, however many pixels those are.
-
-    Raises:
-        ImageError: No TIFF, damaged, or of samples without a fixed range.
-    """
-    with faults(path):
-        first = list_pages(path)[0]
-        return first.width_px, first.height_px
-
-
 def frames_of_tiff(path: Path) -> int:
     """How many pages a TIFF has, however many pixels those are.
 
     Raises:
-        ImageError: As for `large_tiff_size`.
+        ImageError: No TIFF, damaged, or of samples without a fixed range.
     """
     with faults(path):
         return len(list_pages(path))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+_PIECE_ROWS: Final = 64
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,10 @@ def to_8_bit(samples: Array) -> Array:
     """Rounds uint16 to uint8, 65535 to 255; uint8 is given back as it is."""
     if samples.dtype == np.uint8:
         return samples
-    eighth: Array = ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    eighth: Array = np.empty(samples.shape, np.uint8)
+    # In pieces: on the way each sample takes several times what is kept of it.
+    for start in range(0, len(samples), _PIECE_ROWS):
+        eighth[start : start + _PIECE_ROWS] = (samples[start : start + _PIECE_ROWS].astype(np.uint32) + 128) // 257
     return eighth
 
 

@@ -39,12 +39,14 @@ class Page:
         width_px: As displayed.
         height_px: As displayed.
         deep: Whether it has more than 8 and at most 16 bits a channel.
+        alpha: Whether it has more than its colour.
     """
 
     index: int
     width_px: int
     height_px: int
     deep: bool
+    alpha: bool
 
 
 def is_tiff(path: Path) -> bool:
@@ -191,7 +193,7 @@ def _describe(page: tifffile.TiffPage, path: Path) -> Page:
     width_px, height_px = int(page.imagewidth), int(page.imagelength)
     if _orientation(page) >= 5:
         width_px, height_px = height_px, width_px
-    return Page(page.index, width_px, height_px, kind is not None and kind.itemsize == 2)
+    return Page(page.index, width_px, height_px, kind is not None and kind.itemsize == 2, bool(page.extrasamples))
 
 
 def _check_segments(page: tifffile.TiffPage, file_bytes: int, path: Path) -> None:

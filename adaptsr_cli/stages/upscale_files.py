@@ -19,8 +19,9 @@ from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.inference.memory import picture_bytes
 from adaptsr_cli.inference.streaming import stream_tiff
 from adaptsr_cli.io.atomic import drop_old_partial_files
-from adaptsr_cli.io.images import check_writable, frame_count, holds_16_bit, image_size, read_picture, write_picture
-from adaptsr_cli.io.large_tiff import frames_of_tiff, large_tiff_size
+from adaptsr_cli.io.decoding import read_outline
+from adaptsr_cli.io.images import check_writable, holds_16_bit, read_picture, write_picture
+from adaptsr_cli.io.large_tiff import frames_of_tiff
 from adaptsr_cli.io.pictures import Picture
 from adaptsr_cli.io.tiff import is_tiff
 from adaptsr_cli.progress import Progress, Task
@@ -34,7 +35,7 @@ ENCODERS: Final = max(2, min(4, os.cpu_count() or 1))
 AHEAD: Final = 4
 """Files that are decoded before their turn, and that wait to be encoded, at most."""
 
-_MEMORY_SHARE: Final = 0.5  # of what is free: on the CPU the network takes some too
+_MEMORY_SHARE: Final = 0.65  # of what is free: on the CPU the network takes some too
 _TIFF_SUFFIXES: Final = frozenset({".tif", ".tiff"})
 
 
@@ -206,20 +207,21 @@ class FileUpscaler:
                     )
             by_rows = self._can_go_by_rows(job)
             # By rows there may be more pixels than are ever decoded at once.
-            size = large_tiff_size(job.source) if by_rows else image_size(job.source)
+            outline = read_outline(job.source, by_rows=by_rows)
             need_bytes = picture_bytes(
-                *size,
+                outline,
+                job.target,
                 scale=self._upscaler.backbone.scale,
                 outscale=self._settings.outscale,
-                frames=1 if by_rows else frame_count(job.source),
+                band_px=self._upscaler.most_band_px(outline.height_px, outline.width_px),
             )
             if need_bytes <= limit_bytes:
                 return _Opened(job, note, need_bytes)
             if by_rows:
                 return _Opened(job, note, limit_bytes, by_rows=True)  # alone
             raise ImageError(
-                f"upscaling its {size[0]} x {size[1]} px needs {format_bytes(need_bytes)} of memory, "
-                f"and there are {format_bytes(limit_bytes)}",
+                f"upscaling its {outline.width_px} x {outline.height_px} px needs {format_bytes(need_bytes)} "
+                f"of memory, and there are {format_bytes(limit_bytes)}",
                 "TIFF to TIFF by the network's own factor goes through by rows, in little memory; or cut it into parts",
             )
         except AdaptsrError as error:

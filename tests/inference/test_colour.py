@@ -149,8 +149,8 @@ def test_only_masks_with_soft_edges_go_through_the_network(
 
 def test_opaque_alpha_stays_opaque_without_a_second_run(smooth: Upscaler, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = []
-    original = smooth.run
-    monkeypatch.setattr(smooth, "run", lambda lr, on_tile=None: (runs.append(1), original(lr, on_tile=on_tile))[1])
+    original = smooth.bands
+    monkeypatch.setattr(smooth, "bands", lambda *args, **kwargs: (runs.append(1), original(*args, **kwargs))[1])
     after = upscale_picture(smooth, picture(np.uint16, alpha=np.full((6, 9), 65535, np.uint16)))
     assert after.alpha is not None
     assert after.alpha.dtype == np.uint16
@@ -218,3 +218,28 @@ def test_every_frame_is_upscaled_and_the_timing_kept(smooth: Upscaler) -> None:
     assert after.animation == moving.animation
     assert [frame.colour.shape for frame in after.frames] == [(12, 18, 3)] * 3
     assert [int(frame.colour[0, 0, 0]) for frame in after.frames] == [51, 102, 204]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize("outscale", [None, 3.3, 1])
+def test_rounding_in_bands_changes_no_value(
+    dtype: type[np.generic], grey: bool, outscale: float | None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    banded = upscaler(tmp_path_factory, Tinted())
+    banded.tile_px, banded.ensemble = 16, True
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:70, :50] - 25
+    noise = rng.integers(0, np.iinfo(dtype).max, (70, 50, 3), dtype=dtype)
+    colour = noise[..., :1].repeat(3, axis=2) if grey else noise
+    size = (140, 100) if outscale is None else tuple(round(outscale * side) for side in (70, 50))
+    for softness_px in (0.01, 6):
+        alpha = to_depth(np.clip((20 - np.hypot(rows, columns)) / softness_px + 0.5, 0, 1), dtype)
+        after = upscale_picture(banded, Picture(colour, alpha=alpha, grey=grey), outscale=outscale)
+        whole = resize_to(banded.run(extend_colour(colour, alpha)), size[1], size[0])
+        whole = whole.mean(axis=2, keepdims=True) if grey else whole
+        assert after.alpha is not None
+        assert after.colour.shape == (*size, 3)
+        assert (after.colour == to_depth(whole, dtype)).all()
+        mask = resize_to(upscale_alpha(banded, alpha), size[1], size[0])
+        assert (after.alpha == to_depth(mask[..., 0], dtype)).all()

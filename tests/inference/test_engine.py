@@ -335,3 +335,14 @@ def test_an_ensemble_commutes_with_turning(tmp_path: Path) -> None:
     lr = image(24, 31)
     turned = upscaler.run(np.ascontiguousarray(lr[::-1].transpose(1, 0, 2)))
     np.testing.assert_allclose(turned, upscaler.run(lr)[::-1].transpose(1, 0, 2), atol=1e-5)
+
+
+@pytest.mark.parametrize("tile_px", [0, 16, 24])
+@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize("size", [(150, 40), (40, 150), (9, 9)])
+def test_no_more_rows_are_in_work_than_stated(tile_px: int, batch: int, size: tuple[int, int]) -> None:
+    upscaler = Upscaler(wrap(Enlarge(), multiple_px=4), device=CPU, tile_px=tile_px, pad_px=4, batch=batch)
+    lr = image(*size)
+    rows = [len(band) // 2 for _, band in upscaler.bands(*size, lambda start, stop: lr[start:stop])]
+    assert sum(rows) == size[0]
+    assert max(rows) * size[1] <= upscaler.most_band_px(*size) <= size[0] * size[1]

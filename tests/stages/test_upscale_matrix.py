@@ -308,8 +308,10 @@ def test_what_the_asked_type_cannot_hold_fails_alone_and_before_the_work(
     by_pillow("RGB")(tmp_path / "in" / "plain.png", pattern(9, 6))
     tifffile.imwrite(tmp_path / "in" / "pages.tif", np.zeros((2, 6, 9, 3), np.uint8), photometric="rgb")
     sizes = []
-    original = Upscaler.run
-    monkeypatch.setattr(Upscaler, "run", lambda self, lr, **rest: (sizes.append(lr), original(self, lr, **rest))[1])
+    original = Upscaler.bands
+    monkeypatch.setattr(
+        Upscaler, "bands", lambda self, *args, **rest: (sizes.append(args[:2]), original(self, *args, **rest))[1]
+    )
     report, _ = run(ext="jpg")
     assert sorted((path.name, "holds no" in reason) for path, reason in report.failed) == [
         ("clear.png", True),
