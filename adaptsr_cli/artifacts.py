@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from itertools import pairwise
 from math import prod
 from typing import Annotated, Final, Literal, Self
 
@@ -17,6 +18,8 @@ FORMAT_VERSION: Final = 1
 Scalar = str | int | float | bool | None
 SiteKind = Literal["conv", "attention", "mlp", "linear"]
 Factorization = Literal["1x1-kxk"]
+Criterion = Literal["gradient", "fisher", "activation", "weight", "snip", "random", "spectral"]
+Strategy = Literal["greedy", "uniform", "proportional", "spectral"]
 
 
 class Frozen(BaseModel):
@@ -69,6 +72,31 @@ class RunRecord(Frozen):
     model_path: str
 
 
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class SiteCriteria(Frozen):
+    """One site by every criterion, the larger the more it should be adapted. Means over batches where data matter.
+
+    Attributes:
+        gradient: ||grad_W L||_2 (AdaptSR, Eq. 7).
+        fisher: Sum over the weights of the diagonal Fisher information, (grad_W L)^2 of a batch.
+        activation: Root mean square of the layer's output; 0 where the layer is not called as a module.
+        weight: ||W||_2.
+        snip: Sum over the weights of |w grad_w L| (Lee et al. 2019).
+        random: Uniform in [0, 1), by the seed.
+        spectral: Root of the sum of `SiteSaliency.gains`: the norm of the mean gradient, above the noise.
+    """
+
+    gradient: NotNegative
+    fisher: NotNegative
+    activation: NotNegative
+    weight: NotNegative
+    snip: NotNegative
+    random: NotNegative
+    spectral: NotNegative
+
+
 class SiteSaliency(Frozen):
     """One adaptable weight and how much the loss wants it changed.
 
@@ -80,9 +108,12 @@ class SiteSaliency(Frozen):
         params: Number of weights in it.
         rank_cost: Parameters that one rank costs here.
         max_rank: Largest rank whose adapter is not larger than the weight itself.
-        score: The criterion, averaged over the batches.
-        score_std: Standard deviation of the criterion over the batches.
+        score: The criterion that was asked for.
+        score_std: Its standard deviation over the batches; 0 for a criterion that is one number for all of them.
         spectrum: Leading singular values of the mean gradient in the shape of the factorisation, descending.
+        gains: What each rank, from the first on, buys: squared singular values less the noise floor, never rising.
+            None in files of older versions, as are the criteria.
+        criteria: All criteria.
     """
 
     name: str
@@ -92,9 +123,17 @@ class SiteSaliency(Frozen):
     params: Annotated[int, Field(gt=0)]
     rank_cost: Annotated[int, Field(gt=0)]
     max_rank: Annotated[int, Field(gt=0)]
-    score: Annotated[float, Field(ge=0)]
-    score_std: Annotated[float, Field(ge=0)]
+    score: NotNegative
+    score_std: NotNegative
     spectrum: tuple[float, ...]
+    gains: tuple[NotNegative, ...] | None = None
+    criteria: SiteCriteria | None = None
+
+    @model_validator(mode="after")
+    def _check_gains(self) -> Self:
+        if self.gains is not None and any(later > earlier for earlier, later in pairwise(self.gains)):
+            raise ValueError(f"{self.name}: the gains rise")
+        return self
 
 
 class SkippedSite(Frozen):
@@ -109,14 +148,14 @@ class Saliency(Frozen):
 
     Attributes:
         mean_spearman: Mean Spearman rank correlation of the scores between pairs of batches, in [-1, 1]; None for
-            one batch.
+            one batch, or a criterion that is one number for all of them.
     """
 
     artifact: Literal["saliency"] = "saliency"
     format_version: Literal[1] = FORMAT_VERSION
     backbone: BackboneIdentity
     provenance: Provenance
-    criterion: str
+    criterion: Criterion
     batches: Annotated[int, Field(gt=0)]
     batch: Annotated[int, Field(gt=0)]
     patch_px: Annotated[int, Field(gt=0)]
@@ -158,7 +197,7 @@ class RankMap(Frozen):
     format_version: Literal[1] = FORMAT_VERSION
     backbone: BackboneIdentity
     provenance: Provenance
-    strategy: str
+    strategy: Strategy
     budget_params: Annotated[int, Field(gt=0)]
     total_params: Annotated[int, Field(ge=0)]
     min_rank: Annotated[int, Field(ge=0)]

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 def run_command(
     budget: Annotated[str, typer.Option("--budget", help="Trainable parameters: 886k, 1.2M, 8%, 886000.")] = "8%",
     run: o.Run = o.DEFAULT_RUN,
-    strategy: Annotated[str, typer.Option(help="greedy (the paper's Algorithm 1) or uniform.")] = "greedy",
+    strategy: Annotated[
+        str, typer.Option(help="greedy (the paper's Algorithm 1), uniform, proportional or spectral.")
+    ] = "greedy",
     min_rank: Annotated[
         int | None,
-        typer.Option(
-            min=0, help="Rank of the least important sites (greedy). Left out: 1 if affordable.", show_default=False
-        ),
+        typer.Option(min=0, help="Least rank. Left out: 1 if affordable; 0 for spectral.", show_default=False),
     ] = None,
     max_rank: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Rank of the most important sites. Left out: twice the uniform rank.", show_default=False
+            min=1, help="Largest rank. Left out: twice the uniform rank for greedy, else no limit.", show_default=False
         ),
     ] = None,
     modules: Annotated[
@@ -41,7 +41,9 @@ def run_command(
     debug: o.Debug = False,
 ) -> None:
     """Spend a parameter budget on ranks."""
-    from adaptsr_cli.artifacts import RankMap
+    from typing import get_args
+
+    from adaptsr_cli.artifacts import RankMap, Strategy
     from adaptsr_cli.cli.choices import choose
     from adaptsr_cli.io.documents import read_document
     from adaptsr_cli.stages.allocate import AllocateConfig, allocate, parse_modules
@@ -53,7 +55,7 @@ def run_command(
         run=RunFolder(run),
         budget=parse_budget(budget),
         saliency=saliency,
-        strategy=choose("--strategy", strategy, ("greedy", "uniform")),
+        strategy=choose("--strategy", strategy, get_args(Strategy)),
         min_rank=min_rank,
         max_rank=max_rank,
         modules=parse_modules(modules) if modules else None,

@@ -22,7 +22,10 @@ def run_command(
     run: o.Run = o.DEFAULT_RUN,
     model: o.Model = None,
     val: o.Val = None,
-    criterion: Annotated[str, typer.Option(help="What is measured: gradient.")] = "gradient",
+    criterion: Annotated[
+        str,
+        typer.Option(help="The score: gradient, fisher, activation, weight, snip, random or spectral; all are kept."),
+    ] = "gradient",
     batches: Annotated[int, typer.Option(min=1, help="Batches that the score is averaged over.")] = 20,
     batch: o.Batch = None,
     patch: o.Patch = None,
@@ -39,7 +42,9 @@ def run_command(
     debug: o.Debug = False,
 ) -> None:
     """Measure how much the loss wants each weight changed."""
-    from adaptsr_cli.artifacts import Saliency
+    from typing import get_args
+
+    from adaptsr_cli.artifacts import Criterion, Saliency
     from adaptsr_cli.cli.choices import cache_sizes, choose, choose_images, model_choice
     from adaptsr_cli.cli.group import join_group
     from adaptsr_cli.io.documents import read_document
@@ -51,7 +56,7 @@ def run_command(
         model=model_choice(model, weights_dir, offline),
         data=choose_images(data, hr, lr_folder, list_file, align),
         val=val,
-        criterion=choose("--criterion", criterion, ("gradient",)),
+        criterion=choose("--criterion", criterion, get_args(Criterion)),
         batches=batches,
         batch=batch or ScoreConfig.batch,
         patch_px=patch,

@@ -6,6 +6,7 @@ adapter larger than its weight.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,12 +23,14 @@ class Candidate:
         score: How much the loss wants this weight changed; larger is more.
         rank_cost: Parameters that one rank costs.
         max_rank: Largest rank allowed there.
+        gains: What each rank buys, from the first on, never rising.
     """
 
     name: str
     score: float
     rank_cost: int
     max_rank: int
+    gains: tuple[float, ...] = ()
 
 
 def largest_uniform_rank(candidates: Sequence[Candidate], budget_params: int) -> int:
@@ -94,6 +97,27 @@ def allocate_uniform(
     return {candidate.name: min(rank, candidate.max_rank) for candidate in candidates}
 
 
+def check_range(candidates: Sequence[Candidate], budget_params: int, min_rank: int, max_rank: int) -> int:
+    """What `min_rank` costs everywhere.
+
+    Raises:
+        BudgetError: See `check_budget`, the bounds leave no choice, or the budget does not cover `min_rank` everywhere.
+    """
+    check_budget(candidates, budget_params)
+    if not 0 <= min_rank <= max_rank or max_rank < 1:
+        raise BudgetError(
+            f"--min-rank {min_rank} and --max-rank {max_rank} leave no choice",
+            "both are whole numbers, 0 <= min <= max, max at least 1",
+        )
+    floor = _uniform_cost(candidates, min_rank)
+    if floor > budget_params:
+        raise BudgetError(
+            f"budget {budget_params:,} does not cover rank {min_rank} at all {len(candidates)} sites ({floor:,})",
+            f"raise it to {format_params(floor)} or more, or give --min-rank 0",
+        )
+    return floor
+
+
 def default_max_rank(candidates: Sequence[Candidate], budget_params: int) -> int:
     """Twice the uniform rank of the same budget, at least 4: the paper's 16 beside its uniform 8."""
     return max(4, 2 * largest_uniform_rank(candidates, budget_params))
@@ -114,26 +138,51 @@ def allocate_greedy(
         max_rank: Rank of the most important sites.
 
     Raises:
-        BudgetError: See `check_budget`, or the budget does not cover `min_rank` everywhere.
+        BudgetError: See `check_budget` and `check_range`.
     """
-    check_budget(candidates, budget_params)
-    if not 0 <= min_rank <= max_rank or max_rank < 1:
-        raise BudgetError(
-            f"--min-rank {min_rank} and --max-rank {max_rank} leave no choice",
-            "both are whole numbers, 0 <= min <= max, max at least 1",
-        )
-    floor = _uniform_cost(candidates, min_rank)
-    if floor > budget_params:
-        raise BudgetError(
-            f"budget {budget_params:,} does not cover rank {min_rank} at all {len(candidates)} sites ({floor:,})",
-            f"raise it to {format_params(floor)} or more, or give --min-rank 0",
-        )
+    left = budget_params - check_range(candidates, budget_params, min_rank, max_rank)
     ranks = {candidate.name: min(min_rank, candidate.max_rank) for candidate in candidates}
-    left = budget_params - floor
     # sorted() is stable: equal scores keep the order of the network.
     for candidate in sorted(candidates, key=lambda candidate: -candidate.score):
         wanted = min(max_rank, candidate.max_rank) - ranks[candidate.name]
         raised = max(0, min(wanted, left // candidate.rank_cost))
         ranks[candidate.name] += raised
         left -= raised * candidate.rank_cost
+    return ranks
+
+
+def allocate_proportional(
+    candidates: Sequence[Candidate], budget_params: int, min_rank: int, max_rank: int
+) -> dict[str, int]:
+    """Ranks in proportion to the scores, by highest averages (D'Hondt's method of giving out seats).
+
+    The next rank always goes to the site whose score per rank, with that rank counted, is the highest. A site that the
+    rest of the budget cannot raise drops out. Raising a site's score never lowers its rank.
+
+    Args:
+        candidates: The sites.
+        budget_params: What may be spent.
+        min_rank: Rank that every site gets at least.
+        max_rank: Rank that no site exceeds.
+
+    Raises:
+        BudgetError: See `check_budget` and `check_range`.
+    """
+    left = budget_params - check_range(candidates, budget_params, min_rank, max_rank)
+    ranks = {candidate.name: min(min_rank, candidate.max_rank) for candidate in candidates}
+    queue = [
+        (-candidate.score / (ranks[candidate.name] + 1), number)
+        for number, candidate in enumerate(candidates)
+        if ranks[candidate.name] < min(max_rank, candidate.max_rank)
+    ]
+    heapq.heapify(queue)
+    while queue:
+        _, number = heapq.heappop(queue)
+        candidate = candidates[number]
+        if candidate.rank_cost > left:
+            continue
+        left -= candidate.rank_cost
+        ranks[candidate.name] += 1
+        if ranks[candidate.name] < min(max_rank, candidate.max_rank):
+            heapq.heappush(queue, (-candidate.score / (ranks[candidate.name] + 1), number))
     return ranks

@@ -1,22 +1,29 @@
-"""How much the loss wants each site changed: the gradient criterion of AdaptSR, Algorithm 1."""
+"""How much the loss wants each site changed: the gradient criterion of AdaptSR, Algorithm 1, and its rivals."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from adaptsr_cli.adapters.sites import Site
+from adaptsr_cli.artifacts import Criterion, SiteCriteria
 from adaptsr_cli.backbones.backbone import Backbone, set_differentiable, super_resolve
 from adaptsr_cli.data.sampler import Batch
 from adaptsr_cli.distributed import ALONE, World
 from adaptsr_cli.errors import TrainingError
 from adaptsr_cli.progress import Task
-from adaptsr_cli.ranking.spectrum import leading_singular_values
+from adaptsr_cli.ranking.activations import ActivationMeter
+from adaptsr_cli.ranking.spectral import signal_gains
+from adaptsr_cli.ranking.spectrum import mean_and_noise_spectrum
 from adaptsr_cli.runtime import Precision, autocast
+
+PER_BATCH: Final[tuple[Criterion, ...]] = ("gradient", "fisher", "activation", "snip")
+"""The criteria that every batch gives a value of; the others are one value for all of them."""
 
 
 @dataclass(frozen=True)
@@ -24,15 +31,17 @@ class SiteMeasure:
     """The measurement of one site.
 
     Attributes:
-        score: Mean over batches of s = ||grad_W L||_2 (AdaptSR, Eq. 7).
-        score_std: Standard deviation over batches.
+        scores: Every criterion, as in `SiteCriteria`; the mean over batches of those in `PER_BATCH`.
+        spread: Standard deviation over batches of those in `PER_BATCH`.
         spectrum: Leading singular values of the gradient averaged over batches, descending.
+        gains: What each rank buys: see `signal_gains`.
         reached: Whether any gradient arrived; a site that takes no part in the forward pass has none.
     """
 
-    score: float
-    score_std: float
+    scores: SiteCriteria
+    spread: Mapping[Criterion, float]
     spectrum: tuple[float, ...]
+    gains: tuple[float, ...]
     reached: bool
 
 
@@ -42,12 +51,12 @@ class Measurement:
 
     Attributes:
         mean_loss: L1 loss of the backbone on the batches, in [0, 1].
-        mean_spearman: See `mean_rank_correlation`.
+        mean_spearman: See `mean_rank_correlation`; by criterion, of those in `PER_BATCH`.
     """
 
     sites: tuple[SiteMeasure, ...]
     mean_loss: float
-    mean_spearman: float | None
+    mean_spearman: Mapping[Criterion, float | None]
 
 
 def measure_gradients(
@@ -59,8 +68,9 @@ def measure_gradients(
     precision: Precision,
     task: Task,
     world: World = ALONE,
+    seed: int = 0,
 ) -> Measurement:
-    """Measures s = ||grad_W L||_2 of the L1 loss for every site over all batches.
+    """Measures all criteria for every site in one pass over the batches, with the gradients of the L1 loss.
 
     Args:
         backbone: The network, already on `device`. Its weights are not changed.
@@ -70,6 +80,7 @@ def measure_gradients(
         precision: Precision of the forward pass.
         task: Advanced by one a batch.
         world: The processes that share the batches; the measurement is that of all batches in all of them.
+        seed: Of the random criterion.
 
     Raises:
         TrainingError: The loss is not finite.
@@ -79,63 +90,85 @@ def measure_gradients(
     for weight in weights.values():
         weight.requires_grad_(True)
     set_differentiable(backbone, True)
-    sums: list[Tensor | None] = [None] * len(sites)
-    norms: list[Tensor] = []
+    # The even and the odd batches apart: what the two halves disagree on is noise.
+    halves: tuple[list[Tensor | None], list[Tensor | None]] = ([None] * len(sites), [None] * len(sites))
+    values: list[Tensor] = []
     losses: list[float] = []
+    meter = ActivationMeter(sites, device)
     try:
-        for batch in batches:
+        for place, batch in enumerate(batches):
             backbone.model.zero_grad(set_to_none=True)
-            with autocast(device, precision):
+            with meter.watching(backbone.model), autocast(device, precision):
                 sr = super_resolve(backbone, batch.lr.to(device))
             loss = nn.functional.l1_loss(sr.float(), batch.hr.to(device))
             losses.append(loss.item())
             if not np.isfinite(losses[-1]):
                 raise TrainingError("the backbone's loss is not finite on this data", "try --precision fp32")
             torch.autograd.backward(loss)
-            of_batch = []
+            sums = halves[(world.rank + place * world.size) % 2]
+            norms, snips = torch.zeros(2, len(sites), device=device)
             for index, site in enumerate(sites):
-                gradient = weights[site.module].grad
-                if gradient is None:
-                    of_batch.append(torch.zeros((), device=device))
+                if weights[site.module].grad is None:
                     continue
-                part = gradient if site.rows is None else gradient[site.rows[0] : site.rows[1]]
-                of_batch.append(part.norm())
+                part = _rows(weights[site.module].grad, site)
+                norms[index] = part.norm()
+                snips[index] = (_rows(weights[site.module].detach(), site) * part).abs().sum()
                 total = sums[index]
                 sums[index] = part.clone() if total is None else total.add_(part)
-            norms.append(torch.stack(of_batch))
+            values.append(torch.stack([norms, norms.square(), meter.read(), snips]))
             task.advance()
     finally:
         backbone.model.zero_grad(set_to_none=True)
         backbone.model.requires_grad_(False)
         set_differentiable(backbone, False)
-    rows = [(loss, row.double().cpu().numpy()) for loss, row in zip(losses, norms, strict=True)]
+    rows = [(loss, row.double().cpu().numpy()) for loss, row in zip(losses, values, strict=True)]
     all_rows = world.gather_shares(rows)
-    table = np.stack([row for _, row in all_rows])  # (batches, sites)
-    totals = _sum_over_processes(sums, [weights[site.module] for site in sites], sites, world)
+    table = np.stack([row for _, row in all_rows])  # (batches, criteria of PER_BATCH, sites)
+    blocks = [_rows(weights[site.module].detach(), site) for site in sites]
+    even, odd = (_sum_over_processes(half, blocks, world) for half in halves)
+    chance = torch.rand(len(sites), generator=torch.Generator().manual_seed(seed)).tolist()
     measures = tuple(
-        SiteMeasure(
-            score=float(table[:, index].mean()),
-            score_std=float(table[:, index].std()),
-            spectrum=() if total is None else leading_singular_values(total / len(table)),
-            reached=total is not None,
-        )
-        for index, total in enumerate(totals)
+        _measure_site(table[:, :, index], even[index], odd[index], float(blocks[index].norm()), chance[index])
+        for index in range(len(sites))
     )
-    return Measurement(measures, float(np.mean([loss for loss, _ in all_rows])), mean_rank_correlation(table))
+    agreement = {name: mean_rank_correlation(table[:, number]) for number, name in enumerate(PER_BATCH)}
+    return Measurement(measures, float(np.mean([loss for loss, _ in all_rows])), agreement)
 
 
-def _sum_over_processes(
-    sums: Sequence[Tensor | None], weights: Sequence[Tensor], sites: Sequence[Site], world: World
-) -> list[Tensor | None]:
+def _rows(tensor: Tensor | None, site: Site) -> Tensor:
+    """A site's part of a module's weight or gradient."""
+    assert tensor is not None
+    return tensor if site.rows is None else tensor[site.rows[0] : site.rows[1]]
+
+
+def _measure_site(
+    table: np.ndarray, even: Tensor | None, odd: Tensor | None, weight_norm: float, chance: float
+) -> SiteMeasure:
+    """Puts together what is known of one site.
+
+    Args:
+        table: (batches, criteria of PER_BATCH), float64.
+        even: Sum of the gradients of the even batches; None where none arrived.
+        odd: Of the odd batches; None also where there is only one batch.
+        weight_norm: ||W||_2.
+        chance: The random criterion.
+    """
+    spectrum, noise = mean_and_noise_spectrum(even, odd, len(table))
+    gains = signal_gains(spectrum, noise)
+    means = dict(zip(PER_BATCH, table.mean(axis=0).tolist(), strict=True))
+    scores = SiteCriteria(**means, weight=weight_norm, random=chance, spectral=sum(gains) ** 0.5)
+    spread = dict(zip(PER_BATCH, table.std(axis=0).tolist(), strict=True))
+    return SiteMeasure(scores, spread, spectrum, gains, reached=even is not None or odd is not None)
+
+
+def _sum_over_processes(sums: Sequence[Tensor | None], like: Sequence[Tensor], world: World) -> list[Tensor | None]:
     """The summed gradients of all processes; None for a site that none of them reaches."""
     if world.size == 1:
         return list(sums)
     reached = np.any(world.gather([total is not None for total in sums]), axis=0)
     totals = [
-        (torch.zeros_like(weight if site.rows is None else weight[site.rows[0] : site.rows[1]]) if own is None else own)
-        if some
-        else None
-        for own, weight, site, some in zip(sums, weights, sites, reached, strict=True)
+        (torch.zeros_like(weight) if own is None else own) if some else None
+        for own, weight, some in zip(sums, like, reached, strict=True)
     ]
     world.sum_in_place([total for total in totals if total is not None])
     return totals

@@ -28,3 +28,30 @@ def leading_singular_values(gradient: Tensor) -> tuple[float, ...]:
     matrix = unfold_for_factors(gradient.detach().float())
     values = torch.linalg.svdvals(matrix.cpu())
     return tuple(float(value) for value in values[:LEADING])
+
+
+def mean_and_noise_spectrum(
+    even: Tensor | None, odd: Tensor | None, batches: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Singular values of a mean gradient, and of a matrix with nothing but its noise.
+
+    The difference of the means of two halves has no signal. Scaled by sqrt(n_even n_odd) / n it has the variance of the
+    mean over all n batches.
+
+    Args:
+        even: Sum of the gradients of the batches 0, 2, 4...; None where no gradient arrived.
+        odd: Sum of the gradients of the batches 1, 3, 5...; None also where there is only one batch.
+        batches: Number n of batches.
+
+    Returns:
+        (of the mean, of the noise): descending, at most 64 each; the noise is empty where there is one half only.
+    """
+    present = [half for half in (even, odd) if half is not None]
+    if not present:
+        return (), ()
+    mean = leading_singular_values(torch.stack(present).sum(dim=0) / batches)
+    if even is None or odd is None:
+        return mean, ()
+    count_even, count_odd = (batches + 1) // 2, batches // 2
+    noise = (even / count_even - odd / count_odd) * ((count_even * count_odd) ** 0.5 / batches)
+    return mean, leading_singular_values(noise)

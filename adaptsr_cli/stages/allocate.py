@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Final, get_args
 
-from adaptsr_cli.artifacts import RankMap, Saliency, SiteKind, SiteRank
+from adaptsr_cli.artifacts import RankMap, Saliency, SiteKind, SiteRank, SiteSaliency, Strategy
 from adaptsr_cli.errors import ArtifactError, UsageError, nearest
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.lock import hold_folder
@@ -14,15 +15,15 @@ from adaptsr_cli.progress import Progress
 from adaptsr_cli.ranking.allocation import (
     Candidate,
     allocate_greedy,
+    allocate_proportional,
     allocate_uniform,
     default_max_rank,
     largest_uniform_rank,
 )
+from adaptsr_cli.ranking.spectral import allocate_spectral
 from adaptsr_cli.report.figures import draw_rank_heatmap
 from adaptsr_cli.stages.run_folder import RunFolder, provenance, refuse_overwriting
 from adaptsr_cli.units import Budget, format_params
-
-Strategy = Literal["greedy", "uniform"]
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,10 @@ class AllocateConfig:
 
     Attributes:
         saliency: The saliency file; None for the run's.
-        min_rank: Rank of the least important sites (greedy); None for 1 where the budget covers it, else 0.
-        max_rank: Rank of the most important sites; None for twice the uniform rank of the same budget.
+        strategy: ``spectral`` goes by the gains, ``greedy`` and ``proportional`` by the scores, ``uniform`` by none.
+        min_rank: Rank of the least important sites; None for 0 (spectral), else 1 where the budget covers it.
+        max_rank: Rank of the most important sites; None for twice the uniform rank of the same budget (greedy), else
+            what each site allows.
         modules: Kinds of site that may get ranks (AdaptSR, Table 4); None for all.
     """
 
@@ -93,15 +96,17 @@ def plan_ranks(config: AllocateConfig, saliency: Saliency, progress: Progress) -
     if not chosen:
         kinds = ", ".join(sorted({site.kind for site in saliency.sites}))
         raise UsageError("--modules leaves no site", f"this backbone has {kinds}")
-    candidates = [Candidate(site.name, site.score, site.rank_cost, site.max_rank) for site in chosen]
+    candidates = [
+        Candidate(site.name, site.score, site.rank_cost, site.max_rank, _gains(site, config.strategy))
+        for site in chosen
+    ]
     if config.strategy == "uniform":
         ranks = allocate_uniform(candidates, budget_params, config.max_rank)
         min_rank = max_rank = max(ranks.values())
         _tell_capped(candidates, ranks, max_rank, progress)
     else:
-        min_rank = _least_rank(candidates, budget_params, progress) if config.min_rank is None else config.min_rank
-        max_rank = config.max_rank or max(default_max_rank(candidates, budget_params), min_rank)
-        ranks = allocate_greedy(candidates, budget_params, min_rank, max_rank)
+        min_rank, max_rank = _bounds(config, candidates, budget_params, progress)
+        ranks = _ALLOCATORS[config.strategy](candidates, budget_params, min_rank, max_rank)
     sites = tuple(
         SiteRank(
             name=site.name,
@@ -116,7 +121,7 @@ def plan_ranks(config: AllocateConfig, saliency: Saliency, progress: Progress) -
     )
     total_params = sum(site.params for site in sites)
     left = budget_params - total_params
-    if left > min(candidate.rank_cost for candidate in candidates) and config.strategy == "greedy":
+    if left > min(candidate.rank_cost for candidate in candidates) and config.strategy != "uniform":
         progress.note(
             f"{format_params(left)} of the budget are left: every site has its largest rank; raise --max-rank to "
             f"spend them (now {max_rank})"
@@ -137,6 +142,40 @@ def plan_ranks(config: AllocateConfig, saliency: Saliency, progress: Progress) -
         max_rank=max_rank,
         sites=sites,
     )
+
+
+_ALLOCATORS: Final[dict[Strategy, Callable[[Sequence[Candidate], int, int, int], dict[str, int]]]] = {
+    "greedy": allocate_greedy,
+    "proportional": allocate_proportional,
+    "spectral": allocate_spectral,
+}
+
+
+def _gains(site: SiteSaliency, strategy: Strategy) -> tuple[float, ...]:
+    """What each rank of a site buys; needed by one strategy only."""
+    if strategy != "spectral":
+        return ()
+    if site.gains is None:
+        raise ArtifactError(
+            "the saliency file is of an older version, without the gains of --strategy spectral",
+            "make it anew with `adaptsr score --force`, or use --strategy greedy",
+        )
+    return site.gains
+
+
+def _bounds(
+    config: AllocateConfig, candidates: list[Candidate], budget_params: int, progress: Progress
+) -> tuple[int, int]:
+    """The least and the largest rank, as asked for or by the strategy's custom."""
+    if config.min_rank is not None:
+        min_rank = config.min_rank
+    else:
+        min_rank = 0 if config.strategy == "spectral" else _least_rank(candidates, budget_params, progress)
+    if config.max_rank is not None:
+        return min_rank, config.max_rank
+    if config.strategy == "greedy":
+        return min_rank, max(default_max_rank(candidates, budget_params), min_rank)
+    return min_rank, max(candidate.max_rank for candidate in candidates)
 
 
 def _least_rank(candidates: list[Candidate], budget_params: int, progress: Progress) -> int:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from adaptsr_cli.adapters.sites import SiteTable, find_sites
-from adaptsr_cli.artifacts import Saliency, SiteSaliency, SkippedSite
+from adaptsr_cli.artifacts import Criterion, Saliency, SiteSaliency, SkippedSite
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.data.prefetch import Prefetcher
 from adaptsr_cli.data.sampler import Batch, BatchSampler
@@ -40,6 +39,7 @@ class ScoreConfig:
     """What to score.
 
     Attributes:
+        criterion: Which of the criteria is the score that later stages go by; all are measured.
         batches: Number of batches N the criterion is averaged over.
         batch: Patches a batch.
         patch_px: Side of the HR patch in pixels; None for 128 or what the images allow.
@@ -51,7 +51,7 @@ class ScoreConfig:
     model: ModelChoice
     data: DataChoice
     val: Path | None = None
-    criterion: Literal["gradient"] = "gradient"
+    criterion: Criterion = "gradient"
     batches: int = 20
     batch: int = 8
     patch_px: int | None = None
@@ -117,6 +117,7 @@ def score_backbone(
             precision=precision,
             task=task,
             world=world,
+            seed=config.seed,
         )
     if world.is_first:
         made_by = degradation.name if degradation is not None else None
@@ -161,9 +162,11 @@ def _to_artifact(
                 params=site.params,
                 rank_cost=site.rank_cost,
                 max_rank=site.max_rank,
-                score=measure.score,
-                score_std=measure.score_std,
+                score=getattr(measure.scores, config.criterion),
+                score_std=measure.spread.get(config.criterion, 0.0),
                 spectrum=measure.spectrum,
+                gains=measure.gains,
+                criteria=measure.scores,
             )
         )
     options = {"batches": config.batches, "batch": config.batch, "patch": patch_px, "degrade": degradation}
@@ -175,7 +178,7 @@ def _to_artifact(
         batch=config.batch,
         patch_px=patch_px,
         mean_loss=measurement.mean_loss,
-        mean_spearman=measurement.mean_spearman,
+        mean_spearman=measurement.mean_spearman.get(config.criterion),
         sites=tuple(sites),
         skipped=(*table.skipped, *unreached),
     )

@@ -18,7 +18,8 @@ from adaptsr_cli.data.sampler import Batch
 from adaptsr_cli.errors import TrainingError
 from adaptsr_cli.progress import SilentTask
 from adaptsr_cli.ranking.saliency import Measurement, mean_rank_correlation, measure_gradients
-from adaptsr_cli.ranking.spectrum import leading_singular_values, unfold_for_factors
+from adaptsr_cli.ranking.spectral import signal_gains
+from adaptsr_cli.ranking.spectrum import leading_singular_values, mean_and_noise_spectrum, unfold_for_factors
 
 
 def batches(count: int) -> Iterator[Batch]:
@@ -54,8 +55,9 @@ def test_scores_are_mean_gradient_norms(tmp_path: Path) -> None:
             if site.name == names[3]:
                 mean_gradient = mean_gradient + part / 2
     for measured, name in zip(measurement.sites, names, strict=True):
-        assert measured.score == pytest.approx(np.mean(norms[name]), rel=1e-4)
-        assert measured.score_std == pytest.approx(np.std(norms[name]), rel=1e-2, abs=1e-7)
+        assert measured.scores.gradient == pytest.approx(np.mean(norms[name]), rel=1e-4)
+        assert measured.spread["gradient"] == pytest.approx(np.std(norms[name]), rel=1e-2, abs=1e-7)
+        assert measured.scores.fisher == pytest.approx(np.mean(np.square(norms[name])), rel=1e-4)
     values = torch.linalg.svdvals(unfold_for_factors(mean_gradient))
     assert measurement.sites[3].spectrum == pytest.approx(values[:64].tolist(), rel=1e-3, abs=1e-7)
 
@@ -63,7 +65,7 @@ def test_scores_are_mean_gradient_norms(tmp_path: Path) -> None:
 def test_reparametrised_convolutions_get_gradients(tmp_path: Path) -> None:
     measurement, names = measure(tmp_path, "span", 1)
     assert all(site.reached for site in measurement.sites), names
-    assert measurement.mean_spearman is None
+    assert set(measurement.mean_spearman.values()) == {None}
 
 
 def test_loss_that_is_not_finite_is_refused(tmp_path: Path) -> None:
@@ -92,3 +94,45 @@ def test_spectrum_of_a_conv_gradient_is_that_of_its_factors() -> None:
     values = leading_singular_values(gradient)
     assert len(values) == 6
     assert values[1] > 1e-2 > values[2]
+
+
+def test_the_other_criteria_by_hand(tmp_path: Path) -> None:
+    measurement, names = measure(tmp_path, "swinir", 1)
+    backbone = load_backbone(tmp_path / "net.safetensors")
+    site = {site.name: site for site in find_sites(backbone.model, backbone.traits).sites}[names[3]]
+    assert site.rows is not None  # a row block of a fused projection, the hardest case
+    layer = backbone.model.get_submodule(site.module)
+    outputs: list[torch.Tensor] = []
+    layer.register_forward_hook(lambda _module, _inputs, output: outputs.append(output.detach()))
+    backbone.model.requires_grad_(True)
+    batch = next(batches(1))
+    l1_loss(super_resolve(backbone, batch.lr), batch.hr).backward()
+    rows = slice(*site.rows)
+    weight, gradient = layer.weight.detach()[rows], layer.weight.grad[rows]
+    scores = measurement.sites[3].scores
+    assert scores.weight == pytest.approx(float(weight.norm()), rel=1e-4)
+    assert scores.snip == pytest.approx(float((weight * gradient).abs().sum()), rel=1e-3)
+    assert scores.activation == pytest.approx(float(outputs[0][..., rows].square().mean().sqrt()), rel=1e-4)
+    assert scores.spectral == pytest.approx(float(gradient.norm()), rel=1e-3)  # one batch: no noise is known
+    assert 0 <= scores.random < 1
+
+
+def test_noise_alone_has_hardly_any_gain() -> None:
+    """Pure noise buys little; a signal of rank one in the same noise keeps its square."""
+    torch.manual_seed(1)
+    even, odd = 10 * torch.randn(2, 30, 20) * 10**-0.5
+    raw, noise = mean_and_noise_spectrum(even, odd, 20)
+    assert sum(signal_gains(raw, noise)) < 0.1 * sum(value**2 for value in raw)
+    signal = torch.outer(torch.ones(30), torch.ones(20))  # sigma = sqrt(600)
+    gains = signal_gains(*mean_and_noise_spectrum(even + 10 * signal, odd + 10 * signal, 20))
+    assert gains[0] == pytest.approx(600, rel=0.2)
+    assert gains[1] < 20
+
+
+def test_noise_of_unequal_halves_has_the_variance_of_the_mean() -> None:
+    torch.manual_seed(0)
+    batches = torch.randn(5, 60, 60)
+    raw, noise = mean_and_noise_spectrum(batches[::2].sum(0), batches[1::2].sum(0), 5)
+    assert sum(value**2 for value in noise) == pytest.approx(sum(value**2 for value in raw), rel=0.1)
+    assert mean_and_noise_spectrum(None, None, 5) == ((), ())
+    assert mean_and_noise_spectrum(batches[0], None, 1)[1] == ()
