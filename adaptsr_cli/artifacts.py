@@ -19,6 +19,7 @@ Scalar = str | int | float | bool | None
 SiteKind = Literal["conv", "attention", "mlp", "linear"]
 Factorization = Literal["1x1-kxk"]
 Criterion = Literal["gradient", "fisher", "activation", "weight", "snip", "random", "spectral"]
+Method = Literal["lora", "full", "bitfit", "dora", "shira", "difffit", "arc", "rasa"]
 Strategy = Literal["greedy", "uniform", "proportional", "spectral"]
 
 
@@ -215,7 +216,12 @@ class RankMap(Frozen):
 
 
 class AdapterSite(Frozen):
-    """One site of a trained adapter."""
+    """One site of a trained adapter.
+
+    Attributes:
+        rank: What the rank map gave it; a method other than ``lora`` spends the parameters of that rank in its own way.
+        alpha: Numerator of the scale alpha / r, where the method has one.
+    """
 
     name: str
     kind: SiteKind
@@ -231,7 +237,7 @@ class AdapterHeader(Frozen):
     format_version: Literal[1] = FORMAT_VERSION
     backbone: BackboneIdentity
     provenance: Provenance
-    method: Literal["lora"]
+    method: Method
     factorization: Factorization
     sites: Annotated[tuple[AdapterSite, ...], Field(min_length=1)]
     iteration: Annotated[int, Field(ge=0)]

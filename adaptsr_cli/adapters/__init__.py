@@ -1,1 +1,1 @@
-"""Sites of a network that can be adapted, and the low-rank weight parametrizations put there."""
+"""Sites of a network that can be adapted, and the parametrizations that methods put there."""

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from adaptsr_cli.adapters.lora import LowRankFactors, LowRankUpdate
+from adaptsr_cli.adapters.methods import METHODS
+from adaptsr_cli.adapters.parametrization import AdaptedRows, Attribute, Order, Placement, SiteAdapter
 from adaptsr_cli.adapters.sites import Site
+from adaptsr_cli.artifacts import Method
 from adaptsr_cli.errors import ArtifactError
 
 
@@ -20,32 +22,33 @@ class Attachment:
 
     Attributes:
         model: The network that carries them.
-        factors: Factors by site name, in the order of attachment.
-        modules: Names of the modules whose weight is parametrized.
+        adapters: Adapters by site name, in the order of the plan, behind what they share.
+        places: (module, attribute) of every tensor that is parametrized.
     """
 
     model: nn.Module
-    factors: Mapping[str, LowRankFactors]
-    modules: tuple[str, ...]
+    adapters: Mapping[str, nn.Module]
+    places: tuple[tuple[str, Attribute], ...]
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """All trainable parameters, in a fixed order."""
-        for factors in self.factors.values():
-            yield factors.lora_A
-            yield factors.lora_B
+        for _, tensor in self._named():
+            if isinstance(tensor, nn.Parameter):
+                yield tensor
 
     @property
     def params(self) -> int:
         """Number of trainable parameters."""
         return sum(parameter.numel() for parameter in self.parameters())
 
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """Full names of the network's tensors that are adapted."""
+        return tuple(f"{module}.{attribute}" for module, attribute in self.places)
+
     def state(self) -> dict[str, Tensor]:
-        """Copies of the tensors on the CPU, named ``SITE.lora_A`` and ``SITE.lora_B``, fp32."""
-        return {
-            f"{name}.{part}": getattr(factors, part).detach().cpu().clone()
-            for name, factors in self.factors.items()
-            for part in ("lora_A", "lora_B")
-        }
+        """Copies of the tensors on the CPU, named ``SITE.lora_A`` and the like; fp32, and int64 for places."""
+        return {name: tensor.detach().cpu().clone() for name, tensor in self._named()}
 
     def load(self, state: Mapping[str, Tensor], place: str) -> None:
         """Copies tensors in, strictly.
@@ -55,7 +58,7 @@ class Attachment:
             place: Where they came from, for the message.
 
         Raises:
-            ArtifactError: A tensor is missing, left over, of another shape, or not finite.
+            ArtifactError: A tensor is missing, left over, of another shape or kind, not finite or senseless.
         """
         expected = dict(self._named())
         missing = [name for name in expected if name not in state]
@@ -66,69 +69,83 @@ class Attachment:
             raise ArtifactError(f"{place} {what}" + (f" (and {more} more)" if more else ""), "train the adapter anew")
         for name, parameter in expected.items():
             tensor = state[name]
-            if tensor.shape != parameter.shape:
+            if tensor.shape != parameter.shape or tensor.is_floating_point() != parameter.is_floating_point():
                 raise ArtifactError(
-                    f"{place}: {name} has shape {tuple(tensor.shape)}, expected {tuple(parameter.shape)}",
+                    f"{place}: {name} has shape {tuple(tensor.shape)} of {tensor.dtype}, expected "
+                    f"{tuple(parameter.shape)} of {parameter.dtype}",
                     "train the adapter anew",
                 )
             if not torch.isfinite(tensor).all():
                 raise ArtifactError(f"{place}: {name} has values that are not finite", "train the adapter anew")
             with torch.no_grad():
                 parameter.copy_(tensor)
+        for adapter in self.adapters.values():
+            if isinstance(adapter, SiteAdapter):
+                adapter.check(place)
 
-    def _named(self) -> Iterator[tuple[str, nn.Parameter]]:
-        for name, factors in self.factors.items():
-            yield f"{name}.lora_A", factors.lora_A
-            yield f"{name}.lora_B", factors.lora_B
+    def _named(self) -> Iterator[tuple[str, Tensor]]:
+        """Parameters and buffers; what is shared comes once, under its own name."""
+        seen: set[int] = set()
+        for prefix, adapter in self.adapters.items():
+            for name, tensor in (*adapter.named_parameters(), *adapter.named_buffers()):
+                if id(tensor) not in seen:
+                    seen.add(id(tensor))
+                    yield f"{prefix}.{name}", tensor
 
 
-def attach(model: nn.Module, plan: Sequence[tuple[Site, int]], *, alpha: float, seed: int = 0) -> Attachment:
-    """Freezes a network and puts low-rank updates on it.
+def attach(
+    model: nn.Module, plan: Sequence[tuple[Site, int]], *, alpha: float, seed: int = 0, method: Method = "lora"
+) -> Attachment:
+    """Freezes a network and puts adapters on it.
 
     Args:
         model: The network; its own parameters stop requiring gradients.
-        plan: Sites with their ranks; a rank of 0 attaches nothing.
-        alpha: Numerator of the scale alpha / r (AdaptSR, Eq. 1).
-        seed: Seed of the initial A factors.
+        plan: Sites with their ranks, which say what may be spent there; a rank of 0 attaches nothing.
+        alpha: Numerator of the scale alpha / r of low-rank updates (AdaptSR, Eq. 1).
+        seed: Seed of what starts at random.
+        method: What is put there.
 
     Raises:
-        ArtifactError: A rank is larger than the site allows.
+        ArtifactError: A rank is larger than the site allows, or the method finds nothing to adapt.
     """
     model.requires_grad_(False)
     device = next(model.parameters()).device
-    generator = torch.Generator().manual_seed(seed)
-    by_module: dict[str, list[tuple[Site, LowRankFactors]]] = {}
     for site, rank in plan:
-        if rank == 0:
-            continue
         if rank > site.max_rank:
             raise ArtifactError(
                 f"rank {rank} at {site.name} would be larger than the weight it adapts",
                 f"the largest rank there is {site.max_rank}",
             )
-        factors = LowRankFactors(site, rank, alpha)
-        factors.reset(generator)
-        by_module.setdefault(site.module, []).append((site, factors.to(device)))
-    for name, parts in by_module.items():
-        parts.sort(key=lambda part: part[0].rows or (0, 0))
-        update = LowRankUpdate([(site.rows, factors) for site, factors in parts])
-        # The shape checks of torch would run the update once more; ours are above.
-        parametrize.register_parametrization(model.get_submodule(name), "weight", update, unsafe=True)
-    factors_by_site = {site.name: factors for parts in by_module.values() for site, factors in parts}
-    ordered = {site.name: factors_by_site[site.name] for site, rank in plan if rank > 0}
-    return Attachment(model, ordered, tuple(by_module))
+    wanted = tuple((site, rank) for site, rank in plan if rank > 0)
+    blueprint = METHODS[method](Order(model, wanted, alpha, torch.Generator().manual_seed(seed)))
+    by_module: dict[str, list[Placement]] = {}
+    for placement in blueprint.placements:
+        placement.adapter.to(device)
+        by_module.setdefault(placement.module, []).append(placement)
+    places: list[tuple[str, Attribute]] = []
+    for name, placements in by_module.items():
+        module = model.get_submodule(name)
+        placements.sort(key=lambda placement: placement.rows or (0, 0))
+        for attribute in ("weight", "bias"):
+            parts = [(entry.rows, entry.adapter) for entry in placements if attribute in entry.adapter.changes]
+            if parts and isinstance(getattr(module, attribute, None), Tensor):
+                # The shape checks of torch would run the update once more; ours are above.
+                parametrize.register_parametrization(module, attribute, AdaptedRows(attribute, parts), unsafe=True)
+                places.append((name, attribute))
+    adapters = {**blueprint.shared, **{placement.name: placement.adapter for placement in blueprint.placements}}
+    return Attachment(model, adapters, tuple(places))
 
 
 def fold(attachment: Attachment) -> None:
-    """Leaves W0 + delta in the weights and removes the adapters; the network is plain again."""
-    for name in attachment.modules:
+    """Leaves the adapted values in the tensors and removes the adapters; the network is plain again."""
+    for name, attribute in attachment.places:
         module = attachment.model.get_submodule(name)
-        parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
-        module.weight.requires_grad_(False)
+        parametrize.remove_parametrizations(module, attribute, leave_parametrized=True)
+        getattr(module, attribute).requires_grad_(False)
 
 
 def detach(attachment: Attachment) -> None:
     """Removes the adapters and leaves the network as it was before `attach`."""
-    for name in attachment.modules:
+    for name, attribute in attachment.places:
         module = attachment.model.get_submodule(name)
-        parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
+        parametrize.remove_parametrizations(module, attribute, leave_parametrized=False)

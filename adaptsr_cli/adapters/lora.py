@@ -1,21 +1,41 @@
-"""Low-rank updates as parametrizations of a weight: W' = W0 + (alpha / r) B A (AdaptSR, Eq. 1-3 and 5).
+"""Low-rank updates: W' = W0 + (alpha / r) B A (AdaptSR, Eq. 1-3 and 5).
 
 One class serves Linear, Conv2d and grouped Conv2d. A parametrization changes the weight that the layer reads, not what
 the layer does, so merging is removing the parametrization with the value left in, and inference costs nothing more.
+
+Trainable parameters: the sum over the planned sites of rank x rank cost, which is what the rank map says.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from adaptsr_cli.adapters.parametrization import Blueprint, Order, Placement, SiteAdapter
 from adaptsr_cli.adapters.sites import Site
 
 
-class LowRankFactors(nn.Module):
+def multiply_factors(lora_a: Tensor, lora_b: Tensor) -> Tensor:
+    """B A in the shape of the site.
+
+    For a convolution this is the kernel of the two convolutions of AdaptSR, Eq. 2 in one: B * (A * x) is linear in x,
+    and a 1x1 convolution before a k x k one only mixes the input channels of its kernel.
+
+    Args:
+        lora_a: (r, in) or (r, Cin/groups, 1, 1).
+        lora_b: (out, r) or (Cout, r, k, k).
+    """
+    across = lora_a.flatten(1)  # (r, in)
+    if lora_b.dim() == 2:
+        return torch.matmul(lora_b, across)  # (out, in)
+    kernels = lora_b.flatten(2)  # (Cout, r, k * k)
+    update: Tensor = torch.matmul(across.t(), kernels)  # (Cout, Cin/g, k * k)
+    return update.view(*update.shape[:2], *lora_b.shape[2:])
+
+
+class LowRankFactors(SiteAdapter):
     """The two factors of one site and the update that they make.
 
     Args:
@@ -43,52 +63,19 @@ class LowRankFactors(nn.Module):
         nn.init.zeros_(self.lora_B)
 
     def delta(self) -> Tensor:
-        """The update (alpha / r) B A in the shape of the site, fp32.
+        """The update (alpha / r) B A in the shape of the site, fp32."""
+        return multiply_factors(self.lora_A, self.lora_B) * (self.alpha / self.rank)
 
-        For a convolution this is the kernel of the two convolutions of AdaptSR, Eq. 2 in one: B * (A * x) is linear
-        in x, and a 1x1 convolution before a k x k one only mixes the input channels of its kernel.
-        """
-        # In bf16 the product would lose the small updates that the fp32 weight can still hold.
-        with torch.autocast(self.lora_A.device.type, enabled=False):
-            across = self.lora_A.flatten(1)  # (r, in)
-            if self.lora_B.dim() == 2:
-                update = self.lora_B @ across  # (out, in)
-            else:
-                kernels = self.lora_B.flatten(2)  # (Cout, r, k * k)
-                update = torch.matmul(across.t(), kernels)  # (Cout, Cin/g, k * k)
-                update = update.unflatten(2, self.lora_B.shape[2:])  # (Cout, Cin/g, k, k)
-            return update * (self.alpha / self.rank)
+    def adapt_weight(self, weight: Tensor) -> Tensor:
+        """W0 + (alpha / r) B A."""
+        return weight + self.delta().to(weight.dtype)
 
 
-class LowRankUpdate(nn.Module):
-    """Parametrization of one weight by the low-rank updates of one or more of its row blocks.
-
-    Args:
-        parts: (rows, factors) with rows None for the whole weight, or disjoint ascending row ranges.
-    """
-
-    def __init__(self, parts: Sequence[tuple[tuple[int, int] | None, LowRankFactors]]) -> None:
-        super().__init__()
-        self.rows = tuple(rows for rows, _ in parts)
-        self.factors = nn.ModuleList(factors for _, factors in parts)
-
-    def forward(self, weight: Tensor) -> Tensor:
-        """The adapted weight, of the same shape and dtype.
-
-        Args:
-            weight: The frozen weight W0.
-        """
-        pieces: list[Tensor] = []
-        position = 0
-        for rows, factors in zip(self.rows, self.factors, strict=True):
-            assert isinstance(factors, LowRankFactors)
-            if rows is None:
-                return weight + factors.delta().to(weight.dtype)
-            start, stop = rows
-            if start > position:
-                pieces.append(weight[position:start])
-            pieces.append(weight[start:stop] + factors.delta().to(weight.dtype))
-            position = stop
-        if position < weight.shape[0]:
-            pieces.append(weight[position:])
-        return torch.cat(pieces)
+def place_lora(order: Order) -> Blueprint:
+    """Factors of the planned rank at every planned site."""
+    placements = []
+    for site, rank in order.plan:
+        factors = LowRankFactors(site, rank, order.alpha)
+        factors.reset(order.generator)
+        placements.append(Placement.at(site, factors))
+    return Blueprint(tuple(placements))

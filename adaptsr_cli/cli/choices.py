@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar, cast, get_args
 
+from adaptsr_cli.artifacts import Method
 from adaptsr_cli.backbones.catalogue import weights_dir as find_weights_dir
 from adaptsr_cli.data.sources import Align, DataChoice, choose_data
 from adaptsr_cli.errors import UsageError, nearest
@@ -13,7 +14,7 @@ from adaptsr_cli.io.documents import read_toml
 from adaptsr_cli.stages.pairs import CacheSizes
 from adaptsr_cli.stages.run_folder import ModelChoice
 from adaptsr_cli.stages.train_request import TrainRequest
-from adaptsr_cli.training.config import MethodName, ObjectiveName, PresetName, ScheduleName
+from adaptsr_cli.training.config import ObjectiveName, PresetName, ScheduleName
 from adaptsr_cli.units import parse_bytes
 
 Choice = TypeVar("Choice", bound=str)
@@ -21,7 +22,7 @@ Choice = TypeVar("Choice", bound=str)
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "align": get_args(Align),
     "preset": get_args(PresetName),
-    "method": get_args(MethodName),
+    "method": get_args(Method),
     "objective": get_args(ObjectiveName),
     "schedule": get_args(ScheduleName),
 }

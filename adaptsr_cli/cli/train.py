@@ -32,8 +32,13 @@ def run_command(
     patch: o.Patch = None,
     lr: o.LrOrRate = None,
     schedule: o.Schedule = None,
-    alpha: Annotated[float | None, typer.Option(min=1e-6, help="LoRA scale alpha/r.", show_default=False)] = None,
-    method: Annotated[str | None, typer.Option(help="What is trained: lora.", show_default="lora")] = None,
+    alpha: Annotated[float | None, typer.Option(min=1e-6, help="Low-rank scale alpha/r.", show_default=False)] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="What is trained: lora, full, bitfit, dora, shira, difffit, arc or rasa.", show_default="lora"
+        ),
+    ] = None,
     objective: o.Objective = None,
     ema: o.Ema = None,
     patience: o.Patience = None,
@@ -52,7 +57,7 @@ def run_command(
     json: o.Json = False,
     debug: o.Debug = False,
 ) -> None:
-    """Train low-rank adapters at the planned sites; the same command resumes."""
+    """Train adapters at the planned sites; the same command resumes."""
     from adaptsr_cli.cli.choices import cache_sizes, make_request
     from adaptsr_cli.cli.group import join_group
     from adaptsr_cli.stages.run_folder import RunFolder

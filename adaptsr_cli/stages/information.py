@@ -122,7 +122,9 @@ def _adapter(document: Frozen) -> Facts:
     ranks = Counter(site.rank for site in document.sites)
     facts = {
         "backbone": _of_backbone(document.backbone),
-        "method": f"{document.method}, {document.factorization}, alpha {document.sites[0].alpha:g}",
+        "method": f"{document.method}, {document.factorization}, alpha {document.sites[0].alpha:g}"
+        if document.method in ("lora", "dora", "rasa")
+        else document.method,
         "sites": f"{len(document.sites)}: " + ", ".join(f"{n} x r{rank}" for rank, n in sorted(ranks.items())),
         "iteration": str(document.iteration),
     }

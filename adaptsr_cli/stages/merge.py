@@ -60,7 +60,7 @@ class MergeReport:
 
 
 def merge(config: MergeConfig, progress: Progress) -> MergeReport:
-    """Writes the backbone's file with W0 + delta in the adapted weights.
+    """Writes the backbone's file with the adapted values in their places.
 
     Keys, shapes, dtypes and order are those of the backbone's own file, so that whatever reads that reads this.
 
@@ -113,7 +113,7 @@ def _merged_tensors(backbone: Backbone, attachment: Attachment) -> dict[str, Ten
     tensors = dict(backbone.checkpoint.tensors)
     current = backbone.model.state_dict()
     derived = [re.compile(pattern) for pattern in backbone.traits.derived]
-    changed = {f"{name}.weight" for name in attachment.modules}
+    changed = set(attachment.changed)
     changed |= {name for name in current if any(pattern.fullmatch(name.rpartition(".")[0]) for pattern in derived)}
     for name in changed:
         key = backbone.keys.get(name)

@@ -1,4 +1,4 @@
-"""Stage ``train``: low-rank adapters on the planned sites, the best on held-out images kept."""
+"""Stage ``train``: adapters on the planned sites, the best on held-out images kept."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def train_backbone(
     plan = _plan(backbone, rank_map, options.rank_map or run.rank_map)
     seed_everything(config.seed)
     backbone.to(device)
-    attachment = attach(backbone.model, plan, alpha=config.alpha, seed=config.seed)
+    attachment = attach(backbone.model, plan, alpha=config.alpha, seed=config.seed, method=config.method)
     run_plan = RunPlan(
         config=config,
         backbone_sha256=backbone.identity.sha256,

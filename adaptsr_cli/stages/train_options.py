@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from adaptsr_cli.artifacts import Method
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.data.sources import DataChoice
@@ -14,7 +15,7 @@ from adaptsr_cli.runtime import pick_device, pick_precision
 from adaptsr_cli.stages.pairs import DEFAULT_CACHE, CacheSizes, fit_patch
 from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder
 from adaptsr_cli.stages.train_request import TrainRequest
-from adaptsr_cli.training.config import PRESETS, MethodName, ObjectiveName, PresetName, ScheduleName, TrainConfig
+from adaptsr_cli.training.config import PRESETS, ObjectiveName, PresetName, ScheduleName, TrainConfig
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class TrainOptions:
     val: Path | None = None
     rank_map: Path | None = None
     preset: PresetName = "fast"
-    method: MethodName = "lora"
+    method: Method = "lora"
     objective: ObjectiveName = "fidelity"
     iterations: int | None = None
     minutes: float | None = None

@@ -7,9 +7,9 @@ from typing import Annotated, Final, Self
 
 from pydantic import Field
 
-from adaptsr_cli.artifacts import Frozen
+from adaptsr_cli.artifacts import Frozen, Method
 from adaptsr_cli.data.sources import Align, DataChoice, choose_data
-from adaptsr_cli.training.config import MethodName, ObjectiveName, PresetName, ScheduleName, TrainConfig
+from adaptsr_cli.training.config import ObjectiveName, PresetName, ScheduleName, TrainConfig
 
 # Ways to name the images, of which only one can be meant.
 _IMAGES: Final = ("data", "hr_folder", "lr_folder", "list")
@@ -36,7 +36,7 @@ class TrainRequest(Frozen):
     model: str | None = None
     rank_map: str | None = None
     preset: PresetName | None = None
-    method: MethodName | None = None
+    method: Method | None = None
     objective: ObjectiveName | None = None
     iterations: Annotated[int, Field(ge=1)] | None = None
     minutes: Annotated[float, Field(gt=0)] | None = None

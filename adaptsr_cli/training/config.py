@@ -6,10 +6,9 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from adaptsr_cli.artifacts import Frozen
+from adaptsr_cli.artifacts import Frozen, Method
 
 PresetName = Literal["fast", "paper"]
-MethodName = Literal["lora"]
 ScheduleName = Literal["cosine", "steps"]
 ObjectiveName = Literal["fidelity", "l1+fft", "charbonnier", "perceptual"]
 
@@ -18,6 +17,7 @@ class TrainConfig(Frozen):
     """The resolved options of one training run; what must not change when it goes on.
 
     Attributes:
+        method: What is trained at the planned sites.
         iterations: Optimiser steps.
         minutes: Time budget; the schedule is compressed into it. None: no limit.
         batch: Patches a step, over all processes together.
@@ -35,7 +35,7 @@ class TrainConfig(Frozen):
     """
 
     preset: PresetName
-    method: MethodName = "lora"
+    method: Method = "lora"
     objective: ObjectiveName = "fidelity"
     iterations: Annotated[int, Field(ge=1)]
     minutes: Annotated[float, Field(gt=0)] | None = None

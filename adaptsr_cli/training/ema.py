@@ -12,7 +12,7 @@ from adaptsr_cli.errors import ArtifactError
 
 
 class MovingAverage:
-    """An exponential moving average of the low-rank factors.
+    """An exponential moving average of the adapter.
 
     The average of A and of B, not of B A: it costs no more than the adapter itself. In the first steps the decay is
     smaller, so that the start, where B is zero, does not weigh for long.

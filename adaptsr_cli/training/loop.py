@@ -1,4 +1,4 @@
-"""The adaptation loop: only the low-rank factors train; readable from top to bottom."""
+"""The adaptation loop: only the adapter trains; readable from top to bottom."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def originals(backbone: Backbone) -> dict[str, torch.Tensor]:
     """The backbone's own tensors, adapted or not, without what the network derives from others."""
     state = backbone.model.state_dict()
     own = {name.replace("parametrizations.weight.original", "weight"): value for name, value in state.items()}
-    return {name: value.clone() for name, value in own.items() if ".factors." not in name and "eval_conv" not in name}
+    return {name: value.clone() for name, value in own.items() if ".adapters." not in name and "eval_conv" not in name}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -47,7 +47,7 @@ def test_zero_update_is_bit_identical_and_training_leaves_the_backbone_alone(nam
     after = originals(backbone)
     assert after.keys() == before.keys()
     assert all(torch.equal(after[key], before[key]) for key in before)
-    untouched = [site for site, factors in attachment.factors.items() if not factors.lora_B.any()]
+    untouched = [site for site, factors in attachment.adapters.items() if not factors.lora_B.any()]
     assert not untouched, "no gradient reached them"
 
     with torch.inference_mode():

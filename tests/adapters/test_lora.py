@@ -48,12 +48,12 @@ def test_row_blocks_of_a_fused_projection_are_independent() -> None:
     before = model["qkv"].weight.detach().clone()
     q, _, v = find_sites(model, Traits(fused_qkv=("qkv",))).sites
     attachment = attach(model, [(v, 2), (q, 1)], alpha=1.0)
-    for factors in attachment.factors.values():
+    for factors in attachment.adapters.values():
         trained(factors)
     change = model["qkv"].weight - before
-    torch.testing.assert_close(change[:8], attachment.factors["qkv#q"].delta())
+    torch.testing.assert_close(change[:8], attachment.adapters["qkv#q"].delta())
     assert not change[8:16].any()
-    torch.testing.assert_close(change[16:], attachment.factors["qkv#v"].delta())
+    torch.testing.assert_close(change[16:], attachment.adapters["qkv#v"].delta())
 
 
 def test_parameter_count_is_the_formula() -> None:
@@ -88,11 +88,11 @@ def test_detach_restores_and_fold_keeps() -> None:
     site = find_sites(model, Traits()).sites[0]
     before = model["c"].weight.detach().clone()
     attachment = attach(model, [(site, 2)], alpha=1.0)
-    trained(attachment.factors["c"])
+    trained(attachment.adapters["c"])
     detach(attachment)
     assert torch.equal(model["c"].weight, before)
     attachment = attach(model, [(site, 2)], alpha=1.0)
-    delta = trained(attachment.factors["c"]).delta()
+    delta = trained(attachment.adapters["c"]).delta()
     fold(attachment)
     assert torch.equal(model["c"].weight, before + delta)
     assert model.state_dict().keys() == {"c.weight", "c.bias"}

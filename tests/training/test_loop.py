@@ -6,6 +6,7 @@ import os
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from networks import save_tiny
 
 from adaptsr_cli.adapters.attach import Attachment, attach
 from adaptsr_cli.adapters.sites import find_sites
+from adaptsr_cli.artifacts import Method
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.data.sampler import Batch
 from adaptsr_cli.errors import ArtifactError, Interrupted, TrainingError
@@ -77,7 +79,7 @@ def run(
     """Trains a tiny network in `folder`; returns what was kept as best, by iteration."""
     backbone = load_backbone(save_tiny("safmn", folder / "net.safetensors"))
     plan = [(site, 2) for site in find_sites(backbone.model, backbone.traits).sites if site.max_rank >= 2]
-    attachment = attach(backbone.model, plan, alpha=config.alpha, seed=config.seed)
+    attachment = attach(backbone.model, plan, alpha=config.alpha, seed=config.seed, method=config.method)
     kept: dict[int, dict[str, torch.Tensor]] = {}
 
     def keep_best(best: Attachment, state: LoopState) -> None:
@@ -153,6 +155,20 @@ def test_interrupted_and_resumed_equals_straight(action: str, at: int, tmp_path:
         assert same(kept_later[straight.state.best_iteration], kept[straight.state.best_iteration])
     logs = [(tmp_path / name / "training" / "log.jsonl").read_bytes() for name in ("straight", "broken")]
     assert logs[0] == logs[1]
+
+
+@pytest.mark.parametrize("method", get_args(Method))
+def test_every_method_resumes_bit_for_bit(method: Method, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"method": method, "iterations": 12, "ema": 0.9})
+    (tmp_path / "straight").mkdir()
+    (tmp_path / "broken").mkdir()
+    _, kept, attachment = run(tmp_path / "straight", config=config)
+    with pytest.raises(OSError, match="the power went"):
+        run(tmp_path / "broken", Batches(9, "crash"), config)
+    _, kept_later, resumed = run(tmp_path / "broken", config=config)
+    assert same(resumed.state(), attachment.state())
+    assert any(not torch.equal(tensor, kept[0][name]) for name, tensor in resumed.state().items())
+    assert all(same(kept_later[iteration], kept[iteration]) for iteration in kept_later)
 
 
 def test_interruption_exits_130(tmp_path: Path) -> None:

@@ -1,0 +1,41 @@
+"""BitFit (Ben Zaken et al. 2022): only the biases of the planned layers train.
+
+Trainable parameters: the sum of the output channels of the planned sites whose layer has a bias. One rank costs at
+least as much at each of them, so the budget always covers it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from adaptsr_cli.adapters.parametrization import Blueprint, Order, Placement, SiteAdapter, refuse_empty
+from adaptsr_cli.adapters.sites import Site
+
+
+class BiasUpdate(SiteAdapter):
+    """An update of the bias of one site.
+
+    Attributes:
+        bias_delta: (out,); zero at the start.
+    """
+
+    changes = ("bias",)
+
+    def __init__(self, site: Site) -> None:
+        super().__init__()
+        self.bias_delta = nn.Parameter(torch.zeros(site.shape[0]))
+
+    def adapt_bias(self, bias: Tensor) -> Tensor:
+        """b0 + d."""
+        return bias + self.bias_delta.to(bias.dtype)
+
+
+def place_bitfit(order: Order) -> Blueprint:
+    """A bias update at every planned site whose layer has a bias.
+
+    Raises:
+        ArtifactError: None has.
+    """
+    placements = [Placement.at(site, BiasUpdate(site)) for site, _ in order.plan if order.has_bias(site)]
+    return Blueprint(refuse_empty(placements, "a bias"))

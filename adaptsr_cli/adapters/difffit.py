@@ -1,0 +1,97 @@
+"""DiffFit (Xie et al. 2023): biases, norms, and one scale per branch of a block.
+
+A branch is a sub-module of a block; its scale is folded into the last planned layer in it: W' = s W0, b' = s b0 + d.
+
+Trainable parameters: the output channels of the planned sites whose layer has a bias, the weights and biases of all
+norm layers of the network, and one per branch. Which sites these are is all that the budget decides.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from adaptsr_cli.adapters.bitfit import BiasUpdate
+from adaptsr_cli.adapters.parametrization import Blueprint, Order, Placement, SiteAdapter, refuse_empty
+from adaptsr_cli.adapters.sites import Site
+
+
+class ScaledBranch(SiteAdapter):
+    """The end of a branch: its scale, and an update of its bias.
+
+    Attributes:
+        scale: Scalar s; 1 at the start.
+        bias_delta: (out,) update d, zero at the start; None where the layer has no bias.
+    """
+
+    changes = ("weight", "bias")
+
+    def __init__(self, site: Site, *, bias: bool) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.bias_delta = nn.Parameter(torch.zeros(site.shape[0])) if bias else None
+
+    def adapt_weight(self, weight: Tensor) -> Tensor:
+        """The scale times W0."""
+        return weight * self.scale.to(weight.dtype)
+
+    def adapt_bias(self, bias: Tensor) -> Tensor:
+        """The scale times b0, and d."""
+        assert self.bias_delta is not None
+        return bias * self.scale.to(bias.dtype) + self.bias_delta.to(bias.dtype)
+
+
+class NormUpdate(SiteAdapter):
+    """Updates of a norm layer's weight and bias, zero at the start."""
+
+    changes = ("weight", "bias")
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        weight, bias = norm.weight, getattr(norm, "bias", None)
+        assert isinstance(weight, Tensor)
+        self.weight_delta = nn.Parameter(torch.zeros(weight.shape))
+        self.bias_delta = nn.Parameter(torch.zeros(bias.shape)) if isinstance(bias, Tensor) else None
+
+    def adapt_weight(self, weight: Tensor) -> Tensor:
+        """The norm's weight with its update."""
+        return weight + self.weight_delta.to(weight.dtype)
+
+    def adapt_bias(self, bias: Tensor) -> Tensor:
+        """The norm's bias with its update."""
+        assert self.bias_delta is not None
+        return bias + self.bias_delta.to(bias.dtype)
+
+
+def place_difffit(order: Order) -> Blueprint:
+    """Bias updates and branch scales at the planned sites, and updates of all norms.
+
+    Raises:
+        ArtifactError: The network has none of these.
+    """
+    ends = _branch_ends(order)
+    placements = []
+    for site, _ in order.plan:
+        if site.name in ends:
+            placements.append(Placement.at(site, ScaledBranch(site, bias=order.has_bias(site))))
+        elif order.has_bias(site):
+            placements.append(Placement.at(site, BiasUpdate(site)))
+    placements += [
+        Placement(name, name, None, NormUpdate(module))
+        for name, module in order.model.named_modules()
+        # The networks bring norm classes of their own, which share nothing but the name.
+        if "Norm" in type(module).__name__ and isinstance(getattr(module, "weight", None), nn.Parameter)
+    ]
+    return Blueprint(refuse_empty(placements, "a bias, and no block has a branch or a norm"))
+
+
+def _branch_ends(order: Order) -> set[str]:
+    """The last planned site of every branch, by the order of the network's modules."""
+    places = {name: place for place, (name, _) in enumerate(order.model.named_modules())}
+    ends: dict[tuple[str, str], Site] = {}
+    for site, _ in sorted(order.plan, key=lambda entry: places[entry[0].module]):
+        # A row block of a fused projection ends nothing.
+        if site.block and site.rows is None:
+            branch = site.name.removeprefix(f"{site.block}.").split(".")[0]
+            ends[site.block, branch] = site
+    return {site.name for site in ends.values()}

@@ -1,0 +1,58 @@
+"""DoRA (Liu et al. 2024): direction and length of every output channel's weights are adapted apart.
+
+W' = m V / ||V|| with V = W0 + (alpha / r') B A, row by row; m starts as ||W0||.
+
+Trainable parameters: the sum over the planned sites of (rank - 1) x rank cost + output channels. One rank is given up
+for the lengths, which never cost more, so the budget covers it; where the planned rank is 1, only the lengths train.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from adaptsr_cli.adapters.lora import LowRankFactors
+from adaptsr_cli.adapters.parametrization import Blueprint, Order, Placement, SiteAdapter
+
+_SHORTEST = 1e-12  # a row of zeros has no direction; it stays zero
+
+
+def _row_lengths(weight: Tensor) -> Tensor:
+    """(out,) Euclidean length of every output channel's weights, never 0."""
+    lengths: Tensor = torch.linalg.vector_norm(weight.flatten(1), dim=1)
+    return lengths.clamp_min(_SHORTEST)
+
+
+class DecomposedUpdate(SiteAdapter):
+    """Direction and lengths of one site.
+
+    Args:
+        weight: The frozen weight.
+        factors: The low-rank update of the direction; None for none.
+
+    Attributes:
+        magnitude: (out,) lengths m.
+    """
+
+    def __init__(self, weight: Tensor, factors: LowRankFactors | None) -> None:
+        super().__init__()
+        self.magnitude = nn.Parameter(_row_lengths(weight).clone())
+        self.direction = factors
+
+    def adapt_weight(self, weight: Tensor) -> Tensor:
+        """The lengths m times the directions V / ||V||."""
+        turned = weight if self.direction is None else self.direction.adapt_weight(weight)
+        # The length is a constant for the gradient, as in the paper's section 4.3: less memory, the same quality.
+        ratio = self.magnitude / _row_lengths(turned).detach()
+        return turned * ratio.to(weight.dtype).view(-1, *(1 for _ in weight.shape[1:]))
+
+
+def place_dora(order: Order) -> Blueprint:
+    """Lengths, and factors of the planned rank less one, at every planned site."""
+    placements = []
+    for site, rank in order.plan:
+        factors = LowRankFactors(site, rank - 1, order.alpha) if rank > 1 else None
+        if factors is not None:
+            factors.reset(order.generator)
+        placements.append(Placement.at(site, DecomposedUpdate(order.weight(site), factors)))
+    return Blueprint(tuple(placements))

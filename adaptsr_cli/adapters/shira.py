@@ -1,0 +1,54 @@
+"""SHiRA (Bhardwaj et al. 2024): a sparse high-rank update, W' = W0 + D with a D that is zero but at chosen entries.
+
+The entries are those of the largest magnitude in W0 (the paper's SHiRA-WM), and are kept in the adapter file.
+
+Trainable parameters: the sum over the planned sites of rank x rank cost, exactly what the rank map says.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from adaptsr_cli.adapters.parametrization import Blueprint, Order, Placement, SiteAdapter
+from adaptsr_cli.errors import ArtifactError
+
+
+class SparseUpdate(SiteAdapter):
+    """The update of chosen entries of one site.
+
+    Args:
+        weight: The frozen weight.
+        count: How many entries train.
+
+    Attributes:
+        values: (count,) update of each entry; zero at the start.
+        entries: (count,) int64 places in the flattened weight, ascending.
+    """
+
+    entries: Tensor
+
+    def __init__(self, weight: Tensor, count: int) -> None:
+        super().__init__()
+        self._size = weight.numel()
+        # On the CPU and stable, so that ties fall alike on every machine.
+        order = torch.argsort(weight.detach().abs().flatten().cpu(), descending=True, stable=True)
+        self.register_buffer("entries", order[:count].sort().values)
+        self.values = nn.Parameter(torch.zeros(count))
+
+    def adapt_weight(self, weight: Tensor) -> Tensor:
+        """W0 + D."""
+        return weight.flatten().index_add(0, self.entries, self.values.to(weight.dtype)).view(weight.shape)
+
+    def check(self, place: str) -> None:
+        """Refuses entries outside of the weight, or named twice."""
+        ascending = bool((self.entries.diff() > 0).all())
+        if not ascending or int(self.entries[0]) < 0 or int(self.entries[-1]) >= self._size:
+            raise ArtifactError(f"{place}: its sparse entries are damaged", "train the adapter anew")
+
+
+def place_shira(order: Order) -> Blueprint:
+    """As many single weights as the planned rank costs, at every planned site."""
+    return Blueprint(
+        tuple(Placement.at(site, SparseUpdate(order.weight(site), rank * site.rank_cost)) for site, rank in order.plan)
+    )

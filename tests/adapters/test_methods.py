@@ -1,0 +1,246 @@
+"""Every method on every kind of network: starts at the backbone, trains, folds exactly, costs what it says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import torch
+from networks import save_tiny
+from torch import nn
+from torch.nn.functional import l1_loss
+
+from adaptsr_cli.adapters.attach import Attachment, attach, detach, fold
+from adaptsr_cli.adapters.dora import DecomposedUpdate
+from adaptsr_cli.adapters.sites import Site, find_sites
+from adaptsr_cli.artifacts import Method
+from adaptsr_cli.backbones.backbone import Backbone, Traits, set_differentiable, super_resolve
+from adaptsr_cli.backbones.loader import load_backbone
+from adaptsr_cli.errors import ArtifactError
+
+Plan = list[tuple[Site, int]]
+NAMES = ("edsr_basicsr", "safmn", "swinir", "drct")
+METHODS: tuple[Method, ...] = get_args(Method)
+
+
+def tiny(name: str, folder: Path) -> tuple[Backbone, Plan]:
+    """A network and ranks 0, 1, 2, 3, 0... as far as the sites allow."""
+    backbone = load_backbone(save_tiny(name, folder / "net.safetensors"))
+    sites = find_sites(backbone.model, backbone.traits).sites
+    return backbone, [(site, min(number % 4, site.max_rank)) for number, site in enumerate(sites)]
+
+
+def train(backbone: Backbone, attachment: Attachment, steps: int = 3) -> torch.Tensor:
+    """Trains on noise; returns the image that was trained on."""
+    image = torch.rand(1, 3, 24, 24)
+    target = torch.rand(1, 3, 24 * backbone.scale, 24 * backbone.scale)
+    optimizer = torch.optim.Adam(attachment.parameters(), lr=1e-2)
+    set_differentiable(backbone, True)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        l1_loss(super_resolve(backbone, image), target).backward()
+        optimizer.step()
+    set_differentiable(backbone, False)
+    return image
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", NAMES)
+def test_starts_at_the_backbone_trains_and_folds(name: str, method: Method, tmp_path: Path) -> None:
+    backbone, plan = tiny(name, tmp_path)
+    image = torch.rand(1, 3, 24, 24)
+    before = {key: tensor.clone() for key, tensor in backbone.model.state_dict().items()}
+    with torch.inference_mode():
+        expected = super_resolve(backbone, image)
+    attachment = attach(backbone.model, plan, alpha=4.0, method=method)
+    assert not any(parameter.requires_grad for parameter in backbone.model.parameters() if id(parameter) not in {
+        id(trained) for trained in attachment.parameters()
+    })  # fmt: skip
+    with torch.inference_mode():
+        assert torch.equal(super_resolve(backbone, image), expected)
+    start = attachment.state()
+
+    train(backbone, attachment)
+    moved = attachment.state()
+    frozen = {"entries"}
+    for key, tensor in moved.items():
+        assert torch.equal(tensor, start[key]) == (key.rpartition(".")[2] in frozen), key
+    with torch.inference_mode():
+        attached = super_resolve(backbone, image)
+        assert not torch.equal(attached, expected)
+        fold(attachment)
+        folded = super_resolve(backbone, image)
+    assert (folded - attached).abs().max() <= 1e-6 * max(1.0, float(attached.abs().max()))
+    after = backbone.model.state_dict()
+    assert {key: tensor.shape for key, tensor in after.items()} == {key: tensor.shape for key, tensor in before.items()}
+    for key in after.keys() - set(attachment.changed):
+        assert torch.equal(after[key], before[key]), key
+    for key in attachment.changed:
+        assert not torch.equal(after[key], before[key]), key
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", NAMES)
+def test_detaching_restores_and_the_state_is_all_there_is(name: str, method: Method, tmp_path: Path) -> None:
+    backbone, plan = tiny(name, tmp_path)
+    attachment = attach(backbone.model, plan, alpha=4.0, method=method)
+    image = train(backbone, attachment)
+    state = attachment.state()
+    with torch.inference_mode():
+        trained = super_resolve(backbone, image)
+    detach(attachment)
+    plain = load_backbone(tmp_path / "net.safetensors")
+    with torch.inference_mode():
+        assert torch.equal(super_resolve(backbone, image), super_resolve(plain, image))
+    other = attach(plain.model, plan, alpha=4.0, seed=1, method=method)
+    other.load(state, "a.safetensors")
+    with torch.inference_mode():
+        assert torch.equal(super_resolve(plain, image), trained)
+    first = next(iter(state))
+    with pytest.raises(ArtifactError, match="lacks"):
+        other.load({key: tensor for key, tensor in state.items() if key != first}, "a.safetensors")
+    with pytest.raises(ArtifactError, match="has shape"):
+        other.load(state | {first: torch.zeros(99)}, "a.safetensors")
+
+
+def formula(method: Method, plan: Plan, model: nn.Module) -> int:
+    """The parameter count that the docstring of each method states, computed from the plan alone."""
+    wanted = [(site, rank) for site, rank in plan if rank]
+    biased = [site for site, _ in wanted if model.get_submodule(site.module).bias is not None]
+    biases = sum(site.shape[0] for site in biased)
+    budget = sum(rank * site.rank_cost for site, rank in wanted)
+    if method in ("lora", "shira"):
+        return budget
+    if method == "full":
+        return sum(site.params for site, _ in wanted)
+    if method == "bitfit":
+        return biases
+    if method == "dora":
+        return sum((rank - 1) * site.rank_cost + site.shape[0] for site, rank in wanted)
+    if method == "difffit":
+        norms = [module for module in model.modules() if type(module).__name__ in ("LayerNorm", "GroupNorm")]
+        branches = {
+            (site.block, site.name[len(site.block) + 1 :].split(".")[0])
+            for site, _ in wanted
+            if site.block and site.rows is None
+        }
+        return biases + sum(p.numel() for norm in norms for p in norm.parameters()) + len(branches)
+    total = 0
+    if method == "rasa":
+        for shape, members in Counter(site.shape for site, _ in wanted).items():
+            ranks = [rank for site, rank in wanted if site.shape == shape]
+            cost = next(site.rank_cost for site, _ in wanted if site.shape == shape)
+            given = [-(-rank // 8) for rank in ranks]
+            pool = sum(given) * cost // (cost + members)
+            total += (sum(ranks) - sum(given)) * cost + pool * (cost + members) if pool else sum(ranks) * cost
+        return total
+    assert method == "arc"
+    for width, members in Counter(site.shape[1] for site, _ in wanted).items():
+        group = [(site, rank) for site, rank in wanted if site.shape[1] == width]
+        spent = sum(site.shape[0] for site, _ in group if site in biased)
+        rank = min(width, (sum(rank * site.rank_cost for site, rank in group) - spent) // (width + members))
+        total += rank * (width + members) + spent
+    return total
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", NAMES)
+def test_parameter_count_is_the_formula_and_within_the_budget(name: str, method: Method, tmp_path: Path) -> None:
+    backbone, plan = tiny(name, tmp_path)
+    expected = formula(method, plan, backbone.model)
+    attachment = attach(backbone.model, plan, alpha=4.0, method=method)
+    assert attachment.params == expected
+    stored = sum(tensor.numel() for tensor in attachment.state().values() if tensor.is_floating_point())
+    assert stored == expected
+    if method not in ("full", "difffit"):
+        assert expected <= sum(rank * site.rank_cost for site, rank in plan)
+
+
+def two_layers(**options: bool) -> tuple[nn.ModuleDict, Plan]:
+    model = nn.ModuleDict({"a": nn.Conv2d(8, 8, 3, **options), "b": nn.Conv2d(8, 8, 3, **options)})
+    return model, [(site, 3) for site in find_sites(model, Traits()).sites]
+
+
+def test_shared_tensors_are_one() -> None:
+    for method, names in (("rasa", {"pool#8x8x3x3"}), ("arc", {"projection#8"})):
+        model, plan = two_layers()
+        attachment = attach(model, plan, alpha=1.0, method=method)  # type: ignore[arg-type]
+        prefixes = {key.rsplit(".", 1)[0].removesuffix(".own") for key in attachment.state()}
+        assert prefixes == {"a", "b"} | names
+        weights = [model[name].weight.detach().clone() for name in "ab"]
+        shared = next(adapter for name, adapter in attachment.adapters.items() if name in names)
+        with torch.no_grad():
+            for parameter in attachment.parameters():
+                nn.init.normal_(parameter)
+            first = [model[name].weight - weight for name, weight in zip("ab", weights, strict=True)]
+            next(shared.parameters()).mul_(2)
+            second = [model[name].weight - weight for name, weight in zip("ab", weights, strict=True)]
+        assert all(not torch.equal(one, two) for one, two in zip(first, second, strict=True))
+
+
+def test_dora_keeps_directions_and_lengths_apart() -> None:
+    model, plan = two_layers()
+    attachment = attach(model, plan, alpha=1.0, method="dora")
+    adapter = attachment.adapters["a"]
+    assert isinstance(adapter, DecomposedUpdate)
+    assert adapter.direction is not None
+    with torch.no_grad():
+        nn.init.normal_(adapter.direction.lora_B)
+        adapter.magnitude.fill_(2.5)
+    torch.testing.assert_close(model["a"].weight.flatten(1).norm(dim=1), torch.full((8,), 2.5))
+
+
+def test_dora_of_a_zero_row_is_zero() -> None:
+    model, plan = two_layers()
+    with torch.no_grad():
+        model["a"].weight[3] = 0
+    attach(model, plan, alpha=1.0, method="dora")
+    assert not model["a"].weight[3].any()
+
+
+def test_arc_is_the_layer_behind_a_projection() -> None:
+    """W (I + U diag(c) U^T) is the layer fed with (I + U diag(c) U^T) x."""
+    model, plan = two_layers(bias=False)
+    weight = model["a"].weight.detach().clone()
+    attachment = attach(model, plan, alpha=1.0, method="arc")
+    basis = attachment.state()["projection#8.basis"]
+    torch.testing.assert_close(basis.t() @ basis, torch.eye(basis.shape[1]))
+    with torch.no_grad():
+        coefficients = nn.init.normal_(dict(attachment.adapters["a"].named_parameters())["coefficients"])
+    image = torch.randn(1, 8, 5, 5)
+    mixed = torch.einsum("ij,bjhw->bihw", torch.eye(8) + basis @ torch.diag(coefficients) @ basis.t(), image)
+    torch.testing.assert_close(
+        nn.functional.conv2d(image, model["a"].weight), nn.functional.conv2d(mixed, weight), atol=1e-5, rtol=1e-5
+    )
+    assert "a.bias_delta" not in attachment.state()
+
+
+def test_bitfit_without_a_bias_is_refused() -> None:
+    model, plan = two_layers(bias=False)
+    with pytest.raises(ArtifactError, match="none of the planned layers has a bias"):
+        attach(model, plan, alpha=1.0, method="bitfit")
+
+
+@pytest.mark.parametrize("damage", [-1, 10**6, 0])
+def test_damaged_sparse_entries_are_refused(damage: int) -> None:
+    model, plan = two_layers()
+    attachment = attach(model, plan, alpha=1.0, method="shira")
+    state = attachment.state()
+    entries = state["a.entries"].clone()
+    entries[1] = damage if damage else entries[0]  # outside of the weight, or twice the same
+    with pytest.raises(ArtifactError, match="sparse entries are damaged"):
+        attachment.load(state | {"a.entries": entries}, "a.safetensors")
+    with pytest.raises(ArtifactError, match=r"of torch\.float32, expected"):
+        attachment.load(state | {"a.entries": entries.float()}, "a.safetensors")
+
+
+def test_shira_takes_the_largest_weights() -> None:
+    model, plan = two_layers()
+    attachment = attach(model, plan, alpha=1.0, method="shira")
+    magnitude = model["a"].weight.detach().abs().flatten()
+    chosen = attachment.state()["a.entries"]
+    rest = torch.ones(len(magnitude), dtype=torch.bool)
+    rest[chosen] = False
+    assert magnitude[chosen].min() >= magnitude[rest].max()
