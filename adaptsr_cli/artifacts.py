@@ -314,37 +314,3 @@ class LogRow(Frozen):
     parts: dict[str, float] | None = None
     lr: float | None = None
     val_psnr_y_db: float | None = None
-
-
-class ModelScores(Frozen):
-    """The mean of per-image scores of one model."""
-
-    name: str
-    source: str
-    sha256: str | None
-    metrics: dict[str, float]
-
-
-class ImageScores(Frozen):
-    """The scores of all models on one image; `models` keeps the order of `Evaluation.models`."""
-
-    name: str
-    width_px: int
-    height_px: int
-    models: dict[str, dict[str, float]]
-
-
-class Evaluation(Frozen):
-    """``eval.json``: scores by a named protocol."""
-
-    artifact: Literal["eval"] = "eval"
-    format_version: Literal[1] = FORMAT_VERSION
-    provenance: Provenance
-    protocol: str
-    protocol_text: str
-    scale: Annotated[int, Field(ge=1)]
-    data: str
-    split: Literal["held-out", "all"]
-    skipped_metrics: dict[str, str]
-    models: tuple[ModelScores, ...]
-    images: tuple[ImageScores, ...]

@@ -20,10 +20,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from adaptsr_cli.artifacts import Evaluation
 from adaptsr_cli.backbones.catalogue import default_model
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.data.sources import DataChoice
+from adaptsr_cli.evaluation import Evaluation
 from adaptsr_cli.io.images import write_rgb
 from adaptsr_cli.progress import Silent
 from adaptsr_cli.runtime import describe_machine

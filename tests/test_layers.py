@@ -19,7 +19,7 @@ FILES = sorted((ROOT / PACKAGE).rglob("*.py"))
 
 # The part of the package that each layer holds. "" is the package's own __init__.
 LAYERS: dict[str, int] = {
-    **dict.fromkeys(("", "artifacts", "errors", "progress", "units"), 0),
+    **dict.fromkeys(("", "artifacts", "errors", "evaluation", "progress", "units"), 0),
     **dict.fromkeys(("backbones", "distributed", "energy", "io", "runtime"), 1),
     **dict.fromkeys(("adapters", "data", "inference", "metrics", "ranking", "report", "training"), 2),
     "stages": 3,
@@ -28,6 +28,7 @@ LAYERS: dict[str, int] = {
 
 # Which parts of its own layer a part may import; everything else within a layer is a fault.
 SIBLINGS: dict[str, set[str]] = {
+    "evaluation": {"artifacts"},
     "units": {"errors"},
     "backbones": {"io", "runtime"},
     "training": {"adapters", "data", "inference", "metrics"},

@@ -12,7 +12,7 @@ from adaptsr_cli.cli.console import Console
 from adaptsr_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from adaptsr_cli.artifacts import Evaluation
+    from adaptsr_cli.evaluation import Evaluation
 
 
 def run_command(
@@ -30,11 +30,21 @@ def run_command(
             help="Checkpoint or catalogue name, repeatable. Left out: backbone and merged model of the run.",
         ),
     ] = None,
+    adapter: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--adapter",
+            help="Adapter file, scored on the backbone that it was made for, repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     sr: Annotated[
         list[str] | None, typer.Option("--sr", help="NAME=FOLDER of images that another system made, repeatable.")
     ] = None,
     metrics: o.Metrics = "psnr,ssim,lpips_squeeze",
-    protocol: Annotated[str, typer.Option(help="How scores are computed.")] = "paper",
+    protocol: Annotated[
+        str, typer.Option(help="paper, rgb, basicsr, stablesr (LR centre crop of 128 px) or whole.")
+    ] = "paper",
     split: Annotated[str, typer.Option(help="held-out leaves out what the run trained on; or all.")] = "held-out",
     degrade: o.Degrade = None,
     tile: o.Tile = "auto",
@@ -61,6 +71,7 @@ def run_command(
         weights_dir=find_weights_dir(weights_dir),
         offline=offline,
         models=tuple(model or ()),
+        adapters=tuple(adapter or ()),
         others=tuple(_parse_folder(text) for text in sr or ()),
         metrics=parse_metrics(metrics),
         protocol=protocol,
@@ -103,7 +114,7 @@ def show_evaluation(console: Console, evaluation: Evaluation) -> None:
         rows.append((model.name, *cells))
     console.table(
         f"{plural(len(evaluation.images), 'image')} of {evaluation.data} ({evaluation.split}); "
-        f"{evaluation.protocol_text}",
+        f"protocol {evaluation.protocol_text}",
         ("model", *names),
         rows,
     )

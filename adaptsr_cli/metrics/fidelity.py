@@ -29,6 +29,21 @@ def luma(rgb: np.ndarray) -> np.ndarray:
     return rgb.astype(np.float64) @ _LUMA + _LUMA_OFFSET
 
 
+def single_luma(rgb: np.ndarray) -> np.ndarray:
+    """The Y channel as BasicSR computes it: through [0, 1] in float32, which moves it by about 1e-5.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+
+    Returns:
+        (H, W) float32 in [16, 235].
+    """
+    unit = rgb.astype(np.float32) / np.float32(255)
+    limited = ((unit @ (255 * _LUMA) + _LUMA_OFFSET) / 255).astype(np.float32)
+    scaled: np.ndarray = limited * np.float32(255)
+    return scaled
+
+
 def psnr_db(first: np.ndarray, second: np.ndarray) -> float:
     """Peak signal-to-noise ratio over all values, with a peak of 255.
 

@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 
 from adaptsr_cli.errors import DataError, UsageError, nearest
-from adaptsr_cli.metrics.fidelity import SSIM_WINDOW_PX, luma, psnr_db, ssim
+from adaptsr_cli.evaluation import ProtocolParameters
+from adaptsr_cli.metrics.fidelity import SSIM_SIGMA_PX, SSIM_WINDOW_PX, luma, psnr_db, single_luma, ssim
 
 METRICS: Final = ("psnr", "ssim", "lpips_squeeze", "lpips_alex", "lpips_vgg")
 # The smallest trunk (5 MB); the net is printed with every score, so nobody takes it for another.
@@ -26,27 +27,102 @@ class Protocol:
     Attributes:
         name: As given to ``--protocol``.
         crops_border: Whether a border as wide as the scale is left out on every side.
+        scores_luma: Whether PSNR and SSIM are computed on Y, besides RGB.
+        single_precision: Whether Y passes through float32, as in BasicSR, where `paper` keeps float64.
+        lr_crop_px: Side of the centre crop of the LR image that the network is given; None for the whole image.
     """
 
     name: str
     crops_border: bool
+    scores_luma: bool = True
+    single_precision: bool = False
+    lr_crop_px: int | None = None
 
     def border_px(self, scale: int) -> int:
         """The width of the border that is left out, in HR pixels."""
         return scale if self.crops_border else 0
 
+    def luma(self, rgb: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 to Y, (H, W) float64 or float32 in [16, 235]."""
+        return single_luma(rgb) if self.single_precision else luma(rgb)
+
+    def crop_lr(self, lr: np.ndarray) -> np.ndarray:
+        """The part of the LR image that the network is given.
+
+        Args:
+            lr: (h, w, 3).
+
+        Raises:
+            DataError: It is smaller than the crop.
+        """
+        return lr if self.lr_crop_px is None else self._crop_centre(lr, 1)
+
+    def crop_hr(self, image: np.ndarray, scale: int) -> np.ndarray:
+        """The part of an image of HR size that belongs to `crop_lr`.
+
+        An image that is of the crop's size already is taken as it is: other systems' outputs are often stored so.
+
+        Args:
+            image: (H, W, 3), the reference or an output made of the whole LR image.
+            scale: Upscaling factor.
+
+        Raises:
+            DataError: It is smaller than the crop.
+        """
+        return image if self.lr_crop_px is None else self._crop_centre(image, scale)
+
+    def _crop_centre(self, image: np.ndarray, scale: int) -> np.ndarray:
+        assert self.lr_crop_px is not None
+        side = self.lr_crop_px * scale
+        height, width = image.shape[:2]
+        if min(height, width) < side:
+            raise DataError(
+                f"an image of {_size_text(image)} px is too small for protocol {self.name}, "
+                f"which takes the {side}x{side} px in the middle",
+                "use larger images, or --protocol paper",
+            )
+        # Floor on the LR grid, so that LR and HR show the same.
+        top = (height // scale - self.lr_crop_px) // 2 * scale
+        left = (width // scale - self.lr_crop_px) // 2 * scale
+        return image[top : top + side, left : left + side]
+
+    def parameters(self, scale: int) -> ProtocolParameters:
+        """Everything that the scores depend on, for ``eval.json``."""
+        return ProtocolParameters(
+            border_px=self.border_px(scale),
+            lr_crop_px=self.lr_crop_px,
+            channels=("y", "rgb") if self.scores_luma else ("rgb",),
+            luma=None if not self.scores_luma else "bt601-16-235-float32" if self.single_precision else "bt601-16-235",
+            output_type="uint8",
+            ssim_window_px=SSIM_WINDOW_PX,
+            ssim_sigma_px=SSIM_SIGMA_PX,
+            ssim_downsampling=False,
+            average="mean of per-image scores",
+        )
+
     def describe(self, scale: int) -> str:
-        """One line for people, printed with every score."""
+        """One line for people with the name, printed with every score."""
+        crop = f"centre crop of {self.lr_crop_px} px LR, " if self.lr_crop_px else ""
         border = f"border of {scale} px left out" if self.crops_border else "no border left out"
+        in_float32 = " in float32" if self.single_precision else ""
+        channels = f"Y of BT.601 in 16-235{in_float32} and RGB" if self.scores_luma else "RGB alone"
         return (
-            f"output rounded to uint8, {border}, Y of BT.601 in 16-235 and RGB, "
-            "SSIM by an 11x11 Gaussian of sigma 1.5 without downsampling, mean of per-image scores"
+            f"{self.name}: {crop}output rounded to uint8, {border}, {channels}, "
+            f"SSIM by an {SSIM_WINDOW_PX}x{SSIM_WINDOW_PX} Gaussian of sigma {SSIM_SIGMA_PX} without downsampling, "
+            "mean of per-image scores"
         )
 
 
 PAPER: Final = Protocol("paper", crops_border=True)
+RGB: Final = Protocol("rgb", crops_border=True, scores_luma=False)
+# calculate_psnr and calculate_ssim of BasicSR with crop_border = scale and test_y_channel: true.
+BASICSR: Final = Protocol("basicsr", crops_border=True, single_precision=True)
+# StableSR and the diffusion networks after it: pairs of 128 and 512 px, PSNR and SSIM on Y of the whole crop.
+STABLESR: Final = Protocol("stablesr", crops_border=False, lr_crop_px=128)
 WHOLE: Final = Protocol("whole", crops_border=False)
-PROTOCOLS: Final[Mapping[str, Protocol]] = {protocol.name: protocol for protocol in (PAPER, WHOLE)}
+PROTOCOLS: Final[Mapping[str, Protocol]] = {
+    protocol.name: protocol for protocol in (PAPER, RGB, BASICSR, STABLESR, WHOLE)
+}
 
 
 def find_protocol(name: str) -> Protocol:
@@ -109,22 +185,21 @@ def score_images(
 
     Returns:
         ``psnr_y_db`` and ``psnr_rgb_db`` in dB (at most 100, which equal images get), ``ssim_y`` and ``ssim_rgb``,
-        and what `perceptual` answers.
+        those on Y where the protocol has Y, and what `perceptual` answers.
 
     Raises:
         DataError: The sizes differ, or too little is left inside the border.
     """
     sr, hr = _crop(sr, hr, protocol.border_px(scale), needed_px=SSIM_WINDOW_PX if "ssim" in metrics else 1)
     scores: dict[str, float] = {}
-    sr_luma, hr_luma = luma(sr), luma(hr)
-    if "psnr" in metrics:
-        scores["psnr_y_db"] = min(psnr_db(sr_luma, hr_luma), MOST_PSNR_DB)
-    if "ssim" in metrics:
-        scores["ssim_y"] = ssim(sr_luma, hr_luma)
-    if "psnr" in metrics:
-        scores["psnr_rgb_db"] = min(psnr_db(sr, hr), MOST_PSNR_DB)
-    if "ssim" in metrics:
-        scores["ssim_rgb"] = ssim(sr, hr)
+    sides = {"rgb": (sr, hr)}
+    if protocol.scores_luma:
+        sides = {"y": (protocol.luma(sr), protocol.luma(hr)), **sides}
+    for channels, (first, second) in sides.items():
+        if "psnr" in metrics:
+            scores[f"psnr_{channels}_db"] = min(psnr_db(first, second), MOST_PSNR_DB)
+        if "ssim" in metrics:
+            scores[f"ssim_{channels}"] = ssim(first, second)
     if perceptual is not None:
         scores.update(perceptual(sr, hr))
     return scores

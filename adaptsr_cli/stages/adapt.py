@@ -6,12 +6,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from adaptsr_cli.artifacts import Evaluation, RankMap, Saliency
+from adaptsr_cli.artifacts import RankMap, Saliency
 from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.data.photos import write_demo_pairs
 from adaptsr_cli.data.sources import DataChoice
 from adaptsr_cli.distributed import ALONE, World
 from adaptsr_cli.errors import OutputExistsError
+from adaptsr_cli.evaluation import Evaluation
 from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.io.images import write_rgb
 from adaptsr_cli.io.lock import hold_folder

@@ -41,17 +41,41 @@ def open_adapted(
         CheckpointError: No usable network.
     """
     if adapters:
-        return _with_adapters(open_backbone(run, choice, progress, record=False), adapters, strength, progress)
+        return add_adapters(open_backbone(run, choice, progress, record=False), adapters, strength, progress)
     if strength == 1:
         return _open_plain(run, choice, progress)
     if choice.name is None and not run.merged.exists() and run.adapter.exists():
-        return _with_adapters(open_backbone(run, choice, progress, record=False), (run.adapter,), strength, progress)
+        return add_adapters(open_backbone(run, choice, progress, record=False), (run.adapter,), strength, progress)
     if choice.name is None and not run.merged.exists():
         raise UsageError(
             f"--strength {strength:g} needs an adapted model, and {run.root} has none",
             "give --adapter FILE, or --model with a merged model, or train first",
         )
     return _between(run, choice, strength, progress)
+
+
+def add_adapters(backbone: Backbone, adapters: Sequence[Path], strength: float, progress: Progress) -> Backbone:
+    """Folds adapters into a backbone, in place.
+
+    Args:
+        backbone: The network that they were made for; changed.
+        adapters: Files, whose updates are added up.
+        strength: As for `open_adapted`.
+        progress: Told which adapters were folded in.
+
+    Raises:
+        ArtifactError: A file that is missing, or was made for another network.
+    """
+    before = _copy_weights(backbone.model)
+    for path in adapters:
+        if not path.exists():
+            raise ArtifactError(f"there is no adapter {path}", "check the path, or train one: adaptsr train --data DIR")
+        _, attachment = attach_adapter(backbone, path)
+        fold(attachment)
+        progress.note(f"with {path}")
+    _blend_weights(before, backbone.model, strength)
+    _settle(backbone)
+    return backbone
 
 
 def model_sha256(backbone: Backbone) -> str:
@@ -67,19 +91,6 @@ def _open_plain(run: RunFolder, choice: ModelChoice, progress: Progress) -> Back
         progress.warn(f"{run.root} has no merged model: using its backbone as it is (`{todo}` comes first)")
         return open_backbone(run, choice, progress, record=False)
     return load_model(choice, progress)
-
-
-def _with_adapters(backbone: Backbone, adapters: Sequence[Path], strength: float, progress: Progress) -> Backbone:
-    before = _copy_weights(backbone.model)
-    for path in adapters:
-        if not path.exists():
-            raise ArtifactError(f"there is no adapter {path}", "check the path, or train one: adaptsr train --data DIR")
-        _, attachment = attach_adapter(backbone, path)
-        fold(attachment)
-        progress.note(f"with {path}")
-    _blend_weights(before, backbone.model, strength)
-    _settle(backbone)
-    return backbone
 
 
 def _between(run: RunFolder, choice: ModelChoice, strength: float, progress: Progress) -> Backbone:

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
-import torch
 
-from adaptsr_cli.artifacts import Evaluation, ImageScores, ModelScores, Split
-from adaptsr_cli.backbones.backbone import Backbone
-from adaptsr_cli.data.layouts import PairSet
+from adaptsr_cli.artifacts import Split
+from adaptsr_cli.backbones.download import file_sha256
+from adaptsr_cli.data.layouts import Pair, PairSet
 from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.data.sources import DataChoice
 from adaptsr_cli.distributed import ALONE, World
 from adaptsr_cli.errors import ArtifactError, DataError, OutputExistsError, UsageError
-from adaptsr_cli.inference.engine import Upscaler
+from adaptsr_cli.evaluation import Evaluation, ImageScores, ModelScores, PairedTest
 from adaptsr_cli.io.documents import read_document, write_document
-from adaptsr_cli.io.images import list_images, read_rgb, resize_bicubic
+from adaptsr_cli.io.images import resize_bicubic
 from adaptsr_cli.metrics.perceptual import PerceptualMetrics
 from adaptsr_cli.metrics.protocol import Protocol, find_protocol, score_images
+from adaptsr_cli.metrics.statistics import Bootstrap, common_scores, compare_paired, spread_of
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.report.comparison import BICUBIC, ComparisonRow, pick_examples
 from adaptsr_cli.report.figures import draw_comparison
-from adaptsr_cli.runtime import pick_device, pick_precision
+from adaptsr_cli.runtime import pick_device
+from adaptsr_cli.stages.contestants import Contestant, Networks, make_distinct, open_folder, open_networks
 from adaptsr_cli.stages.degradation import run_degradation
 from adaptsr_cli.stages.pairs import CacheSizes, fingerprint_of, held_out_only, open_pairs, open_reader
-from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder, expected_scale, load_model, open_backbone, provenance
+from adaptsr_cli.stages.run_folder import RunFolder, expected_scale, provenance
 from adaptsr_cli.units import plural
 
-SHEET_ROWS = 4
+SHEET_ROWS: Final = 4
+# Libraries whose next version may move a score.
+_LIBRARIES: Final = ("torch", "torchvision", "numpy", "scipy", "scikit-image", "pillow", "spandrel", "lpips")
 
 
 @dataclass(frozen=True)
@@ -40,9 +44,11 @@ class EvaluateConfig:
 
     Attributes:
         models: Files or catalogue names; empty for the run's backbone and merged model.
+        adapters: Adapter files, each scored on the backbone that it was made for.
         others: Name and folder of images that another system made of the same LR images.
         metrics: Names from `parse_metrics`.
         split: ``held-out`` leaves out images that the run trained on.
+        seed: Of the bootstrap, and of the degradation of photographs.
     """
 
     run: RunFolder
@@ -50,6 +56,7 @@ class EvaluateConfig:
     weights_dir: Path
     offline: bool = False
     models: tuple[str, ...] = ()
+    adapters: tuple[Path, ...] = ()
     others: tuple[tuple[str, Path], ...] = ()
     metrics: tuple[str, ...] = ("psnr", "ssim", "lpips_squeeze")
     protocol: str = "paper"
@@ -61,16 +68,19 @@ class EvaluateConfig:
     seed: int = 0
     force: bool = False
 
-
-@dataclass(frozen=True)
-class _Contestant:
-    """Something that makes SR images: a network, or a folder of images."""
-
-    name: str
-    source: str
-    sha256: str | None
-    scale: int | None
-    produce: Callable[[str, np.ndarray], np.ndarray]  # (image name, lr uint8) -> sr uint8
+    @property
+    def networks(self) -> Networks:
+        """The part that says which networks are compared."""
+        return Networks(
+            run=self.run,
+            weights_dir=self.weights_dir,
+            offline=self.offline,
+            models=self.models,
+            adapters=self.adapters,
+            only_folders=bool(self.others) and not self.adapters,
+            tile_px=self.tile_px,
+            precision=self.precision,
+        )
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,15 @@ class _Judge:
     scale: int
     metrics: tuple[str, ...]
     perceptual: PerceptualMetrics
+
+    def read(self, reader: Mixture, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """One pair as the protocol wants it."""
+        lr, hr = reader.read(index)
+        return self.protocol.crop_lr(lr), self.protocol.crop_hr(hr, self.scale)
+
+    def output(self, contestant: Contestant, image: str, lr: np.ndarray) -> np.ndarray:
+        """What a contestant makes of an LR image."""
+        return self.protocol.crop_hr(contestant.produce(image, lr), self.scale)
 
     def score(self, sr: np.ndarray, hr: np.ndarray) -> dict[str, float]:
         return score_images(
@@ -111,17 +130,13 @@ def evaluate(config: EvaluateConfig, progress: Progress, world: World = ALONE) -
         sets, split = _choose_pairs(config, progress)
     fingerprint = fingerprint_of(sets)
     device = pick_device(config.device)
-    contestants = _open_contestants(config, device, progress)
-    _refuse_replacing_another(config, contestants, fingerprint)
-    scales = {contestant.scale for contestant in contestants if contestant.scale is not None}
-    if len(scales) > 1:
-        raise UsageError("the models have different scales", "compare models of one scale")
-    ratios = {pairs.ratio for pairs in sets}
-    scale = scales.pop() if scales else ratios.pop() if len(ratios) == 1 else None
-    if not scale or scale == 1:
-        raise UsageError("the scale cannot be told from these folders alone", "name a model too with --model")
+    networks = open_networks(config.networks, device, progress)
+    scale = _find_scale(networks, sets)
     degradation = run_degradation(config.run, sets, config.degrade)
     reader = open_reader(sets, scale, degradation, config.seed, CacheSizes(disk_bytes=0).open())
+    names = [pair.name for pair in reader.pairs]
+    contestants = make_distinct([*networks, *(open_folder(name, folder, names) for name, folder in config.others)])
+    _refuse_replacing_another(config, contestants, fingerprint)
     perceptual = PerceptualMetrics(config.metrics, config.weights_dir, device)
     for name, reason in perceptual.skipped.items():
         progress.note(f"{name}: {reason}")
@@ -130,18 +145,26 @@ def evaluate(config: EvaluateConfig, progress: Progress, world: World = ALONE) -
         raise ArtifactError("none of the metrics can be computed", "psnr and ssim need no weights")
     judge = _Judge(protocol, scale, metrics, perceptual)
     images = world.gather_shares(_score_share(judge, contestants, reader, world.share(len(reader)), progress))
+    models, comparisons = _summarise(contestants, images, config.seed)
+    options = {
+        "metrics": ",".join(config.metrics),
+        "degrade": config.degrade,
+        "tile_px": config.tile_px,
+        "device": device.type,
+        "precision": config.precision,
+    }
     evaluation = Evaluation(
-        provenance=provenance("eval", {"metrics": ",".join(config.metrics)}, config.seed, fingerprint),
+        provenance=provenance("eval", options, config.seed, fingerprint),
         protocol=protocol.name,
         protocol_text=protocol.describe(scale),
+        parameters=protocol.parameters(scale),
+        versions={name: version(name) for name in _LIBRARIES},
         scale=scale,
         data=config.data.describe(),
         split=split,
         skipped_metrics=perceptual.skipped,
-        models=tuple(
-            ModelScores(name=entry.name, source=entry.source, sha256=entry.sha256, metrics=_mean(images, entry.name))
-            for entry in contestants
-        ),
+        models=models,
+        comparisons=comparisons,
         images=tuple(images),
     )
     if world.is_first:
@@ -151,24 +174,37 @@ def evaluate(config: EvaluateConfig, progress: Progress, world: World = ALONE) -
     return evaluation
 
 
-def _refuse_replacing_another(config: EvaluateConfig, contestants: Sequence[_Contestant], fingerprint: str) -> None:
+def _find_scale(networks: Sequence[Contestant], sets: Sequence[PairSet]) -> int:
+    """The upscaling factor of the networks, else of the pairs."""
+    scales = {contestant.scale for contestant in networks}
+    if len(scales) > 1:
+        raise UsageError("the models have different scales", "compare models of one scale")
+    ratios = {pairs.ratio for pairs in sets}
+    scale = scales.pop() if scales else ratios.pop() if len(ratios) == 1 else None
+    if not scale or scale == 1:
+        raise UsageError("the scale cannot be told from these folders alone", "name a model too with --model")
+    return scale
+
+
+def _refuse_replacing_another(config: EvaluateConfig, contestants: Sequence[Contestant], fingerprint: str) -> None:
     """The same evaluation may be made again; another one is not replaced silently."""
     path = config.run.evaluation
     if config.force or not path.exists():
         return
     known = read_document(path, Evaluation)
     same_models = [(model.name, model.sha256) for model in known.models] == [(c.name, c.sha256) for c in contestants]
-    if not same_models or known.provenance.data_fingerprint != fingerprint:
+    same_protocol = known.protocol == find_protocol(config.protocol).name
+    if not same_models or not same_protocol or known.provenance.data_fingerprint != fingerprint:
         names = ", ".join(model.name for model in known.models)
         raise OutputExistsError(
-            f"{path} holds another evaluation ({names} on {known.data})",
+            f"{path} holds another evaluation ({names} on {known.data}, protocol {known.protocol})",
             "replace it with --force, or use another --run",
         )
 
 
 def _choose_pairs(config: EvaluateConfig, progress: Progress) -> tuple[tuple[PairSet, ...], Literal["held-out", "all"]]:
     """All pairs, or those that the run did not train on; says which."""
-    if config.models or config.others:
+    if config.models or (config.others and not config.adapters):
         scale = expected_scale(None, config.models[0]) if config.models else None
     else:
         scale = expected_scale(config.run, None)
@@ -192,67 +228,9 @@ def _choose_pairs(config: EvaluateConfig, progress: Progress) -> tuple[tuple[Pai
     return tuple(pairs for pairs in kept if len(pairs)), "held-out"
 
 
-def _open_contestants(config: EvaluateConfig, device: torch.device, progress: Progress) -> list[_Contestant]:
-    named: list[tuple[str, Backbone]] = []
-    if config.models or config.others:
-        for text in config.models:
-            model = load_model(ModelChoice(text, config.weights_dir, config.offline), progress)
-            named.append((Path(text).stem, model))
-    else:
-        choice = ModelChoice(None, config.weights_dir, config.offline)
-        named.append(("backbone", open_backbone(config.run, choice, progress, record=False)))
-        if config.run.merged.exists():
-            merged = load_model(ModelChoice(str(config.run.merged), config.weights_dir, config.offline), progress)
-            named.append(("merged", merged))
-        elif config.run.adapter.exists():
-            progress.warn("the run's adapter is not merged: scoring the backbone alone; run `adaptsr merge` first")
-        else:
-            progress.note("the run has no merged model yet: scoring the backbone alone")
-    contestants = [_of_network(name, model, config, device, progress) for name, model in named]
-    contestants += [_of_folder(name, folder) for name, folder in config.others]
-    names = [contestant.name for contestant in contestants]
-    if len(set(names)) == len(names):
-        return contestants
-    return [
-        _Contestant(f"{entry.name} ({position})", entry.source, entry.sha256, entry.scale, entry.produce)
-        for position, entry in enumerate(contestants, start=1)
-    ]
-
-
-def _of_network(
-    name: str, model: Backbone, config: EvaluateConfig, device: torch.device, progress: Progress
-) -> _Contestant:
-    precision = pick_precision(config.precision, device, bf16=model.traits.bf16, fp16=model.traits.fp16)
-    # Scores that are to be compared with published ones are computed as those were, in fp32.
-    precision = "fp32" if config.precision == "auto" else precision
-    upscaler = Upscaler(model, device=device, precision=precision, tile_px=config.tile_px, progress=progress)
-
-    def produce(_name: str, lr: np.ndarray) -> np.ndarray:
-        sr: np.ndarray = np.rint(upscaler.run(lr) * 255).astype(np.uint8)
-        return sr
-
-    return _Contestant(name, model.identity.source, model.identity.sha256, model.scale, produce)
-
-
-def _of_folder(name: str, folder: Path) -> _Contestant:
-    if not folder.is_dir():
-        raise UsageError(f"--sr {name}={folder}: no such folder", "give NAME=FOLDER of SR images")
-    images = list_images(folder)
-    by_stem = {path.stem: path for path in images}
-
-    def produce(image: str, _lr: np.ndarray) -> np.ndarray:
-        exact = by_stem.get(image)
-        found = [exact] if exact else [path for stem, path in by_stem.items() if stem.startswith(f"{image}_")]
-        if len(found) != 1:
-            raise DataError(f"{folder} has {len(found)} images for {image!r}", "name them as the HR images")
-        return read_rgb(found[0])
-
-    return _Contestant(name, str(folder), None, None, produce)
-
-
 def _score_share(
     judge: _Judge,
-    contestants: Sequence[_Contestant],
+    contestants: Sequence[Contestant],
     reader: Mixture,
     share: range,
     progress: Progress,
@@ -261,25 +239,60 @@ def _score_share(
     with progress.task("eval", len(share) * len(contestants), unit="image") as task:
         for index in share:
             pair = reader.pairs[index]
-            lr, hr = reader.read(index)
+            lr, hr = judge.read(reader, index)
             scores = {}
             for contestant in contestants:
-                scores[contestant.name] = judge.score(contestant.produce(pair.name, lr), hr)
+                scores[contestant.name] = judge.score(judge.output(contestant, pair.name, lr), hr)
                 task.advance()
             height_px, width_px = hr.shape[:2]
-            images.append(ImageScores(name=pair.name, width_px=width_px, height_px=height_px, models=scores))
+            images.append(
+                ImageScores(
+                    name=pair.name,
+                    width_px=width_px,
+                    height_px=height_px,
+                    file_sha256=_hash_files(pair, contestants),
+                    models=scores,
+                )
+            )
     return images
 
 
-def _mean(images: Sequence[ImageScores], model: str) -> dict[str, float]:
-    """Mean of per-image scores (R16)."""
-    names = images[0].models[model]
-    return {name: float(np.mean([image.models[model][name] for image in images])) for name in names}
+def _hash_files(pair: Pair, contestants: Sequence[Contestant]) -> dict[str, str]:
+    """The SHA-256 of every file that the scores of an image come from."""
+    files = {"hr": pair.hr} if pair.lr is None else {"hr": pair.hr, "lr": pair.lr}
+    files |= {entry.name: entry.files[pair.name] for entry in contestants if entry.files}
+    return {role: file_sha256(path) for role, path in files.items()}
+
+
+def _summarise(
+    contestants: Sequence[Contestant], images: Sequence[ImageScores], seed: int
+) -> tuple[tuple[ModelScores, ...], tuple[PairedTest, ...]]:
+    """Means of per-image scores (R16), how they vary, and every later model against the first one."""
+    table = common_scores([image.models for image in images])
+    # Sets of images differ where a metric cannot be told of all images; so do then the draws.
+    bootstraps = {metric: Bootstrap(len(next(iter(by_model.values()))), seed) for metric, by_model in table.items()}
+    models = tuple(
+        ModelScores(
+            name=entry.name,
+            source=entry.source,
+            sha256=entry.sha256,
+            metrics={metric: float(np.mean(by_model[entry.name])) for metric, by_model in table.items()},
+            spread={metric: spread_of(by_model[entry.name], bootstraps[metric]) for metric, by_model in table.items()},
+        )
+        for entry in contestants
+    )
+    first, *later = (entry.name for entry in contestants)
+    comparisons = tuple(
+        compare_paired(by_model, metric, name, first, bootstraps[metric])
+        for name in later
+        for metric, by_model in table.items()
+    )
+    return models, comparisons
 
 
 def _sheet(
     judge: _Judge,
-    contestants: Sequence[_Contestant],
+    contestants: Sequence[Contestant],
     images: Sequence[ImageScores],
     reader: Mixture,
 ) -> list[ComparisonRow]:
@@ -289,10 +302,10 @@ def _sheet(
     gains = [image.models[last][metric] - image.models[first][metric] for image in images]
     rows = []
     for index in pick_examples(gains, SHEET_ROWS):
-        lr, hr = reader.read(index)
+        lr, hr = judge.read(reader, index)
         bicubic = resize_bicubic(lr, hr.shape[1], hr.shape[0])
         name = reader.pairs[index].name
-        outputs = {BICUBIC: bicubic} | {entry.name: entry.produce(name, lr) for entry in contestants}
+        outputs = {BICUBIC: bicubic} | {entry.name: judge.output(entry, name, lr) for entry in contestants}
         scores = {BICUBIC: judge.score(bicubic, hr), **images[index].models}
         rows.append(ComparisonRow(name=name, lr=lr, hr=hr, outputs=outputs, scores=scores))
     return rows

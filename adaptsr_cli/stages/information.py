@@ -9,7 +9,6 @@ from pathlib import Path
 from adaptsr_cli.artifacts import (
     AdapterHeader,
     BackboneIdentity,
-    Evaluation,
     Frozen,
     MergedHeader,
     RankMap,
@@ -19,6 +18,7 @@ from adaptsr_cli.artifacts import (
 )
 from adaptsr_cli.data.degradation import DegradationRecord
 from adaptsr_cli.errors import ArtifactError
+from adaptsr_cli.evaluation import Evaluation
 from adaptsr_cli.io.documents import parse_document, read_text, read_toml
 from adaptsr_cli.io.headers import read_header
 from adaptsr_cli.io.strict_json import parse_json

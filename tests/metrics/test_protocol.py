@@ -9,7 +9,17 @@ import pytest
 
 from adaptsr_cli.errors import DataError, UsageError
 from adaptsr_cli.metrics.fidelity import luma, psnr_db, ssim
-from adaptsr_cli.metrics.protocol import PAPER, WHOLE, Protocol, find_protocol, parse_metrics, score_images
+from adaptsr_cli.metrics.protocol import (
+    PAPER,
+    PROTOCOLS,
+    RGB,
+    STABLESR,
+    WHOLE,
+    Protocol,
+    find_protocol,
+    parse_metrics,
+    score_images,
+)
 
 
 def images(height: int = 30, width: int = 34) -> tuple[np.ndarray, np.ndarray]:
@@ -113,6 +123,47 @@ def test_every_protocol_tells_what_it_does() -> None:
         assert fact in text
     assert "no border" in WHOLE.describe(3)
     assert Protocol("x", crops_border=True).border_px(4) == 4
+
+
+def test_every_protocol_is_named_with_its_parameters() -> None:
+    assert list(PROTOCOLS) == ["paper", "rgb", "basicsr", "stablesr", "whole"]
+    for name, protocol in PROTOCOLS.items():
+        assert protocol.describe(4).startswith(f"{name}: ")
+        parameters = protocol.parameters(4)
+        assert parameters.border_px == (0 if name in {"stablesr", "whole"} else 4)
+        assert parameters.ssim_window_px == 11
+        assert parameters.ssim_sigma_px == 1.5
+        assert ("y" in parameters.channels) == (name != "rgb")
+    assert "float32" in PROTOCOLS["basicsr"].describe(4)
+    assert STABLESR.parameters(4).lr_crop_px == 128
+    assert "centre crop of 128 px LR" in STABLESR.describe(4)
+    assert "Y of" not in RGB.describe(4)
+
+
+def test_rgb_has_no_scores_on_luma() -> None:
+    sr, hr = images()
+    assert set(score_images(sr, hr, protocol=RGB, scale=4, metrics=("psnr", "ssim"))) == {"psnr_rgb_db", "ssim_rgb"}
+
+
+@pytest.mark.parametrize(("height", "width"), [(128, 128), (131, 140), (200, 129)])
+def test_stablesr_takes_the_same_middle_of_lr_and_hr(height: int, width: int) -> None:
+    lr = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    hr = lr.repeat(4, axis=0).repeat(4, axis=1)
+    small, large = STABLESR.crop_lr(lr), STABLESR.crop_hr(hr, 4)
+    assert (small.shape, large.shape) == ((128, 128, 3), (512, 512, 3))
+    np.testing.assert_array_equal(large[::4, ::4], small)
+    top, left = (height - 128) // 2, (width - 128) // 2
+    np.testing.assert_array_equal(small, lr[top : top + 128, left : left + 128])
+    np.testing.assert_array_equal(STABLESR.crop_hr(large, 4), large)  # outputs that were stored as crops
+    assert PAPER.crop_lr(lr) is lr
+    assert PAPER.crop_hr(hr, 4) is hr
+
+
+def test_images_smaller_than_the_crop_are_refused() -> None:
+    with pytest.raises(DataError, match=r"127x300 px is too small for protocol stablesr, which takes the 128x128 px"):
+        STABLESR.crop_lr(np.zeros((300, 127, 3), np.uint8))
+    with pytest.raises(DataError, match="512x512 px in the middle"):
+        STABLESR.crop_hr(np.zeros((511, 512, 3), np.uint8), 4)
 
 
 @pytest.mark.parametrize(("text", "expected"), [

@@ -13,9 +13,10 @@ from conftest import Command, write_pairs
 from networks import save_tiny
 from safetensors import safe_open
 
-from adaptsr_cli.artifacts import AdapterHeader, Evaluation, RankMap, Saliency, Split
+from adaptsr_cli.artifacts import AdapterHeader, RankMap, Saliency, Split
 from adaptsr_cli.backbones.backbone import super_resolve
 from adaptsr_cli.backbones.loader import load_backbone
+from adaptsr_cli.evaluation import Evaluation
 from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.io.images import read_rgb
 from adaptsr_cli.stages.adapter_file import attach_adapter, read_adapter
