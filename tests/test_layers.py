@@ -31,6 +31,7 @@ SIBLINGS: dict[str, set[str]] = {
     "evaluation": {"artifacts"},
     "units": {"errors"},
     "backbones": {"io", "runtime"},
+    "metrics": {"data"},
     "training": {"adapters", "data", "inference", "metrics"},
     "ranking": {"adapters", "data"},
     "report": {"ranking"},

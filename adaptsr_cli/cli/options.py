@@ -139,7 +139,12 @@ Force = Annotated[bool, typer.Option("--force", help="Replace what exists.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Metrics = Annotated[
-    str, typer.Option("--metrics", help="Comma-separated: psnr, ssim, lpips_squeeze, lpips_alex, lpips_vgg.")
+    str,
+    typer.Option(
+        "--metrics",
+        help="Comma-separated: psnr, ssim, ms_ssim, delta_e (mean CIEDE2000), lpips_squeeze, lpips_alex, lpips_vgg, "
+        "dists; sharpness and noise of the output alone.",
+    ),
 ]
 Tile = Annotated[
     str, typer.Option("--tile", "-t", help="Tile side in LR px, 0 for the whole image, auto for what fits.")

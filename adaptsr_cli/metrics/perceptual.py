@@ -1,15 +1,15 @@
-"""LPIPS from images in [0, 1], with weights from a folder and never from the network."""
+"""LPIPS from images in [0, 1], with weights from a folder and never from the network; the only door to lpips."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from adaptsr_cli.errors import AdaptsrError, CheckpointError, DataError
 from adaptsr_cli.io.tensors import read_checkpoint
 
-_PREFIX: Final = "lpips_"
+PREFIX: Final = "lpips_"
 DOWNLOADS: Final = "https://download.pytorch.org/models"
 
 
@@ -76,7 +76,7 @@ class Lpips:
 
     def __init__(self, net: str, *, weights_dir: Path, device: torch.device | None = None) -> None:
         trunk = TRUNKS[net]
-        self.name = _PREFIX + net
+        self.name = PREFIX + net
         self.least_px = trunk.least_px
         self._device = device or torch.device("cpu")
         self.trunk_path = find_trunk(self.name, trunk, weights_dir)
@@ -92,14 +92,7 @@ class Lpips:
         Raises:
             DataError: The images are too small for the trunk.
         """
-        if min(first.shape[:2]) < self.least_px:
-            raise DataError(
-                f"an image of {first.shape[1]}x{first.shape[0]} px is too small for {self.name}, "
-                f"which needs {self.least_px} px",
-                "use larger images or leave this metric out",
-            )
-        with torch.inference_mode():
-            return float(self.distance(self._tensor(first), self._tensor(second)).item())
+        return score_arrays(self, first, second, self._device)
 
     def distance(self, first: Tensor, second: Tensor) -> Tensor:
         """The distances of a batch, differentiable.
@@ -115,42 +108,44 @@ class Lpips:
         distances: Tensor = self._model(first * 2 - 1, second * 2 - 1)  # (B, 1, 1, 1)
         return distances.flatten()
 
-    def _tensor(self, image: np.ndarray) -> Tensor:
-        """(H, W, 3) to (1, 3, H, W) float32 in [0, 1] on the device."""
-        levels = 255.0 if image.dtype == np.uint8 else 1.0
-        tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))[None])
-        return tensor.to(self._device, torch.float32) / levels
+
+class _Distance(Protocol):
+    """A distance that networks compute."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def least_px(self) -> int: ...
+    def distance(self, first: Tensor, second: Tensor) -> Tensor: ...
 
 
-class PerceptualMetrics:
-    """The perceptual metrics among those asked for, as far as their weights are there.
+def score_arrays(metric: _Distance, first: np.ndarray, second: np.ndarray, device: torch.device) -> float:
+    """The distance of two images as arrays.
 
     Args:
-        metrics: Names from `adaptsr_cli.metrics.protocol.METRICS`; ``psnr`` and ``ssim`` are passed over.
-        weights_dir: Where the trunks lie.
-        device: Where to compute.
-
-    Attributes:
-        skipped: Metric -> why it is not computed: which file to put where.
+        metric: What computes it.
+        first: (H, W, 3) uint8, or float in [0, 1].
+        second: The same shape.
+        device: The metric's.
 
     Raises:
-        CheckpointError: A trunk is there but damaged or another network.
+        DataError: The images are too small for the metric.
     """
+    if min(first.shape[:2]) < metric.least_px:
+        raise DataError(
+            f"an image of {first.shape[1]}x{first.shape[0]} px is too small for {metric.name}, "
+            f"which needs {metric.least_px} px",
+            "use larger images or leave this metric out",
+        )
+    with torch.inference_mode():
+        return float(metric.distance(_to_tensor(first, device), _to_tensor(second, device)).item())
 
-    def __init__(self, metrics: Sequence[str], weights_dir: Path, device: torch.device | None = None) -> None:
-        self.skipped: dict[str, str] = {}
-        self._loaded: list[Lpips] = []
-        for name in metrics:
-            if not name.startswith(_PREFIX):
-                continue
-            try:
-                self._loaded.append(Lpips(name.removeprefix(_PREFIX), weights_dir=weights_dir, device=device))
-            except MissingWeights as missing:
-                self.skipped[name] = missing.message
 
-    def score(self, first: np.ndarray, second: np.ndarray) -> dict[str, float]:
-        """The distances of two images by metric; arguments and errors as for `Lpips`."""
-        return {metric.name: metric(first, second) for metric in self._loaded}
+def _to_tensor(image: np.ndarray, device: torch.device) -> Tensor:
+    """(H, W, 3) uint8 or float in [0, 1] to (1, 3, H, W) float32 in [0, 1] on the device."""
+    levels = 255.0 if image.dtype == np.uint8 else 1.0
+    tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))[None])
+    return tensor.to(device, torch.float32) / levels
 
 
 def find_trunk(metric: str, trunk: Trunk, weights_dir: Path) -> Path:

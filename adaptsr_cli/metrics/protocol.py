@@ -12,7 +12,19 @@ from adaptsr_cli.errors import DataError, UsageError, nearest
 from adaptsr_cli.evaluation import ProtocolParameters
 from adaptsr_cli.metrics.fidelity import SSIM_SIGMA_PX, SSIM_WINDOW_PX, luma, psnr_db, single_luma, ssim
 
-METRICS: Final = ("psnr", "ssim", "lpips_squeeze", "lpips_alex", "lpips_vgg")
+# Those that need no reference come last.
+METRICS: Final = (
+    "psnr",
+    "ssim",
+    "ms_ssim",
+    "delta_e",
+    "lpips_squeeze",
+    "lpips_alex",
+    "lpips_vgg",
+    "dists",
+    "sharpness",
+    "noise",
+)
 # The smallest trunk (5 MB); the net is printed with every score, so nobody takes it for another.
 _ALIASES: Final = {"lpips": "lpips_squeeze"}
 
@@ -170,7 +182,7 @@ def score_images(
     protocol: Protocol,
     scale: int,
     metrics: Sequence[str],
-    perceptual: Callable[[np.ndarray, np.ndarray], Mapping[str, float]] | None = None,
+    others: Callable[[np.ndarray, np.ndarray], Mapping[str, float]] | None = None,
 ) -> dict[str, float]:
     """Scores one image against its reference.
 
@@ -180,12 +192,12 @@ def score_images(
         protocol: How both are prepared.
         scale: Upscaling factor, the width of the border left out.
         metrics: Names of `METRICS`; here only ``psnr`` and ``ssim`` are computed.
-        perceptual: What scores the others, of two (H, W, 3) uint8 images without the border: the method `score` of
-            `adaptsr_cli.metrics.perceptual.PerceptualMetrics`.
+        others: What scores the others, of two (H, W, 3) uint8 images without the border: the method `score` of
+            `adaptsr_cli.metrics.measures.Measures`.
 
     Returns:
         ``psnr_y_db`` and ``psnr_rgb_db`` in dB (at most 100, which equal images get), ``ssim_y`` and ``ssim_rgb``,
-        those on Y where the protocol has Y, and what `perceptual` answers.
+        those on Y where the protocol has Y, and what `others` answers.
 
     Raises:
         DataError: The sizes differ, or too little is left inside the border.
@@ -200,8 +212,8 @@ def score_images(
             scores[f"psnr_{channels}_db"] = min(psnr_db(first, second), MOST_PSNR_DB)
         if "ssim" in metrics:
             scores[f"ssim_{channels}"] = ssim(first, second)
-    if perceptual is not None:
-        scores.update(perceptual(sr, hr))
+    if others is not None:
+        scores.update(others(sr, hr))
     return scores
 
 

@@ -20,7 +20,7 @@ from adaptsr_cli.errors import ArtifactError, DataError, OutputExistsError, Usag
 from adaptsr_cli.evaluation import Evaluation, ImageScores, ModelScores, PairedTest
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.images import resize_bicubic
-from adaptsr_cli.metrics.perceptual import PerceptualMetrics
+from adaptsr_cli.metrics.measures import Measures
 from adaptsr_cli.metrics.protocol import Protocol, find_protocol, score_images
 from adaptsr_cli.metrics.statistics import Bootstrap, common_scores, compare_paired, spread_of
 from adaptsr_cli.progress import Progress
@@ -90,7 +90,7 @@ class _Judge:
     protocol: Protocol
     scale: int
     metrics: tuple[str, ...]
-    perceptual: PerceptualMetrics
+    measures: Measures
 
     def read(self, reader: Mixture, index: int) -> tuple[np.ndarray, np.ndarray]:
         """One pair as the protocol wants it."""
@@ -108,7 +108,7 @@ class _Judge:
             protocol=self.protocol,
             scale=self.scale,
             metrics=self.metrics,
-            perceptual=self.perceptual.score,
+            others=self.measures.score,
         )
 
 
@@ -137,13 +137,13 @@ def evaluate(config: EvaluateConfig, progress: Progress, world: World = ALONE) -
     names = [pair.name for pair in reader.pairs]
     contestants = make_distinct([*networks, *(open_folder(name, folder, names) for name, folder in config.others)])
     _refuse_replacing_another(config, contestants, fingerprint)
-    perceptual = PerceptualMetrics(config.metrics, config.weights_dir, device)
-    for name, reason in perceptual.skipped.items():
+    measures = Measures(config.metrics, protocol, config.weights_dir, device)
+    for name, reason in measures.skipped.items():
         progress.note(f"{name}: {reason}")
-    metrics = tuple(name for name in config.metrics if name not in perceptual.skipped)
+    metrics = tuple(name for name in config.metrics if name not in measures.skipped)
     if not metrics:
         raise ArtifactError("none of the metrics can be computed", "psnr and ssim need no weights")
-    judge = _Judge(protocol, scale, metrics, perceptual)
+    judge = _Judge(protocol, scale, metrics, measures)
     images = world.gather_shares(_score_share(judge, contestants, reader, world.share(len(reader)), progress))
     models, comparisons = _summarise(contestants, images, config.seed)
     options = {
@@ -162,7 +162,7 @@ def evaluate(config: EvaluateConfig, progress: Progress, world: World = ALONE) -
         scale=scale,
         data=config.data.describe(),
         split=split,
-        skipped_metrics=perceptual.skipped,
+        skipped_metrics=measures.skipped,
         models=models,
         comparisons=comparisons,
         images=tuple(images),

@@ -14,7 +14,9 @@ import torchvision
 
 from adaptsr_cli.errors import CheckpointError, DataError
 from adaptsr_cli.io.tensors import write_pth, write_tensors
-from adaptsr_cli.metrics.perceptual import Lpips, MissingWeights, PerceptualMetrics
+from adaptsr_cli.metrics.measures import Measures
+from adaptsr_cli.metrics.perceptual import Lpips, MissingWeights
+from adaptsr_cli.metrics.protocol import PAPER
 
 OFFICIAL = {
     "squeeze": "squeezenet1_1-b8a52dc0.pth",
@@ -98,7 +100,7 @@ def test_the_distance_lets_gradients_through_and_has_none_of_its_own(squeeze: Lp
 @pytest.mark.usefixtures("_no_network")
 @pytest.mark.parametrize("net", ["squeeze", "alex", "vgg"])
 def test_a_missing_trunk_is_skipped_with_file_checksum_and_place(net: str, tmp_path: Path) -> None:
-    metrics = PerceptualMetrics(("psnr", f"lpips_{net}"), tmp_path)
+    metrics = Measures(("psnr", f"lpips_{net}"), PAPER, tmp_path)
     reason = metrics.skipped[f"lpips_{net}"]
     assert reason.startswith("skipped: put file ")
     assert OFFICIAL[net] in reason
@@ -117,7 +119,7 @@ def test_a_trunk_of_any_origin_is_used_quietly(net: str, tmp_path: Path, capsys:
     state = torch.random.get_rng_state()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        metrics = PerceptualMetrics((f"lpips_{net}", "ssim"), tmp_path)
+        metrics = Measures((f"lpips_{net}", "ssim"), PAPER, tmp_path)
     assert torch.equal(state, torch.random.get_rng_state())
     assert metrics.skipped == {}
     scores = metrics.score(*pictures())

@@ -76,7 +76,7 @@ def test_other_metrics_get_the_cropped_images() -> None:
         return {"lpips_alex": 0.25}
 
     names = ("psnr", "lpips_alex")
-    scores = score_images(sr, hr, protocol=PAPER, scale=4, metrics=names, perceptual=distance)
+    scores = score_images(sr, hr, protocol=PAPER, scale=4, metrics=names, others=distance)
     assert scores["lpips_alex"] == 0.25
     assert set(scores) == {"psnr_y_db", "psnr_rgb_db", "lpips_alex"}
     assert seen == [((22, 26, 3), (22, 26, 3))]

@@ -1,0 +1,169 @@
+"""Whether `adaptsr eval` gives the figures that others have published: genuine checkpoints on the usual test sets.
+
+    python benchmarks/published.py --weights weights/ --data test_sr/ --sets Set5 Set14 BSD100
+
+A published figure is reproduced where the mean PSNR-Y is within 0.02 dB and the mean SSIM-Y within 0.001 of it. The
+protocol is `paper`. A x2 network needs the x2 side, which is made from HR by Pillow's antialiased bicubic where the
+folder has none; that is not MATLAB's to the last bit, and its rows say so. Writes ``benchmarks/results/published.json``
+and ``.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from adaptsr_cli.data.sources import DataChoice  # noqa: E402
+from adaptsr_cli.evaluation import Evaluation  # noqa: E402
+from adaptsr_cli.progress import Silent  # noqa: E402
+from adaptsr_cli.runtime import describe_machine, pick_device  # noqa: E402
+from adaptsr_cli.stages.evaluate import EvaluateConfig, evaluate  # noqa: E402
+from adaptsr_cli.stages.run_folder import RunFolder  # noqa: E402
+
+PSNR_TOLERANCE_DB = 0.02
+SSIM_TOLERANCE = 0.001
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A checkpoint and the figures that are known of it.
+
+    Attributes:
+        file: Below the folder of weights.
+        scale: Upscaling factor.
+        known: Set -> PSNR-Y in dB and SSIM-Y; None where nobody has stated it.
+        source: Who states them.
+    """
+
+    file: str
+    scale: int
+    known: dict[str, tuple[float | None, float | None]]
+    source: str
+
+
+SUBJECTS = (
+    Subject(
+        "genuine/DCTLSA_x4.pt",
+        4,
+        {"Set5": (32.52, None), "Set14": (28.82, None)},
+        "measured by its publishers' protocol, apart from this package",
+    ),
+    Subject(
+        "genuine/SAFMN_x2_from_ncnn_fp16.safetensors",
+        2,
+        {"Set5": (38.00, None)},
+        "SAFMN's paper, as measured on this file apart from this package",
+    ),
+    Subject("own/safmn_x4_bicubic.safetensors", 4, {"Set5": (31.59, None)}, "the log of its training"),
+)
+
+
+def main() -> None:
+    """Scores every checkpoint on every set and writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--sets", nargs="+", default=["Set5", "Set14", "BSD100"])
+    options = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    versions: dict[str, str] = {}
+    for subject in SUBJECTS:
+        for name in options.sets:
+            started = time.perf_counter()
+            found = score(options.weights / subject.file, options.data / name, subject.scale)
+            versions = found.versions
+            rows.append(to_row(subject, name, found) | {"seconds": round(time.perf_counter() - started, 1)})
+            print(json.dumps(rows[-1]), flush=True)
+    report = {"machine": describe_machine(pick_device("auto")), "versions": versions, "rows": rows}
+    results = ROOT / "benchmarks" / "results"
+    results.mkdir(parents=True, exist_ok=True)
+    (results / "published.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (results / "published.md").write_text(to_markdown(report), encoding="utf-8")
+
+
+def score(model: Path, folder: Path, scale: int) -> Evaluation:
+    """The evaluation of one checkpoint on one set."""
+    made_here = not (folder / "LR_bicubic" / f"X{scale}").is_dir()
+    with tempfile.TemporaryDirectory() as run:
+        config = EvaluateConfig(
+            run=RunFolder(Path(run)),
+            data=DataChoice.of(folder / "HR" if made_here else folder),
+            weights_dir=Path(),
+            offline=True,
+            models=(str(model),),
+            metrics=("psnr", "ssim"),
+            degrade="bicubic" if made_here else None,
+        )
+        return evaluate(config, Silent())
+
+
+def to_row(subject: Subject, name: str, found: Evaluation) -> dict[str, Any]:
+    """Measured beside published."""
+    model = found.models[0]
+    known_psnr_db, known_ssim = subject.known.get(name, (None, None))
+    psnr, ssim = model.metrics["psnr_y_db"], model.metrics["ssim_y"]
+    spread = model.spread["psnr_y_db"]
+    checks = [
+        abs(measured - known) <= tolerance
+        for measured, known, tolerance in (
+            (psnr, known_psnr_db, PSNR_TOLERANCE_DB),
+            (ssim, known_ssim, SSIM_TOLERANCE),
+        )
+        if known is not None
+    ]
+    return {
+        "model": Path(subject.file).name,
+        "set": name,
+        "scale": found.scale,
+        "images": len(found.images),
+        "lr": "given" if all("lr" in image.file_sha256 for image in found.images) else "made here",
+        "psnr_y_db": round(psnr, 3),
+        "psnr_std_db": None if spread.std is None else round(spread.std, 3),
+        "ssim_y": round(ssim, 4),
+        "published_psnr_y_db": known_psnr_db,
+        "published_ssim_y": known_ssim,
+        "source": subject.source if checks else None,
+        "reproduced": all(checks) if checks else None,
+        "sha256": model.sha256,
+    }
+
+
+def to_markdown(report: dict[str, Any]) -> str:
+    """The rows as a table."""
+    lines = [
+        f"Made by `python benchmarks/published.py` on {report['machine']}; protocol `paper`.",
+        "",
+        "| network | set | LR | PSNR-Y (std over images) | SSIM-Y | published | within 0.02 dB / 0.001 |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in report["rows"]:
+        known = [
+            text
+            for text in (
+                None if row["published_psnr_y_db"] is None else f"{row['published_psnr_y_db']:.2f} dB",
+                None if row["published_ssim_y"] is None else f"{row['published_ssim_y']:.4f}",
+            )
+            if text
+        ]
+        verdict = {True: "yes", False: "**no**", None: ""}[row["reproduced"]]
+        lines.append(
+            f"| {row['model']} x{row['scale']} | {row['set']} ({row['images']}) | {row['lr']} "
+            f"| {row['psnr_y_db']:.3f} dB ({row['psnr_std_db']:.2f}) | {row['ssim_y']:.4f} "
+            f"| {' / '.join(known) or 'none at hand'} | {verdict} |"
+        )
+    sources = dict.fromkeys(f"{row['model']}: {row['source']}." for row in report["rows"] if row["source"])
+    return "\n".join([*lines, "", "Published figures:", *(f"- {source}" for source in sources)]) + "\n"
+
+
+if __name__ == "__main__":
+    main()
