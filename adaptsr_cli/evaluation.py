@@ -13,6 +13,7 @@ class ProtocolParameters(Frozen):
     """What the scores of an evaluation depend on besides the images.
 
     Attributes:
+        reference: Whether outputs were compared with HR images.
         border_px: Width of the border that was left out, in HR pixels.
         lr_crop_px: Side of the centre crop of LR that the networks were given; None for whole images.
         channels: What PSNR and SSIM were computed on.
@@ -24,6 +25,7 @@ class ProtocolParameters(Frozen):
         average: How the scores of images became one.
     """
 
+    reference: bool
     border_px: Annotated[int, Field(ge=0)]
     lr_crop_px: Annotated[int, Field(gt=0)] | None
     channels: tuple[Literal["y", "rgb"], ...]
@@ -100,7 +102,7 @@ class ImageScores(Frozen):
 
     Attributes:
         name: The image.
-        width_px: Of the reference, as scored before the border is left out.
+        width_px: Of the output, before the border is left out.
         height_px: The same.
         file_sha256: Role -> SHA-256 of the file: ``hr``, ``lr``, and the names of models that are folders of images.
         models: Model -> metric -> score.

@@ -12,7 +12,10 @@ from adaptsr_cli.cli.console import Console
 from adaptsr_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from adaptsr_cli.evaluation import Evaluation
+    from adaptsr_cli.evaluation import Evaluation, PairedTest
+
+
+_MARKS = {1: "¹", 2: "²"}  # best and second best, where paper has bold and underline
 
 
 def run_command(
@@ -41,11 +44,25 @@ def run_command(
     sr: Annotated[
         list[str] | None, typer.Option("--sr", help="NAME=FOLDER of images that another system made, repeatable.")
     ] = None,
-    metrics: o.Metrics = "psnr,ssim,lpips_squeeze",
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            "--metrics",
+            help="Comma-separated: psnr, ssim, ms_ssim, delta_e (mean CIEDE2000), lpips_squeeze, lpips_alex, "
+            "lpips_vgg, dists; sharpness and noise of the output alone.",
+            show_default="psnr,ssim,lpips_squeeze; without a reference sharpness,noise",
+        ),
+    ] = None,
     protocol: Annotated[
-        str, typer.Option(help="paper, rgb, basicsr, stablesr (LR centre crop of 128 px) or whole.")
+        str,
+        typer.Option(
+            help="paper, rgb, basicsr, stablesr (LR centre crop of 128 px), whole, or no-reference (--data is LR)."
+        ),
     ] = "paper",
     split: Annotated[str, typer.Option(help="held-out leaves out what the run trained on; or all.")] = "held-out",
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write the table there, with spread and p-values.")] = None,
+    markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the table there, for a README.")] = None,
+    latex: Annotated[Path | None, typer.Option("--latex", help="Write the table there, for a paper.")] = None,
     degrade: o.Degrade = None,
     tile: o.Tile = "auto",
     weights_dir: o.WeightsDir = None,
@@ -61,10 +78,13 @@ def run_command(
     from adaptsr_cli.backbones.catalogue import weights_dir as find_weights_dir
     from adaptsr_cli.cli.choices import choose, choose_images
     from adaptsr_cli.cli.group import join_group
-    from adaptsr_cli.metrics.protocol import parse_metrics
+    from adaptsr_cli.metrics.protocol import default_metrics, parse_metrics
+    from adaptsr_cli.report.tables import TableKind
     from adaptsr_cli.stages.evaluate import EvaluateConfig, evaluate
     from adaptsr_cli.stages.run_folder import RunFolder
 
+    named: dict[TableKind, Path | None] = {"csv": csv, "markdown": markdown, "latex": latex}
+    tables = {kind: path for kind, path in named.items() if path is not None}
     config = EvaluateConfig(
         run=RunFolder(run),
         data=choose_images(data, hr, lr_folder, list_file, align),
@@ -73,9 +93,10 @@ def run_command(
         models=tuple(model or ()),
         adapters=tuple(adapter or ()),
         others=tuple(_parse_folder(text) for text in sr or ()),
-        metrics=parse_metrics(metrics),
+        metrics=parse_metrics(metrics or default_metrics(protocol)),
         protocol=protocol,
         split=choose("--split", split, ("held-out", "all")),
+        tables=tables,
         degrade=degrade,
         tile_px=o.parse_tile(tile),
         device=device,
@@ -86,7 +107,8 @@ def run_command(
     with join_group(as_json=json) as (world, console):
         evaluation = evaluate(config, console, world)
         show_evaluation(console, evaluation)
-        console.line(f"wrote {config.run.evaluation} and {config.run.comparison.name}")
+        sheet = f" and {config.run.comparison.name}" if config.run.comparison.exists() else ""
+        console.line(f"wrote {config.run.evaluation}{sheet}" + "".join(f", {path}" for path in tables.values()))
 
 
 def _parse_folder(text: str) -> tuple[str, Path]:
@@ -97,25 +119,49 @@ def _parse_folder(text: str) -> tuple[str, Path]:
 
 
 def show_evaluation(console: Console, evaluation: Evaluation) -> None:
-    """The mean scores of every model, with the gain over the first."""
+    """The mean scores of every model, sorted, best and second best marked, with the gain over the first one."""
+    from adaptsr_cli.report.metric_names import name_metric
+    from adaptsr_cli.report.tables import arrange
     from adaptsr_cli.units import plural
 
-    names = list(evaluation.models[0].metrics)
-    first = evaluation.models[0].metrics
-    rows = []
-    for model in evaluation.models:
+    keys, rows = arrange(evaluation)
+    gains = {(test.model, test.metric): test.mean_difference for test in evaluation.comparisons}
+    texts = []
+    for row in rows:
         cells = []
-        for name in names:
-            value, gain = model.metrics[name], model.metrics[name] - first[name]
-            digits = 2 if name.endswith("_db") else 4
-            cells.append(
-                f"{value:.{digits}f}" + (f" ({gain:+.{digits}f})" if model is not evaluation.models[0] else "")
-            )
-        rows.append((model.name, *cells))
+        for cell in row.cells:
+            gain = gains.get((row.model.name, cell.key))
+            behind = "" if gain is None else f" ({gain:+.{name_metric(cell.key).digits}f})"
+            cells.append(f"{cell.text}{_MARKS.get(cell.place, '')}{behind}")
+        texts.append((row.model.name, *cells))
     console.table(
         f"{plural(len(evaluation.images), 'image')} of {evaluation.data} ({evaluation.split}); "
         f"protocol {evaluation.protocol_text}",
-        ("model", *names),
-        rows,
+        ("model", *keys),
+        texts,
+        numeric=keys,
     )
+    if len(rows) > 1:
+        console.line(f"{_MARKS[1]} best, {_MARKS[2]} second best; in brackets: against {evaluation.models[0].name}")
+    leading = next((key for key in keys if name_metric(key).better), keys[0] if keys else None)
+    for test in evaluation.comparisons:
+        if test.metric == leading:
+            console.line(_describe_test(test))
     console.json(evaluation.model_dump(mode="json"))
+
+
+def _describe_test(test: PairedTest) -> str:
+    """One comparison in words, with its interval and its p-value where there are several images."""
+    from adaptsr_cli.report.metric_names import name_metric
+
+    name = name_metric(test.metric)
+    digits, unit = name.digits, f" {name.unit}" if name.unit else ""
+    line = f"{test.model} against {test.against}, {name.label}: {test.mean_difference:+.{digits}f}{unit}"
+    if test.p_value is None or test.ci95_low is None or test.ci95_high is None:
+        return line
+    better, worse = (test.smaller, test.larger) if name.better == "lower" else (test.larger, test.smaller)
+    words = ("larger", "smaller") if name.better is None else ("better", "worse")
+    return (
+        f"{line} (95 % interval {test.ci95_low:+.{digits}f} to {test.ci95_high:+.{digits}f}, "
+        f"{words[0]} on {better}, {words[1]} on {worse}, Wilcoxon p = {test.p_value:.2g})"
+    )

@@ -42,6 +42,7 @@ class Protocol:
         scores_luma: Whether PSNR and SSIM are computed on Y, besides RGB.
         single_precision: Whether Y passes through float32, as in BasicSR, where `paper` keeps float64.
         lr_crop_px: Side of the centre crop of the LR image that the network is given; None for the whole image.
+        has_reference: Whether outputs are compared with something; else they are only measured by themselves.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Protocol:
     scores_luma: bool = True
     single_precision: bool = False
     lr_crop_px: int | None = None
+    has_reference: bool = True
 
     def border_px(self, scale: int) -> int:
         """The width of the border that is left out, in HR pixels."""
@@ -101,6 +103,7 @@ class Protocol:
     def parameters(self, scale: int) -> ProtocolParameters:
         """Everything that the scores depend on, for ``eval.json``."""
         return ProtocolParameters(
+            reference=self.has_reference,
             border_px=self.border_px(scale),
             lr_crop_px=self.lr_crop_px,
             channels=("y", "rgb") if self.scores_luma else ("rgb",),
@@ -114,6 +117,8 @@ class Protocol:
 
     def describe(self, scale: int) -> str:
         """One line for people with the name, printed with every score."""
+        if not self.has_reference:
+            return f"{self.name}: output rounded to uint8 and measured whole and by itself, mean of per-image scores"
         crop = f"centre crop of {self.lr_crop_px} px LR, " if self.lr_crop_px else ""
         border = f"border of {scale} px left out" if self.crops_border else "no border left out"
         in_float32 = " in float32" if self.single_precision else ""
@@ -132,8 +137,10 @@ BASICSR: Final = Protocol("basicsr", crops_border=True, single_precision=True)
 # StableSR and the diffusion networks after it: pairs of 128 and 512 px, PSNR and SSIM on Y of the whole crop.
 STABLESR: Final = Protocol("stablesr", crops_border=False, lr_crop_px=128)
 WHOLE: Final = Protocol("whole", crops_border=False)
+# For photographs of which no better picture exists: they are what the networks are given.
+NO_REFERENCE: Final = Protocol("no-reference", crops_border=False, scores_luma=False, has_reference=False)
 PROTOCOLS: Final[Mapping[str, Protocol]] = {
-    protocol.name: protocol for protocol in (PAPER, RGB, BASICSR, STABLESR, WHOLE)
+    protocol.name: protocol for protocol in (PAPER, RGB, BASICSR, STABLESR, WHOLE, NO_REFERENCE)
 }
 
 
@@ -148,6 +155,15 @@ def find_protocol(name: str) -> Protocol:
     except KeyError:
         hint = nearest(name, PROTOCOLS) or f"known: {', '.join(PROTOCOLS)}"
         raise UsageError(f"--protocol {name!r} is unknown", hint) from None
+
+
+def default_metrics(protocol: str) -> str:
+    """What is measured where nothing is said, as `parse_metrics` reads it.
+
+    Raises:
+        UsageError: There is no such protocol.
+    """
+    return "psnr,ssim,lpips_squeeze" if find_protocol(protocol).has_reference else "sharpness,noise"
 
 
 def parse_metrics(text: str) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from adaptsr_cli.report.metric_names import name_metric
+
 Pixels = NDArray[np.uint8]
 
 BICUBIC = "bicubic"  # the name under which plain interpolation stands among the outputs
@@ -138,38 +140,23 @@ def pick_examples(gains_db: Sequence[float], limit: int) -> list[int]:
     return [order[round(place)] for place in np.linspace(0, len(order) - 1, limit)]
 
 
-_METRICS = {"psnr_y_db": "PSNR-Y", "ssim_y": "SSIM-Y", "psnr_rgb_db": "PSNR-RGB", "ssim_rgb": "SSIM-RGB"}
-
-
-def metric_label(key: str) -> str:
-    """How a metric key of ``eval.json`` is written for people: ``PSNR-Y``, ``LPIPS (squeeze)``."""
-    if key in _METRICS:
-        return _METRICS[key]
-    family, _, variant = key.partition("_")
-    return f"{family.upper()} ({variant})" if variant else family.upper()
-
-
-def metric_text(key: str, value: float) -> str:
-    """A value with its unit: ``27.31 dB``, ``0.8123``."""
-    return f"{value:.2f} dB" if key.endswith("_db") else f"{value:.4f}"
-
-
 def metrics_shown(rows: Sequence[ComparisonRow], limit: int = 3) -> list[str]:
     """The metric keys to print under the tiles: fidelity on Y first, then what else was measured."""
     keys = dict.fromkeys(key for row in rows for scores in row.scores.values() for key in scores)
     first = [key for key in ("psnr_y_db", "ssim_y") if key in keys]
-    perceptual = [key for key in keys if key not in _METRICS]
+    perceptual = [key for key in keys if name_metric(key).better == "lower"]
     others = [key for key in keys if key not in first and key not in perceptual]
     return [*first, *perceptual, *others][:limit]
 
 
 def best_model(row: ComparisonRow, key: str) -> str | None:
-    """Which output has the best value of a metric on this image; None where fewer than two have it.
+    """Which output has the best value of a metric on this image.
 
-    PSNR and SSIM are better higher, distances (LPIPS, DISTS) lower.
+    None where fewer than two have it, or neither way is better.
     """
     values = {name: row.scores[name][key] for name in row.outputs if key in row.scores.get(name, {})}
-    if len(values) < 2:
+    better = name_metric(key).better
+    if len(values) < 2 or better is None:
         return None
-    pick = max if key in _METRICS else min
+    pick = max if better == "higher" else min
     return pick(values, key=lambda name: values[name])

@@ -32,11 +32,10 @@ from adaptsr_cli.report.comparison import (
     best_model,
     check_row,
     choose_detail,
-    metric_label,
-    metric_text,
     metrics_shown,
     tiles_of,
 )
+from adaptsr_cli.report.metric_names import metric_label, metric_text
 from adaptsr_cli.report.panels import CELL_HEIGHT_IN, CELL_WIDTH_IN, Page, Panel, pack, panels_of
 from adaptsr_cli.report.series import series_of, smooth
 from adaptsr_cli.units import format_params

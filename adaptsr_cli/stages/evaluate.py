@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final, Literal
@@ -18,19 +18,23 @@ from adaptsr_cli.data.sources import DataChoice
 from adaptsr_cli.distributed import ALONE, World
 from adaptsr_cli.errors import ArtifactError, DataError, OutputExistsError, UsageError
 from adaptsr_cli.evaluation import Evaluation, ImageScores, ModelScores, PairedTest
+from adaptsr_cli.io.atomic import write_text
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.images import resize_bicubic
 from adaptsr_cli.metrics.measures import Measures
 from adaptsr_cli.metrics.protocol import Protocol, find_protocol, score_images
 from adaptsr_cli.metrics.statistics import Bootstrap, common_scores, compare_paired, spread_of
+from adaptsr_cli.metrics.without_reference import METRICS as WITHOUT_REFERENCE
+from adaptsr_cli.metrics.without_reference import score_alone
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.report.comparison import BICUBIC, ComparisonRow, pick_examples
 from adaptsr_cli.report.figures import draw_comparison
+from adaptsr_cli.report.tables import TABLES, TableKind
 from adaptsr_cli.runtime import pick_device
 from adaptsr_cli.stages.contestants import Contestant, Networks, make_distinct, open_folder, open_networks
-from adaptsr_cli.stages.degradation import run_degradation
+from adaptsr_cli.stages.degradation import DEFAULT_TO_SCORE_ON, run_degradation
 from adaptsr_cli.stages.pairs import CacheSizes, fingerprint_of, held_out_only, open_pairs, open_reader
-from adaptsr_cli.stages.run_folder import RunFolder, expected_scale, provenance
+from adaptsr_cli.stages.run_folder import RunFolder, expected_scale, provenance, refuse_overwriting
 from adaptsr_cli.units import plural
 
 SHEET_ROWS: Final = 4
@@ -48,6 +52,7 @@ class EvaluateConfig:
         others: Name and folder of images that another system made of the same LR images.
         metrics: Names from `parse_metrics`.
         split: ``held-out`` leaves out images that the run trained on.
+        tables: Kind of table -> file to write it to.
         seed: Of the bootstrap, and of the degradation of photographs.
     """
 
@@ -61,6 +66,7 @@ class EvaluateConfig:
     metrics: tuple[str, ...] = ("psnr", "ssim", "lpips_squeeze")
     protocol: str = "paper"
     split: Literal["held-out", "all"] = "held-out"
+    tables: Mapping[TableKind, Path] = field(default_factory=dict)
     degrade: str | None = None
     tile_px: int | None = None
     device: str = "auto"
@@ -92,16 +98,24 @@ class _Judge:
     metrics: tuple[str, ...]
     measures: Measures
 
-    def read(self, reader: Mixture, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """One pair as the protocol wants it."""
+    def read(self, reader: Mixture, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """LR and reference as the protocol wants them; without a reference a photograph itself is LR."""
+        if not self.protocol.has_reference and reader.pairs[index].lr is None:
+            source, place = reader.locate(index)
+            return source.read_hr(place), None
         lr, hr = reader.read(index)
+        if not self.protocol.has_reference:
+            return lr, None
         return self.protocol.crop_lr(lr), self.protocol.crop_hr(hr, self.scale)
 
     def output(self, contestant: Contestant, image: str, lr: np.ndarray) -> np.ndarray:
         """What a contestant makes of an LR image."""
         return self.protocol.crop_hr(contestant.produce(image, lr), self.scale)
 
-    def score(self, sr: np.ndarray, hr: np.ndarray) -> dict[str, float]:
+    def score(self, sr: np.ndarray, hr: np.ndarray | None) -> dict[str, float]:
+        """The scores of an output; without a reference those that need none."""
+        if hr is None:
+            return score_alone(sr, self.metrics)
         return score_images(
             sr,
             hr,
@@ -126,13 +140,17 @@ def evaluate(config: EvaluateConfig, progress: Progress, world: World = ALONE) -
         OutputExistsError: The run holds the evaluation of other models or images, and `force` is not set.
     """
     protocol = find_protocol(config.protocol)
+    _check_metrics(protocol, config.metrics)
+    refuse_overwriting({f"--{kind}": path for kind, path in config.tables.items()}, force=config.force)
     with world.first_goes_first():  # what it has checked, the others need not check again
         sets, split = _choose_pairs(config, progress)
     fingerprint = fingerprint_of(sets)
     device = pick_device(config.device)
     networks = open_networks(config.networks, device, progress)
     scale = _find_scale(networks, sets)
-    degradation = run_degradation(config.run, sets, config.degrade)
+    # Without a reference nothing is degraded, though photographs cannot be opened without saying how they would be.
+    how = config.degrade if protocol.has_reference else DEFAULT_TO_SCORE_ON
+    degradation = run_degradation(config.run, sets, how)
     reader = open_reader(sets, scale, degradation, config.seed, CacheSizes(disk_bytes=0).open())
     names = [pair.name for pair in reader.pairs]
     contestants = make_distinct([*networks, *(open_folder(name, folder, names) for name, folder in config.others)])
@@ -169,9 +187,23 @@ def evaluate(config: EvaluateConfig, progress: Progress, world: World = ALONE) -
     )
     if world.is_first:
         write_document(config.run.evaluation, evaluation)
-        rows = _sheet(judge, contestants, images, reader)
-        draw_comparison(config.run.comparison, rows)
+        for kind, path in config.tables.items():
+            write_text(path, TABLES[kind](evaluation))
+        # A sheet of other images must not lie beside these scores.
+        config.run.comparison.unlink(missing_ok=True)
+        if rows := _sheet(judge, contestants, images, reader):
+            draw_comparison(config.run.comparison, rows)
     return evaluation
+
+
+def _check_metrics(protocol: Protocol, metrics: Sequence[str]) -> None:
+    """Refuses metrics that compare where there is nothing to compare with."""
+    comparing = [name for name in metrics if name not in WITHOUT_REFERENCE]
+    if comparing and not protocol.has_reference:
+        raise UsageError(
+            f"metric {comparing[0]!r} needs a reference, and protocol {protocol.name} has none",
+            f"use --metrics {','.join(WITHOUT_REFERENCE)}",
+        )
 
 
 def _find_scale(networks: Sequence[Contestant], sets: Sequence[PairSet]) -> int:
@@ -244,22 +276,23 @@ def _score_share(
             for contestant in contestants:
                 scores[contestant.name] = judge.score(judge.output(contestant, pair.name, lr), hr)
                 task.advance()
-            height_px, width_px = hr.shape[:2]
+            height_px, width_px = (judge.scale * side for side in lr.shape[:2])
             images.append(
                 ImageScores(
                     name=pair.name,
                     width_px=width_px,
                     height_px=height_px,
-                    file_sha256=_hash_files(pair, contestants),
+                    file_sha256=_hash_files(pair, contestants, with_reference=hr is not None),
                     models=scores,
                 )
             )
     return images
 
 
-def _hash_files(pair: Pair, contestants: Sequence[Contestant]) -> dict[str, str]:
+def _hash_files(pair: Pair, contestants: Sequence[Contestant], *, with_reference: bool) -> dict[str, str]:
     """The SHA-256 of every file that the scores of an image come from."""
-    files = {"hr": pair.hr} if pair.lr is None else {"hr": pair.hr, "lr": pair.lr}
+    files = {} if pair.lr is None else {"lr": pair.lr}
+    files |= {"hr": pair.hr} if with_reference else {"lr": pair.lr or pair.hr}
     files |= {entry.name: entry.files[pair.name] for entry in contestants if entry.files}
     return {role: file_sha256(path) for role, path in files.items()}
 
@@ -296,13 +329,19 @@ def _sheet(
     images: Sequence[ImageScores],
     reader: Mixture,
 ) -> list[ComparisonRow]:
-    """The images on which first and last model differ most, made again for the sheet, bicubic beside them (R34)."""
+    """The images on which first and last model differ most, made again for the sheet, bicubic beside them (R34).
+
+    Empty where there is no reference: the sheet shows what is nearer to it.
+    """
+    if not judge.protocol.has_reference:
+        return []
     first, last = contestants[0].name, contestants[-1].name
-    metric = next(iter(images[0].models[first]))
-    gains = [image.models[last][metric] - image.models[first][metric] for image in images]
+    metric = next(iter(images[0].models[first]), "")
+    gains = [image.models[last].get(metric, 0) - image.models[first].get(metric, 0) for image in images]
     rows = []
     for index in pick_examples(gains, SHEET_ROWS):
         lr, hr = judge.read(reader, index)
+        assert hr is not None
         bicubic = resize_bicubic(lr, hr.shape[1], hr.shape[0])
         name = reader.pairs[index].name
         outputs = {BICUBIC: bicubic} | {entry.name: judge.output(entry, name, lr) for entry in contestants}

@@ -16,6 +16,7 @@ from adaptsr_cli.metrics.protocol import (
     STABLESR,
     WHOLE,
     Protocol,
+    default_metrics,
     find_protocol,
     parse_metrics,
     score_images,
@@ -126,18 +127,26 @@ def test_every_protocol_tells_what_it_does() -> None:
 
 
 def test_every_protocol_is_named_with_its_parameters() -> None:
-    assert list(PROTOCOLS) == ["paper", "rgb", "basicsr", "stablesr", "whole"]
+    assert list(PROTOCOLS) == ["paper", "rgb", "basicsr", "stablesr", "whole", "no-reference"]
     for name, protocol in PROTOCOLS.items():
         assert protocol.describe(4).startswith(f"{name}: ")
         parameters = protocol.parameters(4)
-        assert parameters.border_px == (0 if name in {"stablesr", "whole"} else 4)
+        assert parameters.border_px == (4 if name in {"paper", "rgb", "basicsr"} else 0)
         assert parameters.ssim_window_px == 11
         assert parameters.ssim_sigma_px == 1.5
-        assert ("y" in parameters.channels) == (name != "rgb")
+        assert ("y" in parameters.channels) == (name not in {"rgb", "no-reference"})
+        assert parameters.reference == (name != "no-reference")
     assert "float32" in PROTOCOLS["basicsr"].describe(4)
     assert STABLESR.parameters(4).lr_crop_px == 128
     assert "centre crop of 128 px LR" in STABLESR.describe(4)
     assert "Y of" not in RGB.describe(4)
+
+
+def test_what_is_measured_by_default_needs_no_more_than_there_is() -> None:
+    assert default_metrics("paper") == "psnr,ssim,lpips_squeeze"
+    assert default_metrics("no-reference") == "sharpness,noise"
+    with pytest.raises(UsageError):
+        default_metrics("none")
 
 
 def test_rgb_has_no_scores_on_luma() -> None:

@@ -11,8 +11,6 @@ from adaptsr_cli.report.comparison import (
     check_row,
     choose_detail,
     magnify,
-    metric_label,
-    metric_text,
     metrics_shown,
     pick_examples,
     tiles_of,
@@ -118,14 +116,6 @@ def test_examples_are_spread_from_best_to_worst() -> None:
     assert pick_examples(gains, 10) == [1, 5, 3, 4, 0, 2]
     assert pick_examples([], 3) == []
     assert pick_examples([0.5, 0.5, 0.5], 3) == [0, 1, 2]
-
-
-def test_metrics_are_named_for_people() -> None:
-    assert metric_label("psnr_y_db") == "PSNR-Y"
-    assert metric_label("lpips_squeeze") == "LPIPS (squeeze)"
-    assert metric_label("dists") == "DISTS"
-    assert metric_text("psnr_y_db", 27.314) == "27.31 dB"
-    assert metric_text("ssim_y", 0.81234) == "0.8123"
 
 
 def test_the_best_score_knows_its_direction_and_ignores_the_rest() -> None:

@@ -160,3 +160,57 @@ def test_names_of_files_are_made_different() -> None:
     assert name_files([Path("a/x.pth"), Path("b/y.pth")]) == ["x", "y"]
     assert name_files([Path("a/x.pth"), Path("b/x.pth"), Path("y.pth")]) == ["a/x", "b/x", "y"]
     assert name_files([Path("a/x.pth"), Path("a/x.safetensors")]) == ["a/x (1)", "a/x (2)"]
+
+
+def test_tables_are_sorted_marked_and_written(adaptsr: Command, pairs: Path) -> None:
+    good, bad = make_outputs(pairs / "hr", Path("good"), noise=2), make_outputs(pairs / "hr", Path("bad"), noise=30)
+    words = ("eval", "--data", pairs, "--sr", f"bad={bad}", "--sr", f"good={good}", "--metrics", "psnr,delta_e")
+    tables = ("--csv", "out/table.csv", "--markdown", "table.md", "--latex", "table.tex")
+    result = adaptsr(*words, *tables)
+    assert result.code == 0, result.err
+    lines = result.out.splitlines()
+    rows = [line for line in lines if line.split()[:1] in (["good"], ["bad"]) and "against" not in line]
+    assert [row.split()[0] for row in rows] == ["good", "bad"]
+    assert rows[0].count("¹") == 3
+    assert rows[1].count("²") == 3
+    assert "good against bad, PSNR-Y: +" in result.out
+    assert "better on 6, worse on 0, Wilcoxon p = 0.031" in result.out
+    assert Path("table.md").read_text().splitlines()[2].startswith("| good | **")
+    assert r"\textbf{" in Path("table.tex").read_text()
+    assert Path("out/table.csv").read_text().splitlines()[1].startswith("good,good,")
+    again = adaptsr(*words, *tables)
+    assert again.code == 1
+    assert "out/table.csv exists already (--csv)" in again.err
+    assert adaptsr(*words, *tables, "--force").code == 0
+
+
+def test_photographs_without_ground_truth_are_upscaled_and_measured_by_themselves(
+    adaptsr: Command, pairs: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(pairs / "lr", tmp_path / "photos")
+    words = ("eval", "--data", tmp_path / "photos", "--protocol", "no-reference")
+    result = adaptsr(*words, "--metrics", "noise,sharpness", "--json")
+    assert result.code == 0, result.err
+    found = json.loads(result.out)
+    assert "noise_levels" in found["models"][0]["metrics"]
+    assert (found["images"][0]["width_px"], found["images"][0]["height_px"]) == (96, 96)
+    assert set(found["images"][0]["file_sha256"]) == {"lr"}
+    assert found["parameters"]["reference"] is False
+    assert not Path("adaptsr-run/comparison.png").exists()
+    shown = adaptsr(*words, "--force")
+    assert shown.code == 0, shown.err
+    assert "no-reference: output rounded to uint8 and measured whole" in shown.out
+    compared = adaptsr(*words, "--metrics", "psnr", "--force")
+    assert compared.code == 2
+    assert "metric 'psnr' needs a reference" in compared.err
+
+
+def test_all_metrics_at_once(adaptsr: Command, tmp_path: Path) -> None:
+    data = write_pairs(tmp_path / "large", count=2, side_px=192)
+    outputs = make_outputs(data / "hr", Path("theirs"))
+    names = "psnr,ssim,ms_ssim,delta_e,dists,sharpness,noise"
+    result = adaptsr("eval", "--data", data, "--sr", f"theirs={outputs}", "--metrics", names, "--json")
+    assert result.code == 0, result.err
+    metrics = json.loads(result.out)["models"][0]["metrics"]
+    assert {"psnr_y_db", "ssim_y", "ms_ssim_y", "ms_ssim_rgb", "delta_e_2000", "noise_levels"} <= set(metrics)
+    assert "dists: skipped: put file vgg16-397923af.pth" in result.err
