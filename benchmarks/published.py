@@ -1,8 +1,8 @@
-"""Whether `adaptsr eval` gives the figures that others have published: genuine checkpoints on the usual test sets.
+"""Whether `adaptsr eval` gives the figures that are known of genuine checkpoints on the usual test sets.
 
     python benchmarks/published.py --weights weights/ --data test_sr/ --sets Set5 Set14 BSD100
 
-A published figure is reproduced where the mean PSNR-Y is within 0.02 dB and the mean SSIM-Y within 0.001 of it. The
+A figure is reproduced where the mean PSNR-Y is within 0.02 dB and the mean SSIM-Y within 0.001 of it. The
 protocol is `paper`. A x2 network needs the x2 side, which is made from HR by Pillow's antialiased bicubic where the
 folder has none; that is not MATLAB's to the last bit, and its rows say so. Writes ``benchmarks/results/published.json``
 and ``.md``.
@@ -56,15 +56,15 @@ SUBJECTS = (
         "genuine/DCTLSA_x4.pt",
         4,
         {"Set5": (32.52, None), "Set14": (28.82, None)},
-        "measured by its publishers' protocol, apart from this package",
+        "measured on this file apart from this package, by its authors' protocol",
     ),
     Subject(
         "genuine/SAFMN_x2_from_ncnn_fp16.safetensors",
         2,
         {"Set5": (38.00, None)},
-        "SAFMN's paper, as measured on this file apart from this package",
+        "measured on this file apart from this package, on MATLAB's bicubic LR",
     ),
-    Subject("own/safmn_x4_bicubic.safetensors", 4, {"Set5": (31.59, None)}, "the log of its training"),
+    Subject("own/safmn_x4_bicubic.safetensors", 4, {"Set5": (31.59, None)}, "measured when it was trained"),
 )
 
 
@@ -130,8 +130,8 @@ def to_row(subject: Subject, name: str, found: Evaluation) -> dict[str, Any]:
         "psnr_y_db": round(psnr, 3),
         "psnr_std_db": None if spread.std is None else round(spread.std, 3),
         "ssim_y": round(ssim, 4),
-        "published_psnr_y_db": known_psnr_db,
-        "published_ssim_y": known_ssim,
+        "known_psnr_y_db": known_psnr_db,
+        "known_ssim_y": known_ssim,
         "source": subject.source if checks else None,
         "reproduced": all(checks) if checks else None,
         "sha256": model.sha256,
@@ -143,15 +143,15 @@ def to_markdown(report: dict[str, Any]) -> str:
     lines = [
         f"Made by `python benchmarks/published.py` on {report['machine']}; protocol `paper`.",
         "",
-        "| network | set | LR | PSNR-Y (std over images) | SSIM-Y | published | within 0.02 dB / 0.001 |",
+        "| network | set | LR | PSNR-Y (std over images) | SSIM-Y | known | within 0.02 dB / 0.001 |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in report["rows"]:
         known = [
             text
             for text in (
-                None if row["published_psnr_y_db"] is None else f"{row['published_psnr_y_db']:.2f} dB",
-                None if row["published_ssim_y"] is None else f"{row['published_ssim_y']:.4f}",
+                None if row["known_psnr_y_db"] is None else f"{row['known_psnr_y_db']:.2f} dB",
+                None if row["known_ssim_y"] is None else f"{row['known_ssim_y']:.4f}",
             )
             if text
         ]
@@ -162,7 +162,7 @@ def to_markdown(report: dict[str, Any]) -> str:
             f"| {' / '.join(known) or 'none at hand'} | {verdict} |"
         )
     sources = dict.fromkeys(f"{row['model']}: {row['source']}." for row in report["rows"] if row["source"])
-    return "\n".join([*lines, "", "Published figures:", *(f"- {source}" for source in sources)]) + "\n"
+    return "\n".join([*lines, "", "Where the known figures come from:", *(f"- {source}" for source in sources)]) + "\n"
 
 
 if __name__ == "__main__":
