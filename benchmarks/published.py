@@ -62,7 +62,7 @@ SUBJECTS = (
         "genuine/SAFMN_x2_from_ncnn_fp16.safetensors",
         2,
         {"Set5": (38.00, None)},
-        "measured on this file apart from this package, on MATLAB's bicubic LR",
+        "measured on this file apart from this package",
     ),
     Subject("own/safmn_x4_bicubic.safetensors", 4, {"Set5": (31.59, None)}, "measured when it was trained"),
 )
