@@ -142,7 +142,8 @@ def show_evaluation(console: Console, evaluation: Evaluation) -> None:
         numeric=keys,
     )
     if len(rows) > 1:
-        console.line(f"{_MARKS[1]} best, {_MARKS[2]} second best; in brackets: against {evaluation.models[0].name}")
+        second = f", {_MARKS[2]} second best" if len(rows) > 2 else ""
+        console.line(f"{_MARKS[1]} best{second}; in brackets: against {evaluation.models[0].name}")
     leading = next((key for key in keys if name_metric(key).better), keys[0] if keys else None)
     for test in evaluation.comparisons:
         if test.metric == leading:

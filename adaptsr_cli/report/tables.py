@@ -27,7 +27,7 @@ class Cell:
 
     Attributes:
         text: With as many digits as are usual, without unit.
-        place: 1 for the best, 2 for the second best, more for others; 0 where there is nothing to compare.
+        place: 1 for the best, 2 for the second best, more for others; 0 where there is nothing to mark.
         value: The mean.
         key: Its metric.
     """
@@ -49,12 +49,16 @@ class Row:
 def arrange(evaluation: Evaluation) -> tuple[tuple[str, ...], tuple[Row, ...]]:
     """The metrics, and a row for each model, the best by the first metric that has a better way first.
 
-    Models that are equal keep the order in which they were named. With one model nothing is marked.
+    Models that are equal keep the order in which they were named. With one model nothing is marked, and of two only
+    the best, since the other one needs no mark.
     """
     models = evaluation.models
     keys = tuple(models[0].metrics)
     columns = {key: [model.metrics[key] for model in models] for key in keys}
-    places = {key: rank_values(key, values) if len(models) > 1 else [0] for key, values in columns.items()}
+    marked = {1: 0, 2: 1}.get(len(models), len(models))  # the last place that is worth a mark
+    places = {
+        key: [place if place <= marked else 0 for place in rank_values(key, values)] for key, values in columns.items()
+    }
     rows = [
         Row(
             model,

@@ -90,6 +90,11 @@ def test_one_model_is_not_the_best_of_one() -> None:
     assert {cell.place for cell in row.cells} == {0}
 
 
+def test_of_two_models_only_the_best_is_marked() -> None:
+    _, rows = arrange(make_evaluation({name: SCORES[name] for name in ("backbone", "merged")}))
+    assert [[cell.place for cell in row.cells] for row in rows] == [[1, 1, 0], [0, 0, 0]]
+
+
 def test_markdown() -> None:
     assert to_markdown(make_evaluation()) == (
         "| model | PSNR-Y (dB) ↑ | LPIPS (alex) ↓ | blur (px) |\n"
