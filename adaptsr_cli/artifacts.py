@@ -20,6 +20,7 @@ SiteKind = Literal["conv", "attention", "mlp", "linear"]
 Factorization = Literal["1x1-kxk"]
 Criterion = Literal["gradient", "fisher", "activation", "weight", "snip", "random", "spectral"]
 Method = Literal["lora", "full", "bitfit", "dora", "shira", "difffit", "arc", "rasa"]
+Scale = Literal["alpha/r", "alpha/sqrt(r)"]
 Strategy = Literal["greedy", "uniform", "proportional", "spectral"]
 
 
@@ -220,7 +221,7 @@ class AdapterSite(Frozen):
 
     Attributes:
         rank: What the rank map gave it; a method other than ``lora`` spends the parameters of that rank in its own way.
-        alpha: Numerator of the scale alpha / r, where the method has one.
+        alpha: Numerator of the scale of low-rank updates, where the method has them.
     """
 
     name: str
@@ -231,13 +232,18 @@ class AdapterSite(Frozen):
 
 
 class AdapterHeader(Frozen):
-    """The header of ``adapter.safetensors``: everything but the tensors."""
+    """The header of ``adapter.safetensors``: everything but the tensors.
+
+    Attributes:
+        scale: What low-rank updates are multiplied with.
+    """
 
     artifact: Literal["adapter"] = "adapter"
     format_version: Literal[1] = FORMAT_VERSION
     backbone: BackboneIdentity
     provenance: Provenance
     method: Method
+    scale: Scale = "alpha/r"
     factorization: Factorization
     sites: Annotated[tuple[AdapterSite, ...], Field(min_length=1)]
     iteration: Annotated[int, Field(ge=0)]

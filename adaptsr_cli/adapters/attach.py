@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,8 @@ from torch.nn.utils import parametrize
 from adaptsr_cli.adapters.methods import METHODS
 from adaptsr_cli.adapters.parametrization import AdaptedRows, Attribute, Order, Placement, SiteAdapter
 from adaptsr_cli.adapters.sites import Site
-from adaptsr_cli.artifacts import Method
-from adaptsr_cli.errors import ArtifactError
+from adaptsr_cli.artifacts import Method, Scale
+from adaptsr_cli.errors import ArtifactError, UsageError
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,27 @@ class Attachment:
         for _, tensor in self._named():
             if isinstance(tensor, nn.Parameter):
                 yield tensor
+
+    def parameter_groups(self, ratio: float) -> list[dict[str, Any]]:
+        """The parameters as an optimiser takes them; ``ratio`` is the factor of a group's learning rate.
+
+        Args:
+            ratio: Factor of the B factors, which start at zero (LoRA+, Hayou et al. 2024); 1 puts all in one group.
+
+        Raises:
+            UsageError: A ratio, and a method without such factors.
+        """
+        if ratio == 1:
+            return [{"params": list(self.parameters()), "ratio": 1.0}]
+        fast = [tensor for name, tensor in self._named() if name.endswith(".lora_B")]
+        if not fast:
+            raise UsageError("--lora-plus is for methods with low-rank factors", "use --method lora, dora or rasa")
+        known = {id(tensor) for tensor in fast}
+        slow = [parameter for parameter in self.parameters() if id(parameter) not in known]
+        return [
+            {"params": slow, "ratio": 1.0},
+            {"params": fast, "ratio": ratio},
+        ]
 
     @property
     def params(self) -> int:
@@ -94,16 +116,23 @@ class Attachment:
 
 
 def attach(
-    model: nn.Module, plan: Sequence[tuple[Site, int]], *, alpha: float, seed: int = 0, method: Method = "lora"
+    model: nn.Module,
+    plan: Sequence[tuple[Site, int]],
+    *,
+    alpha: float,
+    seed: int = 0,
+    method: Method = "lora",
+    scale: Scale = "alpha/r",
 ) -> Attachment:
     """Freezes a network and puts adapters on it.
 
     Args:
         model: The network; its own parameters stop requiring gradients.
         plan: Sites with their ranks, which say what may be spent there; a rank of 0 attaches nothing.
-        alpha: Numerator of the scale alpha / r of low-rank updates (AdaptSR, Eq. 1).
+        alpha: Numerator of the scale of low-rank updates (AdaptSR, Eq. 1).
         seed: Seed of what starts at random.
         method: What is put there.
+        scale: The rule for the scale.
 
     Raises:
         ArtifactError: A rank is larger than the site allows, or the method finds nothing to adapt.
@@ -117,7 +146,7 @@ def attach(
                 f"the largest rank there is {site.max_rank}",
             )
     wanted = tuple((site, rank) for site, rank in plan if rank > 0)
-    blueprint = METHODS[method](Order(model, wanted, alpha, torch.Generator().manual_seed(seed)))
+    blueprint = METHODS[method](Order(model, wanted, alpha, scale, torch.Generator().manual_seed(seed)))
     by_module: dict[str, list[Placement]] = {}
     for placement in blueprint.placements:
         placement.adapter.to(device)

@@ -1,6 +1,6 @@
 """DoRA (Liu et al. 2024): direction and length of every output channel's weights are adapted apart.
 
-W' = m V / ||V|| with V = W0 + (alpha / r') B A, row by row; m starts as ||W0||.
+W' = m V / ||V|| with V = W0 + s B A, row by row; m starts as ||W0||.
 
 Trainable parameters: the sum over the planned sites of (rank - 1) x rank cost + output channels. One rank is given up
 for the lengths, which never cost more, so the budget covers it; where the planned rank is 1, only the lengths train.
@@ -51,7 +51,7 @@ def place_dora(order: Order) -> Blueprint:
     """Lengths, and factors of the planned rank less one, at every planned site."""
     placements = []
     for site, rank in order.plan:
-        factors = LowRankFactors(site, rank - 1, order.alpha) if rank > 1 else None
+        factors = LowRankFactors(site, rank - 1, order.strength(rank - 1)) if rank > 1 else None
         if factors is not None:
             factors.reset(order.generator)
         placements.append(Placement.at(site, DecomposedUpdate(order.weight(site), factors)))

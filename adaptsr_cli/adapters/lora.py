@@ -1,4 +1,4 @@
-"""Low-rank updates: W' = W0 + (alpha / r) B A (AdaptSR, Eq. 1-3 and 5).
+"""Low-rank updates: W' = W0 + s B A with s = alpha / r (AdaptSR, Eq. 1-3 and 5) or alpha / sqrt(r).
 
 One class serves Linear, Conv2d and grouped Conv2d. A parametrization changes the weight that the layer reads, not what
 the layer does, so merging is removing the parametrization with the value left in, and inference costs nothing more.
@@ -41,7 +41,7 @@ class LowRankFactors(SiteAdapter):
     Args:
         site: Where the update goes.
         rank: Inner dimension r, at least 1.
-        alpha: Numerator of the scale alpha / r.
+        strength: What the update is multiplied with.
 
     Attributes:
         lora_A: (r, in) for a Linear, (r, Cin/groups, 1, 1) for a convolution; Kaiming-uniform after `reset`.
@@ -49,11 +49,11 @@ class LowRankFactors(SiteAdapter):
             the backbone.
     """
 
-    def __init__(self, site: Site, rank: int, alpha: float) -> None:
+    def __init__(self, site: Site, rank: int, strength: float) -> None:
         super().__init__()
         out, inside, *kernel = site.shape
         self.rank = rank
-        self.alpha = alpha
+        self.strength = strength
         self.lora_A = nn.Parameter(torch.zeros(rank, inside, *(1 for _ in kernel)))
         self.lora_B = nn.Parameter(torch.zeros(out, rank, *kernel))
 
@@ -63,11 +63,11 @@ class LowRankFactors(SiteAdapter):
         nn.init.zeros_(self.lora_B)
 
     def delta(self) -> Tensor:
-        """The update (alpha / r) B A in the shape of the site, fp32."""
-        return multiply_factors(self.lora_A, self.lora_B) * (self.alpha / self.rank)
+        """The update s B A in the shape of the site, fp32."""
+        return multiply_factors(self.lora_A, self.lora_B) * self.strength
 
     def adapt_weight(self, weight: Tensor) -> Tensor:
-        """W0 + (alpha / r) B A."""
+        """W0 + s B A."""
         return weight + self.delta().to(weight.dtype)
 
 
@@ -75,7 +75,7 @@ def place_lora(order: Order) -> Blueprint:
     """Factors of the planned rank at every planned site."""
     placements = []
     for site, rank in order.plan:
-        factors = LowRankFactors(site, rank, order.alpha)
+        factors = LowRankFactors(site, rank, order.strength(rank))
         factors.reset(order.generator)
         placements.append(Placement.at(site, factors))
     return Blueprint(tuple(placements))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptsr_cli.adapters.sites import Site
+from adaptsr_cli.artifacts import Scale
 from adaptsr_cli.errors import ArtifactError
 
 Attribute = Literal["weight", "bias"]
@@ -91,19 +92,25 @@ class Order:
     Attributes:
         model: The frozen network.
         plan: Sites with their ranks, at least 1; rank x rank cost is what may be spent at the site.
-        alpha: Numerator of the scale alpha / r of low-rank updates.
+        alpha: Numerator of the scale of low-rank updates.
+        scale: The rule for that scale.
         generator: Where random starts are drawn from.
     """
 
     model: nn.Module
     plan: tuple[tuple[Site, int], ...]
     alpha: float
+    scale: Scale
     generator: torch.Generator
 
     def weight(self, site: Site) -> Tensor:
         """The frozen weight of a site."""
         weight = self.model.get_parameter(f"{site.module}.weight").detach()
         return weight if site.rows is None else weight[site.rows[0] : site.rows[1]]
+
+    def strength(self, rank: int) -> float:
+        """What a low-rank update of this rank is multiplied with: alpha / r, or alpha / sqrt(r) (rsLoRA)."""
+        return self.alpha / (rank if self.scale == "alpha/r" else rank**0.5)
 
     def has_bias(self, site: Site) -> bool:
         """Whether the layer of a site adds a bias."""

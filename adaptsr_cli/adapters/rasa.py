@@ -1,6 +1,6 @@
 """RaSA (He et al. 2025): part of every layer's rank comes from a pool that layers of one shape share.
 
-W' = W0 + (alpha / r) (B A + B_pool diag(d) A_pool), with B, A and d of the layer and the pool of all.
+W' = W0 + s (B A + B_pool diag(d) A_pool), with B, A, d and the scale s of the layer, and the pool of all.
 
 Trainable parameters, for the L planned sites of one shape with rank cost c: every site gives k_i = ceil(r_i / 8) of its
 ranks, K together, for a pool of P = floor(K c / (c + L)) ranks: sum of (r_i - k_i) c + P (c + L), at most the budget's
@@ -26,24 +26,24 @@ class SharedRankUpdate(SiteAdapter):
         site: Where it goes.
         own_rank: Ranks that are its own; may be 0.
         pool: Factors that it shares.
-        scale: alpha / r.
+        strength: What the update is multiplied with.
 
     Attributes:
         own: Its own factors; None where it gave all its ranks.
         diagonal: (P,) weights d of the pool's ranks; 1 at the start, where the pool's B is zero.
     """
 
-    def __init__(self, site: Site, own_rank: int, pool: LowRankFactors, scale: float) -> None:
+    def __init__(self, site: Site, own_rank: int, pool: LowRankFactors, strength: float) -> None:
         super().__init__()
         self.pool = pool
-        self.own = LowRankFactors(site, own_rank, scale * own_rank) if own_rank else None
+        self.own = LowRankFactors(site, own_rank, strength) if own_rank else None
         self.diagonal = nn.Parameter(torch.ones(pool.rank))
-        self.scale = scale
+        self.strength = strength
 
     def adapt_weight(self, weight: Tensor) -> Tensor:
-        """W0 + (alpha / r) (B A + B_pool diag(d) A_pool)."""
+        """W0 + s (B A + B_pool diag(d) A_pool)."""
         weighted = self.pool.lora_A * self.diagonal.view(-1, *(1 for _ in self.pool.lora_A.shape[1:]))
-        shared = multiply_factors(weighted, self.pool.lora_B) * self.scale
+        shared = multiply_factors(weighted, self.pool.lora_B) * self.strength
         adapted = weight + shared.to(weight.dtype)
         return adapted if self.own is None else self.own.adapt_weight(adapted)
 
@@ -58,16 +58,16 @@ def place_rasa(order: Order) -> Blueprint:
         cost = members[0][0].rank_cost
         given = sum(_given(rank) for _, rank in members)
         if pooled := given * cost // (cost + len(members)):
-            pools[shape] = LowRankFactors(members[0][0], pooled, order.alpha)
+            pools[shape] = LowRankFactors(members[0][0], pooled, 1.0)
             pools[shape].reset(order.generator)
     placements = []
     for site, rank in order.plan:
         if site.shape not in pools:
-            factors = LowRankFactors(site, rank, order.alpha)
+            factors = LowRankFactors(site, rank, order.strength(rank))
             factors.reset(order.generator)
             placements.append(Placement.at(site, factors))
             continue
-        adapter = SharedRankUpdate(site, rank - _given(rank), pools[site.shape], order.alpha / rank)
+        adapter = SharedRankUpdate(site, rank - _given(rank), pools[site.shape], order.strength(rank))
         if adapter.own is not None:
             adapter.own.reset(order.generator)
         placements.append(Placement.at(site, adapter))

@@ -32,7 +32,15 @@ def run_command(
     patch: o.Patch = None,
     lr: o.LrOrRate = None,
     schedule: o.Schedule = None,
-    alpha: Annotated[float | None, typer.Option(min=1e-6, help="Low-rank scale alpha/r.", show_default=False)] = None,
+    alpha: Annotated[
+        float | None, typer.Option(min=1e-6, help="Numerator of the scale of low-rank updates.", show_default=False)
+    ] = None,
+    scale: Annotated[
+        str | None, typer.Option(help="Scale of low-rank updates: alpha/r or alpha/sqrt(r).", show_default="alpha/r")
+    ] = None,
+    lora_plus: Annotated[
+        float | None, typer.Option(min=1, help="B factors learn so many times faster (LoRA+).", show_default="1")
+    ] = None,
     method: Annotated[
         str | None,
         typer.Option(
@@ -67,7 +75,8 @@ def run_command(
     given = {
         "data": data, "hr": hr, "list": list_file, "align": align, "model": model, "val": val, "rank_map": rank_map,
         "preset": preset, "iterations": iterations, "minutes": minutes, "batch": batch, "accumulate": accumulate,
-        "patch": patch, "lr": lr, "schedule": schedule, "alpha": alpha, "method": method, "objective": objective,
+        "patch": patch, "lr": lr, "schedule": schedule, "alpha": alpha, "scale": scale,
+        "lora_plus": lora_plus, "method": method, "objective": objective,
         "ema": ema, "patience": patience, "degrade": degrade, "val_freq": val_freq, "save_freq": save_freq,
         "tensorboard": tensorboard, "precision": precision, "seed": seed,
     }  # fmt: skip

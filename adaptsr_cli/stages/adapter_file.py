@@ -55,6 +55,6 @@ def attach_adapter(backbone: Backbone, path: Path) -> tuple[AdapterHeader, Attac
     if len(alphas) != 1:
         raise ArtifactError(f"{path}: its sites have different alphas or there is none", "train the adapter anew")
     plan = [(site, entry.rank) for site, entry in zip(sites, header.sites, strict=True)]
-    attachment = attach(backbone.model, plan, alpha=alphas.pop(), method=header.method)
+    attachment = attach(backbone.model, plan, alpha=alphas.pop(), method=header.method, scale=header.scale)
     attachment.load(tensors, str(path))
     return header, attachment

@@ -122,12 +122,12 @@ def _adapter(document: Frozen) -> Facts:
     ranks = Counter(site.rank for site in document.sites)
     facts = {
         "backbone": _of_backbone(document.backbone),
-        "method": f"{document.method}, {document.factorization}, alpha {document.sites[0].alpha:g}"
-        if document.method in ("lora", "dora", "rasa")
-        else document.method,
+        "method": document.method,
         "sites": f"{len(document.sites)}: " + ", ".join(f"{n} x r{rank}" for rank, n in sorted(ranks.items())),
         "iteration": str(document.iteration),
     }
+    if document.method in ("lora", "dora", "rasa"):
+        facts["method"] += f", {document.factorization}, {document.scale} with alpha {document.sites[0].alpha:g}"
     if document.val_psnr_y_db is not None and document.backbone_psnr_y_db is not None:
         gain = document.val_psnr_y_db - document.backbone_psnr_y_db
         facts["held-out PSNR-Y"] = f"{document.val_psnr_y_db:.2f} dB ({gain:+.2f} over the backbone)"

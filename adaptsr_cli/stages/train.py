@@ -120,7 +120,9 @@ def train_backbone(
     plan = _plan(backbone, rank_map, options.rank_map or run.rank_map)
     seed_everything(config.seed)
     backbone.to(device)
-    attachment = attach(backbone.model, plan, alpha=config.alpha, seed=config.seed, method=config.method)
+    attachment = attach(
+        backbone.model, plan, alpha=config.alpha, seed=config.seed, method=config.method, scale=config.scale
+    )
     run_plan = RunPlan(
         config=config,
         backbone_sha256=backbone.identity.sha256,
@@ -229,6 +231,7 @@ class _Keeper:
             backbone=self.backbone.identity,
             provenance=provenance("train", config.model_dump(), config.seed, self.data_fingerprint),
             method=config.method,
+            scale=config.scale,
             factorization="1x1-kxk",
             sites=tuple(
                 AdapterSite(name=site.name, kind=site.kind, shape=site.shape, rank=rank, alpha=config.alpha)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from adaptsr_cli.artifacts import Method
+from adaptsr_cli.artifacts import Method, Scale
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.data.sources import DataChoice
@@ -38,6 +38,8 @@ class TrainOptions:
     lr: float | None = None
     schedule: ScheduleName | None = None
     alpha: float | None = None
+    scale: Scale = "alpha/r"
+    lora_plus: float = 1.0
     ema: float | None = None
     patience: int | None = None
     degrade: str | None = None
@@ -93,6 +95,8 @@ class TrainOptions:
             lr=request.lr,
             schedule=request.schedule,
             alpha=request.alpha,
+            scale=request.scale or "alpha/r",
+            lora_plus=request.lora_plus or 1.0,
             ema=request.ema,
             patience=request.patience,
             degrade=request.degrade,
@@ -132,6 +136,8 @@ def resolve_config(options: TrainOptions, backbone: Backbone, reader: Mixture, p
         lr=options.lr or preset.lr,
         schedule=options.schedule or preset.schedule,
         alpha=options.alpha or preset.alpha,
+        scale=options.scale,
+        lora_plus=options.lora_plus,
         ema=options.ema,
         patience=options.patience,
         degrade=options.degrade,

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import Field
 
-from adaptsr_cli.artifacts import Frozen, Method
+from adaptsr_cli.artifacts import Frozen, Method, Scale
 from adaptsr_cli.data.sources import Align, DataChoice, choose_data
 from adaptsr_cli.training.config import ObjectiveName, PresetName, ScheduleName, TrainConfig
 
@@ -46,6 +46,8 @@ class TrainRequest(Frozen):
     lr: Annotated[float, Field(gt=0, le=1)] | None = None
     schedule: ScheduleName | None = None
     alpha: Annotated[float, Field(gt=0)] | None = None
+    scale: Scale | None = None
+    lora_plus: Annotated[float, Field(ge=1)] | None = None
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     patience: Annotated[int, Field(ge=1)] | None = None
     degrade: str | None = None

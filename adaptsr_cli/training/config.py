@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from adaptsr_cli.artifacts import Frozen, Method
+from adaptsr_cli.artifacts import Frozen, Method, Scale
 
 PresetName = Literal["fast", "paper"]
 ScheduleName = Literal["cosine", "steps"]
@@ -26,7 +26,9 @@ class TrainConfig(Frozen):
         lr: Peak learning rate of Adam.
         schedule: ``cosine`` with a warm-up, down to 1 % of the peak, or the paper's ``steps`` (x0.75 at 50 %, 75 %
             and 90 %).
-        alpha: Numerator of the LoRA scale alpha / r.
+        alpha: Numerator of the scale of low-rank updates.
+        scale: That scale: ``alpha/r``, or ``alpha/sqrt(r)``, which keeps large ranks from learning slower (rsLoRA).
+        lora_plus: The B factors learn at so many times the learning rate (LoRA+).
         ema: Decay of the moving average of the adapter that is validated and kept; None: the last step's.
         patience: Validations without improvement after which the run ends; None: never.
         degrade: Degradation that makes LR from photos without pairs.
@@ -45,6 +47,8 @@ class TrainConfig(Frozen):
     lr: Annotated[float, Field(gt=0, le=1)]
     schedule: ScheduleName
     alpha: Annotated[float, Field(gt=0)]
+    scale: Scale = "alpha/r"
+    lora_plus: Annotated[float, Field(ge=1)] = 1.0
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     patience: Annotated[int, Field(ge=1)] | None = None
     degrade: str | None = None

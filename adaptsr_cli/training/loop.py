@@ -130,7 +130,9 @@ class Trainer:
         """
         config = self.plan.config
         parameters = list(self.attachment.parameters())
-        optimizer = torch.optim.Adam(parameters, lr=config.lr, fused=self.device.type == "cuda")
+        optimizer = torch.optim.Adam(
+            self.attachment.parameter_groups(config.lora_plus), lr=config.lr, fused=self.device.type == "cuda"
+        )
         average = MovingAverage(parameters, config.ema) if config.ema is not None else None
         learner = Learner(self.attachment, optimizer, self.objective, average)
         state = self._start(learner, progress)
@@ -154,7 +156,7 @@ class Trainer:
                     done = max(done, state.elapsed_s / (60 * config.minutes))
                 lr = learning_rate(config.lr, config.schedule, done)
                 for group in optimizer.param_groups:
-                    group["lr"] = lr
+                    group["lr"] = lr * group["ratio"]
                 pending.append(self._step(optimizer, batches.sample(state.iteration), state.iteration))
                 if average is not None:
                     average.update(state.iteration + 1)

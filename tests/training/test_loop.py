@@ -79,7 +79,9 @@ def run(
     """Trains a tiny network in `folder`; returns what was kept as best, by iteration."""
     backbone = load_backbone(save_tiny("safmn", folder / "net.safetensors"))
     plan = [(site, 2) for site in find_sites(backbone.model, backbone.traits).sites if site.max_rank >= 2]
-    attachment = attach(backbone.model, plan, alpha=config.alpha, seed=config.seed, method=config.method)
+    attachment = attach(
+        backbone.model, plan, alpha=config.alpha, seed=config.seed, method=config.method, scale=config.scale
+    )
     kept: dict[int, dict[str, torch.Tensor]] = {}
 
     def keep_best(best: Attachment, state: LoopState) -> None:
@@ -169,6 +171,28 @@ def test_every_method_resumes_bit_for_bit(method: Method, tmp_path: Path) -> Non
     assert same(resumed.state(), attachment.state())
     assert any(not torch.equal(tensor, kept[0][name]) for name, tensor in resumed.state().items())
     assert all(same(kept_later[iteration], kept[iteration]) for iteration in kept_later)
+
+
+def test_lora_plus_moves_b_faster_and_resumes(tmp_path: Path) -> None:
+    """The first step of Adam is the learning rate itself, so B moves exactly the ratio further than A would."""
+    config = CONFIG.model_copy(update={"lora_plus": 4.0, "iterations": 12})
+    for name in ("plain", "straight", "broken"):
+        (tmp_path / name).mkdir()
+    one = config.model_copy(update={"iterations": 1, "val_freq": 1})
+    plain = run(tmp_path / "plain", config=one.model_copy(update={"lora_plus": 1.0}))[2].state()
+    faster = run(tmp_path / "broken", config=one)[2].state()
+    moved = {
+        name: (float(plain[name].abs().max()), float(faster[name].abs().max()))
+        for name in plain
+        if name.endswith("lora_B")
+    }
+    assert all(fast == pytest.approx(4 * slow, rel=1e-3) for slow, fast in moved.values())
+    straight = run(tmp_path / "straight", config=config)[2]
+    for file in (tmp_path / "broken" / "training").glob("*.safetensors"):
+        file.unlink()
+    with pytest.raises(OSError, match="the power went"):
+        run(tmp_path / "broken", Batches(9, "crash"), config)
+    assert same(run(tmp_path / "broken", config=config)[2].state(), straight.state())
 
 
 def test_interruption_exits_130(tmp_path: Path) -> None:
