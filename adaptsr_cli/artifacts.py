@@ -21,6 +21,7 @@ Factorization = Literal["1x1-kxk"]
 Criterion = Literal["gradient", "fisher", "activation", "weight", "snip", "random", "spectral"]
 Method = Literal["lora", "full", "bitfit", "dora", "shira", "difffit", "arc", "rasa"]
 Scale = Literal["alpha/r", "alpha/sqrt(r)"]
+Start = Literal["default", "gradient"]
 Strategy = Literal["greedy", "uniform", "proportional", "spectral"]
 
 
@@ -173,6 +174,15 @@ class Saliency(Frozen):
             if site.params != prod(site.shape) or site.max_rank * site.rank_cost > site.params:
                 raise ValueError(f"{site.name}: params, rank_cost, max_rank and shape do not fit together")
         return self
+
+
+class DirectionsHeader(Frozen):
+    """The header of ``saliency.safetensors``: (k, in) leading right singular vectors of the mean gradients, by site."""
+
+    artifact: Literal["directions"] = "directions"
+    format_version: Literal[1] = FORMAT_VERSION
+    backbone: BackboneIdentity
+    provenance: Provenance
 
 
 class SiteRank(Frozen):

@@ -123,6 +123,7 @@ def attach(
     seed: int = 0,
     method: Method = "lora",
     scale: Scale = "alpha/r",
+    directions: Mapping[str, Tensor] | None = None,
 ) -> Attachment:
     """Freezes a network and puts adapters on it.
 
@@ -133,10 +134,14 @@ def attach(
         seed: Seed of what starts at random.
         method: What is put there.
         scale: The rule for the scale.
+        directions: (k, in) first rows of the A factors by site name; None for random ones.
 
     Raises:
         ArtifactError: A rank is larger than the site allows, or the method finds nothing to adapt.
+        UsageError: Directions, and a method that cannot start with them.
     """
+    if directions is not None and method not in ("lora", "dora"):
+        raise UsageError("--init gradient is for --method lora and dora", "leave --init out")
     model.requires_grad_(False)
     device = next(model.parameters()).device
     for site, rank in plan:
@@ -146,7 +151,7 @@ def attach(
                 f"the largest rank there is {site.max_rank}",
             )
     wanted = tuple((site, rank) for site, rank in plan if rank > 0)
-    blueprint = METHODS[method](Order(model, wanted, alpha, scale, torch.Generator().manual_seed(seed)))
+    blueprint = METHODS[method](Order(model, wanted, alpha, scale, torch.Generator().manual_seed(seed), directions))
     by_module: dict[str, list[Placement]] = {}
     for placement in blueprint.placements:
         placement.adapter.to(device)

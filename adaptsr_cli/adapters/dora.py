@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from adaptsr_cli.adapters.lora import LowRankFactors
+from adaptsr_cli.adapters.lora import LowRankFactors, make_factors
 from adaptsr_cli.adapters.parametrization import Blueprint, Order, Placement, SiteAdapter
 
 _SHORTEST = 1e-12  # a row of zeros has no direction; it stays zero
@@ -51,8 +51,6 @@ def place_dora(order: Order) -> Blueprint:
     """Lengths, and factors of the planned rank less one, at every planned site."""
     placements = []
     for site, rank in order.plan:
-        factors = LowRankFactors(site, rank - 1, order.strength(rank - 1)) if rank > 1 else None
-        if factors is not None:
-            factors.reset(order.generator)
+        factors = make_factors(order, site, rank - 1) if rank > 1 else None
         placements.append(Placement.at(site, DecomposedUpdate(order.weight(site), factors)))
     return Blueprint(tuple(placements))

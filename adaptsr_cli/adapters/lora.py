@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from adaptsr_cli.adapters.parametrization import Blueprint, Order, Placement, SiteAdapter
 from adaptsr_cli.adapters.sites import Site
+from adaptsr_cli.errors import ArtifactError
 
 
 def multiply_factors(lora_a: Tensor, lora_b: Tensor) -> Tensor:
@@ -71,11 +72,30 @@ class LowRankFactors(SiteAdapter):
         return weight + self.delta().to(weight.dtype)
 
 
+def make_factors(order: Order, site: Site, rank: int) -> LowRankFactors:
+    """Factors of one site at their start.
+
+    With directions the first rows of A are the leading right singular vectors V of the mean gradient U S V^T. As B is
+    zero, its first gradient is then in proportion to U S: the first step is the best step of rank r. Rows beyond the
+    known directions stay random.
+
+    Raises:
+        ArtifactError: The directions are not this site's.
+    """
+    factors = LowRankFactors(site, rank, order.strength(rank))
+    factors.reset(order.generator)
+    if order.directions is None:
+        return factors
+    rows = order.directions.get(site.name)
+    if rows is None or rows.dim() != 2 or rows.shape[1] != site.shape[1] or not bool(rows.isfinite().all()):
+        raise ArtifactError(
+            f"the gradient directions of {site.name} are missing or damaged", "run `adaptsr score` again"
+        )
+    with torch.no_grad():
+        factors.lora_A.flatten(1)[: min(rank, len(rows))].copy_(rows[:rank])
+    return factors
+
+
 def place_lora(order: Order) -> Blueprint:
     """Factors of the planned rank at every planned site."""
-    placements = []
-    for site, rank in order.plan:
-        factors = LowRankFactors(site, rank, order.strength(rank))
-        factors.reset(order.generator)
-        placements.append(Placement.at(site, factors))
-    return Blueprint(tuple(placements))
+    return Blueprint(tuple(Placement.at(site, make_factors(order, site, rank)) for site, rank in order.plan))

@@ -95,6 +95,7 @@ class Order:
         alpha: Numerator of the scale of low-rank updates.
         scale: The rule for that scale.
         generator: Where random starts are drawn from.
+        directions: (k, in) first rows of the A factors by site name; None for random ones.
     """
 
     model: nn.Module
@@ -102,6 +103,7 @@ class Order:
     alpha: float
     scale: Scale
     generator: torch.Generator
+    directions: Mapping[str, Tensor] | None = None
 
     def weight(self, site: Site) -> Tensor:
         """The frozen weight of a site."""

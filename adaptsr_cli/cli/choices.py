@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar, cast, get_args
 
-from adaptsr_cli.artifacts import Method, Scale
+from adaptsr_cli.artifacts import Method, Scale, Start
 from adaptsr_cli.backbones.catalogue import weights_dir as find_weights_dir
 from adaptsr_cli.data.sources import Align, DataChoice, choose_data
 from adaptsr_cli.errors import UsageError, nearest
@@ -24,6 +24,7 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "preset": get_args(PresetName),
     "method": get_args(Method),
     "objective": get_args(ObjectiveName),
+    "init": get_args(Start),
     "scale": get_args(Scale),
     "schedule": get_args(ScheduleName),
 }

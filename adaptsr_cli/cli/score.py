@@ -70,7 +70,7 @@ def run_command(
     with join_group(as_json=json) as (world, console):
         path = score(config, console, world)
         show_saliency(console, read_document(path, Saliency))
-        console.line(f"wrote {path} and {path.with_suffix('.png').name}")
+        console.line(f"wrote {path}, {path.with_suffix('.png').name} and {path.with_suffix('.safetensors').name}")
         console.line(f"next: adaptsr allocate --budget 8%{o.run_flag(run)}")
 
 

@@ -38,6 +38,9 @@ def run_command(
     scale: Annotated[
         str | None, typer.Option(help="Scale of low-rank updates: alpha/r or alpha/sqrt(r).", show_default="alpha/r")
     ] = None,
+    init: Annotated[
+        str | None, typer.Option(help="Start of the A factors: default or gradient.", show_default="default")
+    ] = None,
     lora_plus: Annotated[
         float | None, typer.Option(min=1, help="B factors learn so many times faster (LoRA+).", show_default="1")
     ] = None,
@@ -75,7 +78,7 @@ def run_command(
     given = {
         "data": data, "hr": hr, "list": list_file, "align": align, "model": model, "val": val, "rank_map": rank_map,
         "preset": preset, "iterations": iterations, "minutes": minutes, "batch": batch, "accumulate": accumulate,
-        "patch": patch, "lr": lr, "schedule": schedule, "alpha": alpha, "scale": scale,
+        "patch": patch, "lr": lr, "schedule": schedule, "alpha": alpha, "scale": scale, "init": init,
         "lora_plus": lora_plus, "method": method, "objective": objective,
         "ema": ema, "patience": patience, "degrade": degrade, "val_freq": val_freq, "save_freq": save_freq,
         "tensorboard": tensorboard, "precision": precision, "seed": seed,

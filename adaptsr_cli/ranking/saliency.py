@@ -19,7 +19,7 @@ from adaptsr_cli.errors import TrainingError
 from adaptsr_cli.progress import Task
 from adaptsr_cli.ranking.activations import ActivationMeter
 from adaptsr_cli.ranking.spectral import signal_gains
-from adaptsr_cli.ranking.spectrum import mean_and_noise_spectrum
+from adaptsr_cli.ranking.spectrum import leading_directions, mean_and_noise_spectrum
 from adaptsr_cli.runtime import Precision, autocast
 
 PER_BATCH: Final[tuple[Criterion, ...]] = ("gradient", "fisher", "activation", "snip")
@@ -35,6 +35,7 @@ class SiteMeasure:
         spread: Standard deviation over batches of those in `PER_BATCH`.
         spectrum: Leading singular values of the gradient averaged over batches, descending.
         gains: What each rank buys: see `signal_gains`.
+        directions: (k, in) leading right singular vectors of that gradient; None where no gradient arrived.
         reached: Whether any gradient arrived; a site that takes no part in the forward pass has none.
     """
 
@@ -42,6 +43,7 @@ class SiteMeasure:
     spread: Mapping[Criterion, float]
     spectrum: tuple[float, ...]
     gains: tuple[float, ...]
+    directions: Tensor | None
     reached: bool
 
 
@@ -128,8 +130,8 @@ def measure_gradients(
     even, odd = (_sum_over_processes(half, blocks, world) for half in halves)
     chance = torch.rand(len(sites), generator=torch.Generator().manual_seed(seed)).tolist()
     measures = tuple(
-        _measure_site(table[:, :, index], even[index], odd[index], float(blocks[index].norm()), chance[index])
-        for index in range(len(sites))
+        _measure_site(site, table[:, :, index], even[index], odd[index], float(blocks[index].norm()), chance[index])
+        for index, site in enumerate(sites)
     )
     agreement = {name: mean_rank_correlation(table[:, number]) for number, name in enumerate(PER_BATCH)}
     return Measurement(measures, float(np.mean([loss for loss, _ in all_rows])), agreement)
@@ -142,11 +144,12 @@ def _rows(tensor: Tensor | None, site: Site) -> Tensor:
 
 
 def _measure_site(
-    table: np.ndarray, even: Tensor | None, odd: Tensor | None, weight_norm: float, chance: float
+    site: Site, table: np.ndarray, even: Tensor | None, odd: Tensor | None, weight_norm: float, chance: float
 ) -> SiteMeasure:
     """Puts together what is known of one site.
 
     Args:
+        site: Which one.
         table: (batches, criteria of PER_BATCH), float64.
         even: Sum of the gradients of the even batches; None where none arrived.
         odd: Of the odd batches; None also where there is only one batch.
@@ -158,7 +161,8 @@ def _measure_site(
     means = dict(zip(PER_BATCH, table.mean(axis=0).tolist(), strict=True))
     scores = SiteCriteria(**means, weight=weight_norm, random=chance, spectral=sum(gains) ** 0.5)
     spread = dict(zip(PER_BATCH, table.std(axis=0).tolist(), strict=True))
-    return SiteMeasure(scores, spread, spectrum, gains, reached=even is not None or odd is not None)
+    directions = leading_directions(even, odd, site.max_rank)
+    return SiteMeasure(scores, spread, spectrum, gains, directions, reached=directions is not None)
 
 
 def _sum_over_processes(sums: Sequence[Tensor | None], like: Sequence[Tensor], world: World) -> list[Tensor | None]:

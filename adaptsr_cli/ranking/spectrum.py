@@ -30,6 +30,26 @@ def leading_singular_values(gradient: Tensor) -> tuple[float, ...]:
     return tuple(float(value) for value in values[:LEADING])
 
 
+def leading_directions(even: Tensor | None, odd: Tensor | None, count: int) -> Tensor | None:
+    """Leading right singular vectors of a mean gradient: the inputs that the first step listens to.
+
+    Args:
+        even: See `mean_and_noise_spectrum`.
+        odd: See `mean_and_noise_spectrum`.
+        count: How many at most; 64 at most.
+
+    Returns:
+        (k, in) orthonormal rows, fp32 on the CPU; None where no gradient arrived.
+    """
+    present = [half for half in (even, odd) if half is not None]
+    if not present:
+        return None
+    matrix = unfold_for_factors(torch.stack(present).sum(dim=0).float()).cpu()
+    _, _, rows = torch.linalg.svd(matrix, full_matrices=False)
+    leading: Tensor = rows[: min(count, LEADING)]
+    return leading.contiguous()
+
+
 def mean_and_noise_spectrum(
     even: Tensor | None, odd: Tensor | None, batches: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from adaptsr_cli.artifacts import (
     AdapterHeader,
     BackboneIdentity,
+    DirectionsHeader,
     Frozen,
     MergedHeader,
     RankMap,
@@ -106,6 +107,11 @@ def _saliency(document: Frozen) -> Facts:
     }
 
 
+def _directions(document: Frozen) -> Facts:
+    assert isinstance(document, DirectionsHeader)
+    return {"backbone": _of_backbone(document.backbone), "for": "adaptsr train --init gradient"}
+
+
 def _rank_map(document: Frozen) -> Facts:
     assert isinstance(document, RankMap)
     ranks = Counter(site.rank for site in document.sites)
@@ -175,6 +181,7 @@ def _evaluation(document: Frozen) -> Facts:
 _KINDS: tuple[tuple[str, type[Frozen], Callable[[Frozen], Facts]], ...] = (
     ("run", RunRecord, _run),
     ("saliency", Saliency, _saliency),
+    ("directions", DirectionsHeader, _directions),
     ("rank_map", RankMap, _rank_map),
     ("adapter", AdapterHeader, _adapter),
     ("merged", MergedHeader, _merged),

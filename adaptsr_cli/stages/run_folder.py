@@ -36,6 +36,11 @@ class RunFolder:
         return self.root / "saliency.json"
 
     @property
+    def directions(self) -> Path:
+        """Written by ``score`` beside the saliency."""
+        return self.root / "saliency.safetensors"
+
+    @property
     def rank_map(self) -> Path:
         """Written by ``allocate``."""
         return self.root / "rank_map.json"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adaptsr_cli.adapters.sites import SiteTable, find_sites
-from adaptsr_cli.artifacts import Criterion, Saliency, SiteSaliency, SkippedSite
+from adaptsr_cli.artifacts import Criterion, DirectionsHeader, Saliency, SiteSaliency, SkippedSite
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.data.prefetch import Prefetcher
 from adaptsr_cli.data.sampler import Batch, BatchSampler
@@ -21,6 +21,7 @@ from adaptsr_cli.ranking.saliency import Measurement, measure_gradients
 from adaptsr_cli.report.figures import draw_saliency
 from adaptsr_cli.runtime import describe_device, pick_device, pick_precision
 from adaptsr_cli.stages.degradation import choose_degradation
+from adaptsr_cli.stages.directions import write_directions
 from adaptsr_cli.stages.pairs import DEFAULT_CACHE, CacheSizes, TrainingData, fit_patch, open_reader, open_training_data
 from adaptsr_cli.stages.run_folder import (
     ModelChoice,
@@ -64,7 +65,7 @@ class ScoreConfig:
 
 
 def score(config: ScoreConfig, progress: Progress, world: World = ALONE) -> Path:
-    """Measures the saliency of every site and writes ``saliency.json`` and ``saliency.png``.
+    """Measures the saliency of every site and writes ``saliency.json``, ``.safetensors`` and ``.png``.
 
     Only images that ``train`` would train on are used, so held-out images stay unseen.
 
@@ -122,6 +123,16 @@ def score_backbone(
     if world.is_first:
         made_by = degradation.name if degradation is not None else None
         saliency = _to_artifact(config, backbone, data, table, patch_px, made_by, measurement)
+        # Before the saliency, which says that the stage is done.
+        write_directions(
+            config.run.directions,
+            DirectionsHeader(backbone=saliency.backbone, provenance=saliency.provenance),
+            {
+                site.name: measure.directions
+                for site, measure in zip(table.sites, measurement.sites, strict=True)
+                if measure.directions is not None
+            },
+        )
         write_document(config.run.saliency, saliency)
         draw_saliency(config.run.saliency.with_suffix(".png"), saliency)
     world.wait_for_all()

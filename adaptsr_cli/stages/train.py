@@ -23,6 +23,7 @@ from adaptsr_cli.runtime import describe_device, pick_device, seed_everything
 from adaptsr_cli.stages.adapter_file import write_adapter
 from adaptsr_cli.stages.allocate import AllocateConfig, allocate
 from adaptsr_cli.stages.degradation import choose_degradation, degradation_sha256, is_auto, run_degradation
+from adaptsr_cli.stages.directions import read_directions
 from adaptsr_cli.stages.pairs import TrainingData, open_reader, open_training_data
 from adaptsr_cli.stages.run_folder import (
     RunFolder,
@@ -121,7 +122,13 @@ def train_backbone(
     seed_everything(config.seed)
     backbone.to(device)
     attachment = attach(
-        backbone.model, plan, alpha=config.alpha, seed=config.seed, method=config.method, scale=config.scale
+        backbone.model,
+        plan,
+        alpha=config.alpha,
+        seed=config.seed,
+        method=config.method,
+        scale=config.scale,
+        directions=read_directions(run.directions, backbone) if config.init == "gradient" else None,
     )
     run_plan = RunPlan(
         config=config,

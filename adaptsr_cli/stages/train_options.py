@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from adaptsr_cli.artifacts import Method, Scale
+from adaptsr_cli.artifacts import Method, Scale, Start
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.data.sources import DataChoice
@@ -39,6 +39,7 @@ class TrainOptions:
     schedule: ScheduleName | None = None
     alpha: float | None = None
     scale: Scale = "alpha/r"
+    init: Start = "default"
     lora_plus: float = 1.0
     ema: float | None = None
     patience: int | None = None
@@ -96,6 +97,7 @@ class TrainOptions:
             schedule=request.schedule,
             alpha=request.alpha,
             scale=request.scale or "alpha/r",
+            init=request.init or "default",
             lora_plus=request.lora_plus or 1.0,
             ema=request.ema,
             patience=request.patience,
@@ -137,6 +139,7 @@ def resolve_config(options: TrainOptions, backbone: Backbone, reader: Mixture, p
         schedule=options.schedule or preset.schedule,
         alpha=options.alpha or preset.alpha,
         scale=options.scale,
+        init=options.init,
         lora_plus=options.lora_plus,
         ema=options.ema,
         patience=options.patience,

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import Field
 
-from adaptsr_cli.artifacts import Frozen, Method, Scale
+from adaptsr_cli.artifacts import Frozen, Method, Scale, Start
 from adaptsr_cli.data.sources import Align, DataChoice, choose_data
 from adaptsr_cli.training.config import ObjectiveName, PresetName, ScheduleName, TrainConfig
 
@@ -47,6 +47,7 @@ class TrainRequest(Frozen):
     schedule: ScheduleName | None = None
     alpha: Annotated[float, Field(gt=0)] | None = None
     scale: Scale | None = None
+    init: Start | None = None
     lora_plus: Annotated[float, Field(ge=1)] | None = None
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     patience: Annotated[int, Field(ge=1)] | None = None

@@ -13,6 +13,7 @@ from adaptsr_cli.adapters.sites import find_sites
 from adaptsr_cli.artifacts import Scale
 from adaptsr_cli.backbones.backbone import Traits
 from adaptsr_cli.errors import ArtifactError, UsageError
+from adaptsr_cli.ranking.spectrum import leading_directions, unfold_for_factors
 
 
 def trained(factors: LowRankFactors) -> LowRankFactors:
@@ -138,3 +139,32 @@ def test_parameter_groups() -> None:
     detach(attachment)
     with pytest.raises(UsageError, match="low-rank factors"):
         attach(model, plan, alpha=1.0, method="shira").parameter_groups(16.0)
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(6, 9), nn.Conv2d(6, 9, 3)])
+def test_gradient_start_makes_the_first_step_the_best_of_its_rank(layer: nn.Module) -> None:
+    """With A at the leading directions the first gradient of B gives the truncated SVD of the weight's gradient."""
+    model = nn.ModuleDict({"c": layer})
+    (site,) = find_sites(model, Traits()).sites
+    gradient = torch.randn(site.shape)
+    directions = leading_directions(gradient, None, 2)
+    assert directions is not None
+    attachment = attach(model, [(site, 2)], alpha=2.0, directions={"c": directions})
+    (model["c"].weight * gradient).sum().backward()
+    factors = attachment.adapters["c"]
+    assert isinstance(factors, LowRankFactors)
+    with torch.no_grad():
+        factors.lora_B.copy_(factors.lora_B.grad)
+        step = unfold_for_factors(factors.delta())
+    left, values, right = torch.linalg.svd(unfold_for_factors(gradient), full_matrices=False)
+    torch.testing.assert_close(step, left[:, :2] @ torch.diag(values[:2]) @ right[:2], atol=1e-4, rtol=1e-4)
+
+
+def test_directions_of_other_sites_are_refused() -> None:
+    model = nn.ModuleDict({"c": nn.Conv2d(8, 12, 3)})
+    plan = [(find_sites(model, Traits()).sites[0], 2)]
+    for directions in ({}, {"c": torch.ones(2, 7)}, {"c": torch.full((2, 8), torch.nan)}):
+        with pytest.raises(ArtifactError, match="missing or damaged"):
+            attach(model, plan, alpha=1.0, directions=directions)
+    with pytest.raises(UsageError, match="lora and dora"):
+        attach(model, plan, alpha=1.0, directions={}, method="full")

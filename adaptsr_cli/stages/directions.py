@@ -1,0 +1,39 @@
+"""The sidecar of the saliency file: where the gradient of every site points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from adaptsr_cli.artifacts import DirectionsHeader
+from adaptsr_cli.backbones.backbone import Backbone
+from adaptsr_cli.errors import ArtifactError
+from adaptsr_cli.io.documents import parse_document
+from adaptsr_cli.io.tensors import read_tensors, write_tensors
+from adaptsr_cli.stages.adapter_file import HEADER
+from adaptsr_cli.stages.run_folder import require_same_backbone
+
+
+def write_directions(path: Path, header: DirectionsHeader, directions: Mapping[str, Tensor]) -> None:
+    """Writes leading right singular vectors, (k, in) by site name, atomically."""
+    write_tensors(path, dict(directions), {HEADER: header.model_dump_json()})
+
+
+def read_directions(path: Path, backbone: Backbone) -> dict[str, Tensor]:
+    """Reads them.
+
+    Raises:
+        ArtifactError: Missing, damaged, another kind of file, or made for other weights.
+    """
+    if not path.exists():
+        raise ArtifactError(
+            f"--init gradient needs {path}, which is not there", "make it with `adaptsr score --data DIR --force`"
+        )
+    tensors, metadata = read_tensors(path)
+    if HEADER not in metadata:
+        raise ArtifactError(f"{path} holds no gradient directions", "make it anew with `adaptsr score --force`")
+    header = parse_document(metadata[HEADER], DirectionsHeader, str(path))
+    require_same_backbone(header.backbone, path, backbone.identity)
+    return tensors
