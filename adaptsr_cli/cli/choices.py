@@ -13,7 +13,7 @@ from adaptsr_cli.errors import UsageError, nearest
 from adaptsr_cli.io.documents import read_toml
 from adaptsr_cli.stages.pairs import CacheSizes
 from adaptsr_cli.stages.run_folder import ModelChoice
-from adaptsr_cli.stages.train_request import TrainRequest
+from adaptsr_cli.stages.train_request import PrecisionChoice, TrainRequest
 from adaptsr_cli.training.config import ObjectiveName, PresetName, ScheduleName
 from adaptsr_cli.units import parse_bytes
 
@@ -27,6 +27,7 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "init": get_args(Start),
     "scale": get_args(Scale),
     "schedule": get_args(ScheduleName),
+    "precision": get_args(PrecisionChoice),
 }
 
 

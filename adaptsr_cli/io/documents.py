@@ -83,7 +83,8 @@ def read_toml(path: Path, kind: type[Document]) -> Document:
         raise ArtifactError(f"{path} is no TOML file: {error}", "write lines such as: iterations = 300") from error
     try:
         # By way of JSON, so that the strict types mean the same as in all other files: lists are tuples there.
-        return kind.model_validate_json(json.dumps(found, default=str))
+        # Dates, which no option is, become something that no type takes.
+        return kind.model_validate_json(json.dumps(found, default=lambda date: {"date": str(date)}))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole file"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field
 
@@ -13,6 +13,9 @@ from adaptsr_cli.training.config import ObjectiveName, PresetName, ScheduleName,
 
 # Ways to name the images, of which only one can be meant.
 _IMAGES: Final = ("data", "hr_folder", "lr_folder", "list")
+
+
+PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 class TrainRequest(Frozen):
@@ -54,7 +57,7 @@ class TrainRequest(Frozen):
     degrade: str | None = None
     val_freq: Annotated[int, Field(ge=1)] | None = None
     save_freq: Annotated[int, Field(ge=1)] | None = None
-    precision: str | None = None
+    precision: PrecisionChoice | None = None
     seed: Annotated[int, Field(ge=0)] | None = None
     tensorboard: bool | None = None
 

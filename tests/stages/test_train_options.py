@@ -75,6 +75,8 @@ def test_the_command_line_goes_before_the_file(adaptsr: Command, pairs: Path, pr
         ("lr = nan\n", ["lr", "finite"]),
         ("tensorboard = 1\n", ["tensorboard", "boolean"]),
         ('data = "photos"\n', ["data", "valid array"]),
+        ("precision = 1979-05-27\n", ["precision"]),
+        ("model = 1979-05-27\n", ["model", "valid string"]),
         ('preset = "slow"\n', ["preset", "'fast' or 'paper'"]),
         ("lr = 1e-3\nlr = 1e-4\n", ["no TOML file"]),
         ("{}\n", ["no TOML file"]),

@@ -318,7 +318,7 @@ def test_an_image_too_large_for_memory_is_told_before_the_work(
     monkeypatch.setattr(upscale_files, "read_picture", _refuse_large(upscale_files.read_picture))
     report, progress = run(tmp_path / "in")
     assert report.summary == "1 ok, 1 failed, 0 skipped"
-    assert "500 x 500 px needs 28.6 MB of memory, and there are 10.0 MB" in progress.warnings[0]
+    assert "500 x 500 px needs 28.6 MB of memory, and there are 13.0 MB" in progress.warnings[0]
     assert "by rows" in progress.warnings[0]
 
 
