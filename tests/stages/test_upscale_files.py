@@ -149,8 +149,13 @@ def test_ctrl_c_leaves_whole_files_only(
         return infer(self, lr)
 
     monkeypatch.setattr(Upscaler, "_infer", press)
-    with pytest.raises(KeyboardInterrupt):
-        run(folder, tile_px=16, pad_px=0)
+    # Started in the background of a script, the tests would inherit that the signal is ignored.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, tile_px=16, pad_px=0)
+    finally:
+        signal.signal(signal.SIGINT, handler)
     monkeypatch.undo()
     made = contents(tmp_path / "out")
     assert 0 < len(made) < 12
