@@ -28,7 +28,7 @@ from adaptsr_cli.io.images import write_rgb
 from adaptsr_cli.progress import Silent
 from adaptsr_cli.runtime import describe_machine
 from adaptsr_cli.stages.adapt import AdaptConfig, adapt
-from adaptsr_cli.stages.pairs import DEFAULT_CACHE, open_reader, open_training_data
+from adaptsr_cli.stages.pairs import open_reader, open_training_data
 from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder
 from adaptsr_cli.stages.train_options import TrainOptions
 from adaptsr_cli.units import parse_budget
@@ -136,7 +136,7 @@ def measure(
 def write_camera_photos(pairs: Path, scale: int, folder: Path) -> None:
     """The LR sides of the pairs that may be trained on, as a network of this scale gets them."""
     data = open_training_data(DataChoice.of(pairs), None, 0, Silent())
-    reader = open_reader(data.train, scale, None, 0, DEFAULT_CACHE.open())
+    reader = open_reader(data.train, scale, None, 0, data.cache)
     for index in range(len(reader)):
         write_rgb(folder / f"{index:03d}.png", reader.read(index)[0])
 

@@ -54,13 +54,6 @@ def replace_atomically(path: Path) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
 
 
-def drop_partial_files(folder: Path) -> None:
-    """Removes what killed processes were just writing below a folder; to be used where no other process writes."""
-    for path in folder.rglob(f"{_PARTIAL}*"):
-        with suppress(OSError):
-            path.unlink()
-
-
 def drop_old_partial_files(folder: Path) -> None:
     """Removes what killed processes were just writing in a folder where others may write.
 

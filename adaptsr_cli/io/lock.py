@@ -9,14 +9,15 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from adaptsr_cli.errors import AdaptsrError, BusyError
-from adaptsr_cli.io.atomic import drop_partial_files
+from adaptsr_cli.io.atomic import drop_old_partial_files
 
 
 @contextmanager
 def hold_folder(folder: Path) -> Iterator[None]:
     """Holds a folder against other processes; the system lets it go when the process ends, however it ends.
 
-    Within one process it may be held several times. Temporary files that a killed process has left there are removed.
+    Within one process it may be held several times. What killed
+    processes have left in it half written is removed, not what lies in the folders below, which others may hold.
 
     Args:
         folder: The folder; made where missing.
@@ -44,7 +45,7 @@ def hold_folder(folder: Path) -> Iterator[None]:
             "check the permissions and the free space, or use another --run",
         ) from error
     try:
-        drop_partial_files(folder)
+        drop_old_partial_files(folder)
         yield
     finally:
         lock.release()

@@ -21,7 +21,7 @@ from adaptsr_cli.stages.allocate import AllocateConfig, allocate
 from adaptsr_cli.stages.degradation import run_degradation
 from adaptsr_cli.stages.evaluate import EvaluateConfig, evaluate
 from adaptsr_cli.stages.merge import MergeConfig, MergeReport, merge
-from adaptsr_cli.stages.pairs import CacheSizes, open_reader, open_training_data
+from adaptsr_cli.stages.pairs import open_reader, open_training_data
 from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder, expected_scale, load_model, open_backbone
 from adaptsr_cli.stages.score import ScoreConfig, score_backbone
 from adaptsr_cli.stages.train import DEFAULT_BUDGET, TrainReport, train_backbone
@@ -85,7 +85,7 @@ def _adapt(config: AdaptConfig, progress: Progress, world: World) -> AdaptReport
     run = options.run
     with world.first_goes_first():  # what it has checked, the others need not check again
         scale = expected_scale(options.run, options.model.name)
-        data = open_training_data(options.data, options.val, options.seed, progress, scale)
+        data = open_training_data(options.data, options.val, options.seed, progress, scale, options.cache)
         backbone = open_backbone(run, options.model, progress, record=world.is_first)
     # Asked by one process, since a moment later it writes these files.
     scored, allocated = world.gather((run.saliency.exists(), world.is_first and _has_rank_map(run, config.budget)))[0]
@@ -100,7 +100,6 @@ def _adapt(config: AdaptConfig, progress: Progress, world: World) -> AdaptReport
             batch=options.batch or preset.batch,
             patch_px=options.patch_px,
             degrade=options.degrade,
-            cache=options.cache,
             device=options.device,
             precision=options.precision,
             seed=options.seed,
@@ -129,7 +128,7 @@ def _adapt(config: AdaptConfig, progress: Progress, world: World) -> AdaptReport
         world,
     )
     degradation = run_degradation(run, data.held_out, options.degrade)
-    held_out = open_reader(data.held_out, backbone.scale, degradation, options.seed, CacheSizes(disk_bytes=0).open())
+    held_out = open_reader(data.held_out, backbone.scale, degradation, options.seed, data.cache)
     example = _upscale_example(config, held_out, progress) if world.is_first else None
     return AdaptReport(
         run=run,

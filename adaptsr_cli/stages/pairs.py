@@ -73,16 +73,42 @@ def _check(pairs: PairSet, align: Align, role: Role, progress: Progress) -> Pair
 
 
 @dataclass(frozen=True)
+class CacheSizes:
+    """How much room decoded images may take; None for a share of what is free.
+
+    Attributes:
+        ram_bytes: In memory.
+        disk_bytes: In a file of the cache folder, mapped into memory.
+    """
+
+    ram_bytes: int | None = None
+    disk_bytes: int = 16_000_000_000
+
+    def open(self) -> ImageCache:
+        """An empty cache of these sizes; the processes of a group on one machine share the room."""
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        ram_bytes = self.ram_bytes
+        if ram_bytes is None:
+            ram_bytes = min(_MOST_RAM_BYTES, free_memory_bytes(torch.device("cpu")) // 4)
+        return ImageCache(ram_bytes // local, self.disk_bytes // local, cache_dir() / "images")
+
+
+DEFAULT_CACHE: Final = CacheSizes()
+
+
+@dataclass(frozen=True)
 class TrainingData:
     """The pairs of a training run, disjoint by image.
 
     Attributes:
         train: The sets to train on, with their weights.
         held_out: The sets to watch.
+        cache: Decoded images, for all stages that work on them in one call.
     """
 
     train: PairSets
     held_out: PairSets
+    cache: ImageCache
 
     @property
     def train_fingerprint(self) -> str:
@@ -112,9 +138,26 @@ class TrainingData:
 
 
 def open_training_data(
-    choice: DataChoice, val: Path | None, seed: int, progress: Progress, scale: int | None = None
+    choice: DataChoice,
+    val: Path | None,
+    seed: int,
+    progress: Progress,
+    scale: int | None = None,
+    cache: CacheSizes = DEFAULT_CACHE,
 ) -> TrainingData:
-    """Opens the pairs to train on and those to watch: ``--val``, or a fifth of the images of each set held out."""
+    """Opens the pairs to train on and those to watch: ``--val``, or a fifth of the images of each set held out.
+
+    Args:
+        choice: The images that the user means.
+        val: Folder of those to watch.
+        seed: Another one holds out other images.
+        progress: Told what was found.
+        scale: Of the network where it is known already.
+        cache: Room for decoded images.
+
+    Raises:
+        DataError: No usable pairs, none that can be held out, or images on both sides of the split.
+    """
     sets = open_pairs(choice, "train", progress, scale)
     if val is not None:
         held_out = open_pairs(DataChoice.of(val, choice.align), "val", progress, scale)
@@ -128,7 +171,7 @@ def open_training_data(
         progress.note(f"{plural(counts[0], 'image')} to train on, {counts[1]} held out for validation")
     if len(train) > 1:
         progress.note(describe_mix(train))
-    return TrainingData(train, held_out)
+    return TrainingData(train, held_out, cache.open())
 
 
 def _drop_copies(train: PairSets, held_out: PairSets, progress: Progress) -> PairSets:
@@ -174,30 +217,6 @@ def fingerprint_of(sets: PairSets) -> str:
     tickets = count_tickets([pairs.weight for pairs in sets], [len(pairs) for pairs in sets])
     text = "\n".join(f"{print_} {count}" for print_, count in zip(single, tickets, strict=True))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class CacheSizes:
-    """How much room decoded images may take; None for a share of what is free.
-
-    Attributes:
-        ram_bytes: In memory.
-        disk_bytes: In a file of the cache folder, mapped into memory.
-    """
-
-    ram_bytes: int | None = None
-    disk_bytes: int = 16_000_000_000
-
-    def open(self) -> ImageCache:
-        """An empty cache of these sizes; the processes of a group on one machine share the room."""
-        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        ram_bytes = self.ram_bytes
-        if ram_bytes is None:
-            ram_bytes = min(_MOST_RAM_BYTES, free_memory_bytes(torch.device("cpu")) // 4)
-        return ImageCache(ram_bytes // local, self.disk_bytes // local, cache_dir() / "images")
-
-
-DEFAULT_CACHE: Final = CacheSizes()
 
 
 def open_reader(

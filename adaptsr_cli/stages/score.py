@@ -83,7 +83,7 @@ def score(config: ScoreConfig, progress: Progress, world: World = ALONE) -> Path
             stack.enter_context(hold_folder(config.run.root))
         with world.first_goes_first():  # what it has checked, the others need not check again
             scale = expected_scale(config.run, config.model.name)
-            data = open_training_data(config.data, config.val, config.seed, progress, scale)
+            data = open_training_data(config.data, config.val, config.seed, progress, scale, config.cache)
             backbone = open_backbone(config.run, config.model, progress, record=world.is_first)
         return score_backbone(config, backbone, data, progress, world)
 
@@ -97,7 +97,7 @@ def score_backbone(
     degradation = choose_degradation(
         config.run, data.train, config.degrade, progress, seed=config.seed, force=config.force, world=world
     )
-    reader = open_reader(data.train, backbone.scale, degradation, config.seed, config.cache.open())
+    reader = open_reader(data.train, backbone.scale, degradation, config.seed, data.cache)
     patch_px = fit_patch(reader, config.patch_px, DEFAULT_PATCH_PX, progress)
     sampler = BatchSampler(reader, batch=config.batch, patch_px=patch_px, seed=config.seed, device=device)
     table = find_sites(backbone.model, backbone.traits)

@@ -84,7 +84,7 @@ def train(options: TrainOptions, progress: Progress, world: World = ALONE) -> Tr
             stack.enter_context(hold_folder(options.run.root))
         with world.first_goes_first():  # what it has checked, the others need not check again
             scale = expected_scale(options.run, options.model.name)
-            data = open_training_data(options.data, options.val, options.seed, progress, scale)
+            data = open_training_data(options.data, options.val, options.seed, progress, scale, options.cache)
             backbone = open_backbone(options.run, options.model, progress, record=world.is_first)
         return train_backbone(options, backbone, data, progress, world)
 
@@ -107,11 +107,10 @@ def train_backbone(
     degradation = choose_degradation(
         run, data.train, options.degrade, progress, seed=options.seed, force=options.force, world=world
     )
-    cache = options.cache.open()
-    reader = open_reader(data.train, backbone.scale, degradation, options.seed, cache)
+    reader = open_reader(data.train, backbone.scale, degradation, options.seed, data.cache)
     # Photographs to be watched need one too, even if all that is trained on are pairs.
     watched = degradation or run_degradation(run, data.held_out, options.degrade)
-    held_out = open_reader(data.held_out, backbone.scale, watched, options.seed, cache)
+    held_out = open_reader(data.held_out, backbone.scale, watched, options.seed, data.cache)
     config = resolve_config(options, backbone, reader, progress)
     if config.batch < world.size * config.accumulate:
         raise UsageError(
@@ -192,7 +191,7 @@ def train_backbone(
         tensorboard=options.tensorboard,
     )
     outcome = trainer.run(progress)
-    _tell_cache(cache.stats(), len(reader), progress)
+    _tell_cache(data.cache.stats(), len(reader) + len(held_out), progress)
     state = outcome.state
     card = _fill_card(state, attachment, backbone, objective.describe(), describe_device(device), world)
     if world.is_first:
@@ -271,7 +270,6 @@ def _open_rank_map(
                 data=options.data,
                 val=options.val,
                 degrade=options.degrade,
-                cache=options.cache,
                 device=options.device,
                 precision=options.precision,
                 seed=options.seed,

@@ -23,6 +23,7 @@ from adaptsr_cli.data.sampler import Batch
 from adaptsr_cli.distributed import ALONE, World
 from adaptsr_cli.errors import Interrupted, TrainingError
 from adaptsr_cli.inference.engine import Upscaler
+from adaptsr_cli.io.atomic import drop_old_partial_files
 from adaptsr_cli.io.images import write_rgb
 from adaptsr_cli.progress import Progress, Task
 from adaptsr_cli.runtime import autocast
@@ -226,7 +227,11 @@ class Trainer:
     def _start(self, learner: Learner, progress: Progress) -> LoopState:
         """The saved state, put back; or a new one with the backbone's own score (R25)."""
         # Asked by one process, since a moment later it may write that very file.
-        if self.world.gather(self.folder.state.exists())[0]:
+        resuming = self.world.gather(self.folder.state.exists())[0]
+        if self.world.is_first:
+            for folder in (self.folder.root, self.folder.samples):
+                drop_old_partial_files(folder)
+        if resuming:
             require_same_run(self.folder.state, self.plan)
             state, tensors = read_state(self.folder.state)
             restore(tensors, learner, self.folder.state)
@@ -302,7 +307,9 @@ class Trainer:
         return known
 
     def _log_loss(self, pending: Sequence[Losses], iteration: int, lr: float, task: Task) -> None:
-        means = {name: float(np.mean([float(losses[name]) for losses in pending])) for name in pending[0]}
+        # A part may begin between two rows, as that of the discriminator does after its warm-up.
+        names = dict.fromkeys(name for losses in pending for name in losses)
+        means = {name: float(np.mean([losses[name] for losses in pending if name in losses])) for name in names}
         loss = means.pop("loss")
         self._log(LogRow(iteration=iteration, loss=loss, parts=means or None, lr=lr))
         task.show(loss=f"{loss:.4f}", lr=f"{lr:.1e}")

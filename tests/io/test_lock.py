@@ -20,13 +20,17 @@ def test_within_one_process_it_can_be_held_twice(tmp_path: Path) -> None:
 
 
 def test_half_written_files_of_killed_processes_go(tmp_path: Path) -> None:
-    left = [tmp_path / ".partial-abc.png", tmp_path / "training" / "samples" / ".partial-x.safetensors"]
-    for path in left:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    left = tmp_path / ".partial-abc.png"
+    others = [tmp_path / ".partial-new.png", tmp_path / "another-run" / ".partial-x.safetensors"]
+    for path in (left, *others):
+        path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"half")
+    for path in (left, others[1]):
+        os.utime(path, (0, 0))
     (tmp_path / "adapter.safetensors").write_bytes(b"whole")
     with hold_folder(tmp_path):
-        assert not any(path.exists() for path in left)
+        assert not left.exists()
+        assert all(path.exists() for path in others)  # somebody may be writing them
         assert (tmp_path / "adapter.safetensors").read_bytes() == b"whole"
 
 
