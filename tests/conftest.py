@@ -97,3 +97,9 @@ def write_pairs(folder: Path, *, count: int, scale: int = 4, side_px: int = 96) 
         write_rgb(folder / "hr" / f"{index:03d}.png", hr)
         write_rgb(folder / "lr" / f"{index:03d}.png", lr)
     return folder
+
+
+def noise(*shape: int, depth: int = 8, seed: int = 0) -> np.ndarray:
+    """Random pixels of that shape, uint8, or uint16 for a depth of more than 8 bits."""
+    kind = np.uint8 if depth == 8 else np.uint16
+    return np.random.default_rng(seed).integers(0, 2**depth, shape, dtype=kind)

@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 from pathlib import Path
 
@@ -22,14 +21,13 @@ import torch
 from conftest import Command
 from networks import save_tiny
 
-from adaptsr_cli.errors import ImageError, UsageError
+from adaptsr_cli.errors import UsageError
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.io.images import image_size, read_note, read_rgb, write_rgb
 from adaptsr_cli.progress import Silent
 from adaptsr_cli.stages import upscale_files
 from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder
 from adaptsr_cli.stages.upscale import UpscaleConfig, UpscaleReport, upscale
-from adaptsr_cli.stages.upscale_files import Room
 from adaptsr_cli.stages.upscale_note import UpscaleNote
 
 Run = Callable[..., tuple[UpscaleReport, Silent]]
@@ -345,30 +343,6 @@ def test_a_tiff_too_large_for_memory_goes_by_rows(run: Run, tmp_path: Path, monk
     target = tmp_path / "out" / "large_x2.tif"
     np.testing.assert_array_equal(read_rgb(target), read_rgb(tmp_path / "whole" / "large_x2.tif"))
     assert run(source, tile_px=64)[0].summary == "0 ok, 0 failed, 1 skipped"  # it holds its note, too
-
-
-def test_pictures_in_work_share_the_room_in_their_order() -> None:
-    room = Room(100)
-    order: list[int] = []
-
-    def work(turn: int, need: int) -> None:
-        room.take(turn, need)
-        order.append(turn)
-
-    threads = [threading.Thread(target=work, args=(turn, need)) for turn, need in ((2, 1), (1, 60), (0, 60))]
-    for thread in threads:
-        thread.start()
-    threads[2].join()
-    assert order == [0]  # 60 + 60 are too many, and the third does not overtake
-    room.give_back(60)
-    for thread in threads:
-        thread.join(10)
-    assert order == [0, 1, 2]
-    with ThreadPoolExecutor(1) as pool:
-        late = pool.submit(room.take, 9, 1)
-        room.close()
-        with pytest.raises(ImageError, match="stopped"):
-            late.result(10)
 
 
 def test_paths_come_from_the_standard_input(adaptsr: Command, monkeypatch: pytest.MonkeyPatch) -> None:
