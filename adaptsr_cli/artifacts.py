@@ -17,11 +17,12 @@ FORMAT_VERSION: Final = 1
 
 Scalar = str | int | float | bool | None
 SiteKind = Literal["conv", "attention", "mlp", "linear"]
-Factorization = Literal["1x1-kxk"]
+Factorization = Literal["1x1-kxk", "kxk-1x1", "single"]
 Criterion = Literal["gradient", "fisher", "activation", "weight", "snip", "random", "spectral"]
 Method = Literal["lora", "full", "bitfit", "dora", "shira", "difffit", "arc", "rasa"]
 Scale = Literal["alpha/r", "alpha/sqrt(r)"]
-Start = Literal["default", "gradient"]
+Start = Literal["default", "gradient", "pissa"]
+Mask = Literal["magnitude", "random", "snip"]
 Strategy = Literal["greedy", "uniform", "proportional", "spectral"]
 
 
@@ -230,7 +231,8 @@ class AdapterSite(Frozen):
     """One site of a trained adapter.
 
     Attributes:
-        rank: What the rank map gave it; a method other than ``lora`` spends the parameters of that rank in its own way.
+        rank: What the rank map gave it; a method other than ``lora`` and another factorisation than 1x1-kxk spend the
+            parameters of that rank in their own way.
         alpha: Numerator of the scale of low-rank updates, where the method has them.
     """
 
@@ -246,6 +248,8 @@ class AdapterHeader(Frozen):
 
     Attributes:
         scale: What low-rank updates are multiplied with.
+        factorization: Of low-rank updates of convolutions.
+        init: How low-rank updates started; with ``pissa`` their start is kept beside them.
     """
 
     artifact: Literal["adapter"] = "adapter"
@@ -255,6 +259,7 @@ class AdapterHeader(Frozen):
     method: Method
     scale: Scale = "alpha/r"
     factorization: Factorization
+    init: Start = "default"
     sites: Annotated[tuple[AdapterSite, ...], Field(min_length=1)]
     iteration: Annotated[int, Field(ge=0)]
     val_psnr_y_db: float | None

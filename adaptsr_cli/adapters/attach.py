@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from adaptsr_cli.adapters.methods import METHODS
+from adaptsr_cli.adapters.methods import METHODS, refuse_unfit
 from adaptsr_cli.adapters.parametrization import AdaptedRows, Attribute, Order, Placement, SiteAdapter
 from adaptsr_cli.adapters.sites import Site
-from adaptsr_cli.artifacts import Method, Scale
+from adaptsr_cli.artifacts import Factorization, Method, Scale, Start
 from adaptsr_cli.errors import ArtifactError, UsageError
 
 
@@ -123,7 +123,10 @@ def attach(
     seed: int = 0,
     method: Method = "lora",
     scale: Scale = "alpha/r",
+    factorization: Factorization = "1x1-kxk",
+    principal: bool = False,
     directions: Mapping[str, Tensor] | None = None,
+    importance: Mapping[str, Tensor] | None = None,
 ) -> Attachment:
     """Freezes a network and puts adapters on it.
 
@@ -134,14 +137,17 @@ def attach(
         seed: Seed of what starts at random.
         method: What is put there.
         scale: The rule for the scale.
+        factorization: Of low-rank updates of convolutions.
+        principal: Low-rank updates start at the leading part of the weight (PiSSA).
         directions: (k, in) first rows of the A factors by site name; None for random ones.
+        importance: What SHiRA chooses entries by, in the site's shape by site name; None for the weights' magnitude.
 
     Raises:
         ArtifactError: A rank is larger than the site allows, or the method finds nothing to adapt.
-        UsageError: Directions, and a method that cannot start with them.
+        UsageError: The method does not obey one of the others.
     """
-    if directions is not None and method not in ("lora", "dora"):
-        raise UsageError("--init gradient is for --method lora and dora", "leave --init out")
+    start: Start = "pissa" if principal else "default" if directions is None else "gradient"
+    refuse_unfit(method, start, factorization, "magnitude" if importance is None else "random")
     model.requires_grad_(False)
     device = next(model.parameters()).device
     for site, rank in plan:
@@ -151,7 +157,18 @@ def attach(
                 f"the largest rank there is {site.max_rank}",
             )
     wanted = tuple((site, rank) for site, rank in plan if rank > 0)
-    blueprint = METHODS[method](Order(model, wanted, alpha, scale, torch.Generator().manual_seed(seed), directions))
+    order = Order(
+        model=model,
+        plan=wanted,
+        alpha=alpha,
+        scale=scale,
+        generator=torch.Generator().manual_seed(seed),
+        factorization=factorization,
+        principal=principal,
+        directions=directions,
+        importance=importance,
+    )
+    blueprint = METHODS[method](order)
     by_module: dict[str, list[Placement]] = {}
     for placement in blueprint.placements:
         placement.adapter.to(device)

@@ -1,9 +1,12 @@
 """DiffFit (Xie et al. 2023): biases, norms, and one scale per branch of a block.
 
-A branch is a sub-module of a block; its scale is folded into the last planned layer in it: W' = s W0, b' = s b0 + d.
+A branch is a module of a block that holds layers of its own: the attention and the MLP of a transformer block, a
+residual block itself. Its scale is folded into the layer that ends it, W' = s W0, b' = s b0 + d, where that layer is
+planned; scaling another one would scale what lies before a nonlinearity.
 
 Trainable parameters: the output channels of the planned sites whose layer has a bias, the weights and biases of all
-norm layers of the network, and one per branch. Which sites these are is all that the budget decides.
+norm layers of the network, and one per branch whose end is planned. Which sites these are is all that the budget
+decides.
 """
 
 from __future__ import annotations
@@ -86,12 +89,15 @@ def place_difffit(order: Order) -> Blueprint:
 
 
 def _branch_ends(order: Order) -> set[str]:
-    """The last planned site of every branch, by the order of the network's modules."""
-    places = {name: place for place, (name, _) in enumerate(order.model.named_modules())}
-    ends: dict[tuple[str, str], Site] = {}
-    for site, _ in sorted(order.plan, key=lambda entry: places[entry[0].module]):
-        # A row block of a fused projection ends nothing.
-        if site.block and site.rows is None:
-            branch = site.name.removeprefix(f"{site.block}.").split(".")[0]
-            ends[site.block, branch] = site
-    return {site.name for site in ends.values()}
+    """The planned sites that end a branch: no layer of the same module comes behind them."""
+    last: dict[str, str] = {}
+    for name, module in order.model.named_modules():
+        holder = name.rpartition(".")[0]
+        # The order of a list says nothing about which of its layers feeds which.
+        if isinstance(module, nn.Conv2d | nn.Linear) and not isinstance(
+            order.model.get_submodule(holder), nn.ModuleList
+        ):
+            last[holder] = name
+    ends = set(last.values())
+    # A row block of a fused projection ends nothing.
+    return {site.name for site, _ in order.plan if site.block and site.rows is None and site.module in ends}

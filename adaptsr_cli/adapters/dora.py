@@ -3,7 +3,8 @@
 W' = m V / ||V|| with V = W0 + s B A, row by row; m starts as ||W0||.
 
 Trainable parameters: the sum over the planned sites of (rank - 1) x rank cost + output channels. One rank is given up
-for the lengths, which never cost more, so the budget covers it; where the planned rank is 1, only the lengths train.
+for the lengths, which never cost more, so the budget covers it; where the planned rank is 1, only the lengths train. By
+another factorisation with cost c: the output channels D, and floor((rank x rank cost - D) / c) ranks for c each.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from adaptsr_cli.adapters.lora import LowRankFactors, make_factors
+from adaptsr_cli.adapters.low_rank import make_factors
 from adaptsr_cli.adapters.parametrization import Blueprint, Order, Placement, SiteAdapter
 
 _SHORTEST = 1e-12  # a row of zeros has no direction; it stays zero
@@ -34,7 +35,7 @@ class DecomposedUpdate(SiteAdapter):
         magnitude: (out,) lengths m.
     """
 
-    def __init__(self, weight: Tensor, factors: LowRankFactors | None) -> None:
+    def __init__(self, weight: Tensor, factors: SiteAdapter | None) -> None:
         super().__init__()
         self.magnitude = nn.Parameter(_row_lengths(weight).clone())
         self.direction = factors
@@ -48,9 +49,10 @@ class DecomposedUpdate(SiteAdapter):
 
 
 def place_dora(order: Order) -> Blueprint:
-    """Lengths, and factors of the planned rank less one, at every planned site."""
+    """Lengths at every planned site, and factors of what is left of the planned rank there."""
     placements = []
     for site, rank in order.plan:
-        factors = make_factors(order, site, rank - 1) if rank > 1 else None
+        inner = order.buy(site, rank, less=site.shape[0])
+        factors = make_factors(order, site, inner) if inner else None
         placements.append(Placement.at(site, DecomposedUpdate(order.weight(site), factors)))
     return Blueprint(tuple(placements))

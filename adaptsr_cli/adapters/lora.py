@@ -3,7 +3,7 @@
 One class serves Linear, Conv2d and grouped Conv2d. A parametrization changes the weight that the layer reads, not what
 the layer does, so merging is removing the parametrization with the value left in, and inference costs nothing more.
 
-Trainable parameters: the sum over the planned sites of rank x rank cost, which is what the rank map says.
+These are the factors themselves; `low_rank` puts them on a network.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from adaptsr_cli.adapters.parametrization import Blueprint, Order, Placement, SiteAdapter
+from adaptsr_cli.adapters.parametrization import SiteAdapter
 from adaptsr_cli.adapters.sites import Site
-from adaptsr_cli.errors import ArtifactError
 
 
 def multiply_factors(lora_a: Tensor, lora_b: Tensor) -> Tensor:
@@ -37,7 +36,7 @@ def multiply_factors(lora_a: Tensor, lora_b: Tensor) -> Tensor:
 
 
 class LowRankFactors(SiteAdapter):
-    """The two factors of one site and the update that they make.
+    """The two factors of one site and the update that they make, for a convolution by 1x1 -> kxk.
 
     Args:
         site: Where the update goes.
@@ -63,6 +62,10 @@ class LowRankFactors(SiteAdapter):
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5), generator=generator)
         nn.init.zeros_(self.lora_B)
 
+    def product(self, weights: Tensor) -> Tensor:
+        """B diag(weights) A in the shape of the site; weights: (r,)."""
+        return multiply_factors(self.lora_A * weights.view(-1, *(1 for _ in self.lora_A.shape[1:])), self.lora_B)
+
     def delta(self) -> Tensor:
         """The update s B A in the shape of the site, fp32."""
         return multiply_factors(self.lora_A, self.lora_B) * self.strength
@@ -70,32 +73,3 @@ class LowRankFactors(SiteAdapter):
     def adapt_weight(self, weight: Tensor) -> Tensor:
         """W0 + s B A."""
         return weight + self.delta().to(weight.dtype)
-
-
-def make_factors(order: Order, site: Site, rank: int) -> LowRankFactors:
-    """Factors of one site at their start.
-
-    With directions the first rows of A are the leading right singular vectors V of the mean gradient U S V^T. As B is
-    zero, its first gradient is then in proportion to U S: the first step is the best step of rank r. Rows beyond the
-    known directions stay random.
-
-    Raises:
-        ArtifactError: The directions are not this site's.
-    """
-    factors = LowRankFactors(site, rank, order.strength(rank))
-    factors.reset(order.generator)
-    if order.directions is None:
-        return factors
-    rows = order.directions.get(site.name)
-    if rows is None or rows.dim() != 2 or rows.shape[1] != site.shape[1] or not bool(rows.isfinite().all()):
-        raise ArtifactError(
-            f"the gradient directions of {site.name} are missing or damaged", "run `adaptsr score` again"
-        )
-    with torch.no_grad():
-        factors.lora_A.flatten(1)[: min(rank, len(rows))].copy_(rows[:rank])
-    return factors
-
-
-def place_lora(order: Order) -> Blueprint:
-    """Factors of the planned rank at every planned site."""
-    return Blueprint(tuple(Placement.at(site, make_factors(order, site, rank)) for site, rank in order.plan))

@@ -1,4 +1,4 @@
-"""The methods by name."""
+"""The methods by name, and which options each of them obeys."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from adaptsr_cli.adapters.bitfit import place_bitfit
 from adaptsr_cli.adapters.difffit import place_difffit
 from adaptsr_cli.adapters.dora import place_dora
 from adaptsr_cli.adapters.full import place_full
-from adaptsr_cli.adapters.lora import place_lora
+from adaptsr_cli.adapters.low_rank import place_lora
 from adaptsr_cli.adapters.parametrization import Blueprint, Order
 from adaptsr_cli.adapters.rasa import place_rasa
 from adaptsr_cli.adapters.shira import place_shira
-from adaptsr_cli.artifacts import Method
+from adaptsr_cli.artifacts import Factorization, Mask, Method, Start
+from adaptsr_cli.errors import UsageError
 
 METHODS: Final[dict[Method, Callable[[Order], Blueprint]]] = {
     "lora": place_lora,
@@ -26,3 +27,27 @@ METHODS: Final[dict[Method, Callable[[Order], Blueprint]]] = {
     "arc": place_arc,
     "rasa": place_rasa,
 }
+
+
+def refuse_unfit(method: Method, init: Start, factorization: Factorization, mask: Mask) -> None:
+    """Refuses options that a method would not obey.
+
+    Raises:
+        UsageError: Naming the option.
+    """
+    if factorization != "1x1-kxk" and method not in ("lora", "dora", "rasa"):
+        raise UsageError("--conv-factorization is for --method lora, dora and rasa", "leave --conv-factorization out")
+    if init != "default" and method not in ("lora", "dora"):
+        raise UsageError(f"--init {init} is for --method lora and dora", "leave --init out")
+    if init == "gradient" and factorization != "1x1-kxk":
+        raise UsageError(
+            f"--init gradient does not fit --conv-factorization {factorization}",
+            "its directions are those of 1x1-kxk; leave one of the two out",
+        )
+    if init == "pissa" and factorization == "single":
+        raise UsageError(
+            "--init pissa does not fit --conv-factorization single, which is not the product of two matrices",
+            "use --conv-factorization kxk-1x1, or leave one of the two out",
+        )
+    if mask != "magnitude" and method != "shira":
+        raise UsageError("--shira-mask is for --method shira", "leave --shira-mask out")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptsr_cli.adapters.sites import Site
-from adaptsr_cli.artifacts import Scale
+from adaptsr_cli.artifacts import Factorization, Scale
 from adaptsr_cli.errors import ArtifactError
 
 Attribute = Literal["weight", "bias"]
@@ -95,7 +95,11 @@ class Order:
         alpha: Numerator of the scale of low-rank updates.
         scale: The rule for that scale.
         generator: Where random starts are drawn from.
+        factorization: Of low-rank updates of convolutions.
+        principal: Low-rank updates start at the leading part of the weight.
         directions: (k, in) first rows of the A factors by site name; None for random ones.
+        importance: What the entries of a sparse update are chosen by: a tensor of the site's shape by site name; None
+            for the magnitude of the weights.
     """
 
     model: nn.Module
@@ -103,12 +107,27 @@ class Order:
     alpha: float
     scale: Scale
     generator: torch.Generator
+    factorization: Factorization = "1x1-kxk"
+    principal: bool = False
     directions: Mapping[str, Tensor] | None = None
+    importance: Mapping[str, Tensor] | None = None
 
     def weight(self, site: Site) -> Tensor:
         """The frozen weight of a site."""
         weight = self.model.get_parameter(f"{site.module}.weight").detach()
         return weight if site.rows is None else weight[site.rows[0] : site.rows[1]]
+
+    def buy(self, site: Site, rank: int, *, less: int = 0) -> int:
+        """Ranks of the wanted factorisation that the parameters of a planned rank pay for at a site; perhaps none.
+
+        They never make an adapter larger than the weight, since the planned rank does not.
+
+        Args:
+            site: Where.
+            rank: The planned rank.
+            less: Parameters that are spent otherwise, at most the cost of one planned rank.
+        """
+        return (rank * site.rank_cost - less) // site.factor_cost(self.factorization)
 
     def strength(self, rank: int) -> float:
         """What a low-rank update of this rank is multiplied with: alpha / r, or alpha / sqrt(r) (rsLoRA)."""

@@ -1,16 +1,20 @@
 """SHiRA (Bhardwaj et al. 2024): a sparse high-rank update, W' = W0 + D with a D that is zero but at chosen entries.
 
-The entries are those of the largest magnitude in W0 (the paper's SHiRA-WM), and are kept in the adapter file.
+The entries are those of the largest importance: magnitude in W0 (the paper's SHiRA-WM), drawn at random (SHiRA-Rand),
+or |w dL/dw| (SHiRA-SNIP; Lee et al. 2019). They are kept in the adapter file.
 
 Trainable parameters: the sum over the planned sites of rank x rank cost, exactly what the rank map says.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from adaptsr_cli.adapters.parametrization import Blueprint, Order, Placement, SiteAdapter
+from adaptsr_cli.adapters.sites import Site
 from adaptsr_cli.errors import ArtifactError
 
 
@@ -18,7 +22,7 @@ class SparseUpdate(SiteAdapter):
     """The update of chosen entries of one site.
 
     Args:
-        weight: The frozen weight.
+        importance: One number for each entry of the weight, in its shape.
         count: How many entries train.
 
     Attributes:
@@ -28,11 +32,11 @@ class SparseUpdate(SiteAdapter):
 
     entries: Tensor
 
-    def __init__(self, weight: Tensor, count: int) -> None:
+    def __init__(self, importance: Tensor, count: int) -> None:
         super().__init__()
-        self._size = weight.numel()
+        self._size = importance.numel()
         # On the CPU and stable, so that ties fall alike on every machine.
-        order = torch.argsort(weight.detach().abs().flatten().cpu(), descending=True, stable=True)
+        order = torch.argsort(importance.flatten().cpu(), descending=True, stable=True)
         self.register_buffer("entries", order[:count].sort().values)
         self.values = nn.Parameter(torch.zeros(count))
 
@@ -49,6 +53,15 @@ class SparseUpdate(SiteAdapter):
 
 def place_shira(order: Order) -> Blueprint:
     """As many single weights as the planned rank costs, at every planned site."""
-    return Blueprint(
-        tuple(Placement.at(site, SparseUpdate(order.weight(site), rank * site.rank_cost)) for site, rank in order.plan)
-    )
+    measured = order.importance
+    placements = []
+    for site, rank in order.plan:
+        importance = order.weight(site).abs() if measured is None else measured[site.name]
+        placements.append(Placement.at(site, SparseUpdate(importance, rank * site.rank_cost)))
+    return Blueprint(tuple(placements))
+
+
+def draw_importance(plan: Sequence[tuple[Site, int]], seed: int) -> dict[str, Tensor]:
+    """Random importance for the entries of every planned site, by its name: the mask SHiRA-Rand."""
+    generator = torch.Generator().manual_seed(seed)
+    return {site.name: torch.rand(site.shape, generator=generator) for site, rank in plan if rank}

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import prod
 
 from torch import nn
 
-from adaptsr_cli.artifacts import SiteKind, SkippedSite
+from adaptsr_cli.artifacts import Factorization, SiteKind, SkippedSite
 from adaptsr_cli.backbones.backbone import Traits
 from adaptsr_cli.errors import ArtifactError, nearest
 
@@ -45,18 +46,23 @@ class Site:
     @property
     def params(self) -> int:
         """Number of weights in the site."""
-        count = 1
-        for size in self.shape:
-            count *= size
-        return count
+        return prod(self.shape)
 
     @property
     def rank_cost(self) -> int:
         """Parameters of one rank: in + out, or Cin/g + Cout k k for the 1x1 -> kxk factorisation (AdaptSR, Eq. 2)."""
-        rest = self.shape[0]
-        for size in self.shape[2:]:
-            rest *= size
-        return self.shape[1] + rest
+        return self.factor_cost("1x1-kxk")
+
+    def factor_cost(self, factorization: Factorization) -> int:
+        """Parameters of one rank by any factorisation; for a Linear or a 1x1 kernel all are alike.
+
+        1x1-kxk: Cin/g + Cout k k. kxk-1x1: Cin/g k k + Cout. single: Cin/g + k k + Cout.
+        """
+        out, inside = self.shape[:2]
+        kernel = prod(self.shape[2:])
+        if kernel == 1 or factorization == "1x1-kxk":
+            return inside + out * kernel
+        return inside * kernel + out if factorization == "kxk-1x1" else inside + kernel + out
 
     @property
     def max_rank(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar, cast, get_args
 
-from adaptsr_cli.artifacts import Method, Scale, Start
+from adaptsr_cli.artifacts import Factorization, Mask, Method, Scale, Start
 from adaptsr_cli.backbones.catalogue import weights_dir as find_weights_dir
 from adaptsr_cli.data.sources import Align, DataChoice, choose_data
 from adaptsr_cli.errors import UsageError, nearest
@@ -25,6 +25,8 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "method": get_args(Method),
     "objective": get_args(ObjectiveName),
     "init": get_args(Start),
+    "conv_factorization": get_args(Factorization),
+    "shira_mask": get_args(Mask),
     "scale": get_args(Scale),
     "schedule": get_args(ScheduleName),
     "precision": get_args(PrecisionChoice),
@@ -88,7 +90,7 @@ def make_request(given: Mapping[str, object], config: Path | None) -> TrainReque
     values["data"] = tuple(folders) if folders else None
     for name, known in _CHOICES.items():
         if isinstance(text := values.get(name), str):
-            values[name] = choose(f"--{name}", text, known)
+            values[name] = choose(f"--{name.replace('_', '-')}", text, known)
     ema = values.get("ema")
     if isinstance(ema, float) and not 0 < ema < 1:
         raise UsageError(f"--ema {ema:g} is no decay", "use a number between 0 and 1, such as 0.999")

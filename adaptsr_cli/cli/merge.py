@@ -27,6 +27,7 @@ def run_command(
     from adaptsr_cli.cli.choices import choose, model_choice
     from adaptsr_cli.stages.merge import MergeConfig, merge
     from adaptsr_cli.stages.run_folder import RunFolder
+    from adaptsr_cli.training.card import describe_params
 
     console = Console(as_json=json)
     config = MergeConfig(
@@ -42,6 +43,15 @@ def run_command(
         f"merged {report.sites} sites; largest difference from adapter + backbone on a probe image: "
         f"{report.max_difference:.1e} of the range"
     )
+    console.line(describe_params(report.updated_params, report.inference_params))
     console.line(f"wrote {report.output}")
-    console.json({"output": str(report.output), "sites": report.sites, "probe_max_difference": report.max_difference})
+    console.json(
+        {
+            "output": str(report.output),
+            "sites": report.sites,
+            "updated_params": report.updated_params,
+            "inference_params": report.inference_params,
+            "probe_max_difference": report.max_difference,
+        }
+    )
     console.line(f"next: adaptsr eval --data DIR{o.run_flag(run)}")

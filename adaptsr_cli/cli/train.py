@@ -39,7 +39,16 @@ def run_command(
         str | None, typer.Option(help="Scale of low-rank updates: alpha/r or alpha/sqrt(r).", show_default="alpha/r")
     ] = None,
     init: Annotated[
-        str | None, typer.Option(help="Start of the A factors: default or gradient.", show_default="default")
+        str | None,
+        typer.Option(help="Start of low-rank factors: default, gradient or pissa.", show_default="default"),
+    ] = None,
+    conv_factorization: Annotated[
+        str | None,
+        typer.Option(help="Low-rank updates of convolutions: 1x1-kxk, kxk-1x1 or single.", show_default="1x1-kxk"),
+    ] = None,
+    shira_mask: Annotated[
+        str | None,
+        typer.Option(help="Weights that shira trains: magnitude, random or snip.", show_default="magnitude"),
     ] = None,
     lora_plus: Annotated[
         float | None, typer.Option(min=1, help="B factors learn so many times faster (LoRA+).", show_default="1")
@@ -79,7 +88,8 @@ def run_command(
         "data": data, "hr": hr, "list": list_file, "align": align, "model": model, "val": val, "rank_map": rank_map,
         "preset": preset, "iterations": iterations, "minutes": minutes, "batch": batch, "accumulate": accumulate,
         "patch": patch, "lr": lr, "schedule": schedule, "alpha": alpha, "scale": scale, "init": init,
-        "lora_plus": lora_plus, "method": method, "objective": objective,
+        "conv_factorization": conv_factorization, "shira_mask": shira_mask, "lora_plus": lora_plus, "method": method,
+        "objective": objective,
         "ema": ema, "patience": patience, "degrade": degrade, "val_freq": val_freq, "save_freq": save_freq,
         "tensorboard": tensorboard, "precision": precision, "seed": seed,
     }  # fmt: skip

@@ -10,7 +10,7 @@ from adaptsr_cli.adapters.attach import Attachment, attach
 from adaptsr_cli.adapters.sites import find_sites
 from adaptsr_cli.artifacts import AdapterHeader
 from adaptsr_cli.backbones.backbone import Backbone
-from adaptsr_cli.errors import ArtifactError
+from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.documents import parse_document
 from adaptsr_cli.io.tensors import read_tensors, write_tensors
 from adaptsr_cli.stages.run_folder import require_same_backbone
@@ -55,6 +55,17 @@ def attach_adapter(backbone: Backbone, path: Path) -> tuple[AdapterHeader, Attac
     if len(alphas) != 1:
         raise ArtifactError(f"{path}: its sites have different alphas or there is none", "train the adapter anew")
     plan = [(site, entry.rank) for site, entry in zip(sites, header.sites, strict=True)]
-    attachment = attach(backbone.model, plan, alpha=alphas.pop(), method=header.method, scale=header.scale)
+    try:
+        attachment = attach(
+            backbone.model,
+            plan,
+            alpha=alphas.pop(),
+            method=header.method,
+            scale=header.scale,
+            factorization=header.factorization,
+            principal=header.init == "pissa",
+        )
+    except UsageError as error:
+        raise ArtifactError(f"{path} contradicts itself: {error.message}", "train the adapter anew") from error
     attachment.load(tensors, str(path))
     return header, attachment

@@ -134,6 +134,7 @@ def _adapter(document: Frozen) -> Facts:
     }
     if document.method in ("lora", "dora", "rasa"):
         facts["method"] += f", {document.factorization}, {document.scale} with alpha {document.sites[0].alpha:g}"
+        facts["method"] += f", --init {document.init}" if document.init != "default" else ""
     if document.val_psnr_y_db is not None and document.backbone_psnr_y_db is not None:
         gain = document.val_psnr_y_db - document.backbone_psnr_y_db
         facts["held-out PSNR-Y"] = f"{document.val_psnr_y_db:.2f} dB ({gain:+.2f} over the backbone)"
@@ -166,8 +167,8 @@ def _degradation(document: Frozen) -> Facts:
 def _card(document: Frozen) -> Facts:
     assert isinstance(document, RunCard)
     gain = f"{document.backbone_psnr_y_db:.2f} -> {document.best_psnr_y_db:.2f} dB ({document.gain_db:+.2f})"
-    what, cost = document.describe()
-    return {"held-out PSNR-Y": gain, "training": what, "cost": cost}
+    what, parameters, cost = document.describe()
+    return {"held-out PSNR-Y": gain, "training": what, "parameters": parameters, "cost": cost}
 
 
 def _evaluation(document: Frozen) -> Facts:

@@ -50,12 +50,16 @@ class MergeReport:
     """What merging did.
 
     Attributes:
+        updated_params: Parameters of the adapter.
+        inference_params: Parameters that the merged file has more than the backbone's, counted.
         max_difference: Largest difference between adapter + backbone and the written file on the probe image, in
             parts of the image range.
     """
 
     output: Path
     sites: int
+    updated_params: int
+    inference_params: int
     max_difference: float
 
 
@@ -81,6 +85,7 @@ def merge(config: MergeConfig, progress: Progress) -> MergeReport:
     backbone = open_backbone(config.run, config.model, progress, record=False)
     _refuse_merging_twice(backbone, adapter_sha256, source)
     header, attachment = attach_adapter(backbone, source)
+    updated = attachment.params
     probe = _probe(backbone)
     with torch.inference_mode():
         expected = super_resolve(backbone, probe)
@@ -88,7 +93,9 @@ def merge(config: MergeConfig, progress: Progress) -> MergeReport:
         super_resolve(backbone, probe)  # lets reparametrised layers recompute what they derive
     merged = _merged_tensors(backbone, attachment)
     difference = _write_checked(output, config.format, backbone, merged, header, adapter_sha256, (probe, expected))
-    return MergeReport(output, len(header.sites), difference)
+    added = sum(tensor.numel() for tensor in merged.values())
+    added -= sum(tensor.numel() for tensor in backbone.checkpoint.tensors.values())
+    return MergeReport(output, len(header.sites), updated, added, difference)
 
 
 def _refuse_merging_twice(backbone: Backbone, adapter_sha256: str, adapter: Path) -> None:

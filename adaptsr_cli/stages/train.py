@@ -34,6 +34,7 @@ from adaptsr_cli.stages.run_folder import (
     require_same_backbone,
 )
 from adaptsr_cli.stages.score import ScoreConfig, score_backbone
+from adaptsr_cli.stages.sparse_mask import choose_importance
 from adaptsr_cli.stages.train_options import TrainOptions, resolve_config
 from adaptsr_cli.stages.train_request import resolved_request
 from adaptsr_cli.training.card import RunCard
@@ -120,6 +121,19 @@ def train_backbone(
     plan = _plan(backbone, rank_map, options.rank_map or run.rank_map)
     seed_everything(config.seed)
     backbone.to(device)
+    block = world.block(config.batch)
+    sampler = BatchSampler(reader, batch=config.batch, patch_px=config.patch_px, seed=config.seed, device=device)
+    batches = _Share(sampler, block.start, len(block))
+    importance = choose_importance(
+        config,
+        backbone,
+        plan,
+        batches,
+        resuming=world.gather(run.training.state.exists())[0],
+        device=device,
+        world=world,
+        progress=progress,
+    )
     attachment = attach(
         backbone.model,
         plan,
@@ -127,8 +141,12 @@ def train_backbone(
         seed=config.seed,
         method=config.method,
         scale=config.scale,
+        factorization=config.conv_factorization,
+        principal=config.init == "pissa",
         directions=read_directions(run.directions, backbone) if config.init == "gradient" else None,
+        importance=importance,
     )
+    _tell_unspent(config, plan, attachment, progress)
     run_plan = RunPlan(
         config=config,
         backbone_sha256=backbone.identity.sha256,
@@ -174,12 +192,10 @@ def train_backbone(
         )
         write_toml(run.config, request, "what this run was made with; repeat it with: adaptsr train --config FILE")
         write_document(run.split, data.record(options.data))
-    block = world.block(config.batch)
-    sampler = BatchSampler(reader, batch=config.batch, patch_px=config.patch_px, seed=config.seed, device=device)
     trainer = Trainer(
         backbone=backbone,
         attachment=attachment,
-        batches=_Share(sampler, block.start, len(block)),
+        batches=batches,
         validator=Validator(held_out, backbone.scale, world),
         objective=objective,
         plan=run_plan,
@@ -238,7 +254,8 @@ class _Keeper:
             provenance=provenance("train", config.model_dump(), config.seed, self.data_fingerprint),
             method=config.method,
             scale=config.scale,
-            factorization="1x1-kxk",
+            factorization=config.conv_factorization,
+            init=config.init,
             sites=tuple(
                 AdapterSite(name=site.name, kind=site.kind, shape=site.shape, rank=rank, alpha=config.alpha)
                 for site, rank in self.plan
@@ -295,6 +312,22 @@ def _plan(backbone: Backbone, rank_map: RankMap, path: Path) -> list[tuple[Site,
     if not any(rank for _, rank in plan):
         raise ArtifactError(f"{path} gives rank 0 to every site", "there is nothing to train; allocate a budget")
     return plan
+
+
+def _tell_unspent(
+    config: TrainConfig, plan: list[tuple[Site, int]], attachment: Attachment, progress: Progress
+) -> None:
+    """Says what another factorisation leaves of the budget, since its ranks cost other numbers of parameters."""
+    if config.conv_factorization == "1x1-kxk":
+        return
+    planned = {site.name: rank * site.rank_cost for site, rank in plan if rank}
+    without = len(planned.keys() - attachment.adapters.keys())
+    left = sum(planned.values()) - attachment.params
+    nothing = f"; nothing is trained at {without} of {plural(len(planned), 'site')}, where one rank costs more"
+    progress.note(
+        f"--conv-factorization {config.conv_factorization} buys whole ranks of other costs and leaves {left:,} of "
+        f"{sum(planned.values()):,} planned parameters" + (nothing if without else "")
+    )
 
 
 def _fill_card(

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from adaptsr_cli.artifacts import Method, Scale, Start
+from adaptsr_cli.adapters.methods import refuse_unfit
+from adaptsr_cli.artifacts import Factorization, Mask, Method, Scale, Start
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.data.sources import DataChoice
@@ -40,6 +41,8 @@ class TrainOptions:
     alpha: float | None = None
     scale: Scale = "alpha/r"
     init: Start = "default"
+    conv_factorization: Factorization = "1x1-kxk"
+    shira_mask: Mask = "magnitude"
     lora_plus: float = 1.0
     ema: float | None = None
     patience: int | None = None
@@ -52,6 +55,10 @@ class TrainOptions:
     seed: int = 0
     tensorboard: bool = False
     force: bool = False
+
+    def __post_init__(self) -> None:
+        # Before images and networks are opened, which may take long.
+        refuse_unfit(self.method, self.init, self.conv_factorization, self.shira_mask)
 
     @classmethod
     def of_request(
@@ -77,7 +84,7 @@ class TrainOptions:
             cache: Room for decoded images.
 
         Raises:
-            UsageError: No images are named, or in two ways at once.
+            UsageError: No images are named, or in two ways at once; or the method would not obey one of the options.
         """
         return cls(
             run=run,
@@ -98,6 +105,8 @@ class TrainOptions:
             alpha=request.alpha,
             scale=request.scale or "alpha/r",
             init=request.init or "default",
+            conv_factorization=request.conv_factorization or "1x1-kxk",
+            shira_mask=request.shira_mask or "magnitude",
             lora_plus=request.lora_plus or 1.0,
             ema=request.ema,
             patience=request.patience,
@@ -140,6 +149,8 @@ def resolve_config(options: TrainOptions, backbone: Backbone, reader: Mixture, p
         alpha=options.alpha or preset.alpha,
         scale=options.scale,
         init=options.init,
+        conv_factorization=options.conv_factorization,
+        shira_mask=options.shira_mask,
         lora_plus=options.lora_plus,
         ema=options.ema,
         patience=options.patience,

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field
 
-from adaptsr_cli.artifacts import Frozen, Method, Scale, Start
+from adaptsr_cli.artifacts import Factorization, Frozen, Mask, Method, Scale, Start
 from adaptsr_cli.data.sources import Align, DataChoice, choose_data
 from adaptsr_cli.training.config import ObjectiveName, PresetName, ScheduleName, TrainConfig
 
@@ -51,6 +51,8 @@ class TrainRequest(Frozen):
     alpha: Annotated[float, Field(gt=0)] | None = None
     scale: Scale | None = None
     init: Start | None = None
+    conv_factorization: Factorization | None = None
+    shira_mask: Mask | None = None
     lora_plus: Annotated[float, Field(ge=1)] | None = None
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     patience: Annotated[int, Field(ge=1)] | None = None

@@ -10,11 +10,18 @@ from adaptsr_cli.artifacts import FORMAT_VERSION, Frozen
 from adaptsr_cli.units import format_bytes, format_params, format_seconds
 
 
+def describe_params(updated: int, inference: int) -> str:
+    """How many parameters train and how many stay, as in the last column of AdaptSR's Table 3."""
+    return f"updated / inference parameters: +{format_params(updated)} / +{format_params(inference)}"
+
+
 class RunCard(Frozen):
     """The account of one training run, over all its sittings.
 
     Attributes:
         trainable_params: Parameters of the adapter.
+        inference_params: Parameters that the merged network has more than the backbone: none by any method, since each
+            changes tensors that are there. `merge` counts them.
         total_params: Parameters of the backbone.
         objective: What was minimised.
         iterations: Optimiser steps done; `planned_iterations` were asked for.
@@ -32,6 +39,7 @@ class RunCard(Frozen):
     artifact: Literal["card"] = "card"
     format_version: Literal[1] = FORMAT_VERSION
     trainable_params: Annotated[int, Field(gt=0)]
+    inference_params: Literal[0] = 0
     total_params: Annotated[int, Field(gt=0)]
     objective: str
     iterations: int
@@ -58,6 +66,7 @@ class RunCard(Frozen):
         return [
             f"{format_params(self.trainable_params)} of {format_params(self.total_params)} parameters trained "
             f"({share:.1%}), {self.iterations} iterations, {self.objective}",
+            describe_params(self.trainable_params, self.inference_params),
             f"{format_seconds(self.wall_s)} on {self.devices} x {self.device} ({self.device_hours:.3f} device-hours, "
             f"{energy}), {self.data_wait_share:.1%} of it waiting for data" + "".join(f", {text}" for text in memory),
         ]

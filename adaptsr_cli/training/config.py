@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from adaptsr_cli.artifacts import Frozen, Method, Scale, Start
+from adaptsr_cli.artifacts import Factorization, Frozen, Mask, Method, Scale, Start
 
 PresetName = Literal["fast", "paper"]
 ScheduleName = Literal["cosine", "steps"]
@@ -28,7 +28,10 @@ class TrainConfig(Frozen):
             and 90 %).
         alpha: Numerator of the scale of low-rank updates.
         scale: That scale: ``alpha/r``, or ``alpha/sqrt(r)``, which keeps large ranks from learning slower (rsLoRA).
-        init: Where the A factors start: at random, or at the leading directions of the gradient that ``score`` found.
+        init: Where low-rank factors start: A at random, or at the leading directions of the gradient that ``score``
+            found, and B at zero; or (``pissa``) both at the leading part of the weight.
+        conv_factorization: Of low-rank updates of convolutions.
+        shira_mask: How SHiRA chooses the weights that it trains.
         lora_plus: The B factors learn at so many times the learning rate (LoRA+).
         ema: Decay of the moving average of the adapter that is validated and kept; None: the last step's.
         patience: Validations without improvement after which the run ends; None: never.
@@ -50,6 +53,8 @@ class TrainConfig(Frozen):
     alpha: Annotated[float, Field(gt=0)]
     scale: Scale = "alpha/r"
     init: Start = "default"
+    conv_factorization: Factorization = "1x1-kxk"
+    shira_mask: Mask = "magnitude"
     lora_plus: Annotated[float, Field(ge=1)] = 1.0
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     patience: Annotated[int, Field(ge=1)] | None = None

@@ -1,0 +1,70 @@
+"""How much each single weight matters to the loss: SNIP (Lee et al. 2019), for the mask of a sparse update."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from adaptsr_cli.adapters.sites import Site
+from adaptsr_cli.backbones.backbone import Backbone, set_differentiable, super_resolve
+from adaptsr_cli.data.sampler import Batch
+from adaptsr_cli.distributed import ALONE, World
+from adaptsr_cli.errors import TrainingError
+from adaptsr_cli.runtime import Precision, autocast
+
+
+def measure_snip(
+    backbone: Backbone,
+    sites: Sequence[Site],
+    batches: Iterable[Batch],
+    *,
+    device: torch.device,
+    precision: Precision,
+    world: World = ALONE,
+) -> dict[str, Tensor]:
+    """|w dL/dw| of every weight of the sites, by the gradient of the L1 loss over all batches together.
+
+    Args:
+        backbone: The network, already on `device`. Its weights are not changed.
+        sites: What to measure.
+        batches: This process's pairs; larger batches weigh more.
+        device: Where to compute.
+        precision: Precision of the forward pass.
+        world: The processes that share the pairs; the result is the same in all of them.
+
+    Returns:
+        By site name, in the shape of the site, fp32, up to a factor common to all; zero where no gradient arrives.
+
+    Raises:
+        TrainingError: The loss is not finite.
+    """
+    weights = {site.module: backbone.model.get_parameter(f"{site.module}.weight") for site in sites}
+    backbone.model.requires_grad_(False)
+    for weight in weights.values():
+        weight.requires_grad_(True)
+    set_differentiable(backbone, True)
+    try:
+        backbone.model.zero_grad(set_to_none=True)
+        for batch in batches:
+            with autocast(device, precision):
+                sr = super_resolve(backbone, batch.lr.to(device))
+            loss = nn.functional.l1_loss(sr.float(), batch.hr.to(device)) * len(sr)
+            if not torch.isfinite(loss):
+                raise TrainingError("the backbone's loss is not finite on this data", "try --precision fp32")
+            torch.autograd.backward(loss)  # adds up
+        gradients = {
+            name: torch.zeros_like(weight) if weight.grad is None else weight.grad for name, weight in weights.items()
+        }
+    finally:
+        backbone.model.zero_grad(set_to_none=True)
+        backbone.model.requires_grad_(False)
+        set_differentiable(backbone, False)
+    if world.size > 1:
+        world.sum_in_place(list(gradients.values()))
+    found = {}
+    for site in sites:
+        rows = slice(None) if site.rows is None else slice(*site.rows)
+        found[site.name] = (weights[site.module].detach()[rows] * gradients[site.module][rows]).abs()
+    return found
