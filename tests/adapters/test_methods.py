@@ -15,14 +15,16 @@ from torch.nn.functional import l1_loss
 from torch.utils.flop_counter import FlopCounterMode
 
 from adaptsr_cli.adapters.attach import Attachment, attach, detach, fold
+from adaptsr_cli.adapters.difffit import ScaledBranch
 from adaptsr_cli.adapters.dora import DecomposedUpdate
+from adaptsr_cli.adapters.methods import refuse_unfit
 from adaptsr_cli.adapters.shira import draw_importance
 from adaptsr_cli.adapters.sites import Site, find_sites
 from adaptsr_cli.artifacts import Factorization, Method
 from adaptsr_cli.backbones.backbone import Backbone, Traits, set_differentiable, super_resolve
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.data.sampler import Batch
-from adaptsr_cli.errors import ArtifactError
+from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.ranking.importance import measure_snip
 
 Plan = list[tuple[Site, int]]
@@ -305,11 +307,61 @@ def test_damaged_sparse_entries_are_refused(damage: int) -> None:
         attachment.load(state | {"a.entries": entries.float()}, "a.safetensors")
 
 
-def test_shira_takes_the_largest_weights() -> None:
+@pytest.mark.parametrize("measured", [False, True])
+def test_shira_takes_the_largest_entries(measured: bool) -> None:
     model, plan = two_layers()
-    attachment = attach(model, plan, alpha=1.0, method="shira")
-    magnitude = model["a"].weight.detach().abs().flatten()
+    importance = {site.name: torch.randn(site.shape) for site, _ in plan} if measured else None
+    attachment = attach(model, plan, alpha=1.0, method="shira", importance=importance)
+    magnitude = (model["a"].weight.detach().abs() if importance is None else importance["a"]).flatten()
     chosen = attachment.state()["a.entries"]
     rest = torch.ones(len(magnitude), dtype=torch.bool)
     rest[chosen] = False
     assert magnitude[chosen].min() >= magnitude[rest].max()
+
+
+def test_random_importance_is_by_the_seed() -> None:
+    _, plan = two_layers()
+    plan[1] = (plan[1][0], 0)
+    first, again, other = (draw_importance(plan, seed)["a"] for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert draw_importance(plan, 1).keys() == {"a"}
+    assert 0.4 < float(first.mean()) < 0.6
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "said"),
+    [
+        ("arc", {"init": "gradient"}, "--init gradient is for --method lora and dora"),
+        ("rasa", {"init": "pissa"}, "--init pissa is for --method lora and dora"),
+        ("full", {"factorization": "single"}, "--conv-factorization is for"),
+        ("lora", {"factorization": "kxk-1x1", "init": "gradient"}, "does not fit --conv-factorization kxk-1x1"),
+        ("dora", {"factorization": "single", "init": "pissa"}, "not the product of two matrices"),
+        ("lora", {"mask": "snip"}, "--shira-mask is for --method shira"),
+    ],
+)
+def test_options_that_a_method_does_not_obey_are_refused(method: Method, options: dict[str, Any], said: str) -> None:
+    chosen: dict[str, Any] = {"init": "default", "factorization": "1x1-kxk", "mask": "magnitude"} | options
+    with pytest.raises(UsageError, match=said):
+        refuse_unfit(method, **chosen)
+
+
+def test_difffit_scales_a_branch_at_its_end_only(tmp_path: Path) -> None:
+    """By the names of the networks: what is added to the residual is scaled, and nothing before a nonlinearity."""
+    ends = {
+        "edsr_basicsr": {"body.0.conv2", "body.1.conv2"},
+        "safmn": {f"feats.{block}.{end}" for block in (0, 1) for end in ("safm.aggr", "ccm.ccm.2")},
+        "swinir": {
+            f"layers.0.residual_group.blocks.{block}.{end}" for block in (0, 1) for end in ("attn.proj", "mlp.fc2")
+        }
+        | {"layers.0.conv"},
+    }
+    for name, expected in ends.items():
+        backbone = load_backbone(save_tiny(name, tmp_path / f"{name}.safetensors"))
+        plan = [(site, 1) for site in find_sites(backbone.model, backbone.traits).sites]
+        adapters = attach(backbone.model, plan, alpha=1.0, method="difffit").adapters
+        assert {site for site, adapter in adapters.items() if isinstance(adapter, ScaledBranch)} == expected
+    model, _ = two_layers()
+    plan = [(site, 1) for site in find_sites(model, Traits()).sites]
+    adapters = attach(model, plan, alpha=1.0, method="difffit").adapters
+    assert not any(isinstance(adapter, ScaledBranch) for adapter in adapters.values())  # no block, no branch

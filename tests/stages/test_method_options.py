@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
 from conftest import Command
 
 from adaptsr_cli.io.documents import read_toml
-from adaptsr_cli.stages.adapter_file import read_adapter
+from adaptsr_cli.stages.adapter_file import read_adapter, write_adapter
 from adaptsr_cli.stages.train_request import TrainRequest
 from adaptsr_cli.training.state import read_state
+from adaptsr_cli.units import format_params
 
 RUN = Path("adaptsr-run")
 WORDS = ("--iterations", 2, "--batch", 2, "--patch", 64)
@@ -53,3 +55,75 @@ def test_options_that_make_no_sense_are_refused(adaptsr: Command, pairs: Path) -
     nothing = adaptsr("train", "--data", pairs, *WORDS, "--method", "bitfit", "--lora-plus", 8)
     assert nothing.code == 2
     assert "low-rank factors" in nothing.err
+
+
+def test_another_factorisation_is_kept_told_and_merged(adaptsr: Command, pairs: Path) -> None:
+    train = adaptsr("train", "--data", pairs, *WORDS, "--conv-factorization", "kxk-1x1", "--init", "pissa", "--json")
+    assert train.code == 0, train.err
+    assert "--conv-factorization kxk-1x1 buys whole ranks of other costs and leaves" in train.err.replace("\n", " ")
+    header, tensors = read_adapter(RUN / "adapter.safetensors")
+    assert (header.factorization, header.init) == ("kxk-1x1", "pissa")
+    assert any(name.endswith(".start_A") for name in tensors)
+    request = read_toml(RUN / "training" / "config.toml", TrainRequest)
+    assert (request.conv_factorization, request.init) == ("kxk-1x1", "pissa")
+    assert "kxk-1x1, alpha/r with alpha 8, --init pissa" in adaptsr("info", RUN / "adapter.safetensors").out
+    card = json.loads(train.out)
+    trained = sum(tensor.numel() for name, tensor in tensors.items() if ".lora_" in name)
+    assert (card["trainable_params"], card["inference_params"]) == (trained, 0)
+    merge = adaptsr("merge", "--json")
+    assert merge.code == 0, merge.err
+    merged = json.loads(merge.out)
+    assert (merged["updated_params"], merged["inference_params"]) == (trained, 0)
+    assert merged["probe_max_difference"] <= 1e-6
+
+
+def test_parameters_are_told_as_in_the_papers_table_3(adaptsr: Command, pairs: Path) -> None:
+    train = adaptsr("train", "--data", pairs, *WORDS, "--method", "bitfit")
+    count = sum(tensor.numel() for tensor in read_adapter(RUN / "adapter.safetensors")[1].values())
+    line = f"updated / inference parameters: +{format_params(count)} / +0"
+    assert line in train.out
+    assert line in adaptsr("merge").out
+    assert f"+{format_params(count)} / +0" in adaptsr("info", RUN / "training" / "card.json").out
+
+
+def test_a_snip_mask_is_chosen_once(adaptsr: Command, pairs: Path) -> None:
+    words = ("train", "--data", pairs, *WORDS, "--method", "shira")
+    first = adaptsr(*words, "--shira-mask", "snip", "--accumulate", 2)
+    assert first.code == 0, first.err
+    assert "by SNIP" in first.err
+    again = adaptsr(*words, "--shira-mask", "snip", "--accumulate", 2)
+    assert again.code == 0, again.err
+    assert "by SNIP" not in again.err
+    assert "finished already" in again.err
+    other = adaptsr(*words, "--shira-mask", "random", "--accumulate", 2)
+    assert other.code == 1
+    assert "shira-mask was snip, now random" in other.err
+    by_snip = read_adapter(RUN / "adapter.safetensors")[1]
+    random = adaptsr(*words, "--shira-mask", "random", "--force")
+    assert random.code == 0, random.err
+    at_random = read_adapter(RUN / "adapter.safetensors")[1]
+    assert by_snip.keys() == at_random.keys()
+    assert any(not torch.equal(by_snip[name], at_random[name]) for name in by_snip if name.endswith(".entries"))
+    assert adaptsr("merge").code == 0
+
+
+def test_options_that_the_method_does_not_obey_end_before_the_work(adaptsr: Command, pairs: Path) -> None:
+    for words, said in (
+        (("--method", "arc", "--conv-factorization", "single"), "lora, dora and rasa"),
+        (("--shira-mask", "snip"), "--method shira"),
+        (("--method", "rasa", "--init", "pissa"), "lora and dora"),
+        (("--conv-factorization", "kxk"), "--conv-factorization 'kxk' is unknown"),
+    ):
+        refused = adaptsr("train", "--data", pairs, *WORDS, *words)
+        assert refused.code == 2
+        assert said in refused.err.replace("\n", " ")
+    assert not RUN.exists()
+
+
+def test_an_adapter_that_contradicts_itself_is_refused(adaptsr: Command, pairs: Path) -> None:
+    assert adaptsr("train", "--data", pairs, *WORDS, "--method", "bitfit").code == 0
+    header, tensors = read_adapter(RUN / "adapter.safetensors")
+    write_adapter(RUN / "adapter.safetensors", header.model_copy(update={"factorization": "single"}), tensors)
+    merge = adaptsr("merge")
+    assert merge.code == 1
+    assert "contradicts itself" in merge.err

@@ -14,6 +14,7 @@ import torch
 from networks import save_tiny
 
 from adaptsr_cli.adapters.attach import Attachment, attach
+from adaptsr_cli.adapters.shira import draw_importance
 from adaptsr_cli.adapters.sites import find_sites
 from adaptsr_cli.artifacts import Method
 from adaptsr_cli.backbones.loader import load_backbone
@@ -80,7 +81,15 @@ def run(
     backbone = load_backbone(save_tiny("safmn", folder / "net.safetensors"))
     plan = [(site, 2) for site in find_sites(backbone.model, backbone.traits).sites if site.max_rank >= 2]
     attachment = attach(
-        backbone.model, plan, alpha=config.alpha, seed=config.seed, method=config.method, scale=config.scale
+        backbone.model,
+        plan,
+        alpha=config.alpha,
+        seed=config.seed,
+        method=config.method,
+        scale=config.scale,
+        factorization=config.conv_factorization,
+        principal=config.init == "pissa",
+        importance=draw_importance(plan, config.seed) if config.shira_mask == "random" else None,
     )
     kept: dict[int, dict[str, torch.Tensor]] = {}
 
@@ -159,9 +168,19 @@ def test_interrupted_and_resumed_equals_straight(action: str, at: int, tmp_path:
     assert logs[0] == logs[1]
 
 
-@pytest.mark.parametrize("method", get_args(Method))
-def test_every_method_resumes_bit_for_bit(method: Method, tmp_path: Path) -> None:
-    config = CONFIG.model_copy(update={"method": method, "iterations": 12, "ema": 0.9})
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"method": method} for method in get_args(Method)),
+        {"conv_factorization": "kxk-1x1"},
+        {"conv_factorization": "single"},
+        {"init": "pissa"},
+        {"method": "shira", "shira_mask": "random"},
+    ],
+    ids=lambda options: " ".join(options.values()),
+)
+def test_every_method_resumes_bit_for_bit(options: dict[str, str], tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={**options, "iterations": 12, "ema": 0.9})
     (tmp_path / "straight").mkdir()
     (tmp_path / "broken").mkdir()
     _, kept, attachment = run(tmp_path / "straight", config=config)
