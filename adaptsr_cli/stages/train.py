@@ -124,16 +124,6 @@ def train_backbone(
     block = world.block(config.batch)
     sampler = BatchSampler(reader, batch=config.batch, patch_px=config.patch_px, seed=config.seed, device=device)
     batches = _Share(sampler, block.start, len(block))
-    importance = choose_importance(
-        config,
-        backbone,
-        plan,
-        batches,
-        resuming=world.gather(run.training.state.exists())[0],
-        device=device,
-        world=world,
-        progress=progress,
-    )
     attachment = attach(
         backbone.model,
         plan,
@@ -144,7 +134,16 @@ def train_backbone(
         factorization=config.conv_factorization,
         principal=config.init == "pissa",
         directions=read_directions(run.directions, backbone) if config.init == "gradient" else None,
-        importance=importance,
+        importance=choose_importance(
+            config,
+            backbone,
+            plan,
+            batches,
+            resuming=world.gather(run.training.state.exists())[0],
+            device=device,
+            world=world,
+            progress=progress,
+        ),
     )
     _tell_unspent(config, plan, attachment, progress)
     run_plan = RunPlan(

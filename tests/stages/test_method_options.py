@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from conftest import Command
 
@@ -16,6 +17,7 @@ from adaptsr_cli.units import format_params
 
 RUN = Path("adaptsr-run")
 WORDS = ("--iterations", 2, "--batch", 2, "--patch", 64)
+QUICK = ("--iterations", 2, "--batch", 2, "--patch", 32)
 
 
 def test_scale_and_lora_plus_are_kept_and_merged(adaptsr: Command, pairs: Path) -> None:
@@ -57,8 +59,16 @@ def test_options_that_make_no_sense_are_refused(adaptsr: Command, pairs: Path) -
     assert "low-rank factors" in nothing.err
 
 
-def test_another_factorisation_is_kept_told_and_merged(adaptsr: Command, pairs: Path) -> None:
-    train = adaptsr("train", "--data", pairs, *WORDS, "--conv-factorization", "kxk-1x1", "--init", "pissa", "--json")
+@pytest.fixture
+def prepared(adaptsr: Command, pairs: Path) -> Path:
+    """The pairs of a run folder that has been scored and allocated, quickly."""
+    assert adaptsr("score", "--data", pairs, "--batches", 1, "--batch", 1, "--patch", 32).code == 0
+    assert adaptsr("allocate", "--budget", "8%").code == 0
+    return pairs
+
+
+def test_another_factorisation_is_kept_told_and_merged(adaptsr: Command, prepared: Path) -> None:
+    train = adaptsr("train", "--data", prepared, *QUICK, "--conv-factorization", "kxk-1x1", "--init", "pissa", "--json")
     assert train.code == 0, train.err
     assert "--conv-factorization kxk-1x1 buys whole ranks of other costs and leaves" in train.err.replace("\n", " ")
     header, tensors = read_adapter(RUN / "adapter.safetensors")
@@ -77,8 +87,8 @@ def test_another_factorisation_is_kept_told_and_merged(adaptsr: Command, pairs: 
     assert merged["probe_max_difference"] <= 1e-6
 
 
-def test_parameters_are_told_as_in_the_papers_table_3(adaptsr: Command, pairs: Path) -> None:
-    train = adaptsr("train", "--data", pairs, *WORDS, "--method", "bitfit")
+def test_parameters_are_told_as_in_the_papers_table_3(adaptsr: Command, prepared: Path) -> None:
+    train = adaptsr("train", "--data", prepared, *QUICK, "--method", "bitfit")
     count = sum(tensor.numel() for tensor in read_adapter(RUN / "adapter.safetensors")[1].values())
     line = f"updated / inference parameters: +{format_params(count)} / +0"
     assert line in train.out
@@ -86,8 +96,8 @@ def test_parameters_are_told_as_in_the_papers_table_3(adaptsr: Command, pairs: P
     assert f"+{format_params(count)} / +0" in adaptsr("info", RUN / "training" / "card.json").out
 
 
-def test_a_snip_mask_is_chosen_once(adaptsr: Command, pairs: Path) -> None:
-    words = ("train", "--data", pairs, *WORDS, "--method", "shira")
+def test_a_snip_mask_is_chosen_once(adaptsr: Command, prepared: Path) -> None:
+    words = ("train", "--data", prepared, *QUICK, "--method", "shira")
     first = adaptsr(*words, "--shira-mask", "snip", "--accumulate", 2)
     assert first.code == 0, first.err
     assert "by SNIP" in first.err
@@ -114,14 +124,14 @@ def test_options_that_the_method_does_not_obey_end_before_the_work(adaptsr: Comm
         (("--method", "rasa", "--init", "pissa"), "lora and dora"),
         (("--conv-factorization", "kxk"), "--conv-factorization 'kxk' is unknown"),
     ):
-        refused = adaptsr("train", "--data", pairs, *WORDS, *words)
+        refused = adaptsr("train", "--data", pairs, *QUICK, *words)
         assert refused.code == 2
         assert said in refused.err.replace("\n", " ")
     assert not RUN.exists()
 
 
-def test_an_adapter_that_contradicts_itself_is_refused(adaptsr: Command, pairs: Path) -> None:
-    assert adaptsr("train", "--data", pairs, *WORDS, "--method", "bitfit").code == 0
+def test_an_adapter_that_contradicts_itself_is_refused(adaptsr: Command, prepared: Path) -> None:
+    assert adaptsr("train", "--data", prepared, *QUICK, "--method", "bitfit").code == 0
     header, tensors = read_adapter(RUN / "adapter.safetensors")
     write_adapter(RUN / "adapter.safetensors", header.model_copy(update={"factorization": "single"}), tensors)
     merge = adaptsr("merge")
