@@ -18,16 +18,23 @@ from adaptsr_cli.stages.adapter_file import attach_adapter, read_adapter
 RUN = Path("adaptsr-run")
 
 
-@pytest.mark.parametrize("method", get_args(Method))
-@pytest.mark.parametrize("name", ["edsr_basicsr", "safmn", "swinir", "drct"])
+CASES = [(name, method, ()) for name in ("edsr_basicsr", "safmn", "swinir", "drct") for method in get_args(Method)] + [
+    ("swinir", "lora", ("--conv-factorization", "kxk-1x1")),
+    ("swinir", "dora", ("--conv-factorization", "single")),
+    ("swinir", "lora", ("--init", "pissa")),
+    ("swinir", "shira", ("--shira-mask", "snip")),
+]
+
+
+@pytest.mark.parametrize(("name", "method", "options"), CASES)
 def test_merged_file_computes_the_same_and_has_the_same_tensors(
-    name: str, method: Method, adaptsr: Command, pairs: Path
+    name: str, method: Method, options: tuple[str, ...], adaptsr: Command, pairs: Path
 ) -> None:
     file = save_tiny(name, Path("net.safetensors"))
     adaptsr("score", "--data", pairs, "--model", file, "--batches", 1, "--batch", 2, "--patch", 64)
     assert adaptsr("allocate", "--budget", "20%").code == 0
     words = ("train", "--data", pairs, "--iterations", 3, "--batch", 2, "--patch", 64, "--method", method)
-    train = adaptsr(*words, "--lr", 0.003, "--objective", "charbonnier")
+    train = adaptsr(*words, *options, "--lr", 0.003, "--objective", "charbonnier")
     assert train.code == 0, train.err
     header, _ = read_adapter(RUN / "adapter.safetensors")
     assert header.method == method
