@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from adaptsr_cli.adapters.attach import Attachment, attach
+from adaptsr_cli.adapters.attach import Attachment
 from adaptsr_cli.adapters.sites import Site, find_sites
 from adaptsr_cli.artifacts import AdapterHeader, AdapterSite, RankMap
 from adaptsr_cli.backbones.backbone import Backbone
@@ -23,7 +23,7 @@ from adaptsr_cli.runtime import describe_device, pick_device, seed_everything
 from adaptsr_cli.stages.adapter_file import write_adapter
 from adaptsr_cli.stages.allocate import AllocateConfig, allocate
 from adaptsr_cli.stages.degradation import choose_degradation, degradation_sha256, is_auto, run_degradation
-from adaptsr_cli.stages.directions import read_directions
+from adaptsr_cli.stages.new_adapters import attach_anew
 from adaptsr_cli.stages.pairs import TrainingData, open_reader, open_training_data
 from adaptsr_cli.stages.run_folder import (
     RunFolder,
@@ -34,7 +34,6 @@ from adaptsr_cli.stages.run_folder import (
     require_same_backbone,
 )
 from adaptsr_cli.stages.score import ScoreConfig, score_backbone
-from adaptsr_cli.stages.sparse_mask import choose_importance
 from adaptsr_cli.stages.train_options import TrainOptions, resolve_config
 from adaptsr_cli.stages.train_request import resolved_request
 from adaptsr_cli.training.card import RunCard
@@ -124,28 +123,7 @@ def train_backbone(
     block = world.block(config.batch)
     sampler = BatchSampler(reader, batch=config.batch, patch_px=config.patch_px, seed=config.seed, device=device)
     batches = _Share(sampler, block.start, len(block))
-    attachment = attach(
-        backbone.model,
-        plan,
-        alpha=config.alpha,
-        seed=config.seed,
-        method=config.method,
-        scale=config.scale,
-        factorization=config.conv_factorization,
-        principal=config.init == "pissa",
-        directions=read_directions(run.directions, backbone) if config.init == "gradient" else None,
-        importance=choose_importance(
-            config,
-            backbone,
-            plan,
-            batches,
-            resuming=world.gather(run.training.state.exists())[0],
-            device=device,
-            world=world,
-            progress=progress,
-        ),
-    )
-    _tell_unspent(config, plan, attachment, progress)
+    attachment = attach_anew(config, backbone, plan, run, batches, device=device, world=world, progress=progress)
     run_plan = RunPlan(
         config=config,
         backbone_sha256=backbone.identity.sha256,
@@ -311,22 +289,6 @@ def _plan(backbone: Backbone, rank_map: RankMap, path: Path) -> list[tuple[Site,
     if not any(rank for _, rank in plan):
         raise ArtifactError(f"{path} gives rank 0 to every site", "there is nothing to train; allocate a budget")
     return plan
-
-
-def _tell_unspent(
-    config: TrainConfig, plan: list[tuple[Site, int]], attachment: Attachment, progress: Progress
-) -> None:
-    """Says what another factorisation leaves of the budget, since its ranks cost other numbers of parameters."""
-    if config.conv_factorization == "1x1-kxk":
-        return
-    planned = {site.name: rank * site.rank_cost for site, rank in plan if rank}
-    without = len(planned.keys() - attachment.adapters.keys())
-    left = sum(planned.values()) - attachment.params
-    nothing = f"; nothing is trained at {without} of {plural(len(planned), 'site')}, where one rank costs more"
-    progress.note(
-        f"--conv-factorization {config.conv_factorization} buys whole ranks of other costs and leaves {left:,} of "
-        f"{sum(planned.values()):,} planned parameters" + (nothing if without else "")
-    )
 
 
 def _fill_card(
