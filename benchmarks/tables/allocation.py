@@ -1,0 +1,25 @@
+"""Where should the ranks go, and where should A start? (AdaptSR, Table 12, and beyond)
+
+    python benchmarks/tables/allocation.py --data iphone/ --seeds 5
+
+Uniform, greedy (the paper's), proportional and spectral at the same budget, each with the default and the gradient
+start; tested against uniform with the default start.
+"""
+
+from study import Row, draw_rows, read_setting, run_study
+
+
+def main() -> None:
+    """Runs the study."""
+    setting = read_setting(__doc__, "allocation")
+    rows = [Row("backbone", {"method": "none"})]
+    for init in ("default", "gradient"):
+        ending = "" if init == "default" else ", gradient start"
+        for strategy in ("uniform", "greedy", "proportional", "spectral"):
+            rows.append(Row(f"{strategy}{ending}", {"strategy": strategy, "init": init}))
+    report = run_study(setting, "Allocation strategies and starts at one budget", rows, against="uniform")
+    draw_rows(setting, report)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,275 @@
+"""Trials: short adaptations that differ in one thing, run once each and remembered.
+
+Every trial is scored, allocated, trained, merged and evaluated by the stages that the commands run. What came out is
+appended to ``benchmarks/results/tables/trials.jsonl``, one line a trial, so that a stopped study goes on, and tables that
+share a trial do not run it twice. The held-out images are never trained on, and the score is that of the last
+iteration: nothing is chosen by them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import multiprocessing
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Literal
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+
+from adaptsr_cli import __version__  # noqa: E402
+from adaptsr_cli.artifacts import Criterion, RankMap, Saliency, Start, Strategy  # noqa: E402
+from adaptsr_cli.artifacts import Method as KnownMethod  # noqa: E402
+from adaptsr_cli.backbones.catalogue import default_model  # noqa: E402
+from adaptsr_cli.data.sources import DataChoice  # noqa: E402
+from adaptsr_cli.io.documents import read_document, write_document  # noqa: E402
+from adaptsr_cli.progress import Silent  # noqa: E402
+from adaptsr_cli.runtime import describe_machine, pick_device  # noqa: E402
+from adaptsr_cli.stages.allocate import AllocateConfig, allocate, parse_modules  # noqa: E402
+from adaptsr_cli.stages.evaluate import EvaluateConfig, evaluate  # noqa: E402
+from adaptsr_cli.stages.merge import MergeConfig, merge  # noqa: E402
+from adaptsr_cli.stages.pairs import DEFAULT_CACHE, open_training_data  # noqa: E402
+from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder, expected_scale  # noqa: E402
+from adaptsr_cli.stages.score import ScoreConfig, score  # noqa: E402
+from adaptsr_cli.stages.train import train  # noqa: E402
+from adaptsr_cli.stages.train_options import TrainOptions  # noqa: E402
+from adaptsr_cli.training.log import read_log  # noqa: E402
+from adaptsr_cli.units import parse_budget  # noqa: E402
+
+RESULTS: Final = ROOT / "benchmarks" / "results" / "tables"
+LEDGER: Final = RESULTS / "trials.jsonl"
+
+Method = KnownMethod | Literal["none"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Everything that decides how a trial comes out.
+
+    Attributes:
+        backbone: Name of the checkpoint file; empty for the embedded network.
+        data: Name of the folder of pairs.
+        seed: Of the split, the crops, and all that starts at random.
+        budget: As ``--budget``; empty where `rank` decides.
+        rank: Uniform rank of every site, in place of budget and strategy; 0 for none.
+        method: As ``--method``; ``none`` scores the backbone.
+        checks: Validations on the way, for curves.
+        extra: Further fields of `TrainOptions`, as (name, value).
+    """
+
+    backbone: str
+    data: str
+    seed: int
+    iterations: int
+    batch: int
+    patch: int = 128
+    budget: str = "8%"
+    rank: int = 0
+    strategy: Strategy = "greedy"
+    criterion: Criterion = "gradient"
+    modules: str = ""
+    method: Method = "lora"
+    init: Start = "default"
+    lr: float = 2e-3
+    alpha: float = 8.0
+    checks: int = 1
+    extra: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The settings as one line, the same for the same trial."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    def changed(self, **changes: Any) -> Trial:
+        """The same trial but for some fields."""
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where trials find things, and how many run at once.
+
+    Attributes:
+        backbone: Checkpoint file; None for the embedded network.
+        data: Folder of pairs.
+        weights: Folder with the trunk of LPIPS; None where there is none, and no LPIPS then.
+        only_psnr: Leave out what takes another pass over the held-out images.
+        jobs: Processes.
+        threads: Of each process.
+    """
+
+    backbone: Path | None
+    data: Path
+    weights: Path | None
+    only_psnr: bool
+    jobs: int
+    threads: int
+
+
+def run_trials(trials: Sequence[Trial], bench: Bench) -> list[dict[str, Any]]:
+    """Runs the trials that the ledger lacks, and gives the figures of all, in their order.
+
+    Raises:
+        SystemExit: A trial failed; those that ended are kept.
+    """
+    known = read_ledger()
+    missing = [trial for trial in dict.fromkeys(trials) if trial.key not in known]
+    print(f"{len(trials)} trials, {len(missing)} to run, {bench.jobs} at once", flush=True)
+    if missing:
+        with tempfile.TemporaryDirectory(prefix="adaptsr-tables-") as folder:
+            jobs = [(trial, bench, Path(folder)) for trial in missing]
+            with multiprocessing.get_context("spawn").Pool(bench.jobs, maxtasksperchild=4) as pool:
+                failed = [text for text in pool.imap_unordered(_run, jobs) if text]
+        if failed:
+            raise SystemExit("\n".join(failed))
+        known = read_ledger()
+    return [known[trial.key] for trial in trials]
+
+
+def read_ledger() -> dict[str, dict[str, Any]]:
+    """The figures of all trials that were run, by `Trial.key`."""
+    if not LEDGER.exists():
+        return {}
+    lines = [json.loads(line) for line in LEDGER.read_text(encoding="utf-8").splitlines()]
+    return {json.dumps(line["trial"], sort_keys=True): line["figures"] for line in lines}
+
+
+def _run(job: tuple[Trial, Bench, Path]) -> str:
+    """One trial in a process of its own; the text of what went wrong, if anything did."""
+    trial, bench, folder = job
+    torch.set_num_threads(bench.threads)
+    try:
+        figures = measure(trial, bench, folder)
+    except Exception:  # one failed trial must not lose the others
+        return f"{trial.key}\n{traceback.format_exc()}"
+    record = {"trial": asdict(trial), "figures": figures}
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    with _locked(LEDGER), LEDGER.open("a", encoding="utf-8") as ledger:
+        ledger.write(json.dumps(record) + "\n")
+    print(f"{figures['psnr_y_db']:.3f} dB  {_brief(trial)}", flush=True)
+    return ""
+
+
+def _brief(trial: Trial) -> str:
+    plain = Trial(trial.backbone, trial.data, trial.seed, trial.iterations, trial.batch)
+    changed = {name: value for name, value in asdict(trial).items() if value != getattr(plain, name)}
+    return f"{trial.data} seed {trial.seed} {changed}"
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.with_suffix(".lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def measure(trial: Trial, bench: Bench, folder: Path) -> dict[str, Any]:
+    """Runs one trial; its figures."""
+    choice = ModelChoice(str(bench.backbone) if bench.backbone else None, Path(), offline=True)
+    data = DataChoice.of(bench.data)
+    scored = _scored(trial, bench, choice, data, folder)
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        run = RunFolder(Path(place) / "run")
+        run.root.mkdir()
+        for path in (scored.record, scored.directions):
+            (run.root / path.name).symlink_to(path)
+        saliency = _by_criterion(read_document(scored.saliency, Saliency), trial.criterion)
+        write_document(run.saliency, saliency)
+        figures: dict[str, Any] = {"params": 0, "curve": []}
+        if trial.method == "none":
+            held_out = open_training_data(data, None, trial.seed, Silent(), expected_scale(run, None), DEFAULT_CACHE)
+            write_document(run.split, held_out.record(data))
+            model = str(bench.backbone or default_model())
+        else:
+            figures |= _adapt(trial, run, choice, data, saliency)
+            model = str(run.merged)
+        curve = figures["curve"]
+        scores = {} if bench.only_psnr and curve else _evaluate(run, data, model, bench.weights)
+    return figures | {
+        # Of the last iteration, even where the backbone was better and so kept.
+        "psnr_y_db": curve[-1][1] if curve else scores["psnr_y_db"],
+        "ssim_y": scores.get("ssim_y"),
+        "lpips": scores.get("lpips_squeeze"),
+        "backbone_params": saliency.backbone.params,
+        "version": __version__,
+        "machine": describe_machine(pick_device("auto")),
+    }
+
+
+def _scored(trial: Trial, bench: Bench, choice: ModelChoice, data: DataChoice, folder: Path) -> RunFolder:
+    """A run folder with the saliency for a seed; made by the first trial that needs it, the others wait."""
+    scored = RunFolder(folder / f"scored-{trial.seed}-{trial.batch}-{trial.patch}")
+    folder.mkdir(exist_ok=True)
+    with _locked(folder / scored.root.name):
+        if not scored.saliency.exists():
+            config = ScoreConfig(
+                run=scored,
+                model=choice,
+                data=data,
+                batch=trial.batch,
+                patch_px=trial.patch,
+                seed=trial.seed,
+            )
+            score(config, Silent())
+    return scored
+
+
+def _by_criterion(saliency: Saliency, name: Criterion) -> Saliency:
+    """The saliency with another of its criteria as the score."""
+    sites = []
+    for site in saliency.sites:
+        assert site.criteria is not None
+        sites.append(site.model_copy(update={"score": getattr(site.criteria, name), "score_std": 0.0}))
+    return saliency.model_copy(update={"criterion": name, "sites": tuple(sites)})
+
+
+def _adapt(trial: Trial, run: RunFolder, choice: ModelChoice, data: DataChoice, saliency: Saliency) -> dict[str, Any]:
+    """Allocates, trains and merges."""
+    strategy, budget, max_rank = trial.strategy, trial.budget, None
+    modules = parse_modules(trial.modules) if trial.modules else None
+    if trial.rank:
+        chosen = [site for site in saliency.sites if modules is None or site.kind in modules]
+        cost = sum(min(trial.rank, site.max_rank) * site.rank_cost for site in chosen)
+        strategy, budget, max_rank = "uniform", str(cost), trial.rank
+    config = AllocateConfig(run=run, budget=parse_budget(budget), strategy=strategy, max_rank=max_rank, modules=modules)
+    allocate(config, Silent())
+    options = TrainOptions(
+        run=run,
+        model=choice,
+        data=data,
+        method=trial.method,
+        iterations=trial.iterations,
+        batch=trial.batch,
+        patch_px=trial.patch,
+        lr=trial.lr,
+        alpha=trial.alpha,
+        init=trial.init,
+        seed=trial.seed,
+        val_freq=max(1, trial.iterations // trial.checks),
+        save_freq=trial.iterations,
+        **dict(trial.extra),
+    )
+    report = train(options, Silent())
+    merge(MergeConfig(run=run, model=choice), Silent())
+    rows = [row for row in read_log(run.training.log) if row.val_psnr_y_db is not None]
+    return {
+        "params": report.card.trainable_params,
+        "planned_params": read_document(run.rank_map, RankMap).total_params,
+        "curve": [[row.iteration, row.val_psnr_y_db] for row in rows],
+    }
+
+
+def _evaluate(run: RunFolder, data: DataChoice, model: str, weights: Path | None) -> dict[str, float]:
+    """Scores of one network on the held-out images."""
+    metrics = ("psnr", "ssim") if weights is None else ("psnr", "ssim", "lpips_squeeze")
+    config = EvaluateConfig(run, data, weights or Path(), offline=True, models=(model,), metrics=metrics)
+    return dict(evaluate(config, Silent()).models[0].metrics)
