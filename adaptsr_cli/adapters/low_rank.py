@@ -20,6 +20,9 @@ from adaptsr_cli.adapters.sites import Site
 from adaptsr_cli.artifacts import Factorization
 from adaptsr_cli.errors import ArtifactError
 
+# Root mean square length of the rows that `reset` draws: in entries, uniform within 1 / sqrt(in).
+_ROW_LENGTH: Final = 3**-0.5
+
 Factors = LowRankFactors | KernelFirstFactors | SingleKernelFactors
 
 _KINDS: Final[dict[Factorization, type[Factors]]] = {
@@ -49,7 +52,7 @@ def make_factors(order: Order, site: Site, rank: int) -> SiteAdapter:
 
     With directions the first rows of A are the leading right singular vectors V of the mean gradient U S V^T. As B is
     zero, its first gradient is then in proportion to U S: the first step is the best step of rank r. Rows beyond the
-    known directions stay random.
+    known directions stay random. All rows are of one length, so that a learning rate means the same for every start.
 
     Raises:
         ArtifactError: The directions are not this site's.
@@ -67,7 +70,7 @@ def make_factors(order: Order, site: Site, rank: int) -> SiteAdapter:
             f"the gradient directions of {site.name} are missing or damaged", "run `adaptsr score` again"
         )
     with torch.no_grad():
-        factors.lora_A.flatten(1)[: min(rank, len(rows))].copy_(rows[:rank])
+        factors.lora_A.flatten(1)[: min(rank, len(rows))].copy_(rows[:rank] * _ROW_LENGTH)
     return factors
 
 

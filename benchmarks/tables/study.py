@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.stats import ttest_1samp
-from trials import RESULTS, ROOT, Bench, Trial, run_trials
+from trials import RESULTS, Bench, Trial, run_trials
 
 METRICS: Final = ("psnr_y_db", "ssim_y", "lpips")
 
@@ -118,9 +118,7 @@ def run_study(setting: Setting, title: str, rows: Sequence[Row], *, against: str
         "data": setting.base.data,
         "machine": figures[-1]["machine"],
         "seeds": len(setting.seeds),
-        "base": {
-            key: getattr(setting.base, key) for key in ("iterations", "batch", "patch", "budget", "lr", "alpha")
-        },
+        "base": {key: getattr(setting.base, key) for key in ("iterations", "batch", "patch", "budget", "lr", "alpha")},
         "rows": [
             _summarise(row, by_row[row.name], by_row[against] if against and row.name != against else None)
             for row in rows
@@ -199,7 +197,7 @@ def _with_std(value: float | None, std: float | None, digits: int, sign: str = "
 def _marks(values: Sequence[float | None], larger_is_better: bool) -> list[str]:
     """Bold for the best, underlined for the second best."""
     told = sorted({value for value in values if value is not None}, reverse=larger_is_better)
-    formats = {value: style for value, style in zip(told, ("**{}**", "<u>{}</u>"), strict=False)}
+    formats = dict(zip(told, ("**{}**", "<u>{}</u>"), strict=False))
     return ["{}" if value is None else formats.get(value, "{}") for value in values]
 
 
@@ -242,5 +240,3 @@ def draw_rows(setting: Setting, report: dict[str, Any]) -> None:
         axes.set_title(f"{report['backbone']} on {report['data']}, {report['seeds']} seed(s)", fontsize=10)
 
     draw(setting, paint, height_in=1.2 + 0.3 * len(rows))
-
-

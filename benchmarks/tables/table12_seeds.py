@@ -1,6 +1,6 @@
 """Is rank-aware better than uniform by more than chance? (AdaptSR, Table 12: five seeds, paired t-test)
 
-    python benchmarks/tables/table12_seeds.py --data iphone/ --seeds 5
+python benchmarks/tables/table12_seeds.py --data iphone/ --seeds 5
 """
 
 from study import Row, draw_rows, read_setting, run_study

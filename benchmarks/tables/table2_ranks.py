@@ -2,8 +2,8 @@
 
     python benchmarks/tables/table2_ranks.py --data iphone/ --seeds 3
 
-Uniform ranks 1, 4, 8, 16 and 64 (a site whose weight is smaller than that takes its largest rank), rank-aware allocation
-(greedy, the paper's, and spectral) at the budget of uniform rank 8 and at ``--budget``, and full fine-tuning.
+Uniform ranks 1, 4, 8, 16 and 64 (a site whose weight is smaller than that takes its largest rank), uniform and
+rank-aware allocation (greedy, the paper's, and spectral) at ``--budget``, and full fine-tuning.
 """
 
 from matplotlib.axes import Axes
@@ -31,10 +31,16 @@ def main() -> None:
         for row in report["rows"][1:]:
             aware = "aware" in row["name"]
             axes.scatter(row["params"], row["psnr_y_db"], color="#d55e00" if aware else "#0072b2", zorder=3)
-            axes.annotate(row["name"], (row["params"], row["psnr_y_db"]), (5, 4), textcoords="offset points", fontsize=7)
+            axes.annotate(
+                row["name"], (row["params"], row["psnr_y_db"]), (5, 4), textcoords="offset points", fontsize=7
+            )
         axes.axhline(report["rows"][0]["psnr_y_db"], color="#59636e", linewidth=1)
         axes.annotate(
-            "backbone", (axes.get_xlim()[0], report["rows"][0]["psnr_y_db"]), (4, 3), textcoords="offset points", fontsize=7
+            "backbone",
+            (axes.get_xlim()[0], report["rows"][0]["psnr_y_db"]),
+            (4, 3),
+            textcoords="offset points",
+            fontsize=7,
         )
         axes.set_xscale("log")
         axes.set_xlabel("trainable parameters")

@@ -2,9 +2,9 @@
 
     python benchmarks/tables/table3_methods.py --data iphone/ --seeds 3
 
-All methods are given the same budget; full fine-tuning, bitfit and DiffFit train what they are defined to train. Each has
-the learning rate that `train` takes for it by default. Inference parameters are those of the backbone for every row:
-every method here merges exactly, ARC and DiffFit too.
+All methods are given the same budget; full fine-tuning, bitfit and DiffFit train what they are defined to train. Each
+has the learning rate that `train` takes for it by default. Inference parameters are those of the backbone for every
+row: every method here merges exactly, ARC and DiffFit too.
 """
 
 from study import Row, draw_rows, read_setting, run_study

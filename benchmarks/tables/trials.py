@@ -1,8 +1,8 @@
 """Trials: short adaptations that differ in one thing, run once each and remembered.
 
 Every trial is scored, allocated, trained, merged and evaluated by the stages that the commands run. What came out is
-appended to ``benchmarks/results/tables/trials.jsonl``, one line a trial, so that a stopped study goes on, and tables that
-share a trial do not run it twice. The held-out images are never trained on, and the score is that of the last
+appended to ``benchmarks/results/tables/trials.jsonl``, one line a trial, so that a stopped study goes on, and tables
+that share a trial do not run it twice. The held-out images are never trained on, and the score is that of the last
 iteration: nothing is chosen by them.
 """
 

@@ -155,9 +155,25 @@ def test_gradient_start_makes_the_first_step_the_best_of_its_rank(layer: nn.Modu
     assert isinstance(factors, LowRankFactors)
     with torch.no_grad():
         factors.lora_B.copy_(factors.lora_B.grad)
-        step = unfold_for_factors(factors.delta())
+        step = 3 * unfold_for_factors(factors.delta())  # the rows of A are 3 ** -0.5 long
     left, values, right = torch.linalg.svd(unfold_for_factors(gradient), full_matrices=False)
     torch.testing.assert_close(step, left[:, :2] @ torch.diag(values[:2]) @ right[:2], atol=1e-4, rtol=1e-4)
+
+
+def test_the_rows_of_all_starts_are_of_one_length() -> None:
+    """Else a learning rate that suits one start would be too large for another."""
+    model = nn.ModuleDict({"c": nn.Linear(512, 512)})
+    (site,) = find_sites(model, Traits()).sites
+    directions = leading_directions(torch.randn(site.shape), None, 32)
+    assert directions is not None
+    lengths = []
+    for start in (None, {"c": directions}):
+        attachment = attach(model, [(site, 32)], alpha=1.0, directions=start)
+        factors = attachment.adapters["c"]
+        assert isinstance(factors, LowRankFactors)
+        lengths.append(factors.lora_A.norm(dim=1).mean())
+        detach(attachment)
+    torch.testing.assert_close(lengths[0], lengths[1], rtol=0.02, atol=0.0)
 
 
 def test_directions_of_other_sites_are_refused() -> None:
