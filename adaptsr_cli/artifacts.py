@@ -21,7 +21,7 @@ Factorization = Literal["1x1-kxk", "kxk-1x1", "single"]
 Criterion = Literal["gradient", "fisher", "activation", "weight", "snip", "random", "spectral"]
 Method = Literal["lora", "full", "bitfit", "dora", "shira", "difffit", "arc", "rasa"]
 Scale = Literal["alpha/r", "alpha/sqrt(r)"]
-Start = Literal["default", "gradient", "pissa"]
+Start = Literal["default", "gradient", "pissa", "adapter"]
 Mask = Literal["magnitude", "random", "snip"]
 Strategy = Literal["greedy", "uniform", "proportional", "spectral"]
 
@@ -202,19 +202,22 @@ class RankMap(Frozen):
     """``rank_map.json``: how the budget was spent.
 
     Attributes:
+        strategy: ``adapter``: by the singular values of a trained adapter's updates.
         budget_params: What might be spent.
         total_params: What is spent; never more than the budget.
+        start_sha256: Of the ``rank_map.safetensors`` beside it, from which training goes on; None where it begins anew.
     """
 
     artifact: Literal["rank_map"] = "rank_map"
     format_version: Literal[1] = FORMAT_VERSION
     backbone: BackboneIdentity
     provenance: Provenance
-    strategy: Strategy
+    strategy: Strategy | Literal["adapter"]
     budget_params: Annotated[int, Field(gt=0)]
     total_params: Annotated[int, Field(ge=0)]
     min_rank: Annotated[int, Field(ge=0)]
     max_rank: Annotated[int, Field(ge=0)]
+    start_sha256: str | None = None
     sites: tuple[SiteRank, ...]
 
     @model_validator(mode="after")
@@ -271,14 +274,60 @@ class AdapterHeader(Frozen):
         return self
 
 
+class BlendPart(Frozen):
+    """One adapter of a blend."""
+
+    name: str
+    sha256: str
+    weight: float
+
+
+class Tuning(Frozen):
+    """How the weights and the strength of a blend were chosen: by held-out PSNR-Y.
+
+    Attributes:
+        plain_psnr_y_db: Without any choice: one adapter at strength 1, several averaged.
+        tried: Blends that were scored.
+    """
+
+    data: str
+    fingerprint: str
+    images: Annotated[int, Field(gt=0)]
+    psnr_y_db: float
+    plain_psnr_y_db: float
+    tried: Annotated[int, Field(gt=0)]
+
+
+class Blend(Frozen):
+    """What was folded in where it was not simply one adapter as it is: W0 + strength * sum of weight * update.
+
+    Attributes:
+        to_rank: Largest rank left by truncation; None for no such limit.
+        budget: What the truncated adapter might cost, as the user wrote it; None for no such limit.
+        tuning: None where the user named weights and strength.
+    """
+
+    parts: Annotated[tuple[BlendPart, ...], Field(min_length=1)]
+    strength: float
+    to_rank: int | None = None
+    budget: str | None = None
+    tuning: Tuning | None = None
+
+
 class MergedHeader(Frozen):
-    """The header of ``merged.safetensors``: which adapter was folded into which backbone."""
+    """The header of ``merged.safetensors``: which adapter was folded into which backbone.
+
+    Attributes:
+        adapter_sha256: Of the adapter's file; of several the SHA-256 of theirs, one after the other as text.
+        blend: None where one adapter was folded in as it is.
+    """
 
     artifact: Literal["merged"] = "merged"
     format_version: Literal[1] = FORMAT_VERSION
     backbone: BackboneIdentity
     provenance: Provenance
     adapter_sha256: str
+    blend: Blend | None = None
 
 
 class SplitItem(Frozen):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +105,18 @@ class Attachment:
         for adapter in self.adapters.values():
             if isinstance(adapter, SiteAdapter):
                 adapter.check(place)
+
+    @contextmanager
+    def switched_off(self) -> Iterator[None]:
+        """With the network as it is without its adapters, which stay where they are."""
+        updates = [module for module in self.model.modules() if isinstance(module, AdaptedRows)]
+        for update in updates:
+            update.active = False
+        try:
+            yield
+        finally:
+            for update in updates:
+                update.active = True
 
     def _named(self) -> Iterator[tuple[str, Tensor]]:
         """Parameters and buffers; what is shared comes once, under its own name."""

@@ -52,11 +52,15 @@ class AdaptedRows(nn.Module):
     Args:
         attribute: What is parametrized.
         parts: (rows, adapter) with rows None for the whole tensor, or disjoint ascending row ranges.
+
+    Attributes:
+        active: Whether the adapters count; else the tensor is the backbone's.
     """
 
     def __init__(self, attribute: Attribute, parts: Sequence[tuple[tuple[int, int] | None, SiteAdapter]]) -> None:
         super().__init__()
         self.attribute = attribute
+        self.active = True
         self.rows = tuple(rows for rows, _ in parts)
         self.adapters = nn.ModuleList(adapter for _, adapter in parts)
 
@@ -66,6 +70,8 @@ class AdaptedRows(nn.Module):
         Args:
             frozen: What the backbone has.
         """
+        if not self.active:
+            return frozen
         pieces: list[Tensor] = []
         position = 0
         # In bf16 the small updates would be lost that the fp32 weight can still hold.

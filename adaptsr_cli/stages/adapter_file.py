@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -10,6 +12,7 @@ from adaptsr_cli.adapters.attach import Attachment, attach
 from adaptsr_cli.adapters.sites import find_sites
 from adaptsr_cli.artifacts import AdapterHeader
 from adaptsr_cli.backbones.backbone import Backbone
+from adaptsr_cli.backbones.download import file_sha256
 from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.documents import parse_document
 from adaptsr_cli.io.tensors import read_tensors, write_tensors
@@ -35,6 +38,33 @@ def read_adapter(path: Path) -> tuple[AdapterHeader, dict[str, Tensor]]:
     return parse_document(metadata[HEADER], AdapterHeader, str(path)), tensors
 
 
+@dataclass(frozen=True)
+class AdapterSource:
+    """A trained adapter as it was read.
+
+    Attributes:
+        sha256: Of the file.
+        tensors: By name, as the file holds them.
+    """
+
+    path: Path
+    sha256: str
+    header: AdapterHeader
+    tensors: Mapping[str, Tensor]
+
+
+def open_adapter(path: Path) -> AdapterSource:
+    """Reads an adapter for use.
+
+    Raises:
+        ArtifactError: Missing, damaged, or another kind of file.
+    """
+    if not path.exists():
+        raise ArtifactError(f"there is no {path}", "train one with `adaptsr train --data DIR`")
+    header, tensors = read_adapter(path)
+    return AdapterSource(path, file_sha256(path), header, tensors)
+
+
 def attach_adapter(backbone: Backbone, path: Path) -> tuple[AdapterHeader, Attachment]:
     """Puts a trained adapter on its backbone.
 
@@ -42,6 +72,21 @@ def attach_adapter(backbone: Backbone, path: Path) -> tuple[AdapterHeader, Attac
         ArtifactError: The adapter was made for other weights, or its tensors are not what its header says.
     """
     header, tensors = read_adapter(path)
+    return header, put_adapter(backbone, header, tensors, path)
+
+
+def put_adapter(backbone: Backbone, header: AdapterHeader, tensors: Mapping[str, Tensor], path: Path) -> Attachment:
+    """Puts an adapter that was read already on its backbone.
+
+    Args:
+        backbone: The network that it was made for.
+        header: What the adapter is.
+        tensors: Its tensors by name.
+        path: Where it came from, for messages.
+
+    Raises:
+        ArtifactError: The adapter was made for other weights, or its tensors are not what its header says.
+    """
     require_same_backbone(header.backbone, path, backbone.identity)
     table = find_sites(backbone.model, backbone.traits)
     sites = table.select([entry.name for entry in header.sites], str(path))
@@ -68,4 +113,4 @@ def attach_adapter(backbone: Backbone, path: Path) -> tuple[AdapterHeader, Attac
     except UsageError as error:
         raise ArtifactError(f"{path} contradicts itself: {error.message}", "train the adapter anew") from error
     attachment.load(tensors, str(path))
-    return header, attachment
+    return attachment

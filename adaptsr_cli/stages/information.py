@@ -143,10 +143,19 @@ def _adapter(document: Frozen) -> Facts:
 
 def _merged(document: Frozen) -> Facts:
     assert isinstance(document, MergedHeader)
-    return {
-        "backbone": _of_backbone(document.backbone),
-        "adapter": f"sha256 {document.adapter_sha256[:16]}",
-    }
+    facts = {"backbone": _of_backbone(document.backbone)}
+    if document.blend is None:
+        return facts | {"adapter": f"sha256 {document.adapter_sha256[:16]}"}
+    blend = document.blend
+    parts = [f"{part.weight:g} x {part.name} (sha256 {part.sha256[:16]})" for part in blend.parts]
+    facts |= {"adapters": ", ".join(parts), "strength": f"{blend.strength:g}"}
+    if blend.to_rank is not None or blend.budget is not None:
+        limit = f"rank {blend.to_rank}" if blend.budget is None else f"a budget of {blend.budget}"
+        facts["truncated"] = f"to {limit}"
+    if blend.tuning is not None:
+        gain = blend.tuning.psnr_y_db - blend.tuning.plain_psnr_y_db
+        facts["tuned"] = f"on {blend.tuning.images} images of {blend.tuning.data}: {gain:+.3f} dB"
+    return facts
 
 
 def _split(document: Frozen) -> Facts:

@@ -1,0 +1,92 @@
+"""Low-rank updates of fewer ranks: the best approximation of a trained update, by its singular values.
+
+Of all updates of rank k the one nearest to a trained update keeps its k largest singular values with their vectors, and
+the squared distance is the sum of the squares of the others (Eckart and Young 1936).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from adaptsr_cli.adapters.lora import LowRankFactors
+
+# Singular values below this part of the largest are rounding of the fp32 product, not something that was learnt.
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class UpdateSpectrum:
+    """The singular value decomposition of the update of one site, unfolded as its factors see it.
+
+    Attributes:
+        shape: Of the update: (out, in) or (Cout, Cin/groups, k, k).
+        left: (m, n) float64 left singular vectors, for a convolution m = Cout k k.
+        values: (n,) float64 singular values, descending, those of rounding left out; n is 0 for an update of zero.
+        right: (n, in) float64 right singular vectors.
+    """
+
+    shape: tuple[int, ...]
+    left: Tensor
+    values: Tensor
+    right: Tensor
+
+    @property
+    def energies(self) -> tuple[float, ...]:
+        """The squared singular values, whose sum is the squared norm of the update."""
+        return tuple(float(value) ** 2 for value in self.values)
+
+    def factors(self, rank: int) -> tuple[Tensor, Tensor]:
+        """The factors A and B of the nearest update of this rank, B A being the update itself.
+
+        Both take the root of each singular value, so that a step of either moves the update as much.
+
+        Args:
+            rank: How many singular values are kept; more than there are keeps all.
+
+        Returns:
+            (k, in) or (k, Cin/groups, 1, 1), and (out, k) or (Cout, k, k, k), fp32 on the CPU.
+        """
+        out, inside, *kernel = self.shape
+        roots = self.values[:rank].sqrt()
+        across = (roots[:, None] * self.right[:rank]).float()
+        tall = (self.left[:, :rank] * roots).float()  # (out [* k * k], rank)
+        if not kernel:
+            return across, tall
+        kernels = tall.view(out, *kernel, len(roots)).movedim(-1, 1)  # (Cout, rank, k, k)
+        return across.view(len(roots), inside, 1, 1), kernels.contiguous()
+
+
+def decompose(update: Tensor) -> UpdateSpectrum:
+    """The singular values and vectors of an update.
+
+    Args:
+        update: (out, in) or (Cout, Cin/groups, k, k), what is added to the weight.
+    """
+    shape = tuple(update.shape)
+    matrix = update.detach().cpu().double()
+    if update.dim() > 2:
+        matrix = matrix.permute(0, 2, 3, 1).flatten(0, 2)  # (Cout, k, k, Cin/g) -> (Cout * k * k, Cin/g)
+    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+    known = int((values > _ROUNDING * values[0]).sum())
+    return UpdateSpectrum(shape, left[:, :known], values[:known], right[:known])
+
+
+def put_factors(target: LowRankFactors, lora_a: Tensor, lora_b: Tensor) -> None:
+    """Makes the update of an adapter B A, whatever it is multiplied with.
+
+    Ranks beyond those of the factors keep the A rows that they have and get zeros in B: they change nothing yet, and
+    learn from the first step on.
+
+    Args:
+        target: An adapter of at least as many ranks as the factors.
+        lora_a: (k, ...) as `UpdateSpectrum.factors` gives it.
+        lora_b: (out, k, ...) likewise.
+    """
+    rank, root = len(lora_a), target.strength**0.5
+    with torch.no_grad():
+        target.lora_A[:rank] = lora_a / root
+        target.lora_B.zero_()
+        target.lora_B[:, :rank] = lora_b / root
