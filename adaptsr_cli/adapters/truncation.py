@@ -11,7 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from adaptsr_cli.adapters.conv_factors import KernelFirstFactors
 from adaptsr_cli.adapters.lora import LowRankFactors
+
+MatrixFactors = LowRankFactors | KernelFirstFactors
+"""Factors whose update is the product of two matrices, so that it has singular values."""
 
 # Singular values below this part of the largest are rounding of the fp32 product, not something that was learnt.
 _ROUNDING = 1e-6
@@ -23,12 +27,14 @@ class UpdateSpectrum:
 
     Attributes:
         shape: Of the update: (out, in) or (Cout, Cin/groups, k, k).
-        left: (m, n) float64 left singular vectors, for a convolution m = Cout k k.
+        kernels_first: The factorisation of a convolution: kxk -> 1x1, else 1x1 -> kxk.
+        left: (m, n) float64 left singular vectors, m = out; Cout k k for a convolution by 1x1 -> kxk.
         values: (n,) float64 singular values, descending, those of rounding left out; n is 0 for an update of zero.
-        right: (n, in) float64 right singular vectors.
+        right: (n, c) float64 right singular vectors, c = in; Cin/groups k k for a convolution by kxk -> 1x1.
     """
 
     shape: tuple[int, ...]
+    kernels_first: bool
     left: Tensor
     values: Tensor
     right: Tensor
@@ -47,7 +53,7 @@ class UpdateSpectrum:
             rank: How many singular values are kept; more than there are keeps all.
 
         Returns:
-            (k, in) or (k, Cin/groups, 1, 1), and (out, k) or (Cout, k, k, k), fp32 on the CPU.
+            A and B as in `LowRankFactors`, or in `KernelFirstFactors` where the kernels come first; fp32 on the CPU.
         """
         out, inside, *kernel = self.shape
         roots = self.values[:rank].sqrt()
@@ -55,26 +61,31 @@ class UpdateSpectrum:
         tall = (self.left[:, :rank] * roots).float()  # (out [* k * k], rank)
         if not kernel:
             return across, tall
+        if self.kernels_first:
+            return across.view(len(roots), inside, *kernel), tall.view(out, len(roots), 1, 1)
         kernels = tall.view(out, *kernel, len(roots)).movedim(-1, 1)  # (Cout, rank, k, k)
         return across.view(len(roots), inside, 1, 1), kernels.contiguous()
 
 
-def decompose(update: Tensor) -> UpdateSpectrum:
+def decompose(update: Tensor, *, kernels_first: bool = False) -> UpdateSpectrum:
     """The singular values and vectors of an update.
 
     Args:
         update: (out, in) or (Cout, Cin/groups, k, k), what is added to the weight.
+        kernels_first: The factorisation of a convolution: kxk -> 1x1, else 1x1 -> kxk.
     """
     shape = tuple(update.shape)
     matrix = update.detach().cpu().double()
-    if update.dim() > 2:
+    if kernels_first:
+        matrix = matrix.flatten(1)  # (Cout, Cin/g * k * k)
+    elif update.dim() > 2:
         matrix = matrix.permute(0, 2, 3, 1).flatten(0, 2)  # (Cout, k, k, Cin/g) -> (Cout * k * k, Cin/g)
     left, values, right = torch.linalg.svd(matrix, full_matrices=False)
     known = int((values > _ROUNDING * values[0]).sum())
-    return UpdateSpectrum(shape, left[:, :known], values[:known], right[:known])
+    return UpdateSpectrum(shape, kernels_first, left[:, :known], values[:known], right[:known])
 
 
-def put_factors(target: LowRankFactors, lora_a: Tensor, lora_b: Tensor) -> None:
+def put_factors(target: MatrixFactors, lora_a: Tensor, lora_b: Tensor) -> None:
     """Makes the update of an adapter B A, whatever it is multiplied with.
 
     Ranks beyond those of the factors keep the A rows that they have and get zeros in B: they change nothing yet, and

@@ -100,7 +100,6 @@ def run_command(
             "updated_params": report.updated_params,
             "inference_params": report.inference_params,
             "probe_max_difference": report.max_difference,
-            "probe_max_difference": report.max_difference,
             "blend": report.blend.model_dump(mode="json") if report.blend else None,
             "kept_share": report.truncation.kept_share if report.truncation else None,
         }

@@ -40,7 +40,10 @@ def run_command(
     ] = None,
     init: Annotated[
         str | None,
-        typer.Option(help="Start of low-rank factors: default, gradient or pissa.", show_default="default"),
+        typer.Option(
+            help="Start of low-rank factors: default, gradient, pissa, or adapter (go on from allocate --from).",
+            show_default="adapter where the rank map has one, else default",
+        ),
     ] = None,
     conv_factorization: Annotated[
         str | None,

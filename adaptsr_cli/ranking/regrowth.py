@@ -9,6 +9,7 @@ smallest is large, the update would have used more ranks; where the last ones ar
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from statistics import median
 from typing import Final
 
@@ -16,6 +17,27 @@ UNKNOWN_FALL: Final = 0.5
 """Fall from one squared singular value to the next where no update has two of them."""
 
 _MOST_GROWTH: Final = 2  # times its ranks at most: further than that nobody can see
+
+
+def gains_in_proportion(gains: Sequence[float], ratio: float, count: int) -> tuple[float, ...]:
+    """Gains of ranks that pay for another number of ranks: the gains taken for a line between whole ranks.
+
+    Args:
+        gains: Of the ranks that are bought, never rising.
+        ratio: How many of them one of the other pays for.
+        count: For how many of the other.
+
+    Returns:
+        One gain for each of the other, never rising.
+    """
+    sums = [0.0, *accumulate(gains)]
+
+    def total(place: float) -> float:
+        whole = min(int(place), len(gains))
+        return sums[whole] + (place - whole) * (gains[whole] if whole < len(gains) else 0.0)
+
+    found = [total((place + 1) * ratio) - total(place * ratio) for place in range(count)]
+    return tuple(accumulate((max(0.0, gain) for gain in found), min))  # but for rounding they do not rise already
 
 
 def extended_gains(energies: Mapping[str, Sequence[float]], ranks: Mapping[str, int]) -> dict[str, tuple[float, ...]]:

@@ -23,6 +23,7 @@ from adaptsr_cli.ranking.allocation import (
 from adaptsr_cli.ranking.spectral import allocate_spectral
 from adaptsr_cli.report.figures import draw_rank_heatmap
 from adaptsr_cli.stages.run_folder import RunFolder, provenance, refuse_overwriting
+from adaptsr_cli.stages.start_file import start_path
 from adaptsr_cli.units import Budget, format_params
 
 
@@ -85,6 +86,8 @@ def allocate(config: AllocateConfig, progress: Progress) -> Path:
         saliency = read_document(source, Saliency)
         rank_map = plan_ranks(config, saliency, progress)
         write_document(config.run.rank_map, rank_map)
+        # The adapter that an earlier rank map went on from.
+        start_path(config.run.rank_map).unlink(missing_ok=True)
         draw_rank_heatmap(config.run.rank_map.with_suffix(".png"), rank_map)
     return config.run.rank_map
 

@@ -23,6 +23,7 @@ from adaptsr_cli.evaluation import Evaluation
 from adaptsr_cli.io.documents import parse_document, read_text, read_toml
 from adaptsr_cli.io.headers import read_header
 from adaptsr_cli.io.strict_json import parse_json
+from adaptsr_cli.stages.start_file import StartHeader
 from adaptsr_cli.stages.train_request import TrainRequest
 from adaptsr_cli.training.card import RunCard
 from adaptsr_cli.units import format_bytes, format_params
@@ -112,12 +113,24 @@ def _directions(document: Frozen) -> Facts:
     return {"backbone": _of_backbone(document.backbone), "for": "adaptsr train --init gradient"}
 
 
+def _start(document: Frozen) -> Facts:
+    assert isinstance(document, StartHeader)
+    return {
+        "backbone": _of_backbone(document.backbone),
+        "adapter": f"{document.provenance.options.get('adapter')}, sha256 {document.adapter_sha256[:16]}",
+        "for": "adaptsr train with the rank map beside it",
+    }
+
+
 def _rank_map(document: Frozen) -> Facts:
     assert isinstance(document, RankMap)
     ranks = Counter(site.rank for site in document.sites)
+    strategy: str = document.strategy
+    if strategy == "adapter":
+        strategy += f" {document.provenance.options.get('adapter')}, from which training goes on"
     return {
         "backbone": _of_backbone(document.backbone),
-        "strategy": document.strategy,
+        "strategy": strategy,
         "parameters": f"{document.total_params:,} of a budget of {document.budget_params:,}",
         "ranks": ", ".join(f"{count} x r{rank}" for rank, count in sorted(ranks.items())),
     }
@@ -193,6 +206,7 @@ _KINDS: tuple[tuple[str, type[Frozen], Callable[[Frozen], Facts]], ...] = (
     ("saliency", Saliency, _saliency),
     ("directions", DirectionsHeader, _directions),
     ("rank_map", RankMap, _rank_map),
+    ("start", StartHeader, _start),
     ("adapter", AdapterHeader, _adapter),
     ("merged", MergedHeader, _merged),
     ("split", Split, _split),

@@ -34,10 +34,10 @@ from adaptsr_cli.stages.run_folder import (
     require_same_backbone,
 )
 from adaptsr_cli.stages.score import ScoreConfig, score_backbone
+from adaptsr_cli.stages.start_file import choose_start, go_on_from
 from adaptsr_cli.stages.train_options import TrainOptions, resolve_config
 from adaptsr_cli.stages.train_request import resolved_request
 from adaptsr_cli.training.card import RunCard
-from adaptsr_cli.training.config import TrainConfig
 from adaptsr_cli.training.log import read_log
 from adaptsr_cli.training.loop import Trainer
 from adaptsr_cli.training.objective import make_objective
@@ -104,6 +104,7 @@ def train_backbone(
             )
     device = pick_device(options.device)
     rank_map = _open_rank_map(options, backbone, data, progress, world)
+    options = choose_start(options, rank_map, options.rank_map or run.rank_map, progress)
     degradation = choose_degradation(
         run, data.train, options.degrade, progress, seed=options.seed, force=options.force, world=world
     )
@@ -124,11 +125,14 @@ def train_backbone(
     sampler = BatchSampler(reader, batch=config.batch, patch_px=config.patch_px, seed=config.seed, device=device)
     batches = _Share(sampler, block.start, len(block))
     attachment = attach_anew(config, backbone, plan, run, batches, device=device, world=world, progress=progress)
+    if config.init == "adapter":
+        go_on_from(attachment, backbone, config, rank_map, options.rank_map or run.rank_map, data.fingerprint, progress)
     run_plan = RunPlan(
         config=config,
         backbone_sha256=backbone.identity.sha256,
         data_fingerprint=data.fingerprint,
         degradation_sha256=degradation_sha256(watched),
+        start_sha256=(rank_map.start_sha256 or "") if config.init == "adapter" else "",
         ranks={site.name: rank for site, rank in plan},
     )
     if run.training.state.exists():
@@ -163,7 +167,8 @@ def train_backbone(
             config,
             val=options.val,
             model=None if is_bundled(backbone.checkpoint.path) else backbone.checkpoint.path,
-            rank_map=options.rank_map,
+            # What the run goes on from lies beside its rank map, so that whoever repeats it needs both.
+            rank_map=options.rank_map or (run.rank_map if config.init == "adapter" else None),
             degradation=run.degradation if run.degradation.exists() and is_auto(options.degrade) else None,
             tensorboard=options.tensorboard,
         )
@@ -178,7 +183,7 @@ def train_backbone(
         plan=run_plan,
         folder=run.training,
         device=device,
-        keep_best=_Keeper(run, backbone, plan, config, data.fingerprint),
+        keep_best=_Keeper(run, backbone, plan, run_plan),
         world=world,
         share=len(block) / config.batch,
         tensorboard=options.tensorboard,
@@ -221,14 +226,16 @@ class _Keeper:
     run: RunFolder
     backbone: Backbone
     plan: list[tuple[Site, int]]
-    config: TrainConfig
-    data_fingerprint: str
+    made_by: RunPlan
 
     def __call__(self, best: Attachment, state: LoopState) -> None:
-        config = self.config
+        config = self.made_by.config
+        options = config.model_dump()
+        if self.made_by.start_sha256:
+            options["start_sha256"] = self.made_by.start_sha256
         header = AdapterHeader(
             backbone=self.backbone.identity,
-            provenance=provenance("train", config.model_dump(), config.seed, self.data_fingerprint),
+            provenance=provenance("train", options, config.seed, self.made_by.data_fingerprint),
             method=config.method,
             scale=config.scale,
             factorization=config.conv_factorization,
@@ -331,7 +338,12 @@ def _tell_cache(stats: CacheStats, images: int, progress: Progress) -> None:
 
 def _judge(run: RunFolder, state: LoopState, progress: Progress) -> None:
     """Says what the user should know about how the run went."""
-    if state.best_iteration == 0:
+    if state.best_iteration == 0 and state.plan.config.init == "adapter":
+        progress.warn(
+            f"no adapter was better on held-out images than the one that this run went on from "
+            f"({state.best_psnr_y_db:.2f} dB), which is kept; a smaller --lr may help"
+        )
+    elif state.best_iteration == 0:
         progress.warn(
             f"no adapter was better than the backbone ({state.backbone_psnr_y_db:.2f} dB) on held-out images; the "
             "kept adapter changes nothing. More pairs, a smaller --lr or more --iterations may help"

@@ -40,7 +40,7 @@ class TrainOptions:
     schedule: ScheduleName | None = None
     alpha: float | None = None
     scale: Scale = "alpha/r"
-    init: Start = "default"
+    init: Start | None = None
     conv_factorization: Factorization = "1x1-kxk"
     shira_mask: Mask = "magnitude"
     lora_plus: float = 1.0
@@ -58,7 +58,7 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         # Before images and networks are opened, which may take long.
-        refuse_unfit(self.method, self.init, self.conv_factorization, self.shira_mask)
+        refuse_unfit(self.method, self.init or "default", self.conv_factorization, self.shira_mask)
 
     @classmethod
     def of_request(
@@ -104,7 +104,7 @@ class TrainOptions:
             schedule=request.schedule,
             alpha=request.alpha,
             scale=request.scale or "alpha/r",
-            init=request.init or "default",
+            init=request.init,
             conv_factorization=request.conv_factorization or "1x1-kxk",
             shira_mask=request.shira_mask or "magnitude",
             lora_plus=request.lora_plus or 1.0,
@@ -148,7 +148,7 @@ def resolve_config(options: TrainOptions, backbone: Backbone, reader: Mixture, p
         schedule=options.schedule or preset.schedule,
         alpha=options.alpha or preset.alpha,
         scale=options.scale,
-        init=options.init,
+        init=options.init or "default",
         conv_factorization=options.conv_factorization,
         shira_mask=options.shira_mask,
         lora_plus=options.lora_plus,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import torch
+
 from adaptsr_cli.adapters.attach import Attachment, attach, detach
+from adaptsr_cli.adapters.conv_factors import KernelFirstFactors
 from adaptsr_cli.adapters.lora import LowRankFactors
 from adaptsr_cli.adapters.sites import Site, find_sites
-from adaptsr_cli.adapters.truncation import UpdateSpectrum, decompose, put_factors
-from adaptsr_cli.artifacts import AdapterHeader
+from adaptsr_cli.adapters.truncation import MatrixFactors, UpdateSpectrum, decompose, put_factors
+from adaptsr_cli.artifacts import AdapterHeader, Factorization
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.ranking.allocation import Candidate
+from adaptsr_cli.ranking.regrowth import gains_in_proportion
 from adaptsr_cli.ranking.spectral import allocate_spectral
 from adaptsr_cli.stages.adapter_file import AdapterSource, put_adapter
 from adaptsr_cli.stages.run_folder import provenance
@@ -41,6 +45,7 @@ class SiteCut:
     """What truncation did at one site.
 
     Attributes:
+        rank: What is left of the planned rank, `rank_before`.
         energy: Squared norm of the trained update.
         kept: That of what is left, at most as much.
     """
@@ -87,6 +92,18 @@ def require_low_rank(adapter: AdapterSource, what: str) -> None:
             f"{adapter.header.method}",
             "name an adapter of --method lora",
         )
+    if adapter.header.factorization == "single" or adapter.header.init == "pissa":
+        option = "--init pissa" if adapter.header.init == "pissa" else "--conv-factorization single"
+        raise ArtifactError(
+            f"{what} goes by the singular values of low-rank updates, and those of {adapter.path} ({option}) have "
+            "other ranks than were planned",
+            "name an adapter that was trained without that option",
+        )
+
+
+def inner_rank(site: Site, planned: int, factorization: Factorization) -> int:
+    """How many ranks of the adapter's factorisation a planned rank pays for at a site."""
+    return planned * site.rank_cost // site.factor_cost(factorization)
 
 
 def spectra_of(backbone: Backbone, adapter: AdapterSource) -> dict[str, UpdateSpectrum]:
@@ -96,7 +113,13 @@ def spectra_of(backbone: Backbone, adapter: AdapterSource) -> dict[str, UpdateSp
         ArtifactError: The adapter was made for other weights, or its tensors are not what its header says.
     """
     attachment = put_adapter(backbone, adapter.header, adapter.tensors, adapter.path)
-    spectra = {site.name: decompose(_factors(attachment, site.name).delta()) for site in adapter.header.sites}
+    spectra = {}
+    for site in adapter.header.sites:
+        factors = matrix_factors(attachment, site.name)
+        if factors is None:  # the planned rank paid for none of this factorisation
+            spectra[site.name] = decompose(torch.zeros(site.shape))
+        else:
+            spectra[site.name] = decompose(factors.delta(), kernels_first=isinstance(factors, KernelFirstFactors))
     detach(attachment)
     return spectra
 
@@ -106,7 +129,7 @@ def truncate(backbone: Backbone, adapter: AdapterSource, limit: Limit) -> Trunca
 
     With a rank as limit every update becomes its best approximation of that rank. With a budget the ranks kept are
     those with the largest sum of squared singular values that it buys, exactly. Sites that keep all their ranks keep
-    their tensors as they are.
+    their tensors as they are. Ranks are those of the plan, of which another factorisation makes what they pay for.
 
     Args:
         backbone: The network that the adapter was made for; left as it was.
@@ -124,47 +147,69 @@ def truncate(backbone: Backbone, adapter: AdapterSource, limit: Limit) -> Trunca
         raise ArtifactError(f"{adapter.path} changes nothing: all its updates are zero", "there is nothing to truncate")
     sites = find_sites(backbone.model, backbone.traits).select(spectra, str(adapter.path))
     before = {entry.name: entry.rank for entry in header.sites}
-    ranks = _choose_ranks(sites, before, spectra, limit, backbone.identity.params)
+    ranks = _choose_ranks(sites, adapter, spectra, limit, backbone.identity.params)
     plan = [(site, ranks[site.name]) for site in sites if ranks[site.name]]
     cuts = tuple(
-        SiteCut(
-            site.name, before[site.name], ranks[site.name],
-            sum(spectra[site.name].energies), sum(spectra[site.name].energies[: ranks[site.name]]),
-        )
+        SiteCut(site.name, before[site.name], ranks[site.name], sum(energies), sum(energies[:left]))
         for site in sites
-    )  # fmt: skip
-    attachment = attach(backbone.model, plan, alpha=header.sites[0].alpha, method=header.method, scale=header.scale)
-    for site, rank in plan:
-        put_factors(_factors(attachment, site.name), *spectra[site.name].factors(rank))
-    tensors = attachment.state()
+        for energies in [spectra[site.name].energies]
+        for left in [inner_rank(site, ranks[site.name], header.factorization)]
+    )
+    attachment = attach(
+        backbone.model,
+        plan,
+        alpha=header.sites[0].alpha,
+        method=header.method,
+        scale=header.scale,
+        factorization=header.factorization,
+    )
+    for site, _ in plan:
+        if (factors := matrix_factors(attachment, site.name)) is not None:
+            put_factors(factors, *spectra[site.name].factors(factors.rank))
+    tensors, params = attachment.state(), attachment.params
     detach(attachment)
     whole = {site.name for site, rank in plan if rank == before[site.name]}
     tensors |= {name: tensor for name, tensor in adapter.tensors.items() if name.rpartition(".")[0] in whole}
     return Truncation(
         replace(adapter, header=_shortened(adapter, ranks, limit), tensors=tensors),
         cuts,
-        sum(rank * site.rank_cost for site, rank in plan),
+        params,
     )
 
 
 def _choose_ranks(
-    sites: list[Site], before: Mapping[str, int], spectra: Mapping[str, UpdateSpectrum], limit: Limit, params: int
+    sites: list[Site], adapter: AdapterSource, spectra: Mapping[str, UpdateSpectrum], limit: Limit, params: int
 ) -> dict[str, int]:
+    before = {entry.name: entry.rank for entry in adapter.header.sites}
     if limit.to_rank is not None:
         return {name: min(rank, limit.to_rank) for name, rank in before.items()}
     assert limit.budget is not None
     budget_params = limit.budget.resolve(params)
     if budget_params >= sum(before[site.name] * site.rank_cost for site in sites):
-        return dict(before)
+        return before
     candidates = [
-        Candidate(site.name, 0.0, site.rank_cost, before[site.name], spectra[site.name].energies) for site in sites
+        Candidate(
+            site.name,
+            0.0,
+            site.rank_cost,
+            before[site.name],
+            planned_gains(site, spectra[site.name].energies, adapter.header.factorization, before[site.name]),
+        )
+        for site in sites
     ]
     return allocate_spectral(candidates, budget_params, 0, max(before.values()))
 
 
-def _factors(attachment: Attachment, name: str) -> LowRankFactors:
-    adapter = attachment.adapters[name]
-    assert isinstance(adapter, LowRankFactors)
+def planned_gains(site: Site, gains: Sequence[float], factorization: Factorization, count: int) -> tuple[float, ...]:
+    """What planned ranks are worth where `gains` are those of the ranks that they pay for."""
+    own, planned = site.factor_cost(factorization), site.rank_cost
+    return tuple(gains) if own == planned else gains_in_proportion(gains, planned / own, count)
+
+
+def matrix_factors(attachment: Attachment, name: str) -> MatrixFactors | None:
+    """The factors of a site; None where the planned rank paid for none."""
+    adapter = attachment.adapters.get(name)
+    assert adapter is None or isinstance(adapter, LowRankFactors | KernelFirstFactors)
     return adapter
 
 
@@ -185,6 +230,7 @@ def _shortened(adapter: AdapterSource, ranks: Mapping[str, int], limit: Limit) -
                 for entry in adapter.header.sites
                 if ranks[entry.name]
             ),
+            "init": "default",
             "val_psnr_y_db": None,
         }
     )

@@ -29,7 +29,8 @@ class TrainConfig(Frozen):
         alpha: Numerator of the scale of low-rank updates.
         scale: That scale: ``alpha/r``, or ``alpha/sqrt(r)``, which keeps large ranks from learning slower (rsLoRA).
         init: Where low-rank factors start: A at random, or at the leading directions of the gradient that ``score``
-            found, and B at zero; or (``pissa``) both at the leading part of the weight.
+            found, and B at zero; or (``pissa``) both at the leading part of the weight; or (``adapter``) both where the
+            adapter stands from which the rank map was made.
         conv_factorization: Of low-rank updates of convolutions.
         shira_mask: How SHiRA chooses the weights that it trains.
         lora_plus: The B factors learn at so many times the learning rate (LoRA+).

@@ -248,16 +248,23 @@ class Trainer:
             self.folder.root.mkdir(parents=True, exist_ok=True)
             self.folder.log.unlink(missing_ok=True)
         validation = self.validator.score(self._upscale())
-        score = validation.psnr_y_db
-        state = LoopState(plan=self.plan, iteration=0, backbone_psnr_y_db=score, best_psnr_y_db=score, best_iteration=0)
+        score = before = validation.psnr_y_db
+        if self.plan.config.init == "adapter":
+            with self.attachment.switched_off():
+                before = self.validator.score(self._upscale()).psnr_y_db
+        state = LoopState(
+            plan=self.plan, iteration=0, backbone_psnr_y_db=before, best_psnr_y_db=score, best_iteration=0
+        )
         if self.world.is_first:
             self._keep_sample(validation.sample, 0)
             append_row(self.folder.log, LogRow(iteration=0, val_psnr_y_db=score))
             save_state(self.folder.state, state, learner)
             self.keep_best(self.attachment, state)
-        progress.note(
-            f"backbone before training: {score:.2f} dB PSNR-Y on {plural(len(self.validator), 'held-out image')}"
-        )
+        on = f"on {plural(len(self.validator), 'held-out image')}"
+        if self.plan.config.init == "adapter":
+            progress.note(f"adapter before going on: {score:.2f} dB PSNR-Y {on} (backbone {before:.2f} dB)")
+        else:
+            progress.note(f"backbone before training: {score:.2f} dB PSNR-Y {on}")
         return state
 
     def _step(self, optimizer: torch.optim.Adam, batch: Batch, iteration: int) -> Losses:

@@ -36,6 +36,7 @@ class RunPlan(Frozen):
         backbone_sha256: Weights that are adapted.
         data_fingerprint: Pairs trained on and held out, and how they are mixed and aligned.
         degradation_sha256: What makes LR from photos; empty where all LR sides are real.
+        start_sha256: Of the file that holds the updates from which it goes on; empty where it begins at the backbone.
         ranks: Rank by site name.
     """
 
@@ -43,6 +44,7 @@ class RunPlan(Frozen):
     backbone_sha256: str
     data_fingerprint: str
     degradation_sha256: str = ""
+    start_sha256: str = ""
     ranks: dict[str, int]
 
 
@@ -162,6 +164,8 @@ def differences(saved: RunPlan, wanted: RunPlan) -> list[str]:
         found.append("the training images are others")
     if saved.degradation_sha256 != wanted.degradation_sha256:
         found.append("the degradation that makes the LR side of photos is another one")
+    if saved.start_sha256 != wanted.start_sha256:
+        found.append("the adapter that it goes on from is another one")
     if saved.ranks != wanted.ranks:
         changed = sum(saved.ranks.get(name) != wanted.ranks.get(name) for name in {*saved.ranks, *wanted.ranks})
         found.append(f"the rank map is another one ({changed} sites differ)")
