@@ -90,7 +90,7 @@ _POSITIVE = frozenset(
 )
 _NULLABLE = frozenset(
     ("mean_spearman", "weight", "val_psnr_y_db", "backbone_psnr_y_db", "sha256", "loss", "parts", "lr", "minutes",
-     "ema", "patience", "degrade", "energy_j", "peak_device_bytes", "peak_host_bytes", "estimate")
+     "ema", "patience", "degrade", "energy_j", "peak_device_bytes", "peak_host_bytes", "estimate", "start_sha256")
 )  # fmt: skip
 # Free for all by design: which options a command had, and the names and scores of anything.
 _FREE = frozenset(("options", "skipped_metrics"))
@@ -98,7 +98,8 @@ _FREE = frozenset(("options", "skipped_metrics"))
 # Files of older versions have none of these.
 _OPTIONAL = frozenset(
     ("align", "sources", "elapsed_s", "waited_s", "energy_j", "peak_device_bytes", "peak_host_bytes", "pending_losses",
-     "finished", "degradation_sha256", "method", "objective", "minutes", "accumulate", "ema", "patience", "degrade")
+     "finished", "degradation_sha256", "method", "objective", "minutes", "accumulate", "ema", "patience", "degrade",
+     "start_sha256")
 )  # fmt: skip
 
 Place = tuple[Any, Any]  # a container and the key or index in it
