@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from adaptsr_cli.adapters.attach import attach
+from adaptsr_cli.adapters.conv_factors import KernelFirstFactors
 from adaptsr_cli.adapters.lora import LowRankFactors
 from adaptsr_cli.adapters.sites import Site, find_sites
-from adaptsr_cli.adapters.truncation import decompose, put_factors
+from adaptsr_cli.adapters.truncation import MatrixFactors, decompose, put_factors
 from adaptsr_cli.backbones.backbone import Traits
 
 SITES = {
@@ -19,8 +20,12 @@ SITES = {
 }
 
 
-def trained(site: Site, rank: int, strength: float = 2.0) -> LowRankFactors:
-    factors = LowRankFactors(site, rank, strength)
+KINDS = [*SITES, "kernels first"]
+
+
+def trained(kind: str, rank: int, strength: float = 2.0) -> MatrixFactors:
+    site = SITES.get(kind, SITES["conv"])
+    factors = KernelFirstFactors(site, rank, strength) if kind not in SITES else LowRankFactors(site, rank, strength)
     generator = torch.Generator().manual_seed(rank)
     with torch.no_grad():
         for parameter in factors.parameters():
@@ -28,27 +33,25 @@ def trained(site: Site, rank: int, strength: float = 2.0) -> LowRankFactors:
     return factors
 
 
-@pytest.mark.parametrize("kind", SITES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_error_is_what_was_dropped(kind: str) -> None:
-    site = SITES[kind]
-    update = trained(site, 4).delta().detach()
-    spectrum = decompose(update)
+    update = trained(kind, 4).delta().detach()
+    spectrum = decompose(update, kernels_first=kind not in SITES)
     assert len(spectrum.values) == 4  # rounding is no rank
     assert sum(spectrum.energies) == pytest.approx(float(update.double().square().sum()), rel=1e-6)
     for rank in range(1, 6):
-        target = trained(site, 5)
+        target = trained(kind, 5)
         put_factors(target, *spectrum.factors(rank))
         error = float((target.delta().detach() - update).double().square().sum())
         assert error == pytest.approx(sum(spectrum.energies[rank:]), rel=1e-4, abs=1e-8)
 
 
-@pytest.mark.parametrize("kind", SITES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_new_ranks_change_nothing_and_can_learn(kind: str) -> None:
-    site = SITES[kind]
-    update = trained(site, 2).delta().detach()
-    target = trained(site, 6, strength=0.3)
+    update = trained(kind, 2).delta().detach()
+    target = trained(kind, 6, strength=0.3)
     before = target.lora_A.detach().clone()
-    put_factors(target, *decompose(update).factors(2))
+    put_factors(target, *decompose(update, kernels_first=kind not in SITES).factors(2))
     torch.testing.assert_close(target.delta(), update, rtol=1e-5, atol=1e-6)
     assert torch.equal(target.lora_A[2:], before[2:])
     target.delta().square().sum().backward()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adaptsr_cli.ranking.allocation import Candidate
-from adaptsr_cli.ranking.regrowth import UNKNOWN_FALL, extended_gains
+from adaptsr_cli.ranking.regrowth import UNKNOWN_FALL, extended_gains, gains_in_proportion
 from adaptsr_cli.ranking.spectral import allocate_spectral
 
 
@@ -18,6 +18,13 @@ def test_a_spectrum_goes_on_at_its_own_pace() -> None:
     assert gains["c"] == ()
     assert gains["d"] == (5.0, 4.0)  # a rank of its own was left unused
     assert extended_gains({"a": (2.0,)}, {"a": 1})["a"] == (2.0, 2.0 * UNKNOWN_FALL)
+
+
+def test_ranks_of_another_cost_are_counted_in_proportion() -> None:
+    assert gains_in_proportion((8.0, 4.0, 2.0), 1.0, 4) == pytest.approx((8, 4, 2, 0))
+    assert gains_in_proportion((8.0, 4.0, 2.0), 2.0, 3) == pytest.approx((12, 2, 0))
+    assert gains_in_proportion((8.0, 4.0), 0.5, 5) == pytest.approx((4, 4, 2, 2, 0))
+    assert gains_in_proportion((), 1.5, 2) == (0.0, 0.0)
 
 
 def test_saturated_sites_grow_at_the_cost_of_the_others() -> None:

@@ -27,9 +27,9 @@ QUICK = ("--batch", 2, "--patch", 48)
 def camera(adaptsr: Command, tmp_path: Path) -> Path:
     """Pairs, and a run that was trained on them with some ranks."""
     camera = write_pairs(tmp_path / "camera", count=5, side_px=64)
-    model = save_tiny("swinir", Path("m.safetensors"))
+    model = save_tiny("edsr_basicsr", Path("m.safetensors"))
     adaptsr("score", "--data", camera, "--run", FIRST, "--model", model, "--batches", 1, "--patch", 48)
-    assert adaptsr("allocate", "--run", FIRST, "--budget", "25%").code == 0
+    assert adaptsr("allocate", "--run", FIRST, "--budget", "40%").code == 0
     train = adaptsr("train", "--data", camera, "--run", FIRST, *QUICK, "--iterations", 6, "--lr", 0.005)
     assert train.code == 0, train.err
     return camera
@@ -141,6 +141,33 @@ def test_going_on_repeats_and_is_told_from_other_starts(adaptsr: Command, camera
     assert "trained on other images, or with another split" in adaptsr(*words, "--seed", 3, "--force").err
 
 
+def test_kernels_first_go_on_too(adaptsr: Command, camera: Path) -> None:
+    """By kxk -> 1x1, whose ranks cost other numbers of parameters than those of the plan."""
+    kernels_first = ("--conv-factorization", "kxk-1x1")
+    words = ("train", "--data", camera, "--model", "m.safetensors", *QUICK)
+    source = Path("turned/adapter.safetensors")
+    assert adaptsr("allocate", "--run", "turned", "--budget", "40%", "--saliency", FIRST / "saliency.json").code == 0
+    assert adaptsr(*words, "--run", "turned", "--iterations", 4, "--lr", 0.005, *kernels_first).code == 0
+    spent = read_document(Path("turned/rank_map.json"), RankMap).total_params
+    model = ("--model", "m.safetensors")
+    assert adaptsr("allocate", "--from", source, "--run", SECOND, *model, "--budget", 2 * spent).code == 0
+    other = adaptsr(*words, "--run", SECOND, "--iterations", 1)
+    assert other.code == 2
+    assert "is of --conv-factorization kxk-1x1, not 1x1-kxk" in other.err
+    done = adaptsr(*words, "--run", SECOND, "--iterations", 1, "--lr", 1e-8, *kernels_first)
+    assert done.code == 0, done.err
+    expected = output(source)
+    difference = (output(SECOND / "adapter.safetensors") - expected).abs().max()
+    assert difference <= 1e-6 * max(1.0, float(expected.abs().max()))
+
+    cut = adaptsr("merge", "--run", "turned", "--budget", spent // 2, "--adapter-output", "small.safetensors")
+    assert cut.code == 0, cut.err
+    header, tensors = read_adapter(Path("small.safetensors"))
+    assert header.factorization == "kxk-1x1"
+    assert 0 < sum(tensor.numel() for tensor in tensors.values()) <= spent // 2
+    assert output(Path("small.safetensors")).shape == expected.shape
+
+
 def test_a_run_that_went_on_and_was_killed_goes_on_the_same(
     adaptsr: Command, camera: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +195,8 @@ def test_what_cannot_be_gone_on_from_is_refused(adaptsr: Command, camera: Path) 
     model = ("--model", "m.safetensors")
     train = ("train", "--data", camera, *QUICK, "--iterations", 1, *model)
     assert adaptsr(*train, "--run", "full", "--method", "full", "--lr", 1e-3).code == 0
+    assert adaptsr(*train, "--run", "pissa", "--init", "pissa").code == 0
+    assert adaptsr(*train, "--run", "single", "--conv-factorization", "single").code == 0
     header, tensors = read_adapter(ADAPTER)
     still = {name: tensor * (0 if name.endswith("lora_B") else 1) for name, tensor in tensors.items()}
     write_adapter(Path("zero.safetensors"), header, still)
@@ -177,6 +206,8 @@ def test_what_cannot_be_gone_on_from_is_refused(adaptsr: Command, camera: Path) 
         (("allocate", "--from", "full/adapter.safetensors", *new), 1, "is of --method full"),
         (("allocate", "--from", "zero.safetensors", *new), 1, "changes nothing"),
         (("merge", "--run", FIRST, "--adapter", "zero.safetensors", "--to-rank", 1), 1, "changes nothing"),
+        (("allocate", "--from", "pissa/adapter.safetensors", *new), 1, "(--init pissa) have other ranks"),
+        (("merge", "--run", "single", "--to-rank", 1), 1, "(--conv-factorization single) have other ranks"),
         (("allocate", "--from", "none.safetensors", *new), 1, "there is no none.safetensors"),
         (("allocate", "--from", ADAPTER, "--run", "fresh"), 1, "was made for m.safetensors"),
         (("allocate", "--from", ADAPTER, *new, "--strategy", "uniform"), 2, "not by --strategy"),
