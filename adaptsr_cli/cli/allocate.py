@@ -86,7 +86,7 @@ def run_command(
             model=model_choice(model, weights_dir, offline),
             adapter=adapter,
             budget=None if budget is None else parse_budget(budget),
-            min_rank=min_rank or 0,
+            min_rank=min_rank,
             max_rank=max_rank,
             modules=parse_modules(modules) if modules else None,
             force=force,

@@ -14,7 +14,7 @@ from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.documents import write_document
 from adaptsr_cli.io.lock import hold_folder
 from adaptsr_cli.progress import Progress
-from adaptsr_cli.ranking.allocation import Candidate
+from adaptsr_cli.ranking.allocation import Candidate, largest_uniform_rank
 from adaptsr_cli.ranking.regrowth import extended_gains
 from adaptsr_cli.ranking.spectral import allocate_spectral
 from adaptsr_cli.report.figures import draw_rank_heatmap
@@ -32,7 +32,7 @@ class ReallocateConfig:
     Attributes:
         adapter: The trained adapter.
         budget: What may be spent; None for what the adapter costs.
-        min_rank: Rank that every site gets at least.
+        min_rank: Rank that every site gets at least; None for 1 where the budget covers it, else 0.
         max_rank: Rank that no site exceeds; None for what each site allows.
         modules: Kinds of site that may get ranks; None for all.
     """
@@ -41,7 +41,7 @@ class ReallocateConfig:
     model: ModelChoice
     adapter: Path
     budget: Budget | None = None
-    min_rank: int = 0
+    min_rank: int | None = None
     max_rank: int | None = None
     modules: tuple[SiteKind, ...] | None = None
     force: bool = False
@@ -68,8 +68,9 @@ def reallocate(config: ReallocateConfig, progress: Progress) -> ReallocateReport
     """Writes ``rank_map.json`` with its sidecar and ``rank_map.png`` from a trained adapter.
 
     The ranks are the best that the budget buys by the squared singular values of the updates and what further ranks
-    are guessed to be worth (`extended_gains`). Sites that the adapter left alone get ranks only where budget is left
-    over. ``train`` then goes on from the updates, truncated where ranks were taken away.
+    are guessed to be worth (`extended_gains`). Sites that the adapter left alone get one rank where the budget covers
+    one everywhere, else only what is left over. ``train`` then goes on from the updates, truncated where ranks were
+    taken away.
 
     Raises:
         ArtifactError: No adapter, one of another method or backbone, or one that changes nothing.
@@ -111,7 +112,7 @@ def reallocate(config: ReallocateConfig, progress: Progress) -> ReallocateReport
             strategy="adapter",
             budget_params=budget.resolve(backbone.identity.params),
             total_params=sum(entry.params for entry in entries),
-            min_rank=config.min_rank,
+            min_rank=min(entry.rank for entry in entries),
             max_rank=max(entry.rank for entry in entries),
             start_sha256=start_sha256,
             sites=entries,
@@ -158,7 +159,8 @@ def _choose_ranks(
         raise UsageError("--modules leaves no site", f"this backbone has {kinds}")
     largest = config.max_rank or max(candidate.max_rank for candidate in candidates)
     budget_params = budget.resolve(backbone.identity.params)
-    return allocate_spectral(candidates, budget_params, config.min_rank, largest), budget
+    least = min(1, largest_uniform_rank(candidates, budget_params)) if config.min_rank is None else config.min_rank
+    return allocate_spectral(candidates, budget_params, least, largest), budget
 
 
 def _entry(site: Site, rank: int, spectrum: UpdateSpectrum | None) -> SiteRank:

@@ -15,7 +15,7 @@ from adaptsr_cli.adapters.truncation import MatrixFactors, UpdateSpectrum, decom
 from adaptsr_cli.artifacts import AdapterHeader, Factorization
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.errors import ArtifactError, UsageError
-from adaptsr_cli.ranking.allocation import Candidate
+from adaptsr_cli.ranking.allocation import Candidate, largest_uniform_rank
 from adaptsr_cli.ranking.regrowth import gains_in_proportion
 from adaptsr_cli.ranking.spectral import allocate_spectral
 from adaptsr_cli.stages.adapter_file import AdapterSource, put_adapter
@@ -128,7 +128,8 @@ def truncate(backbone: Backbone, adapter: AdapterSource, limit: Limit) -> Trunca
     """The nearest adapter within a limit.
 
     With a rank as limit every update becomes its best approximation of that rank. With a budget the ranks kept are
-    those with the largest sum of squared singular values that it buys, exactly. Sites that keep all their ranks keep
+    those with the largest sum of squared singular values that it buys, exactly, one rank at every site being kept where
+    it buys that. Sites that keep all their ranks keep
     their tensors as they are. Ranks are those of the plan, of which another factorisation makes what they pay for.
 
     Args:
@@ -197,7 +198,10 @@ def _choose_ranks(
         )
         for site in sites
     ]
-    return allocate_spectral(candidates, budget_params, 0, max(before.values()))
+    # Singular values do not tell what the loss makes of an update: on real pairs an adapter without its weakest sites
+    # lost twice as much as one of the same size with one rank left at each.
+    min_rank = min(1, largest_uniform_rank(candidates, budget_params))
+    return allocate_spectral(candidates, budget_params, min_rank, max(before.values()))
 
 
 def planned_gains(site: Site, gains: Sequence[float], factorization: Factorization, count: int) -> tuple[float, ...]:
