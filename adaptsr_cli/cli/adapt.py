@@ -97,5 +97,6 @@ def show_adaptation(console: Console, report: AdaptReport) -> None:
             f"{format_seconds(report.training.card.wall_s)} of training; the merged model costs nothing more"
         )
     names = ["saliency.json, rank_map.json, adapter.safetensors, merged.safetensors, eval.json, comparison.png"]
+    names.append(report.run.report.name)
     names += [str(report.example.relative_to(report.run.root))] if report.example else []
     console.line(f"in {report.run.root}: {', '.join(names)}")

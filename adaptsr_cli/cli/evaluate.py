@@ -74,7 +74,7 @@ def run_command(
     json: o.Json = False,
     debug: o.Debug = False,
 ) -> None:
-    """Score models side by side: table, eval.json, comparison sheet."""
+    """Score models side by side: table, eval.json, comparison sheet, report to look at."""
     from adaptsr_cli.backbones.catalogue import weights_dir as find_weights_dir
     from adaptsr_cli.cli.choices import choose, choose_images
     from adaptsr_cli.cli.group import join_group
@@ -107,8 +107,9 @@ def run_command(
     with join_group(as_json=json) as (world, console):
         evaluation = evaluate(config, console, world)
         show_evaluation(console, evaluation)
-        sheet = f" and {config.run.comparison.name}" if config.run.comparison.exists() else ""
-        console.line(f"wrote {config.run.evaluation}{sheet}" + "".join(f", {path}" for path in tables.values()))
+        sheet = f", {config.run.comparison.name}" if config.run.comparison.exists() else ""
+        others = "".join(f", {path}" for path in tables.values())
+        console.line(f"wrote {config.run.evaluation}{sheet}, {config.run.report.name}{others}")
 
 
 def _parse_folder(text: str) -> tuple[str, Path]:
@@ -153,6 +154,7 @@ def show_evaluation(console: Console, evaluation: Evaluation) -> None:
 
 def _describe_test(test: PairedTest) -> str:
     """One comparison in words, with its interval and its p-value where there are several images."""
+    from adaptsr_cli.report.findings import counts_text
     from adaptsr_cli.report.metric_names import name_metric
 
     name = name_metric(test.metric)
@@ -160,9 +162,7 @@ def _describe_test(test: PairedTest) -> str:
     line = f"{test.model} against {test.against}, {name.label}: {test.mean_difference:+.{digits}f}{unit}"
     if test.p_value is None or test.ci95_low is None or test.ci95_high is None:
         return line
-    better, worse = (test.smaller, test.larger) if name.better == "lower" else (test.larger, test.smaller)
-    words = ("larger", "smaller") if name.better is None else ("better", "worse")
     return (
         f"{line} (95 % interval {test.ci95_low:+.{digits}f} to {test.ci95_high:+.{digits}f}, "
-        f"{words[0]} on {better}, {words[1]} on {worse}, Wilcoxon p = {test.p_value:.2g})"
+        f"{counts_text(test)}, Wilcoxon p = {test.p_value:.2g})"
     )

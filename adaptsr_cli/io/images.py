@@ -174,15 +174,16 @@ def write_rgb(path: Path, rgb: Array, *, quality: int = 95) -> None:
     write_picture(path, Picture(rgb), quality=quality)
 
 
-def encode_jpeg(rgb: Array, quality: int) -> bytes:
-    """A JPEG with the 4:2:0 colour that cameras write.
+def encode_jpeg(rgb: Array, quality: int, *, subsampling: Literal["4:2:0", "4:4:4"] = "4:2:0") -> bytes:
+    """A JPEG in memory.
 
     Args:
         rgb: (H, W, 3) uint8.
         quality: 1 to 95.
+        subsampling: Of colour: the 4:2:0 that cameras write, or 4:4:4, which leaves colour as sharp as it is.
     """
     buffer = BytesIO()
-    Image.fromarray(rgb).save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
+    Image.fromarray(rgb).save(buffer, "JPEG", quality=quality, subsampling=subsampling, optimize=subsampling == "4:4:4")
     return buffer.getvalue()
 
 

@@ -76,16 +76,27 @@ def choose_detail(row: ComparisonRow) -> Box:
     names = [name for name in row.outputs if name != BICUBIC]
     images = [row.outputs[name] for name in (names if len(names) > 1 else row.outputs)]
     compared = images if len(images) > 1 else [*images, row.hr]
+    height, width = row.lr.shape[:2]
+    return find_square(compared, row.scale, _detail_side_lr_px(height, width, row.scale))
+
+
+def find_square(compared: Sequence[Pixels], scale: int, side_lr_px: int) -> Box:
+    """The square in which images differ most from each other, on the LR grid.
+
+    Args:
+        compared: (s h, s w, 3) uint8 each, at least two to be of use.
+        scale: HR pixels per LR pixel, s.
+        side_lr_px: Side of the square in LR pixels, at most h and w.
+    """
     spread = np.maximum.reduce(compared) - np.minimum.reduce(compared)
     difference = spread.mean(axis=2)  # (s h, s w), mean of the channels
-    scale = row.scale
+    height, width = (side // scale for side in difference.shape)
     # one value per LR pixel: (h, s, w, s) -> (h, w)
-    height, width = row.lr.shape[:2]
     per_lr_px = difference.reshape(height, scale, width, scale).mean(axis=(1, 3))
-    side = _detail_side_lr_px(height, width, scale)
     # sums over all windows from the integral image
     integral = np.zeros((height + 1, width + 1))
     integral[1:, 1:] = per_lr_px.cumsum(axis=0).cumsum(axis=1)
+    side = side_lr_px
     sums = integral[side:, side:] - integral[:-side, side:] - integral[side:, :-side] + integral[:-side, :-side]
     top, left = np.unravel_index(int(sums.argmax()), sums.shape)
     return Box(int(left) * scale, int(top) * scale, side * scale)

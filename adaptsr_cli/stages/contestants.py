@@ -62,6 +62,11 @@ class Networks:
     tile_px: int | None
     precision: str
 
+    @property
+    def are_of_run(self) -> bool:
+        """Whether the run's own backbone and merged model are compared."""
+        return not (self.models or self.adapters or self.only_folders)
+
     def choice(self, name: str | None) -> ModelChoice:
         """The network of that name, looked for where the user said."""
         return ModelChoice(name, self.weights_dir, self.offline)

@@ -29,11 +29,14 @@ from adaptsr_cli.metrics.without_reference import score_alone
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.report.comparison import BICUBIC, ComparisonRow, pick_examples
 from adaptsr_cli.report.figures import draw_comparison
+from adaptsr_cli.report.findings import leading_metric, merit
+from adaptsr_cli.report.gallery import Shortlist, select
 from adaptsr_cli.report.tables import TABLES, TableKind
-from adaptsr_cli.runtime import pick_device
+from adaptsr_cli.runtime import describe_machine, pick_device
 from adaptsr_cli.stages.contestants import Contestant, Networks, make_distinct, open_folder, open_networks
 from adaptsr_cli.stages.degradation import DEFAULT_TO_SCORE_ON, run_degradation
 from adaptsr_cli.stages.pairs import CacheSizes, fingerprint_of, held_out_only, open_pairs, open_reader
+from adaptsr_cli.stages.report import write_report
 from adaptsr_cli.stages.run_folder import RunFolder, expected_scale, provenance, refuse_overwriting
 from adaptsr_cli.units import plural
 
@@ -127,7 +130,7 @@ class _Judge:
 
 
 def evaluate(config: EvaluateConfig, progress: Progress, world: World = ALONE) -> Evaluation:
-    """Scores all models on all pairs and writes ``eval.json`` and ``comparison.png``.
+    """Scores all models on all pairs and writes ``eval.json``, ``comparison.png`` and ``report.html``.
 
     Args:
         config: What to score on what.
@@ -162,7 +165,10 @@ def evaluate(config: EvaluateConfig, progress: Progress, world: World = ALONE) -
     if not metrics:
         raise ArtifactError("none of the metrics can be computed", "psnr and ssim need no weights")
     judge = _Judge(protocol, scale, metrics, measures)
-    images = world.gather_shares(_score_share(judge, contestants, reader, world.share(len(reader)), progress))
+    shortlist = Shortlist(len(contestants))
+    share = world.share(len(reader))
+    images = world.gather_shares(_score_share(judge, contestants, reader, share, shortlist, progress))
+    specimens = select(world.gather(shortlist.specimens), shortlist.each_end)
     models, comparisons = _summarise(contestants, images, config.seed)
     options = {
         "metrics": ",".join(config.metrics),
@@ -193,6 +199,9 @@ def evaluate(config: EvaluateConfig, progress: Progress, world: World = ALONE) -
         config.run.comparison.unlink(missing_ok=True)
         if rows := _sheet(judge, contestants, images, reader):
             draw_comparison(config.run.comparison, rows)
+        adapted = config.networks.are_of_run and config.run.merged.exists()
+        machine = describe_machine(device)
+        write_report(config.run, evaluation, specimens, machine, progress, adapted=adapted)
     return evaluation
 
 
@@ -265,17 +274,22 @@ def _score_share(
     contestants: Sequence[Contestant],
     reader: Mixture,
     share: range,
+    shortlist: Shortlist,
     progress: Progress,
 ) -> list[ImageScores]:
+    """The scores of some of the images; the details that the report may show go to the shortlist on the way."""
     images = []
     with progress.task("eval", len(share) * len(contestants), unit="image") as task:
         for index in share:
             pair = reader.pairs[index]
             lr, hr = judge.read(reader, index)
-            scores = {}
+            scores, outputs = {}, {}
             for contestant in contestants:
-                scores[contestant.name] = judge.score(judge.output(contestant, pair.name, lr), hr)
+                outputs[contestant.name] = sr = judge.output(contestant, pair.name, lr)
+                scores[contestant.name] = judge.score(sr, hr)
                 task.advance()
+            leading = leading_metric(scores[contestants[0].name])
+            shortlist.offer(index, merit(scores, leading), lr, hr, outputs)
             height_px, width_px = (judge.scale * side for side in lr.shape[:2])
             images.append(
                 ImageScores(

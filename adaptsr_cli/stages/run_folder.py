@@ -71,6 +71,11 @@ class RunFolder:
         return self.root / "comparison.png"
 
     @property
+    def report(self) -> Path:
+        """The page to look at and to send, written by ``eval``."""
+        return self.root / "report.html"
+
+    @property
     def training(self) -> TrainingFolder:
         """State, log, curves and samples of ``train``."""
         return TrainingFolder(self.root / "training")

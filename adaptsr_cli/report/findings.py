@@ -1,0 +1,140 @@
+"""What an evaluation says in words: the gain, whether it is more than chance, and by which metric."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from adaptsr_cli.evaluation import Evaluation, PairedTest
+from adaptsr_cli.report.metric_names import name_metric
+
+Verdict = Literal["better", "worse", "undecided"]
+
+SIGNIFICANT: Final = 0.05
+
+_WORDS: Final[Mapping[Verdict, str]] = {"better": "Better", "worse": "Worse", "undecided": "Not decided"}
+
+
+def leading_metric(keys: Iterable[str]) -> str | None:
+    """The first metric that has a better way, by which images and models are sorted; None where there is none."""
+    return next((key for key in keys if name_metric(key).better is not None), None)
+
+
+def merit(scores: Mapping[str, Mapping[str, float]], key: str | None) -> float | None:
+    """How much better the last model is than the first one on an image; the score itself of a lone model.
+
+    Args:
+        scores: Model -> metric -> score.
+        key: The metric.
+
+    Returns:
+        Larger is better, whichever way the metric goes; None where a score is missing.
+    """
+    values = [found.get(key) if key is not None else None for found in scores.values()]
+    if key is None or values[0] is None or values[-1] is None:
+        return None
+    value = values[-1] - values[0] if len(values) > 1 else values[0]
+    return -value if name_metric(key).better == "lower" else value
+
+
+def judge(test: PairedTest) -> Verdict | None:
+    """Whether a model is better or worse than the first one; None where neither way is better.
+
+    It is said only where both the interval and the signed-rank test agree: of a handful of images the interval alone
+    says too much.
+    """
+    better = name_metric(test.metric).better
+    if better is None:
+        return None
+    if test.ci95_low is None or test.ci95_high is None or test.p_value is None or test.p_value >= SIGNIFICANT:
+        return "undecided"
+    if test.ci95_low > 0:
+        return "better" if better == "higher" else "worse"
+    if test.ci95_high < 0:
+        return "worse" if better == "higher" else "better"
+    return "undecided"
+
+
+def signed(key: str, value: float, *, unit: bool = True) -> str:
+    """A difference with its sign, a real minus and its unit: ``+0.20 dB``."""
+    name = name_metric(key)
+    text = f"{value:+.{name.digits}f}".replace("-", "−")
+    return f"{text} {name.unit}" if unit and name.unit else text
+
+
+def interval_text(test: PairedTest) -> str | None:
+    """The interval of a mean difference: ``+0.13 to +0.29``; None for one image."""
+    if test.ci95_low is None or test.ci95_high is None:
+        return None
+    low, high = (signed(test.metric, value, unit=False) for value in (test.ci95_low, test.ci95_high))
+    return f"{low} to {high}"
+
+
+def counts_text(test: PairedTest) -> str:
+    """On how many images it went which way: ``better on 7, worse on 0``."""
+    way = name_metric(test.metric).better
+    better, worse = (test.smaller, test.larger) if way == "lower" else (test.larger, test.smaller)
+    words = ("larger", "smaller") if way is None else ("better", "worse")
+    return f"{words[0]} on {better:,}, {words[1]} on {worse:,}"
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The one thing to know, for the head of a page.
+
+    Attributes:
+        figure: ``+0.20 dB``, or the mean of a lone model.
+        metric: ``PSNR-Y``.
+        interval: The 95 % interval in words; None for one image.
+        verdict: None where there is nothing to compare.
+        sentence: The verdict in words.
+    """
+
+    figure: str
+    metric: str
+    interval: str | None
+    verdict: Verdict | None
+    sentence: str
+
+
+def headline(evaluation: Evaluation) -> Headline | None:
+    """The last model against the first one by the leading metric; None where no metric has a better way."""
+    key = leading_metric(evaluation.models[0].metrics)
+    if key is None:
+        return None
+    model, name = evaluation.models[-1], name_metric(key)
+    test = next((test for test in evaluation.comparisons if (test.model, test.metric) == (model.name, key)), None)
+    if test is None:
+        spread = model.spread[key]
+        interval = None
+        if spread.ci95_low is not None and spread.ci95_high is not None:
+            interval = f"{spread.ci95_low:.{name.digits}f} to {spread.ci95_high:.{name.digits}f}"
+        figure = f"{model.metrics[key]:.{name.digits}f} {name.unit}".rstrip()
+        return Headline(figure, name.label, interval, None, "One model alone: there is nothing to compare it with.")
+    verdict = judge(test)
+    assert verdict is not None
+    figure = signed(key, test.mean_difference)
+    return Headline(figure, name.label, interval_text(test), verdict, _sentence(test, verdict))
+
+
+def _sentence(test: PairedTest, verdict: Verdict) -> str:
+    """The verdict, why, and on how many images."""
+    who = f"{test.model} against {test.against}: {counts_text(test)}"
+    if test.p_value is None:
+        return f"One image says nothing about others. {who}."
+    chance = f"Wilcoxon p = {test.p_value:.2g}"
+    if verdict == "undecided":
+        return f"Not decided: the difference may be chance ({chance}). {who}."
+    return f"{_WORDS[verdict]}: the difference is more than chance ({chance}). {who}."
+
+
+def side_findings(evaluation: Evaluation) -> list[tuple[str, str, Verdict]]:
+    """What the other metrics say of the last model: label, difference and verdict."""
+    leading, last = leading_metric(evaluation.models[0].metrics), evaluation.models[-1].name
+    found = [(test, judge(test)) for test in evaluation.comparisons if test.model == last and test.metric != leading]
+    return [
+        (name_metric(test.metric).label, signed(test.metric, test.mean_difference), verdict)
+        for test, verdict in found
+        if verdict is not None
+    ]

@@ -1,0 +1,133 @@
+"""``report.html``: one self-contained page. The only file that talks to Jinja, which escapes all that it is given.
+
+The page may fetch nothing: its Content-Security-Policy allows the one script in it, by hash, and pictures that are
+part of it. The same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.resources import files
+from typing import Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from adaptsr_cli.artifacts import AdapterHeader, BackboneIdentity, LogRow, Provenance, RankMap
+from adaptsr_cli.evaluation import Evaluation
+from adaptsr_cli.report.charts import training_charts
+from adaptsr_cli.report.findings import headline, leading_metric, side_findings
+from adaptsr_cli.report.gallery import Specimen, encode
+from adaptsr_cli.report.views import (
+    describe_adapter,
+    describe_protocol,
+    gain_charts,
+    heat_tables,
+    image_table,
+    picture_cards,
+    score_table,
+)
+
+MOST_BYTES: Final = 15_000_000  # what mail lets through
+_MOST_PICTURE_BYTES: Final = 7_000_000  # a third more as text
+_MOST_CELLS: Final = 40_000  # of the table of images
+_FEWEST_ROWS: Final = 50
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What the run folder knows of how the model was adapted; what it does not have is None or empty.
+
+    Attributes:
+        card: What training has cost, in lines for people.
+        steps: Stage and what made its artifact.
+    """
+
+    backbone: BackboneIdentity
+    rank_map: RankMap | None = None
+    adapter: AdapterHeader | None = None
+    log: Sequence[LogRow] = ()
+    card: Sequence[str] = ()
+    steps: Sequence[tuple[str, Provenance]] = ()
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """Everything that the page shows.
+
+    Attributes:
+        specimens: Details of the images that are shown, best first.
+        adaptation: None where the scored models are not those of a run.
+        machine: Where it was evaluated.
+    """
+
+    evaluation: Evaluation
+    specimens: Sequence[Specimen]
+    adaptation: Adaptation | None
+    machine: str
+
+
+def render_report(content: ReportContent) -> bytes:
+    """The page, UTF-8, smaller than `MOST_BYTES`.
+
+    Pictures get the best quality that fits; of very many images the table shows the ends.
+    """
+    evaluation = content.evaluation
+    quality, encoded = encode(content.specimens, _MOST_PICTURE_BYTES)
+    columns = len(evaluation.models[0].metrics) * (len(evaluation.models) + 1) + 1
+    rows = max(_FEWEST_ROWS, min(len(evaluation.images), _MOST_CELLS // columns))
+    environment = _environment()
+    script = files("adaptsr_cli.report").joinpath("page/script.js").read_text(encoding="utf-8")
+    style = files("adaptsr_cli.report").joinpath("page/style.css").read_text(encoding="utf-8")
+    last, first = evaluation.models[-1].name, evaluation.models[0].name
+    while True:
+        text = environment.get_template("report.html.jinja").render(
+            evaluation=evaluation,
+            adaptation=content.adaptation,
+            adapter=describe_adapter(content.adaptation.adapter, content.adaptation.rank_map)
+            if content.adaptation
+            else (),
+            machine=content.machine,
+            leading=leading_metric(evaluation.models[0].metrics),
+            first=first,
+            last=last,
+            headline=headline(evaluation),
+            side_findings=side_findings(evaluation),
+            cards=picture_cards(evaluation, encoded),
+            quality=quality,
+            scores=score_table(evaluation),
+            gain_charts=gain_charts(evaluation, rows),
+            table=image_table(evaluation, rows),
+            heat=heat_tables(content.adaptation.rank_map) if content.adaptation else (),
+            training=training_charts(content.adaptation.log) if content.adaptation else (),
+            protocol=describe_protocol(evaluation),
+            script=Markup(script),
+            script_hash=b64encode(sha256(script.encode()).digest()).decode(),
+            style=Markup(style),
+        )
+        # Names of files may hold bytes that are no UTF-8.
+        page = text.encode("utf-8", "backslashreplace")
+        if len(page) < MOST_BYTES or rows <= _FEWEST_ROWS:
+            return page
+        rows = max(_FEWEST_ROWS, rows // 2)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("adaptsr_cli.report", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["jpeg"] = _data_address
+    environment.filters["thousands"] = "{:,}".format
+    return environment
+
+
+def _data_address(jpeg: bytes) -> str:
+    """A JPEG as an address that needs no file."""
+    return f"data:image/jpeg;base64,{b64encode(jpeg).decode()}"
