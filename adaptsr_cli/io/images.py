@@ -183,7 +183,7 @@ def encode_jpeg(rgb: Array, quality: int, *, subsampling: Literal["4:2:0", "4:4:
         subsampling: Of colour: the 4:2:0 that cameras write, or 4:4:4, which leaves colour as sharp as it is.
     """
     buffer = BytesIO()
-    Image.fromarray(rgb).save(buffer, "JPEG", quality=quality, subsampling=subsampling, optimize=subsampling == "4:4:4")
+    Image.fromarray(rgb).save(buffer, "JPEG", quality=quality, subsampling=subsampling)
     return buffer.getvalue()
 
 

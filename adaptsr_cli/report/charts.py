@@ -126,7 +126,7 @@ def training_charts(log: Sequence[LogRow]) -> list[Chart]:
         up = _Axis(0, 1.08 * max(rates[1]) or 1.0)
         curve = _curve("learning rate", "rate", (across, up), list(zip(*rates, strict=True)))
         summary = f"Learning rate, {max(rates[1]):.2g} at most."
-        charts.append(Chart("Learning rate", summary, "iteration", ticks, up.ticks(3, upwards=True), (curve,)))
+        charts.append(Chart("Learning rate", summary, "iteration", ticks, up.ticks(4, upwards=True), (curve,)))
     return charts
 
 
@@ -139,7 +139,7 @@ def _validation(across: _Axis, ticks: tuple[Tick, ...], iterations: list[int], s
         level = [(across.low, scores[0]), (across.high, scores[0])]
         curves.append(_curve(f"backbone {scores[0]:.2f} dB", "level", (across, up), level))
     title = "Validation PSNR-Y (dB)"
-    return Chart(title, f"{title}: {said}.", "iteration", ticks, up.ticks(4, upwards=True), tuple(curves))
+    return Chart(title, f"{title}: {said}.", "iteration", ticks, up.ticks(5, upwards=True), tuple(curves))
 
 
 def _loss(across: _Axis, ticks: tuple[Tick, ...], iterations: list[int], losses: list[float]) -> Chart:
@@ -152,7 +152,7 @@ def _loss(across: _Axis, ticks: tuple[Tick, ...], iterations: list[int], losses:
         _curve("moving average", "strong", axes, list(zip(iterations, smoothed, strict=True))),
     )
     summary = f"Training loss, from {smoothed[0]:.3g} to {smoothed[-1]:.3g}."
-    return Chart("Training loss", summary, "iteration", ticks, axes[1].ticks(4, upwards=True), curves)
+    return Chart("Training loss", summary, "iteration", ticks, axes[1].ticks(5, upwards=True), curves)
 
 
 def gain_chart(title: str, gains: Sequence[tuple[str, float]], better: str | None) -> Chart:
@@ -185,4 +185,4 @@ def gain_chart(title: str, gains: Sequence[tuple[str, float]], better: str | Non
         )
     summary = f"{title}: {sum(bar.style == 'good' for bar in bars):,} of {len(bars):,} images gain or stay equal."
     x_label = "images, sorted; point at a bar for its name"
-    return Chart(title, summary, x_label, (), up.ticks(4, upwards=True), bars=tuple(bars))
+    return Chart(title, summary, x_label, (), up.ticks(5, upwards=True), bars=tuple(bars))

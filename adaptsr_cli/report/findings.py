@@ -13,8 +13,6 @@ Verdict = Literal["better", "worse", "undecided"]
 
 SIGNIFICANT: Final = 0.05
 
-_WORDS: Final[Mapping[Verdict, str]] = {"better": "Better", "worse": "Worse", "undecided": "Not decided"}
-
 
 def leading_metric(keys: Iterable[str]) -> str | None:
     """The first metric that has a better way, by which images and models are sorted; None where there is none."""
@@ -120,13 +118,13 @@ def headline(evaluation: Evaluation) -> Headline | None:
 
 def _sentence(test: PairedTest, verdict: Verdict) -> str:
     """The verdict, why, and on how many images."""
-    who = f"{test.model} against {test.against}: {counts_text(test)}"
+    counts = counts_text(test)
     if test.p_value is None:
-        return f"One image says nothing about others. {who}."
+        return f"Against {test.against} on one image, which says nothing about others."
     chance = f"Wilcoxon p = {test.p_value:.2g}"
     if verdict == "undecided":
-        return f"Not decided: the difference may be chance ({chance}). {who}."
-    return f"{_WORDS[verdict]}: the difference is more than chance ({chance}). {who}."
+        return f"Not decided: the difference to {test.against} may be chance ({chance}); {counts} of the images."
+    return f"{verdict.capitalize()} than {test.against} by more than chance ({chance}); {counts} of the images."
 
 
 def side_findings(evaluation: Evaluation) -> list[tuple[str, str, Verdict]]:

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from adaptsr_cli.artifacts import AdapterHeader, BackboneIdentity, LogRow, Provenance, RankMap
 from adaptsr_cli.evaluation import Evaluation
 from adaptsr_cli.report.charts import training_charts
-from adaptsr_cli.report.findings import headline, leading_metric, side_findings
+from adaptsr_cli.report.findings import headline, side_findings
 from adaptsr_cli.report.gallery import Specimen, encode
 from adaptsr_cli.report.views import (
     describe_adapter,
@@ -79,35 +79,32 @@ def render_report(content: ReportContent) -> bytes:
     quality, encoded = encode(content.specimens, _MOST_PICTURE_BYTES)
     columns = len(evaluation.models[0].metrics) * (len(evaluation.models) + 1) + 1
     rows = max(_FEWEST_ROWS, min(len(evaluation.images), _MOST_CELLS // columns))
-    environment = _environment()
     script = files("adaptsr_cli.report").joinpath("page/script.js").read_text(encoding="utf-8")
     style = files("adaptsr_cli.report").joinpath("page/style.css").read_text(encoding="utf-8")
-    last, first = evaluation.models[-1].name, evaluation.models[0].name
+    story = content.adaptation
+    given = {
+        "evaluation": evaluation,
+        "adaptation": story,
+        "adapter": describe_adapter(story.adapter, story.rank_map) if story else (),
+        "heat": heat_tables(story.rank_map) if story else (),
+        "training": training_charts(story.log) if story else (),
+        "steps": (*(story.steps if story else ()), ("eval", evaluation.provenance)),
+        "machine": content.machine,
+        "first": evaluation.models[0].name,
+        "last": evaluation.models[-1].name,
+        "headline": headline(evaluation),
+        "side_findings": side_findings(evaluation),
+        "cards": picture_cards(evaluation, encoded),
+        "quality": quality,
+        "scores": score_table(evaluation),
+        "protocol": describe_protocol(evaluation),
+        "script": Markup(script),
+        "script_hash": b64encode(sha256(script.encode()).digest()).decode(),
+        "style": Markup(style),
+    }
+    template = _environment().get_template("report.html.jinja")
     while True:
-        text = environment.get_template("report.html.jinja").render(
-            evaluation=evaluation,
-            adaptation=content.adaptation,
-            adapter=describe_adapter(content.adaptation.adapter, content.adaptation.rank_map)
-            if content.adaptation
-            else (),
-            machine=content.machine,
-            leading=leading_metric(evaluation.models[0].metrics),
-            first=first,
-            last=last,
-            headline=headline(evaluation),
-            side_findings=side_findings(evaluation),
-            cards=picture_cards(evaluation, encoded),
-            quality=quality,
-            scores=score_table(evaluation),
-            gain_charts=gain_charts(evaluation, rows),
-            table=image_table(evaluation, rows),
-            heat=heat_tables(content.adaptation.rank_map) if content.adaptation else (),
-            training=training_charts(content.adaptation.log) if content.adaptation else (),
-            protocol=describe_protocol(evaluation),
-            script=Markup(script),
-            script_hash=b64encode(sha256(script.encode()).digest()).decode(),
-            style=Markup(style),
-        )
+        text = template.render(given, table=image_table(evaluation, rows), gain_charts=gain_charts(evaluation, rows))
         # Names of files may hold bytes that are no UTF-8.
         page = text.encode("utf-8", "backslashreplace")
         if len(page) < MOST_BYTES or rows <= _FEWEST_ROWS:

@@ -14,7 +14,7 @@ from adaptsr_cli.report.findings import counts_text, interval_text, judge, leadi
 from adaptsr_cli.report.gallery import EncodedSpecimen
 from adaptsr_cli.report.metric_names import metric_label, name_metric, rank_values
 from adaptsr_cli.report.tables import arrange
-from adaptsr_cli.units import format_params
+from adaptsr_cli.units import format_params, plural
 
 _SHADES: Final = 7  # steps of the heatmap's colours, of which the style sheet has as many
 
@@ -300,7 +300,12 @@ def describe_adapter(adapter: AdapterHeader | None, rank_map: RankMap | None) ->
     """What was put on the backbone, as terms and texts."""
     facts = []
     if adapter is not None:
-        facts.append(("Adapter", f"{adapter.method}, {len(adapter.sites)} sites, iteration {adapter.iteration:,}"))
+        facts.append(
+            (
+                "Adapter",
+                f"{adapter.method} on {plural(len(adapter.sites), 'site')}, kept at iteration {adapter.iteration:,}",
+            )
+        )
     if rank_map is not None:
         share = rank_map.total_params / rank_map.backbone.params
         facts.append(("Parameters trained", f"{format_params(rank_map.total_params)} ({share:.1%} of the backbone)"))
