@@ -31,7 +31,10 @@
       this.selects = {};
       for (const select of element.querySelectorAll("select[data-side]")) {
         this.selects[select.dataset.side] = select;
-        select.addEventListener("change", () => this.show());
+        select.addEventListener("change", () => {
+          this.show();
+          showCommon();
+        });
       }
       const images = [...this.stage.querySelectorAll("img")];
       this.layers = images.sort((one, other) => one.dataset.layer - other.dataset.layer);
@@ -166,7 +169,15 @@
   }
 
   const viewers = [...document.querySelectorAll("[data-viewer]")].map((element) => new Viewer(element));
-  for (const all of document.querySelectorAll("select[data-all]")) {
+  const alls = document.querySelectorAll("select[data-all]");
+  // What all pictures show; nothing where they differ, so that every choice is a change.
+  const showCommon = () => {
+    for (const all of alls) {
+      const chosen = new Set(viewers.map((viewer) => viewer.selects[all.dataset.all].value));
+      all.selectedIndex = chosen.size === 1 ? [...chosen][0] : -1;
+    }
+  };
+  for (const all of alls) {
     all.addEventListener("change", () => {
       for (const viewer of viewers) {
         viewer.selects[all.dataset.all].value = all.value;
