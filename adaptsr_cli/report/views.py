@@ -128,11 +128,9 @@ def picture_cards(evaluation: Evaluation, specimens: Sequence[EncodedSpecimen]) 
     above, below = specimens[:cut], specimens[cut:]
     groups = []
     if above:
-        improved = gains[0] > 0
-        title = "Most improved first" if all_shown else "Most improved"
-        groups.append((title if improved else "Least harmed", above))
+        groups.append(("Most improved first" if gains[0] > 0 else "Least harmed first", above))
     if below:
-        groups.append(("Most harmed" if gains[-1] < 0 else "Least improved", below[::-1]))
+        groups.append(("Most harmed first" if gains[-1] < 0 else "Least improved first", below[::-1]))
     return [(title, [_card(evaluation, entry) for entry in entries]) for title, entries in groups]
 
 

@@ -78,6 +78,7 @@ def test_adapt_does_it_all_and_goes_on_where_it_stopped(adaptsr: Command, pairs:
         "merged.safetensors",
         "eval.json",
         "comparison.png",
+        "report.html",
     ):
         assert (run / name).stat().st_size > 0
     assert len(list((run / "upscaled").glob("*_x4.png"))) == 1
