@@ -14,7 +14,6 @@ from importlib.resources import files
 from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from adaptsr_cli.artifacts import AdapterHeader, BackboneIdentity, LogRow, Provenance, RankMap
 from adaptsr_cli.evaluation import Evaluation
@@ -98,9 +97,9 @@ def render_report(content: ReportContent) -> bytes:
         "quality": quality,
         "scores": score_table(evaluation),
         "protocol": describe_protocol(evaluation),
-        "script": Markup(script),
+        "script": script,
         "script_hash": b64encode(sha256(script.encode()).digest()).decode(),
-        "style": Markup(style),
+        "style": style,
     }
     template = _environment().get_template("report.html.jinja")
     while True:
