@@ -120,11 +120,12 @@ def _sentence(test: PairedTest, verdict: Verdict) -> str:
     """The verdict, why, and on how many images."""
     counts = counts_text(test)
     if test.p_value is None:
-        return f"Against {test.against} on one image, which says nothing about others."
+        return f"{test.model} against {test.against} on one image, which says nothing about others."
     chance = f"Wilcoxon p = {test.p_value:.2g}"
     if verdict == "undecided":
-        return f"Not decided: the difference to {test.against} may be chance ({chance}); {counts} of the images."
-    return f"{verdict.capitalize()} than {test.against} by more than chance ({chance}); {counts} of the images."
+        return f"Not decided: {test.model} and {test.against} may differ by chance ({chance}); {counts} of the images."
+    how = f"{verdict} than {test.against} by more than chance ({chance})"
+    return f"{verdict.capitalize()}: {test.model} is {how}; {counts} of the images."
 
 
 def side_findings(evaluation: Evaluation) -> list[tuple[str, str, Verdict]]:

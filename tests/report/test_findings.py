@@ -76,8 +76,8 @@ class Case:
 @pytest.mark.parametrize(
     "case",
     [
-        Case(0.1, 0.01, "Better than backbone by more than chance"),
-        Case(-0.1, 0.3, "Not decided: the difference to backbone may be chance"),
+        Case(0.1, 0.01, "Better: merged is better than backbone by more than chance (Wilcoxon p = 0.01)"),
+        Case(-0.1, 0.3, "Not decided: merged and backbone may differ by chance"),
     ],
 )
 def test_headline(case: Case) -> None:
