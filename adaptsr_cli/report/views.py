@@ -175,8 +175,8 @@ def _card(evaluation: Evaluation, specimen: EncodedSpecimen) -> Card:
 
 
 def _difference(scores: Mapping[str, Mapping[str, float]], key: str) -> float:
-    found = [by_metric[key] for by_metric in scores.values()]
-    return found[-1] - found[0]
+    first, *_, last = scores.values()  # those between may lack the metric
+    return last[key] - first[key]
 
 
 @dataclass(frozen=True)

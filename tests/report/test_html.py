@@ -163,3 +163,14 @@ def test_without_a_metric_that_judges_there_is_no_verdict() -> None:
     text = " ".join("".join(Page(render_report(content)).text).split())
     assert "there is no verdict" in text
     assert "Drag the slider" not in text
+
+
+def test_a_model_in_between_may_lack_a_metric() -> None:
+    evaluation = make_evaluation(models=("one", "two", "three"))
+    images = tuple(
+        image.model_copy(update={"models": image.models | {"two": {"lpips_alex": 0.2}}}) for image in evaluation.images
+    )
+    content = replace(make_content(evaluation), evaluation=evaluation.model_copy(update={"images": images}))
+    text = "".join(Page(render_report(content)).text)
+    assert "–" in text
+    assert "+0.50 dB" in text
