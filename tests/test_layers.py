@@ -90,7 +90,14 @@ def called_names(source: str) -> Iterator[tuple[int, str]]:
 def declared_libraries() -> set[str]:
     """The names under which the declared run-time dependencies are imported."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = {normal(re.split(r"[<>=!~;\[ ]", text)[0]) for text in project["dependencies"]}
+    # Extras of the user, which are asked for where they are missing; not those of the developer.
+    extras = [
+        text
+        for name, texts in project["optional-dependencies"].items()
+        if name not in {"test", "dev"}
+        for text in texts
+    ]
+    declared = {normal(re.split(r"[<>=!~;\[ ]", text)[0]) for text in (*project["dependencies"], *extras)}
     modules = packages_distributions()
     return {module for module, owners in modules.items() if declared & {normal(owner) for owner in owners}}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,7 +25,9 @@ def run_command(
         ),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Merged file.", show_default=False)] = None,
-    format: Annotated[str, typer.Option("--format", help="safetensors, or pth with {'params': ...}.")] = "safetensors",
+    format: Annotated[
+        str, typer.Option("--format", help="safetensors; pth with {'params': ...}; or onnx, for any height and width.")
+    ] = "safetensors",
     weights: Annotated[
         str | None,
         typer.Option("--weights", help="Share of each adapter's update, such as 0.5,0.5.", show_default="the average"),
@@ -75,7 +78,7 @@ def run_command(
         model=model_choice(model, weights_dir, offline),
         adapters=tuple(adapter or ()),
         output=output,
-        format=choose("--format", format, ("safetensors", "pth")),
+        format=choose("--format", format, ("safetensors", "pth", "onnx")),
         weights=_parse_weights(weights),
         strength=strength,
         tune=tune,
@@ -92,6 +95,8 @@ def run_command(
         f"{report.max_difference:.1e} of the range"
     )
     console.line(describe_params(report.updated_params, report.inference_params))
+    for line in report.onnx.describe() if report.onnx else ():
+        console.line(line)
     console.line(f"wrote {report.output}" + (f" and {adapter_output}" if adapter_output else ""))
     console.json(
         {
@@ -102,9 +107,11 @@ def run_command(
             "probe_max_difference": report.max_difference,
             "blend": report.blend.model_dump(mode="json") if report.blend else None,
             "kept_share": report.truncation.kept_share if report.truncation else None,
+            "onnx": asdict(report.onnx) if report.onnx else None,
         }
     )
-    console.line(f"next: adaptsr eval --data DIR{o.run_flag(run)}")
+    if report.onnx is None:
+        console.line(f"next: adaptsr eval --data DIR{o.run_flag(run)}")
 
 
 def _parse_weights(text: str | None) -> tuple[float, ...] | None:

@@ -83,6 +83,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} is a folder, not a model file", "name the file in it")
     if not path.is_file():
         raise CheckpointError(f"there is no model file {path}", "check the path, or run: adaptsr models")
+    if path.suffix.lower() == ".onnx":
+        raise CheckpointError(
+            f"{path} is an ONNX file, which other programs run but this one cannot",
+            "name the safetensors or pth file of the same network",
+        )
     if path.suffix.lower() not in SUFFIXES:
         raise CheckpointError(f"{path} is no model file by its name", f"known endings: {' '.join(SUFFIXES)}")
     if path.suffix.lower() == ".safetensors":

@@ -53,7 +53,21 @@ def describe_file(path: Path) -> Facts:
         metadata = read_header(path).metadata
         if _HEADER in metadata:
             return facts | _describe_document(metadata[_HEADER], path)
+    if path.suffix == ".onnx":
+        return facts | _describe_onnx(path)
     return facts | _describe_checkpoint(path)
+
+
+def _describe_onnx(path: Path) -> Facts:
+    from adaptsr_cli.backbones.onnx_model import OnnxModel
+
+    model = OnnxModel(path)
+    if _HEADER in model.metadata:
+        facts = _describe_document(model.metadata[_HEADER], path)
+        facts["kind"] += ", ONNX"
+    else:
+        facts = {"kind": "ONNX file of others"}
+    return facts | {"shapes": model.describe_shapes()}
 
 
 def _describe_json(path: Path) -> Facts:

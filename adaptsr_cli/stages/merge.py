@@ -23,12 +23,13 @@ from adaptsr_cli.io.tensors import write_pth, write_tensors
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.runtime import pick_device
 from adaptsr_cli.stages.adapter_file import HEADER, AdapterSource, open_adapter, put_adapter, write_adapter
+from adaptsr_cli.stages.export import OnnxReport, write_onnx
 from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder, open_backbone, provenance, refuse_overwriting
 from adaptsr_cli.stages.soup import Tuned, open_soup, require_one_backbone
 from adaptsr_cli.stages.truncate import Limit, Truncation, truncate
 from adaptsr_cli.stages.tune import TuningJob, tune
 
-Format = Literal["safetensors", "pth"]
+Format = Literal["safetensors", "pth", "onnx"]
 
 # Largest probe difference accepted, in parts of the image range. A half-precision file cannot hold the fp32 sum.
 _TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-5, torch.float16: 2e-2, torch.bfloat16: 1e-1}
@@ -40,7 +41,7 @@ class MergeConfig:
 
     Attributes:
         adapters: The adapters; empty for the run's.
-        output: Where the merged model goes; None for ``merged.safetensors`` or ``merged.pth`` in the run folder.
+        output: Where the merged model goes; None for ``merged.safetensors`` (or ``.pth``, ``.onnx``) in the run folder.
         weights: Share of each adapter's update; None for the average.
         strength: What all updates are multiplied with.
         tune: Folder of images on which weights and strength are chosen.
@@ -93,6 +94,7 @@ class MergeReport:
         blend: Shares and strength; None where one adapter was folded in as it is.
         truncation: What was cut off; None where nothing was asked for.
         tuned: What the choice of weights and strength found; None where there was none.
+        onnx: The ONNX file beside torch; None in the other formats.
     """
 
     output: Path
@@ -103,6 +105,7 @@ class MergeReport:
     blend: Blend | None = None
     truncation: Truncation | None = None
     tuned: Tuned | None = None
+    onnx: OnnxReport | None = None
 
 
 def merge(config: MergeConfig, progress: Progress) -> MergeReport:
@@ -120,7 +123,7 @@ def merge(config: MergeConfig, progress: Progress) -> MergeReport:
     if output.suffix != f".{config.format}":
         raise ArtifactError(
             f"--output {output} does not end in .{config.format}",
-            "change the name or give --format safetensors|pth",
+            "change the name or give --format safetensors|pth|onnx",
         )
     for source in sources:
         if not source.exists():
@@ -144,13 +147,18 @@ def merge(config: MergeConfig, progress: Progress) -> MergeReport:
     blend = _describe_blend(config.limit, adapters, mixed)
     made = _header(backbone, adapters, blend)
     tensors = _merged_tensors(backbone, mixed.changed)
-    difference = _write_checked(output, config.format, tensors, made, (probe, mixed.expected))
+    onnx = None
+    if config.format == "onnx":
+        onnx = write_onnx(output, backbone, made, (probe, mixed.expected), progress)
+        difference = onnx.probe_difference
+    else:
+        difference = _write_checked(output, config.format, tensors, made, (probe, mixed.expected))
     if truncation is not None and config.adapter_output is not None:
         write_adapter(config.adapter_output, truncation.adapter.header, dict(truncation.adapter.tensors))
     sites = sum(len(adapter.header.sites) for adapter in adapters)
     added = sum(tensor.numel() for tensor in tensors.values())
     added -= sum(tensor.numel() for tensor in backbone.checkpoint.tensors.values())
-    return MergeReport(output, sites, mixed.params, added, difference, blend, truncation, mixed.tuned)
+    return MergeReport(output, sites, mixed.params, added, difference, blend, truncation, mixed.tuned, onnx)
 
 
 @dataclass(frozen=True)

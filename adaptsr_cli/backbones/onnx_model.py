@@ -1,0 +1,218 @@
+"""Networks as ONNX files: writing one, and running one on the CPU; the only door to onnx and onnxruntime."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from adaptsr_cli import __version__
+from adaptsr_cli.backbones.backbone import Backbone
+from adaptsr_cli.backbones.onnx_tracing import Crop, Pad, free_sizes
+from adaptsr_cli.errors import CheckpointError, UsageError
+from adaptsr_cli.io.atomic import replace_atomically
+
+INPUT: Final = "lr"
+OUTPUT: Final = "sr"
+_OPSET: Final = 18  # from December 2022: old enough for today's runtimes, new enough for LayerNormalization
+_INSTALL: Final = "pip install 'adaptsr[onnx]'"
+_TALKATIVE: Final = (
+    "onnxscript",
+    "onnx_ir",
+    "torch.onnx",
+    "torch.export",
+    "torch._dynamo",
+    "torch.fx",
+    "torch.__trace",
+)
+# Odd and even, and larger than anything is padded to, so that no size of the example is mistaken for a constant.
+_EXAMPLE_PX: Final = (45, 54)
+Sizes: TypeAlias = dict[int, Any]  # axis -> torch.export.Dim
+
+
+class OnnxModel:
+    """An ONNX file run on the CPU, with as many threads as torch takes.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        metadata: Its text entries.
+
+    Raises:
+        UsageError: onnxruntime is not installed.
+        CheckpointError: It is no network that onnxruntime can run.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import onnxruntime  # type: ignore[import-untyped]
+        except ImportError as error:
+            raise UsageError("ONNX files need the package onnxruntime", _INSTALL) from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3  # errors: remarks on the optimiser are nothing a user can act on
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's errors have no common class but this one
+            raise CheckpointError(
+                f"{path} is no ONNX file that can be run: {first_line(error)}", "make it anew"
+            ) from error
+        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+
+    def describe_shapes(self) -> str:
+        """Names and shapes of what goes in and comes out, ``lr (batch, 3, height, width)``."""
+        ends = [*self._session.get_inputs(), *self._session.get_outputs()]
+        return ", ".join(f"{end.name} ({', '.join(map(str, end.shape))})" for end in ends)
+
+    def run(self, lr: Tensor) -> Tensor:
+        """(B, 3, h, w) float32 in [0, 1] -> (B, 3, scale * h, scale * w) float32.
+
+        Raises:
+            CheckpointError: The graph cannot be run on an image of this size.
+        """
+        try:
+            (sr,) = self._session.run([OUTPUT], {INPUT: lr.numpy()})
+        except Exception as error:  # onnxruntime's errors have no common class but this one
+            size = " x ".join(map(str, lr.shape))
+            raise CheckpointError(f"the ONNX graph fails on an input of {size}: {first_line(error)}") from error
+        return torch.from_numpy(np.asarray(sr))
+
+
+def export_onnx(backbone: Backbone, path: Path, metadata: Mapping[str, str]) -> None:
+    """Writes a network as ONNX: batch, height and width free, padding and crop part of the graph.
+
+    Whether the file computes the same is for the caller to prove: `OnnxModel`.
+
+    Args:
+        backbone: The network, on the CPU; it is left as it is.
+        path: The file to write.
+        metadata: Text entries of the file.
+
+    Raises:
+        UsageError: onnx or onnxscript is not installed.
+        CheckpointError: The network cannot be written as a graph whose sizes are free.
+    """
+    try:
+        import onnx  # torch.onnx imports both only when it has done half the work
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise UsageError("--format onnx needs the packages onnx, onnxscript and onnxruntime", _INSTALL) from error
+    try:
+        with torch.no_grad(), _quiet():
+            model = _assemble(backbone)
+    except Exception as error:  # the exporter's errors have no common class but this one
+        raise CheckpointError(
+            f"{backbone.identity.architecture} cannot be written as ONNX with free sizes: {first_line(error)}",
+            "--format safetensors and pth work for every network",
+        ) from error
+    onnx.helper.set_model_props(model, dict(metadata))
+    with replace_atomically(path) as temporary:
+        onnx.save_model(model, temporary)
+
+
+def _assemble(backbone: Backbone) -> Any:
+    """The padding, the network and the crop as one ``onnx.ModelProto``.
+
+    The three are traced apart: sizes that are simple multiples keep the exporter's algebra simple. In one piece a
+    SwinIR of 36 blocks took more than five minutes.
+    """
+    from onnx import compose
+
+    free = torch.export.Dim.DYNAMIC
+    multiple_px = backbone.multiple_px
+    if backbone.traits.window_attribute is not None:  # these extend the image to whole windows themselves
+        multiple_px = backbone.tile_multiple_px
+    image = torch.rand(2, 3, *_EXAMPLE_PX, generator=torch.Generator().manual_seed(0))
+    padded, *kept = Pad(backbone, multiple_px)(image)
+    network = copy.deepcopy(backbone.model)  # tracing leaves symbols in attributes that networks set while they run
+    height = torch.export.Dim("height") * multiple_px if multiple_px > 1 else free
+    width = torch.export.Dim("width") * multiple_px if multiple_px > 1 else free
+    sides = {2: height, 3: height if backbone.square else width}
+    ends: Sizes = {0: free, 2: free, 3: free}
+    before = _trace(Pad(backbone, multiple_px), (image,), (ends,), (INPUT,), ("padded", "rows", "columns"))
+    with free_sizes(network, multiple_px):
+        middle = _trace(network, (padded,), ({0: free, **sides},), ("padded",), ("full",))
+    full = backbone.model(padded.clone())
+    after = _trace(Crop(), (full, *kept), (ends, {0: free}, {0: free}), ("full", "rows", "columns"), (OUTPUT,))
+    parts = [
+        compose.add_prefix(part, prefix, rename_inputs=False, rename_outputs=False)
+        for part, prefix in ((before, "pad/"), (middle, "net/"), (after, "crop/"))
+    ]
+    front = compose.merge_models(parts[0], parts[1], [("padded", "padded")])
+    whole = compose.merge_models(front, parts[2], [(name, name) for name in ("full", "rows", "columns")])
+    return _clean(whole, backbone.scale)
+
+
+def _trace(
+    module: nn.Module,
+    inputs: tuple[Tensor, ...],
+    sizes: tuple[Sizes, ...],
+    input_names: tuple[str, ...],
+    output_names: tuple[str, ...],
+) -> Any:
+    """A module as ``onnx.ModelProto``; a size that turns out not to be free is an error."""
+    graph = torch.export.export(module.eval(), inputs, dynamic_shapes=sizes)
+    program = torch.onnx.export(
+        graph,
+        inputs,
+        input_names=input_names,
+        output_names=output_names,
+        opset_version=_OPSET,
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None
+    return program.model_proto
+
+
+def _clean(model: Any, scale: int) -> Any:
+    """The model with free sizes called by what they are, and without the exporter's notes.
+
+    Those are numbered symbols, and the path of every line of code on this machine: half of a small file.
+    """
+    graph = model.graph
+    for end, factor in ((graph.input[0], ""), (graph.output[0], f"{scale}*")):
+        names = ("batch", None, f"{factor}height", f"{factor}width")
+        for size, name in zip(end.type.tensor_type.shape.dim, names, strict=True):
+            if name is not None:
+                size.dim_param = name
+    del graph.value_info[:]
+    del model.metadata_props[:]
+    for node in graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for part in (*graph.initializer, *graph.input, *graph.output):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    model.producer_name, model.producer_version = "adaptsr", __version__
+    return model
+
+
+def first_line(error: object) -> str:
+    """The first line of a message, which in these libraries says most."""
+    return (str(error).strip().splitlines() or ["no reason given"])[0][:200]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps what exporters say of their own progress from the user's terminal."""
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
