@@ -49,8 +49,8 @@ def run_command(
         typer.Option(
             "--metrics",
             help="Comma-separated: psnr, ssim, ms_ssim, delta_e (mean CIEDE2000), lpips_squeeze, lpips_alex, "
-            "lpips_vgg, dists; sharpness and noise of the output alone.",
-            show_default="psnr,ssim,lpips_squeeze; without a reference sharpness,noise",
+            "lpips_vgg, dists; niqe, sharpness and noise of the output alone.",
+            show_default="psnr,ssim,lpips_squeeze; without a reference niqe,sharpness,noise",
         ),
     ] = None,
     protocol: Annotated[

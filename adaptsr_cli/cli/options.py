@@ -143,7 +143,7 @@ Metrics = Annotated[
     typer.Option(
         "--metrics",
         help="Comma-separated: psnr, ssim, ms_ssim, delta_e (mean CIEDE2000), lpips_squeeze, lpips_alex, lpips_vgg, "
-        "dists; sharpness and noise of the output alone.",
+        "dists; niqe, sharpness and noise of the output alone.",
     ),
 ]
 Tile = Annotated[

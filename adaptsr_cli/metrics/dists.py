@@ -13,7 +13,7 @@ from torch.nn.functional import conv2d, pad, relu
 
 from adaptsr_cli.errors import CheckpointError
 from adaptsr_cli.io.tensors import read_checkpoint
-from adaptsr_cli.metrics.perceptual import TRUNKS, MissingWeights, find_trunk, score_arrays
+from adaptsr_cli.metrics.perceptual import TRUNKS, ArrayDistance, MissingWeights, find_trunk
 
 WEIGHTS_FILE: Final = "DISTS_alpha_beta_weights.pt"
 _WEIGHTS_SHA256: Final = "f5e65c96230b7f6ca995691647d482237e4cab8a50c5c4a5784f219ef0748218"
@@ -62,6 +62,7 @@ class Dists:
             )
         self._texture, self._structure = _read_channel_weights(weights, self._device)
         self._trunk = _Trunk(read_checkpoint(trunk_path).tensors, trunk_path).to(self._device)
+        self._arrays = ArrayDistance(self._device)
 
     def __call__(self, first: np.ndarray, second: np.ndarray) -> float:
         """The distance of two images; 0 for equal ones, larger is worse.
@@ -73,7 +74,7 @@ class Dists:
         Raises:
             DataError: The images are too small for the trunk.
         """
-        return score_arrays(self, first, second, self._device)
+        return self._arrays.distance(self, first, second)
 
     def distance(self, first: Tensor, second: Tensor) -> Tensor:
         """The distances of a batch, differentiable.
@@ -85,8 +86,17 @@ class Dists:
         Returns:
             (B,) float32.
         """
-        similarity = torch.zeros(first.shape[0], device=first.device)
-        pairs = zip(self._trunk(first), self._trunk(second), self._texture, self._structure, strict=True)
+        return self.compare(self.features(first), self.features(second))
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) in [0, 1] -> the images and the features of the five stages."""
+        stages: list[Tensor] = self._trunk(images)
+        return stages
+
+    def compare(self, first: list[Tensor], second: list[Tensor]) -> Tensor:
+        """The distances, (B,), of two batches whose features these are."""
+        similarity = torch.zeros(len(first[0]), device=self._device)
+        pairs = zip(first, second, self._texture, self._structure, strict=True)
         for x, y, texture, structure in pairs:
             mean_x, mean_y = x.mean(dim=(2, 3)), y.mean(dim=(2, 3))  # (B, C)
             variance_x = (x - mean_x[..., None, None]).square().mean(dim=(2, 3))

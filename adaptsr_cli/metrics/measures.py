@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -12,9 +13,14 @@ from adaptsr_cli.errors import DataError
 from adaptsr_cli.metrics.dists import Dists
 from adaptsr_cli.metrics.fidelity import colour_difference
 from adaptsr_cli.metrics.multiscale import LEAST_PX, ms_ssim
+from adaptsr_cli.metrics.niqe import NAME as NIQE
+from adaptsr_cli.metrics.niqe import Niqe
 from adaptsr_cli.metrics.perceptual import PREFIX, Lpips, MissingWeights
 from adaptsr_cli.metrics.protocol import Protocol
+from adaptsr_cli.metrics.without_reference import METRICS as ESTIMATES
 from adaptsr_cli.metrics.without_reference import score_alone
+
+WITHOUT_REFERENCE: Final = (NIQE, *ESTIMATES)
 
 
 class Measures:
@@ -23,7 +29,7 @@ class Measures:
     Args:
         metrics: Names from `adaptsr_cli.metrics.protocol.METRICS`; ``psnr`` and ``ssim`` are passed over.
         protocol: Whether MS-SSIM has Y.
-        weights_dir: Where the networks of LPIPS and DISTS lie.
+        weights_dir: Where the networks of LPIPS and DISTS lie, and maybe NIQE's original statistics.
         device: Where to compute these.
 
     Attributes:
@@ -40,6 +46,7 @@ class Measures:
         self._metrics = tuple(metrics)
         self._protocol = protocol
         self._networks: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {}
+        self._niqe = Niqe(weights_dir=weights_dir) if NIQE in metrics else None
         for name in metrics:
             try:
                 if name.startswith(PREFIX):
@@ -68,7 +75,24 @@ class Measures:
         if "delta_e" in self._metrics:
             scores["delta_e_2000"] = colour_difference(first, second)
         scores |= {name: measure(first, second) for name, measure in self._networks.items()}
-        return scores | score_alone(first, self._metrics)
+        return scores | self.score_alone(first)
+
+    def score_alone(self, image: np.ndarray) -> dict[str, float]:
+        """The scores that need no reference.
+
+        Args:
+            image: (H, W, 3) uint8.
+
+        Returns:
+            Metric key -> value; keys that cannot be told of this image are left out.
+
+        Raises:
+            DataError: The image is too small for one of the metrics.
+        """
+        scores: dict[str, float] = {}
+        if self._niqe is not None and (distance := self._niqe(image)) is not None:
+            scores[self._niqe.key] = distance
+        return scores | score_alone(image, self._metrics)
 
     def _score_scales(self, first: np.ndarray, second: np.ndarray) -> dict[str, float]:
         if min(first.shape[:2]) < LEAST_PX:

@@ -22,6 +22,7 @@ METRICS: Final = (
     "lpips_alex",
     "lpips_vgg",
     "dists",
+    "niqe",
     "sharpness",
     "noise",
 )
@@ -163,7 +164,7 @@ def default_metrics(protocol: str) -> str:
     Raises:
         UsageError: There is no such protocol.
     """
-    return "psnr,ssim,lpips_squeeze" if find_protocol(protocol).has_reference else "sharpness,noise"
+    return "psnr,ssim,lpips_squeeze" if find_protocol(protocol).has_reference else "niqe,sharpness,noise"
 
 
 def parse_metrics(text: str) -> tuple[str, ...]:

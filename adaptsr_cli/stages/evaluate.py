@@ -21,11 +21,9 @@ from adaptsr_cli.evaluation import Evaluation, ImageScores, ModelScores, PairedT
 from adaptsr_cli.io.atomic import write_text
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.images import resize_bicubic
-from adaptsr_cli.metrics.measures import Measures
+from adaptsr_cli.metrics.measures import WITHOUT_REFERENCE, Measures
 from adaptsr_cli.metrics.protocol import Protocol, find_protocol, score_images
 from adaptsr_cli.metrics.statistics import Bootstrap, common_scores, compare_paired, spread_of
-from adaptsr_cli.metrics.without_reference import METRICS as WITHOUT_REFERENCE
-from adaptsr_cli.metrics.without_reference import score_alone
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.report.comparison import BICUBIC, ComparisonRow, pick_examples
 from adaptsr_cli.report.figures import draw_comparison
@@ -118,7 +116,7 @@ class _Judge:
     def score(self, sr: np.ndarray, hr: np.ndarray | None) -> dict[str, float]:
         """The scores of an output; without a reference those that need none."""
         if hr is None:
-            return score_alone(sr, self.metrics)
+            return self.measures.score_alone(sr)
         return score_images(
             sr,
             hr,

@@ -82,9 +82,29 @@ def test_uint8_and_floats_in_0_to_1_are_the_same_image(squeeze: Lpips) -> None:
 
 def test_the_networks_get_minus_1_to_1(squeeze: Lpips) -> None:
     seen = []
-    squeeze._model.register_forward_pre_hook(lambda _module, inputs: seen.extend(inputs))
+    squeeze._model.scaling_layer.register_forward_pre_hook(lambda _module, inputs: seen.extend(inputs))
     squeeze(np.zeros((32, 32, 3), np.uint8), np.full((32, 32, 3), 255, np.uint8))
     assert (seen[0].unique().tolist(), seen[1].unique().tolist()) == ([-1.0], [1.0])
+
+
+def test_it_is_what_the_package_computes(squeeze: Lpips) -> None:
+    first, second = torch.rand(3, 3, 40, 33), torch.rand(3, 3, 40, 33)
+    with torch.no_grad():
+        expected = squeeze._model(first * 2 - 1, second * 2 - 1).flatten()
+    assert torch.equal(squeeze.distance(first, second), expected)
+
+
+def test_the_trunk_sees_each_reference_once(squeeze: Lpips) -> None:
+    """And a changed one anew, even in the same place of memory."""
+    first, second = pictures()
+    expected = [squeeze(first, second), squeeze(second[::-1], second), squeeze(first, first)]
+    runs = []
+    squeeze._model.net.register_forward_hook(lambda *_: runs.append(1))
+    assert [squeeze(first, second), squeeze(second[::-1], second)] == expected[:2]
+    assert len(runs) == 3
+    second[:] = first
+    assert squeeze(first, second) == expected[2] == 0
+    assert len(runs) == 5
 
 
 def test_the_distance_lets_gradients_through_and_has_none_of_its_own(squeeze: Lpips) -> None:

@@ -144,7 +144,7 @@ def test_every_protocol_is_named_with_its_parameters() -> None:
 
 def test_what_is_measured_by_default_needs_no_more_than_there_is() -> None:
     assert default_metrics("paper") == "psnr,ssim,lpips_squeeze"
-    assert default_metrics("no-reference") == "sharpness,noise"
+    assert default_metrics("no-reference") == "niqe,sharpness,noise"
     with pytest.raises(UsageError):
         default_metrics("none")
 

@@ -197,7 +197,10 @@ def test_photographs_without_ground_truth_are_upscaled_and_measured_by_themselve
     assert set(found["images"][0]["file_sha256"]) == {"lr"}
     assert found["parameters"]["reference"] is False
     assert not Path("adaptsr-run/comparison.png").exists()
-    shown = adaptsr(*words, "--force")
+    small = adaptsr(*words, "--force")
+    assert small.code == 1
+    assert "an image of 96x96 px is too small for niqe" in small.err
+    shown = adaptsr(*words, "--metrics", "sharpness", "--force")
     assert shown.code == 0, shown.err
     assert "no-reference: output rounded to uint8 and measured whole" in shown.out
     compared = adaptsr(*words, "--metrics", "psnr", "--force")
@@ -208,9 +211,11 @@ def test_photographs_without_ground_truth_are_upscaled_and_measured_by_themselve
 def test_all_metrics_at_once(adaptsr: Command, tmp_path: Path) -> None:
     data = write_pairs(tmp_path / "large", count=2, side_px=192)
     outputs = make_outputs(data / "hr", Path("theirs"))
-    names = "psnr,ssim,ms_ssim,delta_e,dists,sharpness,noise"
+    names = "psnr,ssim,ms_ssim,delta_e,dists,niqe,sharpness,noise"
     result = adaptsr("eval", "--data", data, "--sr", f"theirs={outputs}", "--metrics", names, "--json")
     assert result.code == 0, result.err
     metrics = json.loads(result.out)["models"][0]["metrics"]
-    assert {"psnr_y_db", "ssim_y", "ms_ssim_y", "ms_ssim_rgb", "delta_e_2000", "noise_levels"} <= set(metrics)
+    assert {"psnr_y_db", "ssim_y", "ms_ssim_y", "ms_ssim_rgb", "delta_e_2000", "niqe_own", "noise_levels"} <= set(
+        metrics
+    )
     assert "dists: skipped: put file vgg16-397923af.pth" in result.err
