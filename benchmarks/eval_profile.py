@@ -95,8 +95,8 @@ def main() -> None:
         whole = time.perf_counter() - start
     clock.seconds["everything else"] = whole - sum(clock.seconds.values())
     lines = [
-        f"Made by `python benchmarks/eval_profile.py` on {describe_machine(pick_device('auto'))}; {len(evaluation.models)} models, "
-        f"{len(evaluation.images)} images, {options.metrics}.",
+        f"Made by `python benchmarks/eval_profile.py` on {describe_machine(pick_device('auto'))}; "
+        f"{len(evaluation.models)} models, {len(evaluation.images)} images, {options.metrics}.",
         "",
         "| part | calls | time | share |",
         "|---|---|---|---|",

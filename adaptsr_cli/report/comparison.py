@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from adaptsr_cli.report.metric_names import name_metric
 
 Pixels = NDArray[np.uint8]
+Levels = NDArray[np.floating]
+Value = TypeVar("Value", bound=np.generic)
 
 BICUBIC = "bicubic"  # the name under which plain interpolation stands among the outputs
 
@@ -110,11 +113,29 @@ def _detail_side_lr_px(height: int, width: int, scale: int) -> int:
     return max(fitting, default=min(max(1, round(_DETAIL_SHARE * shorter)), shorter))
 
 
-def magnify(image: Pixels) -> Pixels:
-    """Enlarges a square (n, n, 3) image to a tile by repeating pixels: what is seen is what the model made."""
+def magnify(image: NDArray[Value]) -> NDArray[Value]:
+    """Enlarges a square (n, n, ...) image to a tile by repeating pixels: what is seen is what the model made."""
     index = (np.arange(TILE_PX) * image.shape[0]) // TILE_PX
-    enlarged: Pixels = image[index][:, index]
+    enlarged: NDArray[Value] = image[index][:, index]
     return enlarged
+
+
+def errors_of(row: ComparisonRow, box: Box, luma: Callable[[Pixels], Levels]) -> dict[str, Levels]:
+    """How far every pixel of a detail is from the truth: output -> (n, n), in grey levels of Y.
+
+    Args:
+        row: The image.
+        box: The detail.
+        luma: (H, W, 3) uint8 to Y, (H, W) in [0, 255].
+    """
+    truth = luma(box.cut(row.hr))
+    return {name: np.abs(luma(box.cut(image)) - truth) for name, image in row.outputs.items()}
+
+
+def error_limit(errors: Sequence[Mapping[str, Levels]]) -> float:
+    """The error that gets the darkest colour, one for a whole sheet: a few single pixels may lie beyond it."""
+    values = [part.ravel() for maps in errors for part in maps.values()]
+    return max(1.0, float(np.ceil(np.quantile(np.concatenate(values), 0.99)))) if values else 1.0
 
 
 def tiles_of(row: ComparisonRow, box: Box) -> list[tuple[str, Pixels]]:

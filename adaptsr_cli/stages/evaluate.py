@@ -26,9 +26,9 @@ from adaptsr_cli.metrics.protocol import Protocol, find_protocol, score_images
 from adaptsr_cli.metrics.statistics import Bootstrap, common_scores, compare_paired, spread_of
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.report.comparison import BICUBIC, ComparisonRow, pick_examples
-from adaptsr_cli.report.figures import draw_comparison
 from adaptsr_cli.report.findings import leading_metric, merit
 from adaptsr_cli.report.gallery import Shortlist, select
+from adaptsr_cli.report.sheet import draw_comparison
 from adaptsr_cli.report.tables import TABLES, TableKind
 from adaptsr_cli.runtime import describe_machine, pick_device
 from adaptsr_cli.stages.contestants import Contestant, Networks, make_distinct, open_folder, open_networks
@@ -196,7 +196,7 @@ def evaluate(config: EvaluateConfig, progress: Progress, world: World = ALONE) -
         # A sheet of other images must not lie beside these scores.
         config.run.comparison.unlink(missing_ok=True)
         if rows := _sheet(judge, contestants, images, reader):
-            draw_comparison(config.run.comparison, rows)
+            draw_comparison(config.run.comparison, rows, protocol.describe(scale), protocol.luma)
         adapted = config.networks.are_of_run and config.run.merged.exists()
         machine = describe_machine(device)
         write_report(config.run, evaluation, specimens, machine, progress, adapted=adapted)

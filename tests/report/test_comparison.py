@@ -10,6 +10,8 @@ from adaptsr_cli.report.comparison import (
     best_model,
     check_row,
     choose_detail,
+    error_limit,
+    errors_of,
     magnify,
     metrics_shown,
     pick_examples,
@@ -135,3 +137,23 @@ def test_the_best_score_knows_its_direction_and_ignores_the_rest() -> None:
     assert best_model(scored, "lpips_squeeze") == "backbone"
     assert best_model(scored, "ssim_y") is None
     assert metrics_shown([scored]) == ["psnr_y_db", "lpips_squeeze"]
+
+
+def test_errors_are_those_of_the_detail_on_luma() -> None:
+    row = make_row(names=("a", "b"))
+    row.outputs["a"][8:12, 4:8] ^= 255
+    box = Box(0, 0, 24)
+    errors = errors_of(row, box, lambda rgb: rgb.astype(np.float64).mean(axis=2))
+    assert list(errors) == ["a", "b"]
+    assert errors["a"].shape == (24, 24)
+    assert not errors["b"].any()
+    truth = row.hr[8:12, 4:8].astype(np.float64).mean(axis=2)
+    assert errors["a"][8:12, 4:8] == pytest.approx(np.abs(255 - 2 * truth))
+
+
+def test_one_scale_holds_nearly_all_errors_of_a_sheet() -> None:
+    small, large = np.full((10, 10), 3.0), np.arange(100.0).reshape(10, 10)
+    assert error_limit([{"a": small}]) == 3
+    assert error_limit([{"a": small}, {"b": large}]) == 98
+    assert error_limit([{"a": small * 0}]) == 1
+    assert error_limit([]) == 1

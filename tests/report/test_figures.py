@@ -24,8 +24,10 @@ from adaptsr_cli.artifacts import (
 from adaptsr_cli.errors import AdaptsrError
 from adaptsr_cli.io.images import read_rgb
 from adaptsr_cli.report.comparison import ComparisonRow
-from adaptsr_cli.report.figures import draw_comparison, draw_curves, draw_rank_heatmap, draw_saliency
+from adaptsr_cli.report.figures import draw_curves, draw_rank_heatmap, draw_saliency
+from adaptsr_cli.report.sheet import draw_comparison
 
+HOW = ("paper: as usual", lambda rgb: rgb.astype(float).mean(axis=2))
 BACKBONE = BackboneIdentity(architecture="SAFMN", scale=4, params=239_520, sha256="0" * 64, source="safmn")
 PROVENANCE = Provenance(tool_version="0", command="test", options={}, seed=0, data_fingerprint="")
 
@@ -107,7 +109,7 @@ DRAWINGS: list[Callable[[Path], None]] = [
     lambda path: draw_rank_heatmap(path, make_rank_map()),
     lambda path: draw_saliency(path, make_saliency()),
     lambda path: draw_curves(path, LOG),
-    lambda path: draw_comparison(path, make_rows()),
+    lambda path: draw_comparison(path, make_rows(), *HOW),
 ]
 
 
@@ -207,7 +209,7 @@ def test_the_sheet_holds_the_pixels_one_to_one(tmp_path: Path) -> None:
     # one model, which marks every pixel of its output with a colour that nothing else on the page has
     marked = row.hr.copy()
     marked[:] = (255, 0, 255)
-    draw_comparison(tmp_path / "a.png", [ComparisonRow("photo", row.lr, row.hr, {"merged": marked}, {})])
+    draw_comparison(tmp_path / "a.png", [ComparisonRow("photo", row.lr, row.hr, {"merged": marked}, {})], *HOW)
     page = read_rgb(tmp_path / "a.png")
     rows, columns = np.nonzero((page == (255, 0, 255)).all(axis=2))
     assert len(rows) == 240 * 240
@@ -216,19 +218,34 @@ def test_the_sheet_holds_the_pixels_one_to_one(tmp_path: Path) -> None:
 
 
 def test_every_model_and_image_gets_its_place(tmp_path: Path) -> None:
-    draw_comparison(tmp_path / "one.png", make_rows())
-    draw_comparison(tmp_path / "more.png", make_rows() * 2)
-    draw_comparison(tmp_path / "wide.png", make_rows(outputs=tuple("abcdef")))
+    draw_comparison(tmp_path / "one.png", make_rows(), *HOW)
+    draw_comparison(tmp_path / "more.png", make_rows() * 2, *HOW)
+    draw_comparison(tmp_path / "wide.png", make_rows(outputs=tuple("abcdef")), *HOW)
     one, more, wide = (read_rgb(tmp_path / f"{name}.png").shape for name in ("one", "more", "wide"))
     assert more[0] > one[0] + 240
     assert wide[1] > one[1] + 3 * 240
+
+
+def test_errors_are_drawn_on_one_scale(tmp_path: Path) -> None:
+    """The same error has the same colour in every line, and none is white."""
+    row = make_rows()[0]
+    off = (row.hr.astype(int) + np.where(row.hr < 128, 40, -40)).astype(np.uint8)
+    rows = [ComparisonRow("a", row.lr, row.hr, {"off": off, "true": row.hr.copy()}, {})]
+    worse = (row.hr.astype(int) + np.where(row.hr < 128, 80, -80)).astype(np.uint8)
+    rows.append(ComparisonRow("b", row.lr, row.hr, {"off": worse, "true": off}, {}))
+    level = lambda rgb: rgb[..., 0].astype(float)  # noqa: E731
+    draw_comparison(tmp_path / "a.png", rows, "paper", level)
+    page = read_rgb(tmp_path / "a.png")
+    dark, half = (page == colour for colour in ((19, 47, 107), (29, 145, 192)))
+    assert dark.all(axis=2).sum() >= 240 * 240
+    assert half.all(axis=2).sum() == 0 or half.all(axis=2).sum() >= 240 * 240
 
 
 @pytest.mark.parametrize("name", ["写真_\U0001f4f7.png", "$\\alpha_x$ and $", "a\nb", "x" * 300, "bad\udcff"])
 def test_odd_names_are_drawn_as_they_are(name: str, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        draw_comparison(tmp_path / "a.png", make_rows(name, outputs=(name, "merged")))
+        draw_comparison(tmp_path / "a.png", make_rows(name, outputs=(name, "merged")), *HOW)
     assert (tmp_path / "a.png").stat().st_size > 1000
 
 
@@ -236,7 +253,7 @@ def test_outputs_of_another_size_are_refused_before_anything_is_written(tmp_path
     row = make_rows()[0]
     broken = ComparisonRow("photo", row.lr, row.hr, {"merged": row.lr}, {})
     with pytest.raises(ValueError, match="merged"):
-        draw_comparison(tmp_path / "a.png", [broken])
+        draw_comparison(tmp_path / "a.png", [broken], *HOW)
     assert not (tmp_path / "a.png").exists()
 
 
