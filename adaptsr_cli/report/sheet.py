@@ -69,7 +69,7 @@ def draw_comparison(
     texts = [
         text for part in (_EXPLANATION, f"Protocol {protocol}.") for text in wrap(part, int((width - 0.6) / 0.074))
     ]
-    top = 0.69 + 0.18 * len(texts)
+    top = 0.8 + 0.18 * len(texts)
     pitch = 2 * tile + gap + _LINE_IN * max(len(keys), 1) + 0.3
     with page_of(path, width, top + len(rows) * pitch + 0.1) as figure:
         write_heading(figure, "Comparison", *texts)
