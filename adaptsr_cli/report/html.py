@@ -78,8 +78,8 @@ def render_report(content: ReportContent) -> bytes:
     quality, encoded = encode(content.specimens, _MOST_PICTURE_BYTES)
     columns = len(evaluation.models[0].metrics) * (len(evaluation.models) + 1) + 1
     rows = max(_FEWEST_ROWS, min(len(evaluation.images), _MOST_CELLS // columns))
-    script = files("adaptsr_cli.report").joinpath("page/script.js").read_text(encoding="utf-8")
-    style = files("adaptsr_cli.report").joinpath("page/style.css").read_text(encoding="utf-8")
+    script = files("adaptsr_cli.report").joinpath("template/script.js").read_text(encoding="utf-8")
+    style = files("adaptsr_cli.report").joinpath("template/style.css").read_text(encoding="utf-8")
     story = content.adaptation
     given = {
         "evaluation": evaluation,
@@ -113,7 +113,7 @@ def render_report(content: ReportContent) -> bytes:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("adaptsr_cli.report", "page"),
+        loader=PackageLoader("adaptsr_cli.report", "template"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
