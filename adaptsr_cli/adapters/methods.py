@@ -29,6 +29,13 @@ METHODS: Final[dict[Method, Callable[[Order], Blueprint]]] = {
 }
 
 
+DIRECTED_METHODS: Final[tuple[Method, ...]] = ("lora", "dora")
+"""Methods with a choice of where their factors start."""
+
+DIRECTED_FACTORIZATION: Final[Factorization] = "1x1-kxk"
+"""The factorisation whose A factors the directions of `score` are for."""
+
+
 def refuse_unfit(method: Method, init: Start, factorization: Factorization, mask: Mask) -> None:
     """Refuses options that a method would not obey.
 
@@ -37,9 +44,9 @@ def refuse_unfit(method: Method, init: Start, factorization: Factorization, mask
     """
     if factorization != "1x1-kxk" and method not in ("lora", "dora", "rasa"):
         raise UsageError("--conv-factorization is for --method lora, dora and rasa", "leave --conv-factorization out")
-    if init != "default" and method not in ("lora", "dora"):
+    if init != "default" and method not in DIRECTED_METHODS:
         raise UsageError(f"--init {init} is for --method lora and dora", "leave --init out")
-    if init == "gradient" and factorization != "1x1-kxk":
+    if init == "gradient" and factorization != DIRECTED_FACTORIZATION:
         raise UsageError(
             f"--init gradient does not fit --conv-factorization {factorization}",
             "its directions are those of 1x1-kxk; leave one of the two out",

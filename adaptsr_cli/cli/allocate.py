@@ -39,7 +39,7 @@ def run_command(
     strategy: Annotated[
         str | None,
         typer.Option(
-            help="greedy (the paper's Algorithm 1), uniform, proportional or spectral.", show_default="greedy"
+            help="spectral, greedy (the paper's Algorithm 1), proportional or uniform.", show_default="spectral"
         ),
     ] = None,
     min_rank: Annotated[
@@ -71,6 +71,7 @@ def run_command(
     from adaptsr_cli.artifacts import RankMap, Strategy
     from adaptsr_cli.cli.choices import choose, model_choice
     from adaptsr_cli.io.documents import read_document
+    from adaptsr_cli.ranking.allocation import DEFAULT_STRATEGY
     from adaptsr_cli.stages.allocate import AllocateConfig, allocate, parse_modules
     from adaptsr_cli.stages.reallocate import ReallocateConfig, reallocate
     from adaptsr_cli.stages.run_folder import RunFolder
@@ -99,7 +100,7 @@ def run_command(
         run=RunFolder(run),
         budget=parse_budget(budget or "8%"),
         saliency=saliency,
-        strategy=choose("--strategy", strategy or "greedy", get_args(Strategy)),
+        strategy=choose("--strategy", strategy or DEFAULT_STRATEGY, get_args(Strategy)),
         min_rank=min_rank,
         max_rank=max_rank,
         modules=parse_modules(modules) if modules else None,

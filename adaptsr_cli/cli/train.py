@@ -42,7 +42,7 @@ def run_command(
         str | None,
         typer.Option(
             help="Start of low-rank factors: default, gradient, pissa, or adapter (go on from allocate --from).",
-            show_default="adapter where the rank map has one, else default",
+            show_default="adapter where the rank map has one, gradient where `score` has left its directions",
         ),
     ] = None,
     conv_factorization: Annotated[

@@ -108,7 +108,8 @@ def _adapt(config: AdaptConfig, progress: Progress, world: World) -> AdaptReport
         score_backbone(scoring, backbone, data, progress, world)
     with world.first_goes_first():
         if world.is_first and (options.force or not allocated):
-            allocate(AllocateConfig(run=run, budget=config.budget, force=options.force), progress)
+            allocation = AllocateConfig(run=run, budget=config.budget, strategy=options.strategy, force=options.force)
+            allocate(allocation, progress)
     training = train_backbone(options, backbone, data, progress, world)
     with world.first_goes_first():
         merged = merge(MergeConfig(run=run, model=options.model, force=True), progress) if world.is_first else None

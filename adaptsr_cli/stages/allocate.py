@@ -13,6 +13,7 @@ from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.lock import hold_folder
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.ranking.allocation import (
+    DEFAULT_STRATEGY,
     Candidate,
     allocate_greedy,
     allocate_proportional,
@@ -43,7 +44,7 @@ class AllocateConfig:
     run: RunFolder
     budget: Budget
     saliency: Path | None = None
-    strategy: Strategy = "greedy"
+    strategy: Strategy = DEFAULT_STRATEGY
     min_rank: int | None = None
     max_rank: int | None = None
     modules: tuple[SiteKind, ...] | None = None

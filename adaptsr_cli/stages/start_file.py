@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from adaptsr_cli.adapters.attach import Attachment
+from adaptsr_cli.adapters.methods import DIRECTED_FACTORIZATION, DIRECTED_METHODS
 from adaptsr_cli.adapters.truncation import MatrixFactors, put_factors
 from adaptsr_cli.artifacts import FORMAT_VERSION, BackboneIdentity, Factorization, Frozen, Provenance, RankMap
 from adaptsr_cli.backbones.backbone import Backbone
@@ -63,7 +64,11 @@ def write_start(path: Path, header: StartHeader, factors: Mapping[str, tuple[Ten
 
 
 def choose_start(options: TrainOptions, rank_map: RankMap, path: Path, progress: Progress) -> TrainOptions:
-    """The options with a start that fits the rank map; left out, training goes on from the map's adapter if it has one.
+    """The options with a start that fits the rank map.
+
+    Left out, training goes on from the map's adapter if it has one. Otherwise it starts at the directions of the
+    gradient, where `score` has left them and the method can, since that was measured best (README); but not by the
+    paper's preset.
 
     Args:
         options: What the user asked for.
@@ -80,7 +85,7 @@ def choose_start(options: TrainOptions, rank_map: RankMap, path: Path, progress:
                 f"--init adapter goes on from the adapter of a rank map, and {path} was made without one",
                 "make it with `adaptsr allocate --from adapter.safetensors`",
             )
-        return options
+        return _choose_directions(options, progress) if options.init is None else options
     if options.init is None:
         options = replace(options, init="adapter")
     if options.init != "adapter":
@@ -92,6 +97,23 @@ def choose_start(options: TrainOptions, rank_map: RankMap, path: Path, progress:
         )
     progress.note(f"going on from the adapter that {path} was made from (--init default begins anew at these ranks)")
     return options
+
+
+def _choose_directions(options: TrainOptions, progress: Progress) -> TrainOptions:
+    """The options with the gradient's directions as the start, or with random ones, which is then said."""
+    if (
+        options.preset == "paper"
+        or options.method not in DIRECTED_METHODS
+        or options.conv_factorization != DIRECTED_FACTORIZATION
+    ):
+        return replace(options, init="default")
+    if options.run.directions.exists():
+        return replace(options, init="gradient")
+    progress.note(
+        f"there is no {options.run.directions} with the gradient's directions, so the A factors start at random; "
+        "`adaptsr score` makes it"
+    )
+    return replace(options, init="default")
 
 
 def go_on_from(

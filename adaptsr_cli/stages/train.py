@@ -279,7 +279,8 @@ def _open_rank_map(
         progress.note(f"no rank map in the run folder: allocating {DEFAULT_BUDGET} of the backbone")
         with world.first_goes_first():
             if world.is_first:
-                allocate(AllocateConfig(run=options.run, budget=parse_budget(DEFAULT_BUDGET)), progress)
+                budget = parse_budget(DEFAULT_BUDGET)
+                allocate(AllocateConfig(run=options.run, budget=budget, strategy=options.strategy), progress)
     if not path.exists():
         raise ArtifactError(f"there is no {path}", "make it with `adaptsr allocate --budget 8%`")
     rank_map = read_document(path, RankMap)

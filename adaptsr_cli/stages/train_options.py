@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Self
 
 from adaptsr_cli.adapters.methods import refuse_unfit
-from adaptsr_cli.artifacts import Factorization, Mask, Method, Scale, Start
+from adaptsr_cli.artifacts import Factorization, Mask, Method, Scale, Start, Strategy
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.data.sources import DataChoice
 from adaptsr_cli.progress import Progress
+from adaptsr_cli.ranking.allocation import DEFAULT_STRATEGY
 from adaptsr_cli.runtime import pick_device, pick_precision
 from adaptsr_cli.stages.pairs import DEFAULT_CACHE, CacheSizes, fit_patch
 from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder
@@ -59,6 +60,11 @@ class TrainOptions:
     def __post_init__(self) -> None:
         # Before images and networks are opened, which may take long.
         refuse_unfit(self.method, self.init or "default", self.conv_factorization, self.shira_mask)
+
+    @property
+    def strategy(self) -> Strategy:
+        """How ranks are chosen where there is no rank map; the paper's preset goes by the paper's Algorithm 1."""
+        return "greedy" if self.preset == "paper" else DEFAULT_STRATEGY
 
     @classmethod
     def of_request(
