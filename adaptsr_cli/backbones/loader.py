@@ -17,6 +17,7 @@ from spandrel.util import KeyCondition
 from torch import Tensor, nn
 
 from adaptsr_cli.artifacts import BackboneIdentity
+from adaptsr_cli.backbones.attention import fuse_attention
 from adaptsr_cli.backbones.backbone import (
     MAX_REACH_PX,
     Backbone,
@@ -64,6 +65,7 @@ def load_backbone(path: Path, *, source: str | None = None) -> Backbone:
     descriptor = _build(path, state)
     architecture = str(descriptor.architecture.id)
     model: nn.Module = descriptor.model.float().eval().requires_grad_(False)
+    fuse_attention(model)
     size = descriptor.size_requirements
     backbone = Backbone(
         model=model,

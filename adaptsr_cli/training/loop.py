@@ -13,11 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils import parametrize
 
 from adaptsr_cli.adapters.attach import Attachment
 from adaptsr_cli.artifacts import LogRow
-from adaptsr_cli.backbones.backbone import Backbone, set_differentiable, super_resolve
+from adaptsr_cli.backbones.backbone import Backbone, set_differentiable
 from adaptsr_cli.data.prefetch import BatchSource, Prefetcher, pin
 from adaptsr_cli.data.sampler import Batch
 from adaptsr_cli.distributed import ALONE, World
@@ -26,9 +25,8 @@ from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.io.atomic import drop_old_partial_files
 from adaptsr_cli.io.images import write_rgb
 from adaptsr_cli.progress import Progress, Task
-from adaptsr_cli.runtime import autocast
+from adaptsr_cli.runtime import freed_memory_kept
 from adaptsr_cli.training.account import Account
-from adaptsr_cli.training.accumulation import MeanOfParts, split_rows
 from adaptsr_cli.training.ema import MovingAverage
 from adaptsr_cli.training.log import append_row, cut_log
 from adaptsr_cli.training.objective import Objective
@@ -43,6 +41,7 @@ from adaptsr_cli.training.state import (
     restore,
     save_state,
 )
+from adaptsr_cli.training.step import GradientStep
 from adaptsr_cli.training.tensorboard import TensorBoard
 from adaptsr_cli.training.validation import Validator
 from adaptsr_cli.units import format_seconds, plural
@@ -134,6 +133,14 @@ class Trainer:
         optimizer = torch.optim.Adam(
             self.attachment.parameter_groups(config.lora_plus), lr=config.lr, fused=self.device.type == "cuda"
         )
+        gradients = GradientStep(
+            self.backbone,
+            self.attachment,
+            self.objective,
+            device=self.device,
+            precision=config.precision,
+            accumulate=config.accumulate,
+        )
         average = MovingAverage(parameters, config.ema) if config.ema is not None else None
         learner = Learner(self.attachment, optimizer, self.objective, average)
         state = self._start(learner, progress)
@@ -146,6 +153,7 @@ class Trainer:
             self._ahead(first) as batches,
             Account(state, batches, self.device) as account,
             self._watched(first),
+            freed_memory_kept(self.device),
             progress.task("train", config.iterations, unit="it") as task,
         ):
             task.advance(first)
@@ -158,7 +166,7 @@ class Trainer:
                 lr = learning_rate(config.lr, config.schedule, done)
                 for group in optimizer.param_groups:
                     group["lr"] = lr * group["ratio"]
-                pending.append(self._step(optimizer, batches.sample(state.iteration), state.iteration))
+                pending.append(self._step(gradients, optimizer, batches.sample(state.iteration), state.iteration))
                 if average is not None:
                     average.update(state.iteration + 1)
                 # Agreed upon, so that all processes stop, validate and save at the same iteration.
@@ -267,24 +275,14 @@ class Trainer:
             progress.note(f"backbone before training: {score:.2f} dB PSNR-Y {on}")
         return state
 
-    def _step(self, optimizer: torch.optim.Adam, batch: Batch, iteration: int) -> Losses:
+    def _step(self, gradients: GradientStep, optimizer: torch.optim.Adam, batch: Batch, iteration: int) -> Losses:
         """One optimiser step; returns the detached losses of this share without waiting for the device."""
         lr = batch.lr.to(self.device, non_blocking=True)
         hr = batch.hr.to(self.device, non_blocking=True)
-        means = MeanOfParts(list(self.attachment.parameters()))
-        outputs = []
-        for rows in split_rows(len(lr), self.plan.config.accumulate):
-            optimizer.zero_grad(set_to_none=True)
-            # Cached: a weight that is read twice in one forward pass is computed once.
-            with parametrize.cached(), autocast(self.device, self.plan.config.precision):
-                sr = super_resolve(self.backbone, lr[rows])
-            losses = self.objective.losses(sr, hr[rows], iteration)
-            torch.autograd.backward(losses.total)
-            means.add({"loss": losses.total.detach(), **losses.parts}, share=len(sr) / len(lr))
-            outputs.append(sr.detach())
+        means, outputs = gradients.run(lr, hr, iteration)
         self._reduce(means.put_back())
         optimizer.step()
-        found = means.losses | self.objective.after_step(torch.cat(outputs), hr, iteration, self._reduce)
+        found = means.losses | self.objective.after_step(outputs, hr, iteration, self._reduce)
         return dict(found) if len(found) > 2 else {"loss": found["loss"]}
 
     def _reduce(self, means: Sequence[Tensor]) -> None:
