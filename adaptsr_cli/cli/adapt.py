@@ -42,6 +42,7 @@ def run_command(
     cache_disk: o.CacheDisk = "16G",
     metrics: o.Metrics = "psnr,ssim,lpips_squeeze",
     tensorboard: o.TensorBoard = None,
+    checkpointing: o.Checkpointing = None,
     weights_dir: o.WeightsDir = None,
     offline: o.Offline = False,
     device: o.Device = "auto",
@@ -64,7 +65,7 @@ def run_command(
         "data": data, "hr": hr, "list": list_file, "align": align, "model": model, "val": val, "preset": preset,
         "iterations": iterations, "minutes": minutes, "batch": batch, "accumulate": accumulate, "patch": patch,
         "lr": lr, "objective": objective, "ema": ema, "patience": patience, "degrade": degrade,
-        "tensorboard": tensorboard, "precision": precision, "seed": seed,
+        "tensorboard": tensorboard, "checkpointing": checkpointing, "precision": precision, "seed": seed,
     }  # fmt: skip
     request = make_request(given, config)
     with join_group(as_json=json) as (world, console):

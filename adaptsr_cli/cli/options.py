@@ -122,6 +122,12 @@ SaveFreq = Annotated[
 TensorBoard = Annotated[
     bool | None, typer.Option("--tensorboard", help="Write training/tensorboard/ too.", show_default=False)
 ]
+Checkpointing = Annotated[
+    bool | None,
+    typer.Option(
+        "--checkpointing", help="Compute every block twice to save memory; for small GPUs.", show_default=False
+    ),
+]
 Batch = Annotated[int | None, typer.Option("--batch", min=1, help="Patches a step.", show_default=False)]
 Accumulate = Annotated[
     int | None,

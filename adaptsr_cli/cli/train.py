@@ -71,6 +71,7 @@ def run_command(
     val_freq: o.ValFreq = None,
     save_freq: o.SaveFreq = None,
     tensorboard: o.TensorBoard = None,
+    checkpointing: o.Checkpointing = None,
     weights_dir: o.WeightsDir = None,
     offline: o.Offline = False,
     device: o.Device = "auto",
@@ -94,7 +95,7 @@ def run_command(
         "conv_factorization": conv_factorization, "shira_mask": shira_mask, "lora_plus": lora_plus, "method": method,
         "objective": objective,
         "ema": ema, "patience": patience, "degrade": degrade, "val_freq": val_freq, "save_freq": save_freq,
-        "tensorboard": tensorboard, "precision": precision, "seed": seed,
+        "tensorboard": tensorboard, "checkpointing": checkpointing, "precision": precision, "seed": seed,
     }  # fmt: skip
     request = make_request(given, config)
     with join_group(as_json=json) as (world, console):

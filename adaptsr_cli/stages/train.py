@@ -171,6 +171,7 @@ def train_backbone(
             rank_map=options.rank_map or (run.rank_map if config.init == "adapter" else None),
             degradation=run.degradation if run.degradation.exists() and is_auto(options.degrade) else None,
             tensorboard=options.tensorboard,
+            checkpointing=options.checkpointing,
         )
         write_toml(run.config, request, "what this run was made with; repeat it with: adaptsr train --config FILE")
         write_document(run.split, data.record(options.data))
@@ -187,6 +188,7 @@ def train_backbone(
         world=world,
         share=len(block) / config.batch,
         tensorboard=options.tensorboard,
+        checkpointed=_blocks_to_checkpoint(options, backbone, progress),
     )
     outcome = trainer.run(progress)
     _tell_cache(data.cache.stats(), len(reader) + len(held_out), progress)
@@ -250,6 +252,17 @@ class _Keeper:
             backbone_psnr_y_db=state.backbone_psnr_y_db,
         )
         write_adapter(self.run.adapter, header, best.state())
+
+
+def _blocks_to_checkpoint(options: TrainOptions, backbone: Backbone, progress: Progress) -> tuple[str, ...]:
+    """The repeated blocks of the network, where checkpointing is asked for; says so where there are none."""
+    if not options.checkpointing:
+        return ()
+    sites = find_sites(backbone.model, backbone.traits).sites
+    blocks = tuple(dict.fromkeys(site.block for site in sites if site.block))
+    if not blocks:
+        progress.warn("--checkpointing saves nothing: this network has no repeated blocks; try --accumulate")
+    return blocks
 
 
 def _describe_devices(world: World, device: str) -> str:

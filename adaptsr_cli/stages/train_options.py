@@ -55,6 +55,7 @@ class TrainOptions:
     precision: str = "auto"
     seed: int = 0
     tensorboard: bool = False
+    checkpointing: bool = False
     force: bool = False
 
     def __post_init__(self) -> None:
@@ -124,6 +125,7 @@ class TrainOptions:
             precision=request.precision or "auto",
             seed=request.seed or 0,
             tensorboard=request.tensorboard or False,
+            checkpointing=request.checkpointing or False,
             force=force,
         )
 

@@ -62,6 +62,7 @@ class TrainRequest(Frozen):
     precision: PrecisionChoice | None = None
     seed: Annotated[int, Field(ge=0)] | None = None
     tensorboard: bool | None = None
+    checkpointing: bool | None = None
 
     def over(self, other: Self) -> Self:
         """This request, with what `other` says where this one says nothing."""
@@ -90,6 +91,7 @@ def resolved_request(
     rank_map: Path | None,
     degradation: Path | None,
     tensorboard: bool,
+    checkpointing: bool,
 ) -> TrainRequest:
     """Everything that a run was made with, with nothing left to defaults; paths absolute.
 
@@ -101,6 +103,7 @@ def resolved_request(
         rank_map: File of ``--rank-map``.
         degradation: File that holds what ``--degrade auto`` has found; None for as it was asked for.
         tensorboard: Whether event files are written.
+        checkpointing: Whether blocks are computed twice to save memory.
     """
 
     def absolute(path: Path | None) -> str | None:
@@ -123,6 +126,7 @@ def resolved_request(
         patch=config.patch_px,
         degrade=absolute(degradation) or _portable_degradation(config.degrade),
         tensorboard=tensorboard,
+        checkpointing=checkpointing,
         **options,
     )
 

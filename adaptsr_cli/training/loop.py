@@ -103,6 +103,7 @@ class Trainer:
         world: The processes that train together; each holds the same adapter at every moment.
         share: How much of every batch `batches` gives, in (0, 1].
         tensorboard: Write event files too.
+        checkpointed: Names of blocks that are computed again in the backward pass, to save memory.
     """
 
     backbone: Backbone
@@ -117,6 +118,7 @@ class Trainer:
     world: World = ALONE
     share: float = 1.0
     tensorboard: bool = False
+    checkpointed: Sequence[str] = ()
     _board: TensorBoard | None = field(default=None, init=False)
 
     def run(self, progress: Progress) -> Outcome:
@@ -140,6 +142,7 @@ class Trainer:
             device=self.device,
             precision=config.precision,
             accumulate=config.accumulate,
+            checkpointed=self.checkpointed,
         )
         average = MovingAverage(parameters, config.ema) if config.ema is not None else None
         learner = Learner(self.attachment, optimizer, self.objective, average)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from adaptsr_cli.adapters.low_rank_step import LowRankStep
 from adaptsr_cli.backbones.backbone import Backbone, super_resolve
 from adaptsr_cli.runtime import Precision, autocast
 from adaptsr_cli.training.accumulation import MeanOfParts, split_rows
+from adaptsr_cli.training.checkpointing import blocks_checkpointed
 from adaptsr_cli.training.objective import Objective
 
 
@@ -26,6 +28,7 @@ class GradientStep:
         device: Where the network is.
         precision: Of the network's products.
         accumulate: In how many parts a batch is computed.
+        checkpointed: Names of blocks that keep their input only and are computed again in the backward pass.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class GradientStep:
         device: torch.device,
         precision: Precision,
         accumulate: int = 1,
+        checkpointed: Sequence[str] = (),
     ) -> None:
         self._backbone = backbone
         self._parameters = list(attachment.parameters())
@@ -44,6 +48,7 @@ class GradientStep:
         self._device = device
         self._precision = precision
         self._accumulate = accumulate
+        self._checkpointed = checkpointed
         self._low_rank = LowRankStep(attachment)
 
     def run(self, lr: Tensor, hr: Tensor, iteration: int) -> tuple[MeanOfParts, Tensor]:
@@ -59,12 +64,14 @@ class GradientStep:
         """
         means = MeanOfParts(self._parameters)
         outputs = []
-        with self._low_rank.weights():
+        with self._low_rank.weights(), blocks_checkpointed(self._backbone.model, self._checkpointed):
             for rows in split_rows(len(lr), self._accumulate):
                 for parameter in self._parameters:
                     parameter.grad = None
-                # Cached: a weight that is read twice in one forward pass is computed once.
-                with parametrize.cached(), autocast(self._device, self._precision):
+                # Cached: a weight that is read twice in one forward pass is computed once. Not where blocks are
+                # computed again behind it, which must do the same as before.
+                cache = nullcontext() if self._checkpointed else parametrize.cached()
+                with cache, autocast(self._device, self._precision):
                     sr = super_resolve(self._backbone, lr[rows])
                 losses = self._objective.losses(sr, hr[rows], iteration)
                 torch.autograd.backward(losses.total)

@@ -15,7 +15,7 @@ from adaptsr_cli.backbones.backbone import Backbone, super_resolve
 from adaptsr_cli.training.objective import make_objective
 from adaptsr_cli.training.step import GradientStep
 
-LR_PX = 32
+LR_PX = 16
 
 
 @dataclass(frozen=True)

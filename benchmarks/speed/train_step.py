@@ -217,6 +217,7 @@ def main() -> int:
         work(options.work, options)
         return 0
     device = pick_device(options.device)
+    torch.backends.cudnn.allow_tf32 = False  # for the comparison only: the contenders are processes of their own
     report: dict[str, Any] = {
         "model": TITLES[options.model],
         "machine": describe_machine(device),

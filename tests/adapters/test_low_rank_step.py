@@ -72,6 +72,26 @@ def test_outputs_and_gradients_are_those_of_the_parametrization(kind: str, chann
         fold(attachment)
 
 
+@pytest.mark.parametrize("kind", ["fused projection", "batch of conv"])
+def test_under_bf16_the_gradients_are_fp32_and_near(kind: str) -> None:
+    layer, shape = LAYERS[kind]
+    model = nn.ModuleDict({"qkv": layer})
+    attachment = trained(attach(model, [(site, 1) for site in find_sites(model, Traits()).sites], alpha=3.0))
+    x = torch.randn(shape, requires_grad=True)
+    try:
+        wanted = gradients(layer(x), x, attachment)
+        with LowRankStep(attachment).weights():
+            with torch.autocast("cpu", torch.bfloat16):
+                output = layer(x)
+            found = gradients(output, x, attachment)
+        assert output.dtype == torch.bfloat16
+        for one, other in zip(found, wanted, strict=True):
+            assert one.dtype == torch.float32
+            assert float((one - other).norm() / other.norm()) < 0.02
+    finally:
+        fold(attachment)
+
+
 @pytest.mark.parametrize(
     "layer",
     [

@@ -145,6 +145,12 @@ def test_samples_show_lr_output_and_hr(adaptsr: Command, pairs: Path, prepared: 
     assert (sheets[0][:, width : 2 * width] != sheets[2][:, width : 2 * width]).any()
 
 
+def test_checkpointing_is_remembered_and_trains(adaptsr: Command, pairs: Path, prepared: Path) -> None:
+    done = adaptsr("train", "--data", pairs, *QUICK, "--checkpointing")
+    assert done.code == 0, done.err
+    assert "checkpointing = true" in (prepared / "training" / "config.toml").read_text(encoding="utf-8")
+
+
 def test_tensorboard_says_what_the_log_says(adaptsr: Command, pairs: Path, prepared: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     assert adaptsr("train", "--data", pairs, *QUICK, "--val-freq", 3, "--tensorboard").code == 0

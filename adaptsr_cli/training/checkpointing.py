@@ -1,0 +1,50 @@
+"""Activation checkpointing: memory for time, on devices with little of it.
+
+Of every repeated block only the input is kept; what the backward pass needs is computed again when it gets there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+
+@dataclass(frozen=True)
+class _Again:
+    """A forward pass that is run twice: once without a graph, once more in the backward pass."""
+
+    forward: Callable[..., Any]
+
+    def __call__(self, *arguments: Any) -> Any:
+        if not torch.is_grad_enabled():
+            return self.forward(*arguments)
+        # Nothing here is random: dropout is off while adapters train.
+        return checkpoint(self.forward, *arguments, use_reentrant=False, preserve_rng_state=False)
+
+
+@contextmanager
+def blocks_checkpointed(model: nn.Module, blocks: Iterable[str]) -> Iterator[None]:
+    """Within this block the named sub-modules keep their input only.
+
+    Args:
+        model: The network.
+        blocks: Names of its repeated blocks, as sites have them; an empty name is no block.
+    """
+    modules = [model.get_submodule(name) for name in dict.fromkeys(blocks) if name]
+    before = [vars(module).get("forward") for module in modules]
+    for module in modules:
+        vars(module)["forward"] = _Again(module.forward)
+    try:
+        yield
+    finally:
+        for module, forward in zip(modules, before, strict=True):
+            if forward is None:
+                del vars(module)["forward"]
+            else:
+                vars(module)["forward"] = forward
