@@ -188,7 +188,7 @@ def train_backbone(
         world=world,
         share=len(block) / config.batch,
         tensorboard=options.tensorboard,
-        checkpointed=_blocks_to_checkpoint(options, backbone, progress),
+        checkpointed=_blocks_to_checkpoint(options.checkpointing, plan, progress),
     )
     outcome = trainer.run(progress)
     _tell_cache(data.cache.stats(), len(reader) + len(held_out), progress)
@@ -254,13 +254,10 @@ class _Keeper:
         write_adapter(self.run.adapter, header, best.state())
 
 
-def _blocks_to_checkpoint(options: TrainOptions, backbone: Backbone, progress: Progress) -> tuple[str, ...]:
+def _blocks_to_checkpoint(wanted: bool, plan: list[tuple[Site, int]], progress: Progress) -> tuple[str, ...]:
     """The repeated blocks of the network, where checkpointing is asked for; says so where there are none."""
-    if not options.checkpointing:
-        return ()
-    sites = find_sites(backbone.model, backbone.traits).sites
-    blocks = tuple(dict.fromkeys(site.block for site in sites if site.block))
-    if not blocks:
+    blocks = tuple(dict.fromkeys(site.block for site, _ in plan if site.block)) if wanted else ()
+    if wanted and not blocks:
         progress.warn("--checkpointing saves nothing: this network has no repeated blocks; try --accumulate")
     return blocks
 
