@@ -129,7 +129,7 @@ def make_ours(name: str, device: torch.device, precision: Precision) -> Contende
     objective = make_objective("fidelity", weights_dir=Path(), device=device, seed=0, iterations=1)
     gradients = GradientStep(backbone, attachment, objective, device=device, precision=precision)
     parameters = list(attachment.parameters())
-    optimizer = torch.optim.Adam(parameters, lr=1e-3, fused=True)
+    optimizer = torch.optim.Adam(parameters, lr=1e-3, fused=device.type == "cuda")  # as in `Trainer`
     set_differentiable(backbone, True)
 
     def compute(lr: Tensor, hr: Tensor) -> Tensor:
