@@ -62,7 +62,7 @@ _MEAN_SHIFTS: Final = (r"sub_mean", r"add_mean")
 TRAITS: Final[Mapping[str, Traits]] = {
     # Convolutions only: the halo is what the kernels reach.
     "Compact": Traits(conv_reach=True, fp16=True),
-    "EDSR": Traits(never_adapt=_MEAN_SHIFTS, conv_reach=True),
+    "EDSR": Traits(never_adapt=_MEAN_SHIFTS, conv_reach=True, channels_last=True),
     "ESRGAN": Traits(conv_reach=True, fp16=True),
     "MoSR": Traits(conv_reach=True),
     # The large kernels are written into their own input in eval mode, which autograd forbids. RealPLKSR's GroupNorm
@@ -74,18 +74,19 @@ TRAITS: Final[Mapping[str, Traits]] = {
         derived=(r"(.*\.)?eval_conv",),
         train_mode_classes=("Conv3XC",),
         conv_reach=True,
+        channels_last=True,
         fp16=True,
     ),
     "SwiftSRGAN": Traits(conv_reach=True, fp16=True),
     # Channel attention pools over the whole image: no halo is exact.
     "MoESR": Traits(halo_px=48),
-    "RCAN": Traits(never_adapt=_MEAN_SHIFTS, halo_px=48),
+    "RCAN": Traits(never_adapt=_MEAN_SHIFTS, halo_px=48, channels_last=True),
     "RealCUGAN": Traits(tile_multiple_px=4, halo_px=32),
     # In eval mode the experts of a batch are all chosen from its first image.
     "SeemoRe": Traits(halo_px=32, one_image_at_a_time=True),
     # Max pooling by 2, 4 and 8 in every block: cells must fall where they fall in the whole image. Its reach is some
     # 130 pixels; tiles with 32 differ from the whole by at most 0.2 grey levels (bundled x4 and published x2 weights).
-    "SAFMN": Traits(tile_multiple_px=8, halo_px=32),
+    "SAFMN": Traits(tile_multiple_px=8, halo_px=32, channels_last=True),
     # Attention windows: aligned tiles, and an overlap of two windows or more. Measured on published DCTLSA weights:
     # 1.1 grey levels at most with two windows, 0.1 with three.
     "ATD": Traits(fused_qkv=(r".*\.wqkv",), window_attribute="window_size", halo_px=48),

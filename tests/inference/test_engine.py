@@ -231,9 +231,27 @@ def test_a_dense_network_gets_smaller_automatic_tiles_than_a_thin_one(monkeypatc
     monkeypatch.setattr(engine, "free_memory_bytes", lambda device: 2_000_000_000)
     thin = Upscaler(wrap(nn.Sequential(nn.Conv2d(3, 4, 1), Enlarge()), halo_px=8), device=CPU)
     dense = Upscaler(wrap(nn.Sequential(nn.Conv2d(3, 2000, 1), Enlarge()), halo_px=8), device=CPU)
-    assert thin._auto_tile_px(2000, 2000) > 2 * dense._auto_tile_px(2000, 2000)
+    thin_tile, dense_tile = (upscaler.plan(2000, 4000).tiles[0] for upscaler in (thin, dense))
+    assert thin_tile.horizontal.size > 2 * dense_tile.horizontal.size
+    assert thin_tile.vertical.size >= dense_tile.vertical.size
     # 3 * (3 + 2000 channels in, 2000 out) * 4 bytes... a quarter of a megapixel would not fit
-    assert dense.plan(2000, 2000).width_px ** 2 * (3 * 4000 * 4) < 2_000_000_000
+    plan = dense.plan(2000, 2000)
+    assert plan.width_px * plan.height_px * (3 * 4000 * 4) < 2_000_000_000
+
+
+def test_an_image_no_larger_than_the_largest_tile_is_one_tile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "free_memory_bytes", lambda device: 100_000_000_000)
+    upscaler = Upscaler(wrap(Enlarge(), halo_px=8), device=CPU)
+    assert len(upscaler.plan(1000, 1000).tiles) == 1
+    assert len(upscaler.plan(20, 50_000).tiles) == 1
+
+
+def test_automatic_tiles_on_the_cpu_are_wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "free_memory_bytes", lambda device: 100_000_000_000)
+    upscaler = Upscaler(wrap(Enlarge(), halo_px=8), device=CPU)
+    plan = upscaler.plan(5000, 5000)
+    assert plan.height_px <= 512 < plan.width_px <= 2048
+    assert plan.height_px * 5000 <= upscaler.most_band_px(5000, 5000) <= 520 * 5000
 
 
 def test_small_images_are_never_cut_automatically(monkeypatch: pytest.MonkeyPatch) -> None:
