@@ -215,7 +215,7 @@ class _FusedBlock:
         order = self.orders.of(batch, height, width, window, shift, x.device)
         index = attention.relative_position_index if rpi_sa is None else rpi_sa
         if x.device.type == "cpu" and not torch.is_grad_enabled() and not hasattr(block, "conv_block"):
-            return self._by_pieces(x, order, self.biases.of(attention, index, window, shift, x))
+            return self._by_pieces(x, order, index)
         normed = block.norm1(x)
         windows = _Reorder.apply(normed.reshape(-1, channels), order.there, order.back)
         qkv = attention.qkv(windows.view(-1, window**2, channels))
@@ -229,13 +229,13 @@ class _FusedBlock:
         out: Tensor = x + block.mlp(block.norm2(x))
         return out
 
-    def _by_pieces(self, x: Tensor, order: _Order, biases: Tensor) -> Tensor:
+    def _by_pieces(self, x: Tensor, order: _Order, index: Tensor) -> Tensor:
         """The whole block for some windows at a time; nothing in it looks further than a window.
 
         Args:
             x: (B, H W, C) on the CPU; no gradient is wanted.
             order: Of its windows.
-            biases: As `_Biases` gives them.
+            index: As for `_Biases.of`.
         """
         block: Any = self.block
         attention, channels, pixels = block.attn, x.shape[-1], block.window_size**2
@@ -248,9 +248,10 @@ class _FusedBlock:
                 places = order.there[done : done + windows * pixels]
                 piece = rows.index_select(0, places).view(windows, pixels, channels)
                 qkv = attention.qkv(block.norm1(piece))
+                biases = self.biases.of(attention, index, block.window_size, block.shift_size, qkv)
                 attended = _attend_kind(qkv, biases[kind], attention.num_heads, attention.scale)
-                piece = attention.proj(attended).add_(piece)
-                piece = block.mlp(block.norm2(piece)).add_(piece)
+                piece.add_(attention.proj(attended))
+                piece.add_(block.mlp(block.norm2(piece)))
                 result.index_copy_(0, places, piece.view(-1, channels))
                 done += windows * pixels
         return result.view(x.shape)

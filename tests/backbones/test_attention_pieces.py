@@ -38,3 +38,15 @@ def test_a_gradient_takes_the_whole_block(tmp_path: Path, monkeypatch: pytest.Mo
     super_resolve(backbone, torch.rand(1, 3, 16, 16)).sum().backward()
     assert weight.grad is not None
     assert float(weight.grad.abs().sum()) > 0
+
+
+def test_pieces_in_bf16_are_as_near_as_the_whole_block_is(tmp_path: Path) -> None:
+    backbone = load_backbone(save_tiny("swinir", tmp_path / "tiny.safetensors"))
+    lr = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        exact = super_resolve(backbone, lr)
+    with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
+        ours = super_resolve(backbone, lr).float()
+        with published_attention(backbone.model):
+            published = super_resolve(backbone, lr).float()
+    assert float((ours - exact).abs().mean()) < 1.2 * float((published - exact).abs().mean())
