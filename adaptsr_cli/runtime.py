@@ -22,7 +22,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 _M_TRIM_THRESHOLD: Final = -1  # from glibc's malloc.h
 _M_MMAP_THRESHOLD: Final = -3
-_MALLOC_DEFAULT: Final = 128 * 1024
+_MALLOC_DEFAULT: Final = 32 << 20  # where the library's own rule arrives after the first large blocks
 _keeping_freed: Final = ContextVar("keeping_freed", default=False)
 
 _DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -158,7 +158,7 @@ def freed_memory_kept(device: torch.device) -> Iterator[None]:
     finally:
         _keeping_freed.set(False)
         adjust.mallopt(_M_MMAP_THRESHOLD, _MALLOC_DEFAULT)
-        adjust.mallopt(_M_TRIM_THRESHOLD, _MALLOC_DEFAULT)
+        adjust.mallopt(_M_TRIM_THRESHOLD, 2 * _MALLOC_DEFAULT)
         adjust.malloc_trim(0)
 
 

@@ -32,7 +32,7 @@ from adaptsr_cli.backbones.linear import RowProduct
 _MASKED: Final = -100.0  # what the networks add to the scores of pixels that are no neighbours; e^-100 is 0 in fp32
 _MOST_SIZES: Final = 16
 # Windows that a block on the CPU takes at a time where no gradient is wanted: what lies between its layers stays in the
-# cache then. SwinIR on 128 pixels squared, one thread: 246 us a pixel for 8, 242 for 16, 232 for 64, 262 for all, and 502
+# cache then. SwinIR on 128 pixels squared, one thread: 246 us a pixel for 8, 242 for 16, 232 for 64, 262 for all, 502
 # as published; all at once is slower the larger the image is.
 _PIECE_WINDOWS: Final = 64
 _BLOCKS: Final = ("SwinTransformerBlock", "HAB")
