@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import torch
-from spandrel import Architecture, ImageModelDescriptor
-from spandrel.util import KeyCondition, get_seq_len
 from torch import Tensor, nn
 from torch.nn import functional
+
+from adaptsr_cli.backbones.architectures import Architecture, ImageModelDescriptor, KeyCondition, get_seq_len
 
 PIXEL_RANGE: Final = 255.0
 DIV2K_MEAN_RGB: Final = (0.4488, 0.4371, 0.4040)

@@ -12,11 +12,16 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from spandrel import MAIN_REGISTRY, ArchRegistry, ArchSupport, ImageModelDescriptor
-from spandrel.util import KeyCondition
 from torch import Tensor, nn
 
 from adaptsr_cli.artifacts import BackboneIdentity
+from adaptsr_cli.backbones.architectures import (
+    MAIN_REGISTRY,
+    ArchRegistry,
+    ArchSupport,
+    ImageModelDescriptor,
+    KeyCondition,
+)
 from adaptsr_cli.backbones.attention import fuse_attention
 from adaptsr_cli.backbones.backbone import (
     MAX_REACH_PX,

@@ -15,7 +15,7 @@ from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.errors import ArtifactError, OutputExistsError
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.progress import Progress
-from adaptsr_cli.training.loop import TrainingFolder
+from adaptsr_cli.training.folder import TrainingFolder
 from adaptsr_cli.units import format_params
 
 

@@ -28,6 +28,7 @@ from adaptsr_cli.progress import Progress, Task
 from adaptsr_cli.runtime import freed_memory_kept
 from adaptsr_cli.training.account import Account
 from adaptsr_cli.training.ema import MovingAverage
+from adaptsr_cli.training.folder import TrainingFolder
 from adaptsr_cli.training.log import append_row, cut_log
 from adaptsr_cli.training.objective import Objective
 from adaptsr_cli.training.schedule import learning_rate
@@ -50,33 +51,6 @@ LOG_FREQ = 10
 
 Losses = dict[str, Tensor | float]
 """The whole loss of one iteration as ``loss``, and its parts by name."""
-
-
-@dataclass(frozen=True)
-class TrainingFolder:
-    """The files of one training run."""
-
-    root: Path
-
-    @property
-    def state(self) -> Path:
-        """Adapter, optimiser and position after the last save."""
-        return self.root / "state.safetensors"
-
-    @property
-    def log(self) -> Path:
-        """One JSON object a line."""
-        return self.root / "log.jsonl"
-
-    @property
-    def samples(self) -> Path:
-        """Some held-out images at every validation: LR | output | HR."""
-        return self.root / "samples"
-
-    @property
-    def tensorboard(self) -> Path:
-        """Event files, where they are wanted."""
-        return self.root / "tensorboard"
 
 
 @dataclass(frozen=True)

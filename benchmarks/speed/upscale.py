@@ -6,8 +6,8 @@
 The peer is what chaiNNer does: squares of ``--peer-tile`` pixels with ``--overlap`` more on each inner side, one after
 the other, the overlap thrown away; and the whole image at once (``--peer-tile 0``). Both sides take the image as uint8
 and give float32 on the host. Every figure is from a process of its own (so that neither finds the other's memory or
-settings), the two sides in turn, warmed up by a small image; medians over ``--rounds`` processes. Beside the time by the
-clock stands the ratio of processor time, which other work on the machine disturbs less. Writes
+settings), the two sides in turn, warmed up by a small image; medians over ``--rounds`` processes. Beside the time by
+the clock stands the ratio of processor time, which other work on the machine disturbs less. Writes
 ``benchmarks/results/speed_upscale_MODEL.{json,md}``, with ``--sizes`` or ``--tiles`` also ``.png``.
 """
 

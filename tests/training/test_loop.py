@@ -22,8 +22,9 @@ from adaptsr_cli.data.sampler import Batch
 from adaptsr_cli.errors import ArtifactError, Interrupted, TrainingError
 from adaptsr_cli.progress import Silent
 from adaptsr_cli.training.config import TrainConfig
+from adaptsr_cli.training.folder import TrainingFolder
 from adaptsr_cli.training.log import append_row, read_log
-from adaptsr_cli.training.loop import Outcome, Trainer, TrainingFolder
+from adaptsr_cli.training.loop import Outcome, Trainer
 from adaptsr_cli.training.objective import make_objective
 from adaptsr_cli.training.state import LoopState, RunPlan
 from adaptsr_cli.training.validation import Validator
