@@ -219,7 +219,7 @@ class Bench:
             "overlap": options.overlap,
             "threads": options.threads,
             "device": options.device,
-            "precision": options.precision,
+            "precision": (options.peer_precision or options.precision) if side == "peer" else options.precision,
             "repeats": options.repeats,
             "result": result,
         }
@@ -266,6 +266,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
+    parser.add_argument("--peer-precision", choices=("fp32", "bf16", "fp16"), help="the peer's; ours where left out")
+    parser.add_argument("--name", help="of the results; speed_upscale_MODEL where left out")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=1, help="timed runs in a process")
     parser.add_argument("--side", choices=("peer", "ours"), help=argparse.SUPPRESS)
@@ -285,6 +287,7 @@ def main() -> None:
             "machine": describe_machine(device),
             "threads": options.threads,
             "precision": options.precision,
+            "peer_precision": options.peer_precision or options.precision,
             "overlap_px": options.overlap,
             "peak_flops": peak_flops,
             "flops_per_px": flops_per_px,
@@ -296,7 +299,7 @@ def main() -> None:
         for tile_px in options.tiles:
             row = bench.one("ours", options.size, tile_px)
             report["tiles"].append({"tile_px": tile_px, "ours_s": row["seconds"], "host_bytes": row["host_bytes"]})
-    write_report(report, RESULTS / f"speed_upscale_{options.model}")
+    write_report(report, RESULTS / (options.name or f"speed_upscale_{options.model}"))
 
 
 def write_report(report: dict[str, Any], place: Path) -> None:
@@ -304,7 +307,8 @@ def write_report(report: dict[str, Any], place: Path) -> None:
     place.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     size_px = report["pairs"][0]["size_px"]
     lines = [
-        f"`upscale` of {size_px} x {size_px} px by {TITLES[report['model']]}, {report['precision']}; "
+        f"`upscale` of {size_px} x {size_px} px by {TITLES[report['model']]}, {report['precision']} (peer "
+        f"{report['peer_precision']}); "
         f"{report['machine']}, {report['threads']} threads used. Floor: {report['flops_per_px'] / 1e6:.2f} MFLOP a "
         f"pixel at the {report['peak_flops'] / 1e9:.0f} GFLOP/s of a large matrix product: {report['floor_s']:.2f} s.",
         "",
