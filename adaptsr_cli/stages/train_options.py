@@ -17,7 +17,7 @@ from adaptsr_cli.runtime import pick_device, pick_precision
 from adaptsr_cli.stages.pairs import DEFAULT_CACHE, CacheSizes, fit_patch
 from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder
 from adaptsr_cli.stages.train_request import TrainRequest
-from adaptsr_cli.training.config import PRESETS, ObjectiveName, PresetName, ScheduleName, TrainConfig
+from adaptsr_cli.training.config import METHOD_RATES, PRESETS, ObjectiveName, PresetName, ScheduleName, TrainConfig
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def resolve_config(options: TrainOptions, backbone: Backbone, reader: Mixture, p
         batch=options.batch or preset.batch,
         accumulate=options.accumulate or 1,
         patch_px=fit_patch(reader, options.patch_px, preset.patch_px, progress),
-        lr=options.lr or preset.lr,
+        lr=options.lr or preset.lr * METHOD_RATES.get(options.method, 1.0),
         schedule=options.schedule or preset.schedule,
         alpha=options.alpha or preset.alpha,
         scale=options.scale,

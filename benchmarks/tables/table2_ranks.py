@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from study import Row, draw, read_setting, run_study
 
 RANKS = (1, 4, 8, 16, 64)
-FULL_LR = 5e-4  # full fine-tuning needs a smaller rate than the factors: see table3_methods.py
 
 
 def main() -> None:
@@ -19,7 +18,7 @@ def main() -> None:
     share = setting.base.budget
     rows = [
         Row("backbone", {"method": "none"}),
-        Row("full fine-tuning of the sites", {"method": "full", "lr": FULL_LR, "rank": 64}),
+        Row("full fine-tuning of the sites", {"method": "full", "lr": None, "rank": 64}),
         *(Row(f"uniform r = {rank}", {"rank": rank}) for rank in RANKS),
         Row(f"uniform, {share}", {"strategy": "uniform"}),
         Row(f"rank-aware (greedy), {share}", {}),

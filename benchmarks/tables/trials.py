@@ -62,6 +62,7 @@ class Trial:
         budget: As ``--budget``; empty where `rank` decides.
         rank: Uniform rank of every site, in place of budget and strategy; 0 for none.
         method: As ``--method``; ``none`` scores the backbone.
+        lr: Peak learning rate; None for the method's default.
         checks: Validations on the way, for curves.
         extra: Further fields of `TrainOptions`, as (name, value).
     """
@@ -79,7 +80,7 @@ class Trial:
     modules: str = ""
     method: Method = "lora"
     init: Start = "default"
-    lr: float = 2e-3
+    lr: float | None = 2e-3
     alpha: float = 8.0
     checks: int = 1
     extra: tuple[tuple[str, Any], ...] = ()

@@ -137,3 +137,24 @@ def test_an_adapter_that_contradicts_itself_is_refused(adaptsr: Command, prepare
     merge = adaptsr("merge")
     assert merge.code == 1
     assert "contradicts itself" in merge.err
+
+
+@pytest.mark.parametrize(("method", "rate"), [("lora", 2e-3), ("full", 1e-3), ("bitfit", 2e-2)])
+def test_every_method_has_a_learning_rate_of_its_own(adaptsr: Command, pairs: Path, method: str, rate: float) -> None:
+    train = adaptsr("train", "--data", pairs, *WORDS, "--method", method)
+    assert train.code == 0, train.err
+    assert read_toml(RUN / "training" / "config.toml", TrainRequest).lr == pytest.approx(rate)
+
+
+def test_training_starts_at_the_gradient_unless_told_otherwise(adaptsr: Command, pairs: Path) -> None:
+    """With the sidecar of `score` at its directions; without it at random, which is said; by the paper as the paper."""
+    config = RUN / "training" / "config.toml"
+    assert adaptsr("train", "--data", pairs, *WORDS).code == 0
+    assert read_toml(config, TrainRequest).init == "gradient"
+    (RUN / "saliency.safetensors").unlink()
+    train = adaptsr("train", "--data", pairs, *WORDS, "--force")
+    assert read_toml(config, TrainRequest).init == "default"
+    assert "start at random" in train.err
+    assert adaptsr("score", "--data", pairs, "--force", "--batches", 2, "--patch", 32).code == 0
+    assert adaptsr("train", "--data", pairs, *WORDS, "--preset", "paper", "--force").code == 0
+    assert read_toml(config, TrainRequest).init == "default"
