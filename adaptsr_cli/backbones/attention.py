@@ -305,7 +305,7 @@ def _is_known(module: nn.Module) -> bool:
 
 @contextmanager
 def published_attention(model: nn.Module) -> Iterator[None]:
-    """Within this block the network runs the published code: for comparisons."""
+    """Within this block the network runs the published code: for comparisons, and to be traced with free sizes."""
     ours = [module for module in model.modules() if isinstance(vars(module).get("forward"), _OURS)]
     fused = [(module, vars(module).pop("forward")) for module in ours]
     try:
