@@ -209,7 +209,7 @@ def test_photographs_without_ground_truth_are_upscaled_and_measured_by_themselve
 
 
 def test_all_metrics_at_once(adaptsr: Command, tmp_path: Path) -> None:
-    data = write_pairs(tmp_path / "large", count=2, side_px=192)
+    data = write_pairs(tmp_path / "large", count=2, side_px=208)
     outputs = make_outputs(data / "hr", Path("theirs"))
     names = "psnr,ssim,ms_ssim,delta_e,dists,niqe,sharpness,noise"
     result = adaptsr("eval", "--data", data, "--sr", f"theirs={outputs}", "--metrics", names, "--json")
