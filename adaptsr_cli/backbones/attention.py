@@ -131,8 +131,10 @@ class _Biases:
         """
         table = attention.relative_position_bias_table
         assert isinstance(table, Tensor)
-        key = (table.data_ptr(), table._version, window, shift, like.dtype, like.device)
-        if self.values is None or self.key != key:
+        # Whether a tensor made in inference mode was written to cannot be told, so nothing is kept of it.
+        version = None if table.is_inference() else table._version
+        key = (table.data_ptr(), version, window, shift, like.dtype, like.device)
+        if self.values is None or version is None or self.key != key:
             with torch.inference_mode(False), torch.no_grad():
                 relative = table[index.flatten()].view(*index.shape, -1).permute(2, 0, 1)  # (heads, N, N)
                 masks = _masks(window, shift, table.device)

@@ -13,12 +13,18 @@ from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.documents import parse_document
 from adaptsr_cli.io.tensors import read_tensors, write_tensors
 from adaptsr_cli.stages.adapter_file import HEADER
-from adaptsr_cli.stages.run_folder import require_same_backbone
+from adaptsr_cli.stages.run_folder import RunFolder, require_same_backbone
 
 
 def write_directions(path: Path, header: DirectionsHeader, directions: Mapping[str, Tensor]) -> None:
     """Writes leading right singular vectors, (k, in) by site name, atomically."""
     write_tensors(path, dict(directions), {HEADER: header.model_dump_json()})
+
+
+def find_directions(run: RunFolder, rank_map: Path) -> Path:
+    """The sidecar of the run, else the one beside the rank map, where its scoring has left it."""
+    beside = rank_map.with_name(run.directions.name)
+    return beside if beside.exists() and not run.directions.exists() else run.directions
 
 
 def read_directions(path: Path, backbone: Backbone) -> dict[str, Tensor]:

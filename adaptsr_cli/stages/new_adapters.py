@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 import torch
@@ -35,6 +36,7 @@ def attach_anew(
     run: RunFolder,
     batches: BatchSource,
     *,
+    directions: Path,
     device: torch.device,
     world: World,
     progress: Progress,
@@ -45,8 +47,9 @@ def attach_anew(
         config: The method and its options.
         backbone: The network, on its device.
         plan: Sites with their ranks.
-        run: The run folder: its directions, and whether there is a state to go on from.
+        run: The run folder, where there may be a state to go on from.
         batches: This process's share of every training batch.
+        directions: File of the gradient's directions, needed for one start only.
         device: Where to compute.
         world: The processes that train together.
         progress: Told what is measured, and what is left of the plan.
@@ -64,7 +67,7 @@ def attach_anew(
         scale=config.scale,
         factorization=config.conv_factorization,
         principal=config.init == "pissa",
-        directions=read_directions(run.directions, backbone) if config.init == "gradient" else None,
+        directions=read_directions(directions, backbone) if config.init == "gradient" else None,
         importance=_choose_importance(config, backbone, plan, run, batches, device, world, progress),
     )
     if config.conv_factorization != "1x1-kxk":

@@ -21,6 +21,7 @@ from adaptsr_cli.io.documents import parse_document
 from adaptsr_cli.io.tensors import read_tensors, write_tensors
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.stages.adapter_file import HEADER
+from adaptsr_cli.stages.directions import find_directions
 from adaptsr_cli.stages.run_folder import require_same_backbone
 from adaptsr_cli.stages.train_options import TrainOptions
 from adaptsr_cli.stages.truncate import matrix_factors
@@ -85,7 +86,7 @@ def choose_start(options: TrainOptions, rank_map: RankMap, path: Path, progress:
                 f"--init adapter goes on from the adapter of a rank map, and {path} was made without one",
                 "make it with `adaptsr allocate --from adapter.safetensors`",
             )
-        return _choose_directions(options, progress) if options.init is None else options
+        return _choose_directions(options, path, progress) if options.init is None else options
     if options.init is None:
         options = replace(options, init="adapter")
     if options.init != "adapter":
@@ -99,7 +100,7 @@ def choose_start(options: TrainOptions, rank_map: RankMap, path: Path, progress:
     return options
 
 
-def _choose_directions(options: TrainOptions, progress: Progress) -> TrainOptions:
+def _choose_directions(options: TrainOptions, rank_map: Path, progress: Progress) -> TrainOptions:
     """The options with the gradient's directions as the start, or with random ones, which is then said."""
     if (
         options.preset == "paper"
@@ -107,7 +108,7 @@ def _choose_directions(options: TrainOptions, progress: Progress) -> TrainOption
         or options.conv_factorization != DIRECTED_FACTORIZATION
     ):
         return replace(options, init="default")
-    if options.run.directions.exists():
+    if find_directions(options.run, rank_map).exists():
         return replace(options, init="gradient")
     progress.note(
         f"there is no {options.run.directions} with the gradient's directions, so the A factors start at random; "

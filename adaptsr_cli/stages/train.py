@@ -23,6 +23,7 @@ from adaptsr_cli.runtime import describe_device, pick_device, seed_everything
 from adaptsr_cli.stages.adapter_file import write_adapter
 from adaptsr_cli.stages.allocate import AllocateConfig, allocate
 from adaptsr_cli.stages.degradation import choose_degradation, degradation_sha256, is_auto, run_degradation
+from adaptsr_cli.stages.directions import find_directions
 from adaptsr_cli.stages.new_adapters import attach_anew
 from adaptsr_cli.stages.pairs import TrainingData, open_reader, open_training_data
 from adaptsr_cli.stages.run_folder import (
@@ -124,7 +125,17 @@ def train_backbone(
     block = world.block(config.batch)
     sampler = BatchSampler(reader, batch=config.batch, patch_px=config.patch_px, seed=config.seed, device=device)
     batches = _Share(sampler, block.start, len(block))
-    attachment = attach_anew(config, backbone, plan, run, batches, device=device, world=world, progress=progress)
+    attachment = attach_anew(
+        config,
+        backbone,
+        plan,
+        run,
+        batches,
+        directions=find_directions(run, options.rank_map or run.rank_map),
+        device=device,
+        world=world,
+        progress=progress,
+    )
     if config.init == "adapter":
         go_on_from(attachment, backbone, config, rank_map, options.rank_map or run.rank_map, data.fingerprint, progress)
     run_plan = RunPlan(

@@ -112,7 +112,8 @@ def test_torchscript_is_named(tmp_path: Path) -> None:
         ("m.pth", b"no model at all", "no torch checkpoint"),
         ("m.safetensors", b"", "safetensors"),
         ("m.safetensors", b"\x10\0\0\0\0\0\0\0{}", "safetensors"),
-        ("m.onnx", b"x", "by its name"),
+        ("m.onnx", b"x", "ONNX"),
+        ("m.zip", b"x", "by its name"),
     ],
 )
 def test_what_is_no_model_is_told(tmp_path: Path, name: str, content: bytes, message: str) -> None:

@@ -151,6 +151,9 @@ def test_training_starts_at_the_gradient_unless_told_otherwise(adaptsr: Command,
     config = RUN / "training" / "config.toml"
     assert adaptsr("train", "--data", pairs, *WORDS).code == 0
     assert read_toml(config, TrainRequest).init == "gradient"
+    elsewhere = ("train", "--data", pairs, *WORDS, "--rank-map", RUN / "rank_map.json", "--run", "elsewhere")
+    assert adaptsr(*elsewhere).code == 0
+    assert read_toml(Path("elsewhere") / "training" / "config.toml", TrainRequest).init == "gradient"
     (RUN / "saliency.safetensors").unlink()
     train = adaptsr("train", "--data", pairs, *WORDS, "--force")
     assert read_toml(config, TrainRequest).init == "default"

@@ -33,7 +33,7 @@ def copy_plan(run: Path, name: str) -> Path:
     """A new run folder with the same scores and ranks."""
     copy = Path(name)
     copy.mkdir()
-    for file in ("run.json", "saliency.json", "rank_map.json"):
+    for file in ("run.json", "saliency.json", "saliency.safetensors", "rank_map.json"):
         shutil.copy(run / file, copy)
     return copy
 
