@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from adaptsr_cli.backbones.attention import published_attention
 from adaptsr_cli.backbones.backbone import Backbone
 
 
@@ -117,7 +118,8 @@ def free_sizes(network: nn.Module, multiple_px: int) -> Iterator[None]:
         if hasattr(block, "update_params"):  # SPAN computes these weights anew on every run; they are up to date
             block.update_params = _do_nothing
     try:
-        with _PlainPooling(multiple_px):
+        # Our attention orders windows by their number, which is free here; onnxruntime has kernels of its own.
+        with published_attention(network), _PlainPooling(multiple_px):
             yield
     finally:
         for module, name, old in replaced:

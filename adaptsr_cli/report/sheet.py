@@ -66,9 +66,8 @@ def draw_comparison(
     tile, gap = TILE_PX / DPI, 0.12
     columns = 3 + max((len(row.outputs) for row in rows), default=0)
     width = columns * (tile + gap) - gap + 2 * MARGIN_IN
-    texts = [
-        text for part in (_EXPLANATION, f"Protocol {protocol}.") for text in wrap(part, int((width - 0.6) / 0.074))
-    ]
+    letters = int((width - 2 * MARGIN_IN) / 0.074)
+    texts = [*wrap(_EXPLANATION, letters), *wrap(f"Protocol {protocol}.", letters, break_on_hyphens=False)]
     top = 0.8 + 0.18 * len(texts)
     pitch = 2 * tile + gap + _LINE_IN * max(len(keys), 1) + 0.3
     with page_of(path, width, top + len(rows) * pitch + 0.1) as figure:

@@ -95,6 +95,15 @@ def test_mask_of_shifted_windows_is_swinirs(tmp_path: Path) -> None:
         assert torch.equal(mask(size), block.calculate_mask(size))
 
 
+def test_network_runs_our_attention_again_after_it_was_traced(tmp_path: Path) -> None:
+    backbone = load_backbone(save_tiny("swinir", tmp_path / "net.safetensors"))
+    forwards = {name: vars(part).get("forward") for name, part in backbone.model.named_modules()}
+    with onnx_tracing.free_sizes(backbone.model, 8):
+        assert not any("forward" in vars(part) for part in backbone.model.modules())
+    assert {name: vars(part).get("forward") for name, part in backbone.model.named_modules()} == forwards
+    assert any(forwards.values())
+
+
 class _Stubborn(nn.Module):
     """Its batch becomes a constant."""
 
