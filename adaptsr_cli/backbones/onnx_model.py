@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from adaptsr_cli import __version__
-from adaptsr_cli.backbones.attention import published_attention
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.backbones.onnx_tracing import Crop, Pad, free_sizes
 from adaptsr_cli.errors import CheckpointError, UsageError
@@ -134,9 +133,7 @@ def _assemble(backbone: Backbone) -> Any:
         multiple_px = backbone.tile_multiple_px
     image = torch.rand(2, 3, *_EXAMPLE_PX, generator=torch.Generator().manual_seed(0))
     padded, *kept = Pad(backbone, multiple_px)(image)
-    # The fused forms remember what belongs to a size; the published code can be traced with free ones.
-    with published_attention(backbone.model):
-        network = copy.deepcopy(backbone.model)  # tracing leaves symbols in attributes that networks set while they run
+    network = copy.deepcopy(backbone.model)  # tracing leaves symbols in attributes that networks set while they run
     height = torch.export.Dim("height") * multiple_px if multiple_px > 1 else free
     width = torch.export.Dim("width") * multiple_px if multiple_px > 1 else free
     sides = {2: height, 3: height if backbone.square else width}
