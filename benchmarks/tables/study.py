@@ -158,12 +158,14 @@ def _summarise(row: Row, entries: list[dict[str, Any]], other: list[dict[str, An
 
 def to_markdown(report: dict[str, Any]) -> str:
     """The rows as a table; the best and the second best PSNR-Y, SSIM-Y and LPIPS are marked."""
-    base = ", ".join(f"{key} {value}" for key, value in report["base"].items())
+    base = ", ".join(f"{key} {value}" for key, value in report["base"].items() if value is not None)
+    several = report["seeds"] > 1
     lines = [
         f"### {report['title']}",
         "",
         f"{report['backbone']} on {report['data']}, held-out images, {report['seeds']} seed(s); {base}; "
-        f"{report['machine']}.",
+        f"{report['machine']}."
+        + (" Each seed holds out other images, so ± is mostly that; compare by the paired differences." * several),
         "",
     ]
     head = "| | PSNR-Y | SSIM-Y | LPIPS (squeeze) | updated parameters |"
@@ -221,22 +223,24 @@ def draw(setting: Setting, paint: Callable[[Axes], None], width_in: float = 6.4,
 
 
 def draw_rows(setting: Setting, report: dict[str, Any]) -> None:
-    """PSNR-Y of every row with its standard deviation over the seeds."""
-    rows = report["rows"]
+    """PSNR-Y of every row; where rows were tested against one, the differences with their 95 % intervals."""
+    against = report["against"]
+    rows = [row for row in report["rows"] if not against or "difference_db" in row]
 
     def paint(axes: Axes) -> None:
         places = range(len(rows))
-        axes.errorbar(
-            [row["psnr_y_db"] for row in rows],
-            places,
-            xerr=[row["psnr_y_db_std"] or 0.0 for row in rows],
-            fmt="o",
-            color="#0072b2",
-            ecolor="#c8d3dc",
-        )
+        values = [row["difference_db" if against else "psnr_y_db"] for row in rows]
+        if against:
+            low = [row["difference_db"] - row.get("ci95_db", [row["difference_db"]])[0] for row in rows]
+            high = [row.get("ci95_db", [row["difference_db"]])[-1] - row["difference_db"] for row in rows]
+            axes.errorbar(values, places, xerr=[low, high], fmt="o", color="#0072b2", ecolor="#c8d3dc")
+            axes.axvline(0.0, color="#59636e", linewidth=1)
+            axes.set_xlabel(f"held-out PSNR-Y against {against} (dB), 95 % interval over the seeds")
+        else:
+            axes.plot(values, places, "o", color="#0072b2")
+            axes.set_xlabel("held-out PSNR-Y (dB)")
         axes.set_yticks(places, [row["name"] for row in rows])
         axes.invert_yaxis()
-        axes.set_xlabel("held-out PSNR-Y (dB)")
         axes.set_title(f"{report['backbone']} on {report['data']}, {report['seeds']} seed(s)", fontsize=10)
 
-    draw(setting, paint, height_in=1.2 + 0.3 * len(rows))
+    draw(setting, paint, width_in=7.6, height_in=1.2 + 0.3 * len(rows))
