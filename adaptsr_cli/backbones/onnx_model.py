@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental import _config as size_config
 
 from adaptsr_cli import __version__
 from adaptsr_cli.backbones.backbone import Backbone
@@ -160,16 +161,19 @@ def _trace(
     output_names: tuple[str, ...],
 ) -> Any:
     """A module as ``onnx.ModelProto``; a size that turns out not to be free is an error."""
-    graph = torch.export.export(module.eval(), inputs, dynamic_shapes=sizes)
-    program = torch.onnx.export(
-        graph,
-        inputs,
-        input_names=input_names,
-        output_names=output_names,
-        opset_version=_OPSET,
-        dynamo=True,
-        verbose=False,
-    )
+    # Nothing is concluded from sizes being 0 or 1, as torch.onnx does when it is given a module; without it the algebra
+    # of networks that pad in every layer (DCTLSA) takes longer than anybody waits.
+    with size_config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]  # made when it is imported
+        graph = torch.export.export(module.eval(), inputs, dynamic_shapes=sizes)
+        program = torch.onnx.export(
+            graph,
+            inputs,
+            input_names=input_names,
+            output_names=output_names,
+            opset_version=_OPSET,
+            dynamo=True,
+            verbose=False,
+        )
     assert program is not None
     return program.model_proto
 
