@@ -51,9 +51,9 @@ def test_real_iphone_pairs_in_plain_calls(model: str | None, adaptsr: Command, s
     shutil.copytree(shared / "data" / "real_pairs" / "iphone", "iphone")
     named = ("--model", shared / "weights" / "genuine" / model) if model else ()
     budget = "60k" if model == "DCTLSA_x4.pt" else "15k"
-    quick = ("--iterations", 30, "--batch", 4, "--patch", 64, "--val-freq", 15)
+    quick = ("--iterations", 60, "--batch", 4, "--patch", 64, "--val-freq", 30)
     for words in (
-        ("score", "--data", "iphone/", "--batches", 2, "--batch", 2, "--patch", 64, *named),
+        ("score", "--data", "iphone/", "--batches", 4, "--batch", 4, "--patch", 64, *named),
         ("allocate", "--budget", budget),
         ("train", "--data", "iphone/", *quick),
         ("merge",),
