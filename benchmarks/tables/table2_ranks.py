@@ -27,20 +27,16 @@ def main() -> None:
     report = run_study(setting, "Ranks (Table 2 and Figure 1)", rows, against=f"uniform, {share}")
 
     def paint(axes: Axes) -> None:
-        for row in report["rows"][1:]:
-            aware = "aware" in row["name"]
-            axes.scatter(row["params"], row["psnr_y_db"], color="#d55e00" if aware else "#0072b2", zorder=3)
-            axes.annotate(
-                row["name"], (row["params"], row["psnr_y_db"]), (5, 4), textcoords="offset points", fontsize=7
-            )
-        axes.axhline(report["rows"][0]["psnr_y_db"], color="#59636e", linewidth=1)
-        axes.annotate(
-            "backbone",
-            (axes.get_xlim()[0], report["rows"][0]["psnr_y_db"]),
-            (4, 3),
-            textcoords="offset points",
-            fontsize=7,
-        )
+        backbone, *rows = report["rows"]
+        for number, row in enumerate(rows):
+            axes.scatter(row["params"], row["psnr_y_db"], color="#d55e00" if "aware" in row["name"] else "#0072b2")
+            # Rows of about the same size would be written over each other.
+            before = sum(abs(other["params"] - row["params"]) < 0.02 * row["params"] for other in rows[:number])
+            place = (row["params"], row["psnr_y_db"])
+            axes.annotate(row["name"], place, (6, 4 - 11 * before), textcoords="offset points", fontsize=7)
+        axes.axhline(backbone["psnr_y_db"], color="#59636e", linewidth=1)
+        axes.annotate("backbone", (0.01, backbone["psnr_y_db"]), (0, 3), axes.get_yaxis_transform(), "offset points")
+        axes.margins(x=0.2)
         axes.set_xscale("log")
         axes.set_xlabel("trainable parameters")
         axes.set_ylabel("held-out PSNR-Y (dB)")
