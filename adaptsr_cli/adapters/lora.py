@@ -17,6 +17,21 @@ from adaptsr_cli.adapters.parametrization import SiteAdapter
 from adaptsr_cli.adapters.sites import Site
 
 
+def unfold_for_factors(weight: Tensor) -> Tensor:
+    """A weight as the matrix whose rank the factors bound.
+
+    Args:
+        weight: (out, in) or (Cout, Cin/groups, k, k).
+
+    Returns:
+        (out, in), or (Cout * k * k, Cin/groups) for the 1x1 -> kxk factorisation: its update has column space in the
+        k x k kernels and row space in the input channels (AdaptSR, Eq. 2).
+    """
+    if weight.dim() == 2:
+        return weight
+    return weight.permute(0, 2, 3, 1).flatten(0, 2)  # (Cout, k, k, Cin/g) -> (Cout * k * k, Cin/g)
+
+
 def multiply_factors(lora_a: Tensor, lora_b: Tensor) -> Tensor:
     """B A in the shape of the site.
 

@@ -40,6 +40,7 @@ from torch.nn.utils import parametrize
 from adaptsr_cli.adapters.attach import Attachment
 from adaptsr_cli.adapters.lora import LowRankFactors
 from adaptsr_cli.adapters.parametrization import AdaptedRows
+from adaptsr_cli.backbones.forwards import forwards_replaced
 from adaptsr_cli.backbones.linear import multiply_rows
 
 _UNFOLD_COST: Final = 64  # moving one number of an unfolded window about takes as long as so many multiplications
@@ -244,19 +245,10 @@ class LowRankStep:
 
         The factors may change only outside of it: W' is computed once, however many parts a batch has.
         """
-        # A layer may have a forward pass of its own already: one through oneDNN.
-        before = [vars(layer.module).get("forward") for layer in self._layers]
         for layer in self._layers:
             layer.refresh()
-            vars(layer.module)["forward"] = layer.forward
-        try:
+        with forwards_replaced([(layer.module, layer.forward) for layer in self._layers]):
             yield
-        finally:
-            for layer, forward in zip(self._layers, before, strict=True):
-                if forward is None:
-                    del vars(layer.module)["forward"]
-                else:
-                    vars(layer.module)["forward"] = forward
 
 
 def _layer_of(module: nn.Module) -> _Layer | None:

@@ -9,17 +9,14 @@ Trainable parameters: as many as those of `lora`. A0 and B0 are kept in the adap
 from __future__ import annotations
 
 from math import prod
-from typing import Final
 
 import torch
 from torch import Tensor, nn
 
 from adaptsr_cli.adapters.conv_factors import multiply_kernels_first
-from adaptsr_cli.adapters.lora import multiply_factors
+from adaptsr_cli.adapters.lora import multiply_factors, unfold_for_factors
 from adaptsr_cli.adapters.parametrization import SiteAdapter
 from adaptsr_cli.adapters.sites import Site
-
-_KERNELS_LAST: Final = (0, 2, 3, 1)  # (Cout, Cin/g, k, k) -> (Cout, k, k, Cin/g)
 
 
 class PrincipalFactors(SiteAdapter):
@@ -71,9 +68,8 @@ def _split_kernels_last(weight: Tensor, rank: int, strength: float) -> tuple[Ten
     """A and B of a Linear weight, or of a convolution's by 1x1 -> kxk, whose s B A is its leading part."""
     if weight.dim() == 2:
         return _leading_factors(weight, rank, strength)
-    matrix = weight.permute(_KERNELS_LAST)  # (Cout, k, k, Cin/g)
-    across, back = _leading_factors(matrix.flatten(0, 2), rank, strength)  # (r, Cin/g), (Cout * k * k, r)
-    kernels = back.view(*matrix.shape[:3], rank).permute(0, 3, 1, 2)  # (Cout, r, k, k)
+    across, back = _leading_factors(unfold_for_factors(weight), rank, strength)  # (r, Cin/g), (Cout * k * k, r)
+    kernels = back.view(len(weight), *weight.shape[2:], rank).movedim(-1, 1)  # (Cout, r, k, k)
     return across.view(*across.shape, 1, 1), kernels.contiguous()
 
 

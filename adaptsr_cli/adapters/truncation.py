@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from adaptsr_cli.adapters.conv_factors import KernelFirstFactors
-from adaptsr_cli.adapters.lora import LowRankFactors
+from adaptsr_cli.adapters.lora import LowRankFactors, unfold_for_factors
 
 MatrixFactors = LowRankFactors | KernelFirstFactors
 """Factors whose update is the product of two matrices, so that it has singular values."""
@@ -76,10 +76,8 @@ def decompose(update: Tensor, *, kernels_first: bool = False) -> UpdateSpectrum:
     """
     shape = tuple(update.shape)
     matrix = update.detach().cpu().double()
-    if kernels_first:
-        matrix = matrix.flatten(1)  # (Cout, Cin/g * k * k)
-    elif update.dim() > 2:
-        matrix = matrix.permute(0, 2, 3, 1).flatten(0, 2)  # (Cout, k, k, Cin/g) -> (Cout * k * k, Cin/g)
+    # (Cout, Cin/g * k * k), or (Cout * k * k, Cin/g)
+    matrix = matrix.flatten(1) if kernels_first else unfold_for_factors(matrix)
     left, values, right = torch.linalg.svd(matrix, full_matrices=False)
     known = int((values > _ROUNDING * values[0]).sum())
     return UpdateSpectrum(shape, kernels_first, left[:, :known], values[:known], right[:known])

@@ -102,8 +102,10 @@ def allocate_uniform(
     return {candidate.name: min(rank, candidate.max_rank) for candidate in candidates}
 
 
-def check_range(candidates: Sequence[Candidate], budget_params: int, min_rank: int, max_rank: int) -> int:
-    """What `min_rank` costs everywhere.
+def begin_at(
+    candidates: Sequence[Candidate], budget_params: int, min_rank: int, max_rank: int
+) -> tuple[dict[str, int], int]:
+    """The ranks that every allocation by need begins with, `min_rank` everywhere, and what is left of the budget.
 
     Raises:
         BudgetError: See `check_budget`, the bounds leave no choice, or the budget does not cover `min_rank` everywhere.
@@ -120,7 +122,7 @@ def check_range(candidates: Sequence[Candidate], budget_params: int, min_rank: i
             f"budget {budget_params:,} does not cover rank {min_rank} at all {len(candidates)} sites ({floor:,})",
             f"raise it to {format_params(floor)} or more, or give --min-rank 0",
         )
-    return floor
+    return {candidate.name: min(min_rank, candidate.max_rank) for candidate in candidates}, budget_params - floor
 
 
 def default_max_rank(candidates: Sequence[Candidate], budget_params: int) -> int:
@@ -143,10 +145,9 @@ def allocate_greedy(
         max_rank: Rank of the most important sites.
 
     Raises:
-        BudgetError: See `check_budget` and `check_range`.
+        BudgetError: See `check_budget` and `begin_at`.
     """
-    left = budget_params - check_range(candidates, budget_params, min_rank, max_rank)
-    ranks = {candidate.name: min(min_rank, candidate.max_rank) for candidate in candidates}
+    ranks, left = begin_at(candidates, budget_params, min_rank, max_rank)
     # sorted() is stable: equal scores keep the order of the network.
     for candidate in sorted(candidates, key=lambda candidate: -candidate.score):
         wanted = min(max_rank, candidate.max_rank) - ranks[candidate.name]
@@ -171,10 +172,9 @@ def allocate_proportional(
         max_rank: Rank that no site exceeds.
 
     Raises:
-        BudgetError: See `check_budget` and `check_range`.
+        BudgetError: See `check_budget` and `begin_at`.
     """
-    left = budget_params - check_range(candidates, budget_params, min_rank, max_rank)
-    ranks = {candidate.name: min(min_rank, candidate.max_rank) for candidate in candidates}
+    ranks, left = begin_at(candidates, budget_params, min_rank, max_rank)
     queue = [
         (-candidate.score / (ranks[candidate.name] + 1), number)
         for number, candidate in enumerate(candidates)

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from adaptsr_cli.adapters.sites import Site
-from adaptsr_cli.backbones.backbone import Backbone, set_differentiable, super_resolve
+from adaptsr_cli.backbones.backbone import Backbone, super_resolve
 from adaptsr_cli.data.sampler import Batch
 from adaptsr_cli.distributed import ALONE, World
 from adaptsr_cli.errors import TrainingError
+from adaptsr_cli.ranking.gradients import site_weights
 from adaptsr_cli.runtime import Precision, autocast
 
 
@@ -40,13 +41,7 @@ def measure_snip(
     Raises:
         TrainingError: The loss is not finite.
     """
-    weights = {site.module: backbone.model.get_parameter(f"{site.module}.weight") for site in sites}
-    backbone.model.requires_grad_(False)
-    for weight in weights.values():
-        weight.requires_grad_(True)
-    set_differentiable(backbone, True)
-    try:
-        backbone.model.zero_grad(set_to_none=True)
+    with site_weights(backbone, sites) as weights:
         for batch in batches:
             with autocast(device, precision):
                 sr = super_resolve(backbone, batch.lr.to(device))
@@ -57,10 +52,6 @@ def measure_snip(
         gradients = {
             name: torch.zeros_like(weight) if weight.grad is None else weight.grad for name, weight in weights.items()
         }
-    finally:
-        backbone.model.zero_grad(set_to_none=True)
-        backbone.model.requires_grad_(False)
-        set_differentiable(backbone, False)
     if world.size > 1:
         world.sum_in_place(list(gradients.values()))
     found = {}

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from adaptsr_cli.adapters.sites import Site
 from adaptsr_cli.artifacts import Criterion, SiteCriteria
-from adaptsr_cli.backbones.backbone import Backbone, set_differentiable, super_resolve
+from adaptsr_cli.backbones.backbone import Backbone, super_resolve
 from adaptsr_cli.data.sampler import Batch
 from adaptsr_cli.distributed import ALONE, World
 from adaptsr_cli.errors import TrainingError
 from adaptsr_cli.progress import Task
 from adaptsr_cli.ranking.activations import ActivationMeter
+from adaptsr_cli.ranking.gradients import site_weights
 from adaptsr_cli.ranking.spectral import signal_gains
 from adaptsr_cli.ranking.spectrum import leading_directions, mean_and_noise_spectrum
 from adaptsr_cli.runtime import Precision, autocast
@@ -87,17 +88,12 @@ def measure_gradients(
     Raises:
         TrainingError: The loss is not finite.
     """
-    weights = {site.module: backbone.model.get_parameter(f"{site.module}.weight") for site in sites}
-    backbone.model.requires_grad_(False)
-    for weight in weights.values():
-        weight.requires_grad_(True)
-    set_differentiable(backbone, True)
     # The even and the odd batches apart: what the two halves disagree on is noise.
     halves: tuple[list[Tensor | None], list[Tensor | None]] = ([None] * len(sites), [None] * len(sites))
     values: list[Tensor] = []
     losses: list[float] = []
     meter = ActivationMeter(sites, device)
-    try:
+    with site_weights(backbone, sites) as weights:
         for place, batch in enumerate(batches):
             backbone.model.zero_grad(set_to_none=True)
             with meter.watching(backbone.model), autocast(device, precision):
@@ -119,10 +115,6 @@ def measure_gradients(
                 sums[index] = part.clone() if total is None else total.add_(part)
             values.append(torch.stack([norms, norms.square(), meter.read(), snips]))
             task.advance()
-    finally:
-        backbone.model.zero_grad(set_to_none=True)
-        backbone.model.requires_grad_(False)
-        set_differentiable(backbone, False)
     rows = [(loss, row.double().cpu().numpy()) for loss, row in zip(losses, values, strict=True)]
     all_rows = world.gather_shares(rows)
     table = np.stack([row for _, row in all_rows])  # (batches, criteria of PER_BATCH, sites)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from adaptsr_cli.ranking.allocation import Candidate, check_range
+from adaptsr_cli.ranking.allocation import Candidate, begin_at
 
 
 def signal_gains(spectrum: Sequence[float], noise: Sequence[float]) -> tuple[float, ...]:
@@ -45,10 +45,9 @@ def allocate_spectral(
         max_rank: Rank that no site exceeds.
 
     Raises:
-        BudgetError: See `check_budget` and `check_range`.
+        BudgetError: See `check_budget` and `begin_at`.
     """
-    left = budget_params - check_range(candidates, budget_params, min_rank, max_rank)
-    ranks = {candidate.name: min(min_rank, candidate.max_rank) for candidate in candidates}
+    ranks, left = begin_at(candidates, budget_params, min_rank, max_rank)
     # Ranks of sites that cost the same compete by gain alone: within a class the best n are always the first n.
     classes: dict[int, list[tuple[float, str]]] = {}
     for candidate in candidates:

@@ -1,4 +1,4 @@
-"""The sidecar of a rank map made from an adapter: the updates from which training goes on."""
+"""Where low-rank factors start, and the sidecar of a rank map made from an adapter, from which training goes on."""
 
 from __future__ import annotations
 

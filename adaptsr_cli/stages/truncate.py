@@ -129,8 +129,8 @@ def truncate(backbone: Backbone, adapter: AdapterSource, limit: Limit) -> Trunca
 
     With a rank as limit every update becomes its best approximation of that rank. With a budget the ranks kept are
     those with the largest sum of squared singular values that it buys, exactly, one rank at every site being kept where
-    it buys that. Sites that keep all their ranks keep
-    their tensors as they are. Ranks are those of the plan, of which another factorisation makes what they pay for.
+    it buys that. Sites that keep all their ranks keep their tensors as they are. Ranks are those of the plan, of which
+    another factorisation makes what they pay for.
 
     Args:
         backbone: The network that the adapter was made for; left as it was.

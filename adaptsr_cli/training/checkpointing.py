@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from adaptsr_cli.backbones.forwards import forwards_replaced
+
 
 @dataclass(frozen=True)
 class _Again:
@@ -37,14 +39,5 @@ def blocks_checkpointed(model: nn.Module, blocks: Iterable[str]) -> Iterator[Non
         blocks: Names of its repeated blocks, as sites have them; an empty name is no block.
     """
     modules = [model.get_submodule(name) for name in dict.fromkeys(blocks) if name]
-    before = [vars(module).get("forward") for module in modules]
-    for module in modules:
-        vars(module)["forward"] = _Again(module.forward)
-    try:
+    with forwards_replaced([(module, _Again(module.forward)) for module in modules]):
         yield
-    finally:
-        for module, forward in zip(modules, before, strict=True):
-            if forward is None:
-                del vars(module)["forward"]
-            else:
-                vars(module)["forward"] = forward

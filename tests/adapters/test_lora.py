@@ -8,12 +8,12 @@ from torch import nn
 from torch.nn import functional
 
 from adaptsr_cli.adapters.attach import attach, detach, fold
-from adaptsr_cli.adapters.lora import LowRankFactors
+from adaptsr_cli.adapters.lora import LowRankFactors, unfold_for_factors
 from adaptsr_cli.adapters.sites import find_sites
 from adaptsr_cli.artifacts import Scale
 from adaptsr_cli.backbones.backbone import Traits
 from adaptsr_cli.errors import ArtifactError, UsageError
-from adaptsr_cli.ranking.spectrum import leading_directions, unfold_for_factors
+from adaptsr_cli.ranking.spectrum import leading_directions
 
 
 def trained(factors: LowRankFactors) -> LowRankFactors:

@@ -11,6 +11,7 @@ import torch
 from networks import save_tiny
 from torch.nn.functional import l1_loss
 
+from adaptsr_cli.adapters.lora import unfold_for_factors
 from adaptsr_cli.adapters.sites import find_sites
 from adaptsr_cli.backbones.backbone import super_resolve
 from adaptsr_cli.backbones.loader import load_backbone
@@ -19,7 +20,7 @@ from adaptsr_cli.errors import TrainingError
 from adaptsr_cli.progress import SilentTask
 from adaptsr_cli.ranking.saliency import Measurement, mean_rank_correlation, measure_gradients
 from adaptsr_cli.ranking.spectral import signal_gains
-from adaptsr_cli.ranking.spectrum import leading_singular_values, mean_and_noise_spectrum, unfold_for_factors
+from adaptsr_cli.ranking.spectrum import leading_singular_values, mean_and_noise_spectrum
 
 
 def batches(count: int) -> Iterator[Batch]:
