@@ -7,14 +7,16 @@ the output, without any array of the weight's size:
     Linear       h = A x^T (r, N),  grad B = s (h g)^T,          grad A = s (B^T g^T) x
     convolution  h = A x (1x1),     grad B = s unfold(h) g^T,    grad A = s fold(B^T g) x^T
 
-What is saved is x alone. The thin products have the rank in front, (r, N) and not (N, r): with rows of 8 numbers the
-same product takes up to five times as long on a CPU. Measured (one thread of an EPYC 9xx4, fp32, rank 8, 4,096 pixels,
-milliseconds for the gradients of A and B; full-size means the gradient of the whole weight alone):
+What is saved is x, and h of a Linear, whose A and B border W' so that A x^T and B^T g^T come with the two large
+products as a few more columns: a step of SwinIR-M takes 5 % (one thread) to 8 % (four) less than with four thin
+products. The others have the rank in front, (r, N) and not (N, r): with rows of 8 numbers the same product takes up to
+five times as long on a CPU. Measured (one thread of an EPYC 9xx4, fp32, rank 8, 4,096 pixels, milliseconds for the
+gradients of A and B; full-size means the gradient of the whole weight alone):
 
     layer                   full-size   thin
-    Linear 180 -> 180             3.3    0.8
-    Linear 180 -> 540             9.8    2.1   (three row blocks, one product forward)
-    Linear 360 -> 180             5.8    1.2
+    Linear 180 -> 180             3.7    1.0
+    Linear 180 -> 540            10.1    2.9   (three row blocks, one product forward)
+    Linear 360 -> 180             6.6    1.4
     conv 3x3, 180 -> 180         25.8    4.1
     conv 3x3, 64 -> 256          11.8    4.2
     conv 3x3, 64 -> 3            11.1   35.2   (at 256 x 256; stays a parametrization, as `_is_thin` says)
@@ -34,7 +36,6 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
-from torch.nn.grad import conv2d_input
 from torch.nn.utils import parametrize
 
 from adaptsr_cli.adapters.attach import Attachment
@@ -43,6 +44,7 @@ from adaptsr_cli.adapters.parametrization import AdaptedRows
 from adaptsr_cli.backbones.forwards import forwards_replaced
 from adaptsr_cli.backbones.linear import multiply_rows
 
+_VECTOR: Final = 8  # bf16 numbers in 16 bytes, which tensor cores want rows to be multiples of
 _UNFOLD_COST: Final = 64  # moving one number of an unfolded window about takes as long as so many multiplications
 
 
@@ -72,48 +74,56 @@ class _Window:
 
 
 class _LinearStep(torch.autograd.Function):
-    """x W'^T + bias, with thin products for the factors' gradients."""
+    """x W'^T + bias, with thin products for the factors' gradients.
+
+    Two of the four thin products come with the large ones, whose matrices carry A and B as more rows and columns.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, blocks: tuple[_Block, ...], *factors: Tensor
+        ctx: Any, x: Tensor, bordered: Tensor, bias: Tensor | None, blocks: tuple[_Block, ...], *factors: Tensor
     ) -> Tensor:
         """Computes the layer.
 
         Args:
             ctx: Of autograd.
             x: (..., in).
-            weight: (out, in), W'.
-            bias: (out,).
+            bordered: (out + R, in + R): W' with all A below and all B to the right of it, as `_Layer.refresh` has it.
+            bias: (out + R,).
             blocks: The adapted rows.
             factors: A (r, in) and B (out, r) of every block in turn.
         """
-        ctx.save_for_backward(x, weight, *factors)
+        inside = x.shape[-1]
+        out = len(bordered) - (bordered.shape[1] - inside)
+        both = multiply_rows(x, bordered[:, :inside], bias)  # (..., out + R)
+        ctx.save_for_backward(x, both[..., out:].contiguous(), bordered, *factors)
         ctx.blocks = blocks
-        return multiply_rows(x, weight, bias)
+        return both[..., :out]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients of x and of the factors."""
-        x, weight, *factors = ctx.saved_tensors
-        gradient = gradients[0].reshape(-1, weight.shape[0])  # (N, out)
-        rows = x.reshape(-1, weight.shape[1])  # (N, in)
-        to_x = multiply_rows(gradient, weight.t()).view(x.shape) if ctx.needs_input_grad[0] else None
-        downs, ups = factors[::2], factors[1::2]
-        # One product for all row blocks: they have the same input.
-        hidden = torch.mm(torch.cat([down.to(x.dtype) for down in downs]), rows.t())  # (sum of ranks, N)
-        to_hidden = []
+        x, hidden, bordered, *factors = ctx.saved_tensors
+        inside, ranks = x.shape[-1], hidden.shape[-1]
+        gradient = gradients[0].reshape(-1, len(bordered) - ranks)  # (N, out)
+        rows, hidden = x.reshape(-1, inside), hidden.reshape(-1, ranks)
+        columns = bordered[: len(bordered) - ranks]
+        if ctx.needs_input_grad[0]:
+            both = multiply_rows(gradient, columns.t())  # (N, in + R)
+            to_x, to_hidden = both[:, :inside].view(x.shape), both[:, inside:]
+        else:
+            to_x, to_hidden = None, torch.mm(gradient, columns[:, inside:])
+        # The rank in front: with rows of 8 numbers the same product takes up to five times as long on a CPU.
+        to_downs = torch.mm(to_hidden.t(), rows)  # (R, in)
         found: list[Tensor] = []
-        position = 0
-        for block, down, up in zip(ctx.blocks, downs, ups, strict=True):
-            own = gradient[:, block.first : block.last]
-            to_hidden.append(torch.mm(up.t().to(x.dtype), own.t()).mul_(block.strength))  # (r, N)
-            to_up = torch.mm(hidden[position : position + len(down)], own)  # (r, out)
-            found += [down, to_up.t().to(up.dtype) * block.strength]
-            position += len(down)
-        to_downs = torch.mm(torch.cat(to_hidden), rows).to(downs[0].dtype)  # (sum of ranks, in)
-        found[::2] = to_downs.split([len(down) for down in downs])
+        first = 0
+        for block, down, up in zip(ctx.blocks, factors[::2], factors[1::2], strict=True):
+            last = first + len(down)
+            to_up = torch.mm(hidden[:, first:last].t(), gradient[:, block.first : block.last])  # (r, out)
+            found.append(to_downs[first:last].to(down.dtype) * block.strength)
+            found.append(to_up.t().to(up.dtype) * block.strength)
+            first = last
         return to_x, None, None, None, *found
 
 
@@ -156,8 +166,10 @@ class _ConvStep(torch.autograd.Function):
         gradient = gradients[0]
         to_x = None
         if ctx.needs_input_grad[0]:
-            geometry = (window.stride, window.padding, window.dilation)
-            to_x = conv2d_input(x.shape, weight, gradient, *geometry)
+            # Not `torch.nn.grad.conv2d_input`, which does not know the layout of x: the gradient must have it too, or
+            # all of the backward pass before it works on numbers that lie apart.
+            geometry = (window.stride, window.padding, window.dilation, False, (0, 0), 1)
+            to_x = torch.ops.aten.convolution_backward(gradient, x, weight, None, *geometry, (True, False, False))[0]
         batch, _, height, width = x.shape
         rank = len(down)
         images = _channels_first(x)  # (Cin, B H W)
@@ -186,42 +198,100 @@ def _channels_first(images: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Layer:
-    """One layer that takes the thin products.
+class _LinearLayer:
+    """A Linear that takes the thin products.
+
+    Attributes:
+        module: The layer.
+        frozen: W0, (out, in).
+        bordered: (out + R, in + R): W' of the present step, below it every A, to its right every B.
+        bias: (out + R,), zeros behind the layer's own; none without one.
+        parts: Row blocks with their factors; R is the sum of their ranks, filled up to whole vectors.
+    """
+
+    module: nn.Linear
+    frozen: Tensor
+    bordered: Tensor
+    bias: Tensor | None
+    parts: tuple[tuple[_Block, LowRankFactors], ...]
+
+    @classmethod
+    def of(cls, module: nn.Linear, frozen: Tensor, parts: tuple[tuple[_Block, LowRankFactors], ...]) -> _LinearLayer:
+        """The layer with room for its factors."""
+        ranks = -(-sum(factors.rank for _, factors in parts) // _VECTOR) * _VECTOR
+        out, inside = frozen.shape
+        bias = module.bias
+        return cls(
+            module,
+            frozen,
+            frozen.new_zeros(out + ranks, inside + ranks),
+            None if bias is None else functional.pad(bias.detach(), (0, ranks)),
+            parts,
+        )
+
+    @property
+    def weight(self) -> Tensor:
+        """W', (out, in)."""
+        out, inside = self.frozen.shape
+        return self.bordered[:out, :inside]
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Takes the factors as they are now."""
+        out, inside = self.frozen.shape
+        self.weight.copy_(self.frozen)
+        first = 0
+        for block, factors in self.parts:
+            last = first + factors.rank
+            self.weight[block.first : block.last] += factors.delta()
+            self.bordered[out + first : out + last, :inside] = factors.lora_A
+            self.bordered[block.first : block.last, inside + first : inside + last] = factors.lora_B
+            first = last
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the layer computes, of any shape that it takes."""
+        x, bordered, bias = _autocast(x, self.bordered, self.bias)
+        blocks = tuple(block for block, _ in self.parts)
+        tensors = [tensor for _, factors in self.parts for tensor in (factors.lora_A, factors.lora_B)]
+        return _LinearStep.apply(x, bordered, bias, blocks, *tensors)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class _ConvLayer:
+    """A convolution that takes the thin products.
 
     Attributes:
         module: The layer.
         frozen: W0.
         weight: W' of the present step.
-        parts: Row blocks with their factors.
+        factors: Of the whole weight.
     """
 
-    module: nn.Linear | nn.Conv2d
+    module: nn.Conv2d
     frozen: Tensor
     weight: Tensor
-    parts: tuple[tuple[_Block, LowRankFactors], ...]
+    factors: LowRankFactors
 
     @torch.no_grad()
     def refresh(self) -> None:
         """Computes W' anew."""
-        self.weight.copy_(self.frozen)
-        for block, factors in self.parts:
-            self.weight[block.first : block.last] += factors.delta()
+        torch.add(self.frozen, self.factors.delta(), out=self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """What the layer computes, of any shape that it takes."""
-        weight, bias = self.weight, self.module.bias
-        if torch.is_autocast_enabled(x.device.type):
-            dtype = torch.get_autocast_dtype(x.device.type)
-            x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
-        if isinstance(self.module, nn.Linear):
-            blocks = tuple(block for block, _ in self.parts)
-            tensors = [tensor for _, factors in self.parts for tensor in (factors.lora_A, factors.lora_B)]
-            return _LinearStep.apply(x, weight, bias, blocks, *tensors)  # type: ignore[no-any-return]
-        ((block, factors),) = self.parts
+        x, weight, bias = _autocast(x, self.weight, self.module.bias)
+        window, factors = _window_of(self.module), self.factors
         return _ConvStep.apply(  # type: ignore[no-any-return]
-            x, weight, bias, _window_of(self.module), block.strength, factors.lora_A, factors.lora_B
+            x, weight, bias, window, factors.strength, factors.lora_A, factors.lora_B
         )
+
+
+def _autocast(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The three in the type that autocast wants; as they are without it."""
+    if not torch.is_autocast_enabled(x.device.type):
+        return x, weight, bias
+    dtype = torch.get_autocast_dtype(x.device.type)
+    return x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
 
 
 class LowRankStep:
@@ -251,7 +321,7 @@ class LowRankStep:
             yield
 
 
-def _layer_of(module: nn.Module) -> _Layer | None:
+def _layer_of(module: nn.Module) -> _LinearLayer | _ConvLayer | None:
     """The layer, where all that adapts it are plain factors and thin products pay."""
     if not isinstance(module, nn.Linear | nn.Conv2d) or parametrize.is_parametrized(module, "bias"):
         return None
@@ -269,14 +339,19 @@ def _layer_of(module: nn.Module) -> _Layer | None:
             return None
         first, last = rows or (0, len(frozen))
         parts.append((_Block(first, last, factors.strength), factors))
-    kernel: tuple[int, ...] = ()
-    if isinstance(module, nn.Conv2d):
-        kernel = module.kernel_size
-        if module.groups > 1 or module.padding_mode != "zeros" or isinstance(module.padding, str) or len(parts) > 1:
-            return None
-    if not all(_is_thin(block.last - block.first, frozen.shape[1], kernel, factors.rank) for block, factors in parts):
+    blocks = tuple(parts)
+    if isinstance(module, nn.Linear):
+        return _LinearLayer.of(module, frozen, blocks) if _all_thin(blocks, frozen, ()) else None
+    if module.groups > 1 or module.padding_mode != "zeros" or isinstance(module.padding, str) or len(blocks) > 1:
         return None
-    return _Layer(module, frozen, torch.empty_like(frozen), tuple(parts))
+    if not _all_thin(blocks, frozen, module.kernel_size):
+        return None
+    return _ConvLayer(module, frozen, torch.empty_like(frozen), blocks[0][1])
+
+
+def _all_thin(blocks: tuple[tuple[_Block, LowRankFactors], ...], frozen: Tensor, kernel: tuple[int, ...]) -> bool:
+    inside = frozen.shape[1]
+    return all(_is_thin(block.last - block.first, inside, kernel, factors.rank) for block, factors in blocks)
 
 
 def _is_thin(out: int, inside: int, kernel: tuple[int, ...], rank: int) -> bool:

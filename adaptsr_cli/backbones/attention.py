@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adaptsr_cli.backbones.linear import RowProduct
+from adaptsr_cli.backbones.window_products import WindowKinds, attend_in_windows
 
 _MASKED: Final = -100.0  # what the networks add to the scores of pixels that are no neighbours; e^-100 is 0 in fp32
 _MOST_SIZES: Final = 16
@@ -166,6 +167,8 @@ def _attend(qkv: Tensor, biases: Tensor, order: _Order, heads: int, scale: float
     Returns:
         (W, N, C).
     """
+    if qkv.device.type == "cpu" and qkv.dtype == torch.float32 and qkv.requires_grad:
+        return attend_in_windows(qkv, biases, WindowKinds(order.counts, order.kinds), heads, scale)
     kinds = zip(qkv.split(order.counts), order.kinds, strict=True)
     parts = [_attend_kind(part, biases[kind], heads, scale) for part, kind in kinds]
     return parts[0] if len(parts) == 1 else torch.cat(parts)

