@@ -158,7 +158,7 @@ def test_a_dead_process_ends_the_run_with_a_message_and_it_goes_on(place: Path) 
 def test_a_batch_smaller_than_the_group_is_refused(place: Path) -> None:
     words = (*new_run(place, "small"), "--batch", "1")
     for code, _, err in finish(start(words, place, size=2)):
-        assert code == 2
+        assert code == 2, err
         assert "--batch 1 is too small for 2 x 1 parts" in err
 
 

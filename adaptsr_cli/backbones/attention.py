@@ -308,6 +308,11 @@ def _is_known(module: nn.Module) -> bool:
     )
 
 
+def is_fused(module: nn.Module) -> bool:
+    """Whether this is a block with the fused forward pass."""
+    return isinstance(vars(module).get("forward"), _FusedBlock)
+
+
 @contextmanager
 def published_attention(model: nn.Module) -> Iterator[None]:
     """Within this block the network runs the published code: for comparisons, and to be traced with free sizes."""

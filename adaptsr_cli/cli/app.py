@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -83,7 +83,16 @@ def main() -> None:
     except KeyboardInterrupt:
         console.error(_INTERRUPTED)
         code = Interrupted.exit_code
-    sys.exit(code if isinstance(code, int) else 0)
+    _leave(code if isinstance(code, int) else 0)
+
+
+def _leave(code: int) -> NoReturn:
+    """Exits; out of a group by an error at once, for threads that still wait for the others can abort a clean-up."""
+    if code and os.environ.get("WORLD_SIZE", "1") != "1":
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _signed(fault: AdaptsrError) -> AdaptsrError:

@@ -53,6 +53,10 @@ def run_command(
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Average over 8 turned and mirrored copies: 8 times the work.")
     ] = False,
+    compile_: Annotated[
+        str,
+        typer.Option("--compile", help="off, or auto: try the network compiled on long runs, and keep what is faster."),
+    ] = "off",
     fp32: Annotated[bool, typer.Option("--fp32", help="The same as --precision fp32.")] = False,
     weights_dir: o.WeightsDir = None,
     offline: o.Offline = False,
@@ -63,7 +67,7 @@ def run_command(
     debug: o.Debug = False,
 ) -> None:
     """Upscale images of any size and any number with the adapted network."""
-    from adaptsr_cli.cli.choices import model_choice
+    from adaptsr_cli.cli.choices import choose, model_choice
     from adaptsr_cli.cli.group import join_group
     from adaptsr_cli.stages.run_folder import RunFolder
     from adaptsr_cli.stages.upscale import UpscaleConfig, join_reports, upscale
@@ -87,6 +91,7 @@ def run_command(
             adapters=tuple(adapter or ()),
             strength=strength,
             ensemble=ensemble,
+            compile_blocks=choose("--compile", compile_, ("auto", "off")) == "auto",
             shard=(world.rank, world.size),
             device=device,
             precision="fp32" if fp32 else precision,

@@ -10,10 +10,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from adaptsr_cli.backbones.backbone import Backbone, super_resolve
+from adaptsr_cli.backbones.compiling import CompiledBlocks
 from adaptsr_cli.errors import AdaptsrError, ImageError
+from adaptsr_cli.inference.memory import greediest_module_bytes
 from adaptsr_cli.inference.rows import PendingRows
 from adaptsr_cli.inference.tiles import RAMP_PX, Tile, TilePlan, plan_tiles
 from adaptsr_cli.progress import Progress, Silent
@@ -67,7 +69,8 @@ class Upscaler:
         pad_px: LR pixels of context around a tile; None for what the network is known to need.
         batch: Tiles at a time; None for one on the CPU and several on CUDA.
         ensemble: Average over the eight ways to turn and mirror the input: eight times the work, and a little better.
-        progress: Where it is said that memory did not suffice.
+        compile_blocks: Try the network's blocks compiled once enough tiles of one size came, and keep what is faster.
+        progress: Where it is said that memory did not suffice, and what came of compiling.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Upscaler:
         pad_px: int | None = None,
         batch: int | None = None,
         ensemble: bool = False,
+        compile_blocks: bool = False,
         progress: Progress | None = None,
     ) -> None:
         self.backbone = backbone.to(device)
@@ -91,6 +95,7 @@ class Upscaler:
         self.batch = batch or _AUTO_BATCH[device.type]
         self.ensemble = ensemble
         self._progress = progress or Silent()
+        self._compiled = CompiledBlocks(backbone.model, device, self._progress.note) if compile_blocks else None
         self._most_tile_px: int | None = None  # what memory was found to allow
         self._bytes_per_px: float | None = None
 
@@ -219,7 +224,7 @@ class Upscaler:
         if height_px * width_px <= _PROBE_PX**2:
             return 0, None
         if self._bytes_per_px is None:
-            greediest = _greediest_module_bytes(self.backbone, self.device) / _PROBE_PX**2
+            greediest = greediest_module_bytes(self.backbone, self.device, _PROBE_PX) / _PROBE_PX**2
             self._bytes_per_px = _PEAK_FACTOR * greediest + _PEAK_EXTRA_BYTES
         budget_px = _MEMORY_SHARE * free_memory_bytes(self.device) / (self._bytes_per_px * self.batch)
         rows_px, columns_px = _AUTO_SIDES_PX[self.device.type]
@@ -304,15 +309,19 @@ class Upscaler:
     def _forward(self, lr: Tensor) -> Tensor:
         """One pass of the network, (B, 3, h, w) -> (B, 3, s h, s w) float32, finite."""
         with autocast(self.device, self.precision):
-            sr = super_resolve(self.backbone, lr).float()
+            sr = self._compiled.run(self._network, lr) if self._compiled else self._network(lr)
+        sr = sr.float()
         if not _is_finite(sr) and self.precision != "fp32":
-            sr = super_resolve(self.backbone, lr)
+            sr = self._network(lr)
         if not _is_finite(sr):
             raise ImageError(
                 "the network's result on this image is not finite, even in fp32",
                 "the model file may be damaged; try another --model",
             )
         return sr
+
+    def _network(self, lr: Tensor) -> Tensor:
+        return super_resolve(self.backbone, lr)
 
 
 def _is_finite(tensor: Tensor) -> bool:
@@ -375,23 +384,3 @@ def _blend(pending: PendingRows, plan: TilePlan, tile: Tile, sr: Tensor, scale: 
     share[rows != 1] *= rows[rows != 1, None, None]
     share[:, columns != 1] *= columns[columns != 1, None]
     pending.add(scale * vertical.keep_start, scale * horizontal.keep_start, share)
-
-
-def _greediest_module_bytes(backbone: Backbone, device: torch.device) -> int:
-    """The most that one module takes in and gives out, in bytes, on an image of `_PROBE_PX` squared."""
-    most = 0
-
-    def record(_module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
-        nonlocal most
-        outputs = output if isinstance(output, tuple) else (output,)
-        sizes = (value.numel() * value.element_size() for value in (*inputs, *outputs) if isinstance(value, Tensor))
-        most = max(most, sum(sizes))
-
-    handles = [module.register_forward_hook(record) for module in backbone.model.modules()]
-    try:
-        with torch.inference_mode():
-            super_resolve(backbone, torch.zeros(1, 3, _PROBE_PX, _PROBE_PX, device=device))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return most

@@ -1,4 +1,4 @@
-"""How much host memory an image takes while it is upscaled as a whole."""
+"""How much memory upscaling takes: the host's for an image as a whole, the device's for a tile."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import math
 from pathlib import Path
 from typing import Final
 
+import torch
+from torch import Tensor, nn
+
+from adaptsr_cli.backbones.backbone import Backbone, super_resolve
 from adaptsr_cli.io.decoding import Outline
 from adaptsr_cli.io.images import holds_16_bit
 
@@ -63,3 +67,23 @@ def _encoder_px_bytes(outline: Outline, target: Path) -> int:
     narrowed = channels if outline.deep else 0
     several = _FRAME if outline.frames > 1 else 0
     return outline.frames * (narrowed + several + _ENCODERS.get(suffix, _PILLOW))
+
+
+def greediest_module_bytes(backbone: Backbone, device: torch.device, probe_px: int) -> int:
+    """The most that one module takes in and gives out, in bytes, on an image of `probe_px` squared."""
+    most = 0
+
+    def record(_module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+        nonlocal most
+        outputs = output if isinstance(output, tuple) else (output,)
+        sizes = (value.numel() * value.element_size() for value in (*inputs, *outputs) if isinstance(value, Tensor))
+        most = max(most, sum(sizes))
+
+    handles = [module.register_forward_hook(record) for module in backbone.model.modules()]
+    try:
+        with torch.inference_mode():
+            super_resolve(backbone, torch.zeros(1, 3, probe_px, probe_px, device=device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return most

@@ -17,14 +17,18 @@ class ActivationMeter:
 
     def __init__(self, sites: Sequence[Site], device: torch.device) -> None:
         self._sites = sites
-        self._device = device
-        self._sums: dict[str, tuple[Tensor, int]] = {}
+        self._squares = torch.zeros(len(sites), device=device)
+        self._counts = [0] * len(sites)
 
     @contextmanager
     def watching(self, model: nn.Module) -> Iterator[None]:
         """Every forward pass within this block is measured."""
-        names = {site.module for site in self._sites}
-        handles = [model.get_submodule(name).register_forward_hook(self._hook(name)) for name in names]
+        places: dict[str, list[int]] = {}
+        for index, site in enumerate(self._sites):
+            places.setdefault(site.module, []).append(index)
+        handles = [
+            model.get_submodule(name).register_forward_hook(self._hook(indices)) for name, indices in places.items()
+        ]
         try:
             yield
         finally:
@@ -33,20 +37,20 @@ class ActivationMeter:
 
     def read(self) -> Tensor:
         """(sites,) fp32; 0 for a layer that was not called as a module. Starts anew."""
-        values = torch.zeros(len(self._sites), device=self._device)
-        for index, site in enumerate(self._sites):
-            if site.module in self._sums:
-                sums, count = self._sums[site.module]
-                rows = sums if site.rows is None else sums[site.rows[0] : site.rows[1]]
-                values[index] = (rows.sum() / (count * len(rows))).sqrt()
-        self._sums.clear()
+        counts = torch.tensor(self._counts, device=self._squares.device).clamp_min(1)
+        values = (self._squares / counts).sqrt()
+        self._squares.zero_()
+        self._counts = [0] * len(self._sites)
         return values
 
-    def _hook(self, name: str) -> Any:
+    def _hook(self, indices: Sequence[int]) -> Any:
         def add(module: nn.Module, _inputs: object, output: Tensor) -> None:
             channels_at = 1 if isinstance(module, nn.Conv2d) else output.dim() - 1
-            rows = output.detach().float().movedim(channels_at, 0).flatten(1)  # (out, everything else)
-            sums, count = self._sums.get(name, (torch.zeros(len(rows), device=rows.device), 0))
-            self._sums[name] = (sums + rows.square().sum(dim=1), count + rows.shape[1])
+            for index in indices:
+                rows = self._sites[index].rows or (0, output.shape[channels_at])
+                part = output.detach().narrow(channels_at, rows[0], rows[1] - rows[0])
+                # The norm reads the activations where they lie; squares of them would be an array of their size.
+                self._squares[index] += torch.linalg.vector_norm(part, dtype=torch.float32).square()
+                self._counts[index] += part.numel()
 
         return add

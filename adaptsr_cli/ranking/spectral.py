@@ -158,7 +158,7 @@ def _undominated(states: list[_Choice], price: float) -> list[_Choice]:
     """The states of which none cheaper has at least the value."""
     kept: list[_Choice] = []
     best = float("-inf")
-    for state in sorted(states, key=lambda state: (state.cost, state.loss, state.counts)):
+    for state in sorted(states):  # by cost, then loss, then counts
         value = price * state.cost - state.loss
         if value > best:
             kept.append(state)

@@ -37,6 +37,7 @@ class UpscaleConfig:
         adapters: Adapter files whose updates are added to the backbone, in memory.
         strength: 0 for the backbone, 1 for the adapted model.
         ensemble: Average over eight turned and mirrored copies.
+        compile_blocks: Try the network's blocks compiled where there is enough work, and keep what is faster.
         shard: Which of how many processes this is; it takes every so many-th file.
         force: Replace whatever exists.
     """
@@ -57,6 +58,7 @@ class UpscaleConfig:
     adapters: tuple[Path, ...] = ()
     strength: float = 1.0
     ensemble: bool = False
+    compile_blocks: bool = False
     shard: tuple[int, int] = (0, 1)
     device: str = "auto"
     precision: str = "auto"
@@ -114,6 +116,7 @@ def upscale(config: UpscaleConfig, progress: Progress) -> UpscaleReport:
         tile_px=config.tile_px,
         pad_px=config.pad_px,
         ensemble=config.ensemble,
+        compile_blocks=config.compile_blocks,
         progress=progress,
     )
     files = FileUpscaler(upscaler, settings, force=config.force, progress=progress)
