@@ -18,8 +18,6 @@ The blocks keep their modules, so names, checkpoints, hooks and parametrizations
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -27,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from adaptsr_cli.backbones.forwards import FusedForward, fuse
 from adaptsr_cli.backbones.linear import RowProduct
 from adaptsr_cli.backbones.window_products import WindowKinds, attend_in_windows
 
@@ -184,7 +183,7 @@ def _attend_kind(qkv: Tensor, bias: Tensor, heads: int, scale: float) -> Tensor:
 
 
 @dataclass
-class _FusedBlock:
+class _FusedBlock(FusedForward):
     """The forward pass of one block.
 
     Attributes:
@@ -263,7 +262,7 @@ class _FusedBlock:
 
 
 @dataclass
-class _AsImages:
+class _AsImages(FusedForward):
     """The way back from tokens to images: the published one, whose strides torch knows for channels-last.
 
     For one image the published code gives a batch stride from which torch does not see the layout, so that every
@@ -275,9 +274,6 @@ class _AsImages:
         return x.reshape(len(x), *x_size, -1).permute(0, 3, 1, 2)
 
 
-_OURS: Final = (_FusedBlock, _AsImages, RowProduct)
-
-
 def fuse_attention(model: nn.Module) -> int:
     """Gives every Swin-type block of a network the fused forward pass; the others stay as they are.
 
@@ -287,13 +283,13 @@ def fuse_attention(model: nn.Module) -> int:
     orders = _Orders()
     blocks = [module for module in model.modules() if _is_known(module)]
     for block in blocks:
-        vars(block)["forward"] = _FusedBlock(block, orders)
+        fuse(block, _FusedBlock(block, orders))
         for layer in block.modules():
             if isinstance(layer, nn.Linear):
-                vars(layer)["forward"] = RowProduct(layer)
+                fuse(layer, RowProduct(layer))
     for module in model.modules() if blocks else ():
         if type(module).__name__ == "PatchUnEmbed":
-            vars(module)["forward"] = _AsImages()
+            fuse(module, _AsImages())
     return len(blocks)
 
 
@@ -311,15 +307,3 @@ def _is_known(module: nn.Module) -> bool:
 def is_fused(module: nn.Module) -> bool:
     """Whether this is a block with the fused forward pass."""
     return isinstance(vars(module).get("forward"), _FusedBlock)
-
-
-@contextmanager
-def published_attention(model: nn.Module) -> Iterator[None]:
-    """Within this block the network runs the published code: for comparisons, and to be traced with free sizes."""
-    ours = [module for module in model.modules() if isinstance(vars(module).get("forward"), _OURS)]
-    fused = [(module, vars(module).pop("forward")) for module in ours]
-    try:
-        yield
-    finally:
-        for module, forward in fused:
-            vars(module)["forward"] = forward

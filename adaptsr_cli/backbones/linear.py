@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from adaptsr_cli.backbones.forwards import FusedForward
+
 _ROWS_AN_IMAGE: Final = 64
 _FEWEST_IMAGES: Final = 17
 _IS_X86: Final = platform.machine().lower() in ("x86_64", "amd64")
@@ -51,7 +53,7 @@ def multiply_rows(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
 
 
 @dataclass(frozen=True)
-class RowProduct:
+class RowProduct(FusedForward):
     """The forward pass of a Linear layer by `multiply_rows`.
 
     Attributes:

@@ -32,6 +32,7 @@ from adaptsr_cli.backbones.backbone import (
     traits_of,
 )
 from adaptsr_cli.backbones.edsr import EDSRArch
+from adaptsr_cli.backbones.normalisation import fuse_channel_norms
 from adaptsr_cli.errors import CheckpointError
 from adaptsr_cli.io.tensors import Checkpoint, read_checkpoint, weights_sha256
 
@@ -71,6 +72,7 @@ def load_backbone(path: Path, *, source: str | None = None) -> Backbone:
     architecture = str(descriptor.architecture.id)
     model: nn.Module = descriptor.model.float().eval().requires_grad_(False)
     fuse_attention(model)
+    fuse_channel_norms(model)
     size = descriptor.size_requirements
     backbone = Backbone(
         model=model,

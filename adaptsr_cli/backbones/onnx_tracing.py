@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from adaptsr_cli.backbones.attention import published_attention
 from adaptsr_cli.backbones.backbone import Backbone
+from adaptsr_cli.backbones.forwards import published_forwards
 
 
 class Pad(nn.Module):
@@ -119,7 +119,7 @@ def free_sizes(network: nn.Module, multiple_px: int) -> Iterator[None]:
             block.update_params = _do_nothing
     try:
         # Our attention orders windows by their number, which is free here; onnxruntime has kernels of its own.
-        with published_attention(network), _PlainPooling(multiple_px):
+        with published_forwards(network), _PlainPooling(multiple_px):
             yield
     finally:
         for module, name, old in replaced:

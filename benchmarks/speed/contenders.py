@@ -21,6 +21,7 @@ from adaptsr_cli.artifacts import BackboneIdentity  # noqa: E402
 from adaptsr_cli.backbones.attention import fuse_attention  # noqa: E402
 from adaptsr_cli.backbones.backbone import Backbone, Traits, set_differentiable, traits_of  # noqa: E402
 from adaptsr_cli.backbones.edsr import BasicsrEDSR  # noqa: E402
+from adaptsr_cli.backbones.normalisation import fuse_channel_norms  # noqa: E402
 from adaptsr_cli.io.tensors import Checkpoint  # noqa: E402
 from adaptsr_cli.runtime import Precision, autocast  # noqa: E402
 from adaptsr_cli.training.objective import make_objective  # noqa: E402
@@ -79,10 +80,11 @@ def find_all_sites(name: str, model: nn.Module) -> list[Site]:
 
 
 def make_backbone(name: str, model: nn.Module, *, fused: bool = True) -> Backbone:
-    """The network as `load_backbone` gives it; ``fused=False`` leaves spandrel's attention and layout."""
+    """The network as `load_backbone` gives it; ``fused=False`` leaves spandrel's code and layout."""
     traits = traits_of(ARCHITECTURES[name]) if fused else Traits()
     if fused:
         fuse_attention(model)
+        fuse_channel_norms(model)
     params = sum(parameter.numel() for parameter in model.parameters())
     return Backbone(
         model=model,

@@ -10,8 +10,9 @@ import torch
 from networks import save_tiny
 from torch import Tensor
 
-from adaptsr_cli.backbones.attention import fuse_attention, published_attention
+from adaptsr_cli.backbones.attention import fuse_attention
 from adaptsr_cli.backbones.backbone import Backbone, super_resolve
+from adaptsr_cli.backbones.forwards import published_forwards
 from adaptsr_cli.backbones.loader import load_backbone
 
 SWIN_TYPE = ("swinir", "drct", "hat")
@@ -37,7 +38,7 @@ def run(backbone: Backbone, lr: Tensor) -> tuple[Tensor, Tensor]:
 def test_outputs_and_gradients_equal_those_of_the_published_code(backbone: Backbone, size: tuple[int, int]) -> None:
     lr = torch.rand(2, 3, *size)
     sr, gradient = run(backbone, lr)
-    with published_attention(backbone.model):
+    with published_forwards(backbone.model):
         expected_sr, expected_gradient = run(backbone, lr)
     torch.testing.assert_close(sr, expected_sr, atol=1e-5, rtol=0)
     torch.testing.assert_close(gradient, expected_gradient, atol=1e-5 * float(expected_gradient.abs().max()), rtol=0)
@@ -54,7 +55,7 @@ def test_it_follows_the_weights(backbone: Backbone) -> None:
             if name.endswith("relative_position_bias_table"):
                 parameter.add_(torch.randn_like(parameter))
         after = model(lr)
-        with published_attention(model):
+        with published_forwards(model):
             expected = model(lr)
     assert not torch.allclose(after, before, atol=1e-3)
     torch.testing.assert_close(after, expected, atol=1e-5, rtol=0)
@@ -79,12 +80,12 @@ def test_a_table_that_trains_is_left_to_the_published_code(backbone: Backbone) -
 
 
 def test_names_and_tensors_stay_the_same(backbone: Backbone) -> None:
-    with published_attention(backbone.model):
+    with published_forwards(backbone.model):
         expected = {name: tensor.shape for name, tensor in backbone.model.state_dict().items()}
     assert {name: tensor.shape for name, tensor in backbone.model.state_dict().items()} == expected
 
 
 def test_other_networks_are_left_alone(tmp_path: Path) -> None:
-    model = load_backbone(save_tiny("safmn", tmp_path / "safmn.pth")).model
+    model = load_backbone(save_tiny("edsr_basicsr", tmp_path / "edsr.pth")).model
     assert fuse_attention(model) == 0
     assert not any("forward" in vars(module) for module in model.modules())

@@ -9,8 +9,8 @@ import torch
 from networks import save_tiny
 
 from adaptsr_cli.backbones import attention
-from adaptsr_cli.backbones.attention import published_attention
 from adaptsr_cli.backbones.backbone import super_resolve
+from adaptsr_cli.backbones.forwards import published_forwards
 from adaptsr_cli.backbones.loader import load_backbone
 
 
@@ -25,7 +25,7 @@ def test_pieces_give_what_the_published_block_gives(
     lr = torch.rand(2, 3, *size_px, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         ours = super_resolve(backbone, lr)
-        with published_attention(backbone.model):
+        with published_forwards(backbone.model):
             published = super_resolve(backbone, lr)
     assert torch.allclose(ours, published, atol=1e-5)
     assert float(published.std()) > 1e-3
@@ -47,6 +47,6 @@ def test_pieces_in_bf16_are_as_near_as_the_whole_block_is(tmp_path: Path) -> Non
         exact = super_resolve(backbone, lr)
     with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
         ours = super_resolve(backbone, lr).float()
-        with published_attention(backbone.model):
+        with published_forwards(backbone.model):
             published = super_resolve(backbone, lr).float()
     assert float((ours - exact).abs().mean()) < 1.2 * float((published - exact).abs().mean())
