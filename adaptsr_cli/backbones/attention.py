@@ -6,12 +6,9 @@ anew for every image size, and holds four arrays of the size of all attention sc
 * one gather rolls and cuts, and another one puts back; where they go is computed once per size for all blocks;
 * a window has one of four masks (inside, at the right or lower edge, in the corner). Windows are ordered by mask, so
   that bias and mask are one small array per kind, computed once, and no array of masks has the size of the scores;
-* attention is `scaled_dot_product_attention`, which never holds the scores, in the backward pass neither;
+* attention is `scaled_dot_product_attention`, which never holds the scores, in the backward pass neither; in training
+  on the CPU it is our own form of it (`adaptsr_cli.backbones.window_products`);
 * Linear layers run through oneDNN on the CPU (`adaptsr_cli.backbones.linear`).
-
-Measured for 64 windows of 64 pixels, 6 heads of 30 channels, forward and backward, one thread: published code 38 ms
-with cold caches, torch's flash kernel for the CPU 27 ms. A form of our own that keeps the scores, also with heads
-filled up to 32 channels, took as long and 6 MB a block more, so it is not here.
 
 The blocks keep their modules, so names, checkpoints, hooks and parametrizations are as before.
 """
