@@ -88,7 +88,8 @@ class _LinearStep(torch.autograd.Function):
         Args:
             ctx: Of autograd.
             x: (..., in).
-            bordered: (out + R, in + R): W' with all A below and all B to the right of it, as `_Layer.refresh` has it.
+            bordered: (out + R, in + R): W' with all A below and all B to the right of it, as `_LinearLayer.refresh`
+                has it.
             bias: (out + R,).
             blocks: The adapted rows.
             factors: A (r, in) and B (out, r) of every block in turn.

@@ -43,14 +43,12 @@ class _Order:
     Attributes:
         there: (B H W,) int64: window by window, the windows ordered by their kind of mask, the index of each pixel.
         back: (B H W,) int64, its inverse.
-        counts: Number of windows of each kind, none zero.
-        kinds: The kinds themselves: 0 inside, 1 at the right, 2 at the bottom, 3 in the corner.
+        windows: How many there are of each kind, none zero: 0 inside, 1 at the right, 2 at the bottom, 3 in the corner.
     """
 
     there: Tensor
     back: Tensor
-    counts: tuple[int, ...]
-    kinds: tuple[int, ...]
+    windows: WindowKinds
 
 
 def _make_order(batch: int, height: int, width: int, window: int, shift: int, device: torch.device) -> _Order:
@@ -69,7 +67,7 @@ def _make_order(batch: int, height: int, width: int, window: int, shift: int, de
     back[there] = torch.arange(len(there), device=device)
     counts = [len(group) // window**2 for group in groups]
     kinds = tuple(number for number in range(4) if counts[number])
-    return _Order(there, back, tuple(counts[number] for number in kinds), kinds)
+    return _Order(there, back, WindowKinds(tuple(counts[number] for number in kinds), kinds))
 
 
 @dataclass
@@ -164,8 +162,8 @@ def _attend(qkv: Tensor, biases: Tensor, order: _Order, heads: int, scale: float
         (W, N, C).
     """
     if qkv.device.type == "cpu" and qkv.dtype == torch.float32 and qkv.requires_grad:
-        return attend_in_windows(qkv, biases, WindowKinds(order.counts, order.kinds), heads, scale)
-    kinds = zip(qkv.split(order.counts), order.kinds, strict=True)
+        return attend_in_windows(qkv, biases, order.windows, heads, scale)
+    kinds = zip(qkv.split(order.windows.counts), order.windows.kinds, strict=True)
     parts = [_attend_kind(part, biases[kind], heads, scale) for part, kind in kinds]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
@@ -242,19 +240,15 @@ class _FusedBlock(FusedForward):
         attention, channels, pixels = block.attn, x.shape[-1], block.window_size**2
         rows = x.reshape(-1, channels)
         result = torch.empty_like(rows)
-        done = 0
-        for count, kind in zip(order.counts, order.kinds, strict=True):
-            for first in range(0, count, _PIECE_WINDOWS):
-                windows = min(_PIECE_WINDOWS, count - first)
-                places = order.there[done : done + windows * pixels]
-                piece = rows.index_select(0, places).view(windows, pixels, channels)
-                qkv = attention.qkv(block.norm1(piece))
-                biases = self.biases.of(attention, index, block.window_size, block.shift_size, qkv)
-                attended = _attend_kind(qkv, biases[kind], attention.num_heads, attention.scale)
-                piece.add_(attention.proj(attended))
-                piece.add_(block.mlp(block.norm2(piece)))
-                result.index_copy_(0, places, piece.view(-1, channels))
-                done += windows * pixels
+        for windows, kind in order.windows.pieces(_PIECE_WINDOWS):
+            places = order.there[windows.start * pixels : windows.stop * pixels]
+            piece = rows.index_select(0, places).view(-1, pixels, channels)
+            qkv = attention.qkv(block.norm1(piece))
+            biases = self.biases.of(attention, index, block.window_size, block.shift_size, qkv)
+            attended = _attend_kind(qkv, biases[kind], attention.num_heads, attention.scale)
+            piece.add_(attention.proj(attended))
+            piece.add_(block.mlp(block.norm2(piece)))
+            result.index_copy_(0, places, piece.view(-1, channels))
         return result.view(x.shape)
 
 

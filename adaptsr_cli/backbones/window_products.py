@@ -39,6 +39,16 @@ class WindowKinds:
     counts: tuple[int, ...]
     kinds: tuple[int, ...]
 
+    def pieces(self, most: int) -> Iterator[tuple[slice, int]]:
+        """Runs of at most `most` windows of one kind, one behind the other, and the kind."""
+        first = 0
+        for count, kind in zip(self.counts, self.kinds, strict=True):
+            last = first + count
+            while first < last:
+                until = min(first + most, last)
+                yield slice(first, until), kind
+                first = until
+
 
 def attend_in_windows(qkv: Tensor, biases: Tensor, windows: WindowKinds, heads: int, scale: float) -> Tensor:
     """Softmax(scale Q K^T + bias) V in every window and head.
@@ -68,8 +78,8 @@ class _WindowProducts(torch.autograd.Function):
         ctx.windows, ctx.scale, ctx.depth = windows, scale, qkv.shape[-1] // (3 * heads)
         query, key, value = parts
         out = torch.empty_like(query)
-        scores, shares = _score_buffers(query, 2)
-        for piece, kind in _pieces(windows, len(scores)):
+        scores, shares = _score_buffers(query)
+        for piece, kind in windows.pieces(len(scores)):
             share = _shares(query[piece], key[piece], biases[kind], scores, shares)
             _multiply(share, value[piece], out[piece])
         return out[..., : ctx.depth].transpose(1, 2).flatten(2)
@@ -83,8 +93,8 @@ class _WindowProducts(torch.autograd.Function):
         heads = query.shape[1]
         gradient = _by_heads(gradients[0].unflatten(-1, (heads, -1)).transpose(1, 2))  # (W, heads, N, D')
         found = torch.empty_like(parts)
-        scores, shares = _score_buffers(query, 2)
-        for piece, kind in _pieces(ctx.windows, len(scores)):
+        scores, shares = _score_buffers(query)
+        for piece, kind in ctx.windows.pieces(len(scores)):
             share = _shares(query[piece], key[piece], biases[kind], scores, shares)
             _multiply(share.mT, gradient[piece], found[2, piece])
             to_share = _multiply(gradient[piece], value[piece].mT, scores[: len(share)])
@@ -107,22 +117,11 @@ def _by_heads(parts: Tensor) -> Tensor:
     return copy
 
 
-def _score_buffers(query: Tensor, count: int) -> Sequence[Tensor]:
-    """(P, heads, N, N) each, for as many windows P as a piece has."""
+def _score_buffers(query: Tensor) -> Sequence[Tensor]:
+    """Two arrays (P, heads, N, N) for scores and shares, for as many windows P as a piece has."""
     windows, heads, pixels, _ = query.shape
     most = max(1, _PIECE_BYTES // (heads * pixels**2 * query.element_size()))
-    return query.new_empty(count, min(most, windows), heads, pixels, pixels).unbind()
-
-
-def _pieces(windows: WindowKinds, most: int) -> Iterator[tuple[slice, int]]:
-    """Runs of at most `most` windows of one kind, and the kind."""
-    first = 0
-    for count, kind in zip(windows.counts, windows.kinds, strict=True):
-        last = first + count
-        while first < last:
-            until = min(first + most, last)
-            yield slice(first, until), kind
-            first = until
+    return query.new_empty(2, min(most, windows), heads, pixels, pixels).unbind()
 
 
 def _shares(query: Tensor, key: Tensor, bias: Tensor, scores: Tensor, shares: Tensor) -> Tensor:

@@ -57,8 +57,7 @@ def _make_case(name: str, device: torch.device, plan: list[tuple[Site, int]], *,
         with torch.no_grad():
             adapter.lora_B.copy_(0.01 * torch.randn(adapter.lora_B.shape, generator=generator))
     lr = torch.rand(2, 3, LR_PX, LR_PX, generator=generator).to(device)
-    # Far from any output: where the two nearly meet, rounding decides on the sign that L1 sends back.
-    hr = 10 * torch.randint(0, 2, (2, 3, 4 * LR_PX, 4 * LR_PX), generator=generator).mul(2).sub(1).float().to(device)
+    hr = torch.rand(2, 3, 4 * LR_PX, 4 * LR_PX, generator=generator).to(device)
     return Case(backbone, attachment, lr, hr)
 
 
@@ -75,7 +74,9 @@ def compare_with_published(name: str, device: torch.device) -> float:
 
 
 def compare_with_peft(name: str, device: torch.device) -> float:
-    """The largest relative difference from peft's LoRA with the same update.
+    """The largest relative difference of ours in fp32 from peft's LoRA with the same update in float64.
+
+    In fp32 peft's own gradients are up to 0.5 % from those (DRCT), ours 2e-6.
 
     peft's convolution is k x k to r and 1 x 1 back, ours 1 x 1 to r and k x k back. Its update is one of ours with
     k k r ranks, each of which reads one place of the kernel; sites for which that is too large are left out. Its fused
@@ -108,12 +109,10 @@ def compare_with_peft(name: str, device: torch.device) -> float:
             adapter.lora_A.copy_(_our_down(site, down).view(adapter.lora_A.shape))
             adapter.lora_B.copy_(_our_up(site, up).view(adapter.lora_B.shape))
     found = ours.gradients(device)
-    sr = peer(ours.lr)
-    torch.autograd.backward(nn.functional.l1_loss(sr, ours.hr))
-    # All gradients together: peft adds what we fold into the weight, and by that rounding a number near zero can come
-    # to lie on the other side of a leaky ReLU's bend (DRCT), which moves a gradient by up to 0.3 %. The published code,
-    # with which every single gradient is compared above, folds too.
-    pairs: list[tuple[Tensor, Tensor]] = []
+    peer.double()
+    sr = peer(ours.lr.double())
+    torch.autograd.backward(nn.functional.l1_loss(sr, ours.hr.double()))
+    worst = _difference(found["sr"], sr.detach())
     for module in modules:
         layer = peer.get_submodule(module)
         own = [site for site in sites if site.module == module]
@@ -121,9 +120,8 @@ def compare_with_peft(name: str, device: torch.device) -> float:
         to_up = torch.cat([_peft_up(site, found[f"{site.name}.lora_B"]) for site in own])
         assert isinstance(to_down, Tensor)
         for part, gradient in ((layer.lora_A["default"], to_down), (layer.lora_B["default"], to_up)):
-            pairs.append((gradient.flatten(), part.weight.grad.flatten()))
-    found_all, expected_all = (torch.cat(tensors) for tensors in zip(*pairs, strict=True))
-    return max(_difference(found["sr"], sr.detach()), _difference(found_all, expected_all))
+            worst = max(worst, _difference(gradient.reshape(part.weight.shape), part.weight.grad))
+    return worst
 
 
 def _area(site: Site) -> int:
@@ -160,6 +158,7 @@ def _peft_up(site: Site, gradient: Tensor) -> Tensor:
     return gradient.reshape(site.shape[0], -1, area, area).diagonal(dim1=2, dim2=3).sum(-1)
 
 
-def _difference(found: Tensor, expected: Tensor) -> float:
+def _difference(found: Tensor, expected: Tensor | None) -> float:
     """||found - expected|| / ||expected||."""
+    assert expected is not None
     return float((found - expected).norm() / expected.norm().clamp_min(1e-12))

@@ -6,9 +6,9 @@
 Every contender is a process of its own, warmed up; the steps are taken in turns, so that whatever else the machine
 does falls on all alike. Medians; memory is the most that the process held less what it held before its first step
 (CUDA: the most that was allocated). Before that, gradients and outputs are compared: ours with the same factors in
-peft's LoRA on spandrel's own code, and ours with the published code under plain autograd. Beside the figures stand
-what a step costs in FLOPs, what it saves for the backward pass, and the machine's rate in a large matrix product.
-Writes ``benchmarks/results/speed_train_<model>_<device>.{json,md,png}``.
+peft's LoRA on spandrel's own code in float64, and ours with the published code under plain autograd. Beside the
+figures stand what a step costs in FLOPs, what it saves for the backward pass, and the machine's rate in a large matrix
+product. Writes ``benchmarks/results/speed_train_<model>_<device>.{json,md}``, with ``--curve`` also ``.png``.
 """
 
 from __future__ import annotations
@@ -210,6 +210,7 @@ def main() -> int:
     parser.add_argument("--warm-up", type=int, default=2)
     parser.add_argument("--curve", type=int, nargs="*", default=[], help="Batch sizes of a scaling curve.")
     parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--name", help="of the results; speed_train_MODEL_DEVICE where left out")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -226,7 +227,7 @@ def main() -> int:
         "lr_px": options.patch,
         "threads": options.threads,
         "agreement": {
-            "largest relative difference from peft": compare_with_peft(options.model, device),
+            "largest relative difference from peft in float64": compare_with_peft(options.model, device),
             "largest relative difference from the published code": compare_with_published(options.model, device),
         },
         "machine_flops_per_s": machine_flops(device, options.precision),
@@ -245,7 +246,7 @@ def main() -> int:
 
 def write(report: dict[str, Any], options: argparse.Namespace, device: torch.device) -> None:
     """JSON, a table, and the curve as a picture."""
-    stem = f"speed_train_{options.model}_{device.type}"
+    stem = options.name or f"speed_train_{options.model}_{device.type}"
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / f"{stem}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     text = to_markdown(report)
