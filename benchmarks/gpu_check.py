@@ -91,10 +91,10 @@ def describe_machine() -> dict[str, str]:
 
 def run_gpu_tests() -> dict[str, Any]:
     """The tests marked ``gpu``."""
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "--ignore", "tests/browser"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     lines = [line for line in done.stdout.splitlines() if line.strip()]
-    failed = [line for line in lines if line.startswith(("FAILED", "ERROR", "E  "))]
+    failed = [line[:200] for line in lines if line.startswith(("FAILED", "ERROR", "E       assert", "E       Assert"))]
     return {"ok": done.returncode == 0, "summary": lines[-1] if lines else done.stderr[-500:], "failed": failed}
 
 
