@@ -36,7 +36,7 @@ class World:
     size: int = 1
 
     @property
-    def is_first(self) -> bool:
+    def is_main_process(self) -> bool:
         """Whether this process writes files and talks to the user."""
         return self.rank == 0
 
@@ -48,7 +48,7 @@ class World:
         """The contiguous indices out of `count` that this process works on; the blocks differ by one at most."""
         return range(self.rank * count // self.size, (self.rank + 1) * count // self.size)
 
-    def sum_in_place(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce_sum_(self, tensors: Sequence[Tensor]) -> None:
         """Replaces every tensor by its sum over all processes, in one exchange.
 
         Args:
@@ -95,20 +95,20 @@ class World:
         return [by_rank[index % self.size][index // self.size] for index in range(count)]
 
     @contextmanager
-    def first_goes_first(self) -> Iterator[None]:
+    def rank_zero_first(self) -> Iterator[None]:
         """The first process does this block while the others wait; then they do it."""
-        if not self.is_first:
-            self.wait_for_all()
+        if not self.is_main_process:
+            self.barrier()
         yield
-        if self.is_first:
-            self.wait_for_all()
+        if self.is_main_process:
+            self.barrier()
 
-    def wait_for_all(self) -> None:
+    def barrier(self) -> None:
         """Returns once every process has come here."""
         self.gather(None)
 
 
-ALONE = World()
+SINGLE_PROCESS = World()
 """An ordinary command: one process."""
 
 
@@ -127,7 +127,7 @@ def join_world(*, timeout_s: float = 1800) -> Iterator[World]:
         UsageError: The variables make no sense.
         GroupError: The others cannot be reached.
     """
-    world = announced_world()
+    world = world_from_env()
     if world.size == 1:
         yield world
         return
@@ -140,7 +140,7 @@ def join_world(*, timeout_s: float = 1800) -> Iterator[World]:
     dist.destroy_process_group()
 
 
-def announced_world() -> World:
+def world_from_env() -> World:
     """The group that the environment tells of; nothing is contacted.
 
     Raises:

@@ -26,7 +26,7 @@ from adaptsr_cli.data.alignment import measure_alignment  # noqa: E402
 from adaptsr_cli.io.images import decode_rgb, encode_jpeg, list_images, read_rgb, resize_bicubic  # noqa: E402
 
 FACTOR = 4
-MOST_SHIFT_PX = 6
+MAX_SHIFT_PX = 6
 SIDES_PX = (192, 96, 48)
 PER_PHOTO = 3
 
@@ -39,7 +39,7 @@ def main() -> None:
     photos = [read_rgb(path) for folder in options.photos for path in list_images(folder)]
     rows = []
     for side_px in SIDES_PX:
-        fitting = [photo for photo in photos if min(photo.shape[:2]) >= (side_px + 2 * MOST_SHIFT_PX) * FACTOR]
+        fitting = [photo for photo in photos if min(photo.shape[:2]) >= (side_px + 2 * MAX_SHIFT_PX) * FACTOR]
         for ratio in (1, FACTOR):
             for treated in (False, True):
                 rows.append(measure(fitting, side_px, ratio, treated=treated))
@@ -54,7 +54,7 @@ def measure(photos: list[np.ndarray], side_px: int, ratio: int, *, treated: bool
     rng = np.random.default_rng(0)
     errors: list[float] = []
     missed = fooled = others = 0
-    room = MOST_SHIFT_PX * FACTOR
+    room = MAX_SHIFT_PX * FACTOR
     reach = side_px * FACTOR
     for index, photo in enumerate(photos):
         for _ in range(PER_PHOTO):

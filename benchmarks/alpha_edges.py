@@ -21,8 +21,8 @@ if str(ROOT) not in sys.path:
 
 from adaptsr_cli.backbones.catalogue import default_model  # noqa: E402
 from adaptsr_cli.backbones.loader import load_backbone  # noqa: E402
-from adaptsr_cli.inference.colour import resize_to, to_depth, upscale_alpha  # noqa: E402
 from adaptsr_cli.inference.engine import Upscaler  # noqa: E402
+from adaptsr_cli.inference.picture import resize_to, to_depth, upscale_alpha  # noqa: E402
 from adaptsr_cli.metrics.fidelity import psnr_db  # noqa: E402
 
 HEIGHT_PX: Final = 90

@@ -26,11 +26,11 @@ from adaptsr_cli.adapters.sites import find_sites  # noqa: E402
 from adaptsr_cli.backbones.backbone import Backbone, set_differentiable, super_resolve  # noqa: E402
 from adaptsr_cli.backbones.catalogue import default_model  # noqa: E402
 from adaptsr_cli.backbones.loader import load_backbone  # noqa: E402
-from adaptsr_cli.data.degradation import find_degradation  # noqa: E402
 from adaptsr_cli.data.layouts import find_pairs, fit_scale  # noqa: E402
 from adaptsr_cli.data.pairs import PairReader  # noqa: E402
 from adaptsr_cli.data.prefetch import Prefetcher  # noqa: E402
 from adaptsr_cli.data.sampler import Batch, BatchSampler  # noqa: E402
+from adaptsr_cli.imaging.degradation import find_degradation  # noqa: E402
 from adaptsr_cli.runtime import autocast, describe_machine, pick_device, pick_precision  # noqa: E402
 
 

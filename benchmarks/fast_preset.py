@@ -20,14 +20,14 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from adaptsr_cli.data.sources import DataChoice  # noqa: E402
+from adaptsr_cli.data.sources import DataSpec  # noqa: E402
 from adaptsr_cli.progress import Silent  # noqa: E402
 from adaptsr_cli.runtime import describe_machine, pick_device  # noqa: E402
-from adaptsr_cli.stages.allocate import AllocateConfig, Strategy, allocate  # noqa: E402
-from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder  # noqa: E402
-from adaptsr_cli.stages.score import ScoreConfig, score  # noqa: E402
-from adaptsr_cli.stages.train import train  # noqa: E402
-from adaptsr_cli.stages.train_options import TrainOptions  # noqa: E402
+from adaptsr_cli.stages.allocate.stage import AllocateOptions, Strategy, allocate  # noqa: E402
+from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder  # noqa: E402
+from adaptsr_cli.stages.score import ScoreOptions, score  # noqa: E402
+from adaptsr_cli.stages.train.options import TrainOptions  # noqa: E402
+from adaptsr_cli.stages.train.stage import train  # noqa: E402
 from adaptsr_cli.units import parse_budget  # noqa: E402
 
 # The middle of the search: every other row changes what it names.
@@ -59,11 +59,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=BASE["batch"], help="of the base")
     parser.add_argument("--only", type=int, nargs="*", help="numbers of the rows to run; all where left out")
     options = parser.parse_args()
-    choice = ModelChoice(options.model, Path(), offline=True)
+    choice = ModelSpec(options.model, Path(), offline=True)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         scored = RunFolder(Path(folder) / "scored")
-        score(ScoreConfig(run=scored, model=choice, data=DataChoice.of(options.data), batches=8), Silent())
+        score(ScoreOptions(run=scored, model=choice, data=DataSpec.of(options.data), batches=8), Silent())
         for number, change in enumerate(CHANGES):
             if options.only and number not in options.only:
                 continue
@@ -85,19 +85,19 @@ def main() -> None:
 
 
 def measure(
-    run: RunFolder, scored: RunFolder, choice: ModelChoice, data: Path, budget: str, row: dict[str, Any]
+    run: RunFolder, scored: RunFolder, choice: ModelSpec, data: Path, budget: str, row: dict[str, Any]
 ) -> dict[str, Any]:
     """One training; the best held-out score and what it cost."""
     run.root.mkdir(parents=True)
     shutil.copy(scored.saliency, run.saliency)
     shutil.copy(scored.record, run.record)
     strategy: Strategy = row["strategy"]
-    allocate(AllocateConfig(run=run, budget=parse_budget(budget), strategy=strategy), Silent())
+    allocate(AllocateOptions(run=run, budget=parse_budget(budget), strategy=strategy), Silent())
     report = train(
         TrainOptions(
             run=run,
             model=choice,
-            data=DataChoice.of(data),
+            data=DataSpec.of(data),
             lr=row["lr"],
             alpha=row["alpha"],
             batch=row["batch"],

@@ -24,15 +24,15 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from adaptsr_cli.data.layouts import find_pairs  # noqa: E402
-from adaptsr_cli.data.sources import Align, DataChoice  # noqa: E402
+from adaptsr_cli.data.sources import Align, DataSpec  # noqa: E402
 from adaptsr_cli.io.images import read_rgb, write_rgb  # noqa: E402
 from adaptsr_cli.progress import Silent  # noqa: E402
-from adaptsr_cli.stages.adapt import AdaptConfig, adapt  # noqa: E402
-from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder  # noqa: E402
-from adaptsr_cli.stages.train_options import TrainOptions  # noqa: E402
+from adaptsr_cli.stages.adapt import AdaptOptions, adapt  # noqa: E402
+from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder  # noqa: E402
+from adaptsr_cli.stages.train.options import TrainOptions  # noqa: E402
 from adaptsr_cli.units import parse_budget  # noqa: E402
 
-MOST_SHIFT_PX = 6
+MAX_SHIFT_PX = 6
 KEPT_EVERY = 5
 CASES: tuple[tuple[str, str, Align], ...] = (
     ("as they are", "plain", "none"),
@@ -54,11 +54,11 @@ def main() -> None:
         for name, data, align in CASES:
             training = TrainOptions(
                 run=RunFolder(folder / f"run-{data}-{align}"),
-                model=ModelChoice(None, Path(), offline=True),
-                data=DataChoice.of(folder / data, align),
+                model=ModelSpec(None, Path(), offline=True),
+                data=DataSpec.of(folder / data, align),
                 iterations=options.iterations,
             )
-            job = AdaptConfig(training, parse_budget("8%"), ("psnr", "ssim"), batches=4, test=folder / "test")
+            job = AdaptOptions(training, parse_budget("8%"), ("psnr", "ssim"), batches=4, test=folder / "test")
             before, after = (entry.metrics for entry in adapt(job, Silent()).evaluation.models)
             rows.append(
                 {
@@ -83,8 +83,8 @@ def write_cases(pairs: Path, folder: Path) -> None:
         if index % KEPT_EVERY == 0:
             write_pair(folder / "test", pair.name, lr, hr)
             continue
-        down, right = (int(value) for value in rng.integers(-MOST_SHIFT_PX, MOST_SHIFT_PX + 1, 2))
-        inner = slice(MOST_SHIFT_PX, -MOST_SHIFT_PX)
+        down, right = (int(value) for value in rng.integers(-MAX_SHIFT_PX, MAX_SHIFT_PX + 1, 2))
+        inner = slice(MAX_SHIFT_PX, -MAX_SHIFT_PX)
         moved = np.roll(lr, (down, right), axis=(0, 1))[inner, inner]  # what wrapped round is cut off
         write_pair(folder / "plain", pair.name, lr[inner, inner], hr[inner, inner])
         write_pair(folder / "moved", pair.name, moved, hr[inner, inner])

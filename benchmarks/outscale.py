@@ -28,8 +28,8 @@ if str(ROOT) not in sys.path:
 
 from adaptsr_cli.backbones.catalogue import default_model  # noqa: E402
 from adaptsr_cli.backbones.loader import load_backbone  # noqa: E402
-from adaptsr_cli.inference.colour import to_depth  # noqa: E402
 from adaptsr_cli.inference.engine import Upscaler  # noqa: E402
+from adaptsr_cli.inference.picture import to_depth  # noqa: E402
 from adaptsr_cli.io.images import Filter, list_images, read_rgb, resize  # noqa: E402
 from adaptsr_cli.metrics.fidelity import luma, psnr_db  # noqa: E402
 

@@ -25,12 +25,12 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from adaptsr_cli.data.sources import DataChoice  # noqa: E402
-from adaptsr_cli.evaluation import Evaluation  # noqa: E402
+from adaptsr_cli.artifacts.evaluation import Evaluation  # noqa: E402
+from adaptsr_cli.data.sources import DataSpec  # noqa: E402
 from adaptsr_cli.progress import Silent  # noqa: E402
 from adaptsr_cli.runtime import describe_machine, pick_device  # noqa: E402
-from adaptsr_cli.stages.evaluate import EvaluateConfig, evaluate  # noqa: E402
-from adaptsr_cli.stages.run_folder import RunFolder  # noqa: E402
+from adaptsr_cli.stages.common.run_folder import RunFolder  # noqa: E402
+from adaptsr_cli.stages.evaluate.stage import EvaluateOptions, evaluate  # noqa: E402
 
 PSNR_TOLERANCE_DB = 0.02
 SSIM_TOLERANCE = 0.001
@@ -101,9 +101,9 @@ def score(model: Path, folder: Path, scale: int) -> Evaluation:
     """The evaluation of one checkpoint on one set."""
     made_here = not (folder / "LR_bicubic" / f"X{scale}").is_dir()
     with tempfile.TemporaryDirectory() as run:
-        config = EvaluateConfig(
+        config = EvaluateOptions(
             run=RunFolder(Path(run)),
-            data=DataChoice.of(folder / "HR" if made_here else folder),
+            data=DataSpec.of(folder / "HR" if made_here else folder),
             weights_dir=Path(),
             offline=True,
             models=(str(model),),

@@ -19,12 +19,12 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from adaptsr_cli.data.sources import DataChoice  # noqa: E402
+from adaptsr_cli.data.sources import DataSpec  # noqa: E402
 from adaptsr_cli.progress import Silent  # noqa: E402
 from adaptsr_cli.runtime import describe_machine, pick_device  # noqa: E402
-from adaptsr_cli.stages.adapt import AdaptConfig, adapt  # noqa: E402
-from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder  # noqa: E402
-from adaptsr_cli.stages.train_options import TrainOptions  # noqa: E402
+from adaptsr_cli.stages.adapt import AdaptOptions, adapt  # noqa: E402
+from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder  # noqa: E402
+from adaptsr_cli.stages.train.options import TrainOptions  # noqa: E402
 from adaptsr_cli.units import parse_budget  # noqa: E402
 
 
@@ -55,12 +55,12 @@ def measure(run: Path, pairs: Path, model: Path | None, options: argparse.Namesp
     """One adaptation: scores before and after on held-out pairs, parameters and time."""
     training = TrainOptions(
         run=RunFolder(run),
-        model=ModelChoice(str(model) if model else None, Path(), offline=True),
-        data=DataChoice.of(pairs),
+        model=ModelSpec(str(model) if model else None, Path(), offline=True),
+        data=DataSpec.of(pairs),
         iterations=options.iterations,
         batch=options.batch,
     )
-    done = adapt(AdaptConfig(training, parse_budget(options.budget), ("psnr", "ssim")), Silent())
+    done = adapt(AdaptOptions(training, parse_budget(options.budget), ("psnr", "ssim")), Silent())
     before, after = (entry.metrics for entry in done.evaluation.models)
     improved = sum(
         image.models["merged"]["psnr_y_db"] > image.models["backbone"]["psnr_y_db"] for image in done.evaluation.images

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from adaptsr_cli.artifacts import (
+from adaptsr_cli.artifacts.base import (
     AdapterHeader,
     AdapterSite,
     BackboneIdentity,

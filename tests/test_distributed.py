@@ -18,7 +18,7 @@ from conftest import write_pairs
 from networks import save_tiny
 from safetensors.torch import load_file
 
-from adaptsr_cli.distributed import ALONE, World, announced_world
+from adaptsr_cli.distributed import SINGLE_PROCESS, World, world_from_env
 from adaptsr_cli.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -179,10 +179,10 @@ def test_shares_are_all_the_work_once() -> None:
 
 
 def test_alone_nothing_is_exchanged() -> None:
-    assert ALONE.is_first
-    assert ALONE.gather("a") == ["a"]
-    assert ALONE.gather_shares([1, 2]) == [1, 2]
-    assert ALONE.largest([0.5, 2]) == [0.5, 2]
+    assert SINGLE_PROCESS.is_main_process
+    assert SINGLE_PROCESS.gather("a") == ["a"]
+    assert SINGLE_PROCESS.gather_shares([1, 2]) == [1, 2]
+    assert SINGLE_PROCESS.largest([0.5, 2]) == [0.5, 2]
 
 
 @pytest.mark.parametrize(("rank", "size"), [("2", "2"), ("x", "2"), ("0", ""), ("-1", "2")])
@@ -190,4 +190,4 @@ def test_a_group_that_makes_no_sense_is_refused(rank: str, size: str, monkeypatc
     monkeypatch.setenv("RANK", rank)
     monkeypatch.setenv("WORLD_SIZE", size)
     with pytest.raises(UsageError, match="make no group"):
-        announced_world()
+        world_from_env()

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from adaptsr_cli.adapters.methods import METHODS, refuse_unfit
-from adaptsr_cli.adapters.parametrization import AdaptedRows, Attribute, Order, Placement, SiteAdapter
+from adaptsr_cli.adapters.methods import METHODS, validate_method_options
 from adaptsr_cli.adapters.sites import Site
-from adaptsr_cli.artifacts import Factorization, Method, Scale, Start
+from adaptsr_cli.adapters.spec import AdaptedRows, AdapterPlacement, AdapterSpec, Attribute, SiteAdapter
+from adaptsr_cli.artifacts.base import Factorization, LoraInit, LoraScaling, Method
 from adaptsr_cli.errors import ArtifactError, UsageError
 
 
@@ -135,7 +135,7 @@ def attach(
     alpha: float,
     seed: int = 0,
     method: Method = "lora",
-    scale: Scale = "alpha/r",
+    scale: LoraScaling = "alpha/r",
     factorization: Factorization = "1x1-kxk",
     principal: bool = False,
     directions: Mapping[str, Tensor] | None = None,
@@ -159,8 +159,8 @@ def attach(
         ArtifactError: A rank is larger than the site allows, or the method finds nothing to adapt.
         UsageError: The method does not obey one of the others.
     """
-    start: Start = "pissa" if principal else "default" if directions is None else "gradient"
-    refuse_unfit(method, start, factorization, "magnitude" if importance is None else "random")
+    start: LoraInit = "pissa" if principal else "default" if directions is None else "gradient"
+    validate_method_options(method, start, factorization, "magnitude" if importance is None else "random")
     model.requires_grad_(False)
     device = next(model.parameters()).device
     for site, rank in plan:
@@ -170,7 +170,7 @@ def attach(
                 f"the largest rank there is {site.max_rank}",
             )
     wanted = tuple((site, rank) for site, rank in plan if rank > 0)
-    order = Order(
+    spec = AdapterSpec(
         model=model,
         plan=wanted,
         alpha=alpha,
@@ -181,8 +181,8 @@ def attach(
         directions=directions,
         importance=importance,
     )
-    blueprint = METHODS[method](order)
-    by_module: dict[str, list[Placement]] = {}
+    blueprint = METHODS[method](spec)
+    by_module: dict[str, list[AdapterPlacement]] = {}
     for placement in blueprint.placements:
         placement.adapter.to(device)
         by_module.setdefault(placement.module, []).append(placement)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from adaptsr_cli.adapters.parametrization import Blueprint, Order, Placement, SiteAdapter, refuse_empty
 from adaptsr_cli.adapters.sites import Site
+from adaptsr_cli.adapters.spec import AdapterLayout, AdapterPlacement, AdapterSpec, SiteAdapter, refuse_empty
 
 
 class BiasUpdate(SiteAdapter):
@@ -31,11 +31,11 @@ class BiasUpdate(SiteAdapter):
         return bias + self.bias_delta.to(bias.dtype)
 
 
-def place_bitfit(order: Order) -> Blueprint:
+def place_bitfit(spec: AdapterSpec) -> AdapterLayout:
     """A bias update at every planned site whose layer has a bias.
 
     Raises:
         ArtifactError: None has.
     """
-    placements = [Placement.at(site, BiasUpdate(site)) for site, _ in order.plan if order.has_bias(site)]
-    return Blueprint(refuse_empty(placements, "a bias"))
+    placements = [AdapterPlacement.at(site, BiasUpdate(site)) for site, _ in spec.plan if spec.has_bias(site)]
+    return AdapterLayout(refuse_empty(placements, "a bias"))

@@ -12,8 +12,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from adaptsr_cli.adapters.parametrization import SiteAdapter
 from adaptsr_cli.adapters.sites import Site
+from adaptsr_cli.adapters.spec import SiteAdapter
 
 
 def multiply_kernels_first(lora_a: Tensor, lora_b: Tensor) -> Tensor:
@@ -33,18 +33,18 @@ class KernelFirstFactors(SiteAdapter):
     Args:
         site: Where the update goes; a convolution.
         rank: Inner dimension r, at least 1.
-        strength: What the update is multiplied with.
+        scaling: What the update is multiplied with.
 
     Attributes:
         lora_A: (r, Cin/groups, k, k); Kaiming-uniform after `reset`.
         lora_B: (Cout, r, 1, 1); zero after `reset`.
     """
 
-    def __init__(self, site: Site, rank: int, strength: float) -> None:
+    def __init__(self, site: Site, rank: int, scaling: float) -> None:
         super().__init__()
         out, *inside = site.shape
         self.rank = rank
-        self.strength = strength
+        self.scaling = scaling
         self.lora_A = nn.Parameter(torch.zeros(rank, *inside))
         self.lora_B = nn.Parameter(torch.zeros(out, rank, 1, 1))
 
@@ -59,7 +59,7 @@ class KernelFirstFactors(SiteAdapter):
 
     def delta(self) -> Tensor:
         """The update s B A in the shape of the site, fp32."""
-        return multiply_kernels_first(self.lora_A, self.lora_B) * self.strength
+        return multiply_kernels_first(self.lora_A, self.lora_B) * self.scaling
 
     def adapt_weight(self, weight: Tensor) -> Tensor:
         """W0 + s B A."""
@@ -75,7 +75,7 @@ class SingleKernelFactors(SiteAdapter):
     Args:
         site: Where the update goes; a convolution.
         rank: Number of terms r, at least 1.
-        strength: What the update is multiplied with.
+        scaling: What the update is multiplied with.
 
     Attributes:
         lora_A: (r, Cin/groups, 1, 1) vectors a; Kaiming-uniform after `reset`.
@@ -83,11 +83,11 @@ class SingleKernelFactors(SiteAdapter):
         lora_B: (Cout, r, 1, 1) vectors b; zero after `reset`.
     """
 
-    def __init__(self, site: Site, rank: int, strength: float) -> None:
+    def __init__(self, site: Site, rank: int, scaling: float) -> None:
         super().__init__()
         out, inside, *kernel = site.shape
         self.rank = rank
-        self.strength = strength
+        self.scaling = scaling
         self.lora_A = nn.Parameter(torch.zeros(rank, inside, 1, 1))
         self.lora_K = nn.Parameter(torch.zeros(rank, *kernel))
         self.lora_B = nn.Parameter(torch.zeros(out, rank, 1, 1))
@@ -106,7 +106,7 @@ class SingleKernelFactors(SiteAdapter):
 
     def delta(self) -> Tensor:
         """The update in the shape of the site, fp32."""
-        return self._multiply(self.lora_B) * self.strength
+        return self._multiply(self.lora_B) * self.scaling
 
     def adapt_weight(self, weight: Tensor) -> Tensor:
         """W0 and the update."""

@@ -12,8 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from adaptsr_cli.adapters.low_rank import make_factors
-from adaptsr_cli.adapters.parametrization import Blueprint, Order, Placement, SiteAdapter
+from adaptsr_cli.adapters.lora import make_factors
+from adaptsr_cli.adapters.spec import AdapterLayout, AdapterPlacement, AdapterSpec, SiteAdapter
 
 _SHORTEST = 1e-12  # a row of zeros has no direction; it stays zero
 
@@ -48,11 +48,11 @@ class DecomposedUpdate(SiteAdapter):
         return turned * ratio.to(weight.dtype).view(-1, *(1 for _ in weight.shape[1:]))
 
 
-def place_dora(order: Order) -> Blueprint:
+def place_dora(spec: AdapterSpec) -> AdapterLayout:
     """Lengths at every planned site, and factors of what is left of the planned rank there."""
     placements = []
-    for site, rank in order.plan:
-        inner = order.buy(site, rank, less=site.shape[0])
-        factors = make_factors(order, site, inner) if inner else None
-        placements.append(Placement.at(site, DecomposedUpdate(order.weight(site), factors)))
-    return Blueprint(tuple(placements))
+    for site, rank in spec.plan:
+        inner = spec.buy(site, rank, less=site.shape[0])
+        factors = make_factors(spec, site, inner) if inner else None
+        placements.append(AdapterPlacement.at(site, DecomposedUpdate(spec.weight(site), factors)))
+    return AdapterLayout(tuple(placements))

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from adaptsr_cli.adapters.parametrization import Blueprint, Order, Placement, SiteAdapter
 from adaptsr_cli.adapters.sites import Site
+from adaptsr_cli.adapters.spec import AdapterLayout, AdapterPlacement, AdapterSpec, SiteAdapter
 
 
 class FullUpdate(SiteAdapter):
@@ -29,6 +29,6 @@ class FullUpdate(SiteAdapter):
         return weight + self.delta.to(weight.dtype)
 
 
-def place_full(order: Order) -> Blueprint:
+def place_full(spec: AdapterSpec) -> AdapterLayout:
     """An unrestricted update at every planned site."""
-    return Blueprint(tuple(Placement.at(site, FullUpdate(site)) for site, _ in order.plan))
+    return AdapterLayout(tuple(AdapterPlacement.at(site, FullUpdate(site)) for site, _ in spec.plan))

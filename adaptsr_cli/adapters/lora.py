@@ -1,90 +1,102 @@
-"""Low-rank updates: W' = W0 + s B A with s = alpha / r (AdaptSR, Eq. 1-3 and 5) or alpha / sqrt(r).
+"""The method ``lora``: low-rank updates at every planned site, W' = W0 + s B A, by any factorisation and start.
 
-One class serves Linear, Conv2d and grouped Conv2d. A parametrization changes the weight that the layer reads, not what
-the layer does, so merging is removing the parametrization with the value left in, and inference costs nothing more.
-
-These are the factors themselves; `low_rank` puts them on a network.
+Trainable parameters: the sum over the planned sites of rank x rank cost, which is what the rank map says. By another
+factorisation with cost c of a rank: floor(rank x rank cost / c) ranks at each site, for c each.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
+from math import prod
+from typing import Final
 
 import torch
-from torch import Tensor, nn
 
-from adaptsr_cli.adapters.parametrization import SiteAdapter
+from adaptsr_cli.adapters.conv_factors import KernelFirstFactors, SingleKernelFactors
+from adaptsr_cli.adapters.factors import LowRankFactors
+from adaptsr_cli.adapters.pissa import PrincipalFactors
 from adaptsr_cli.adapters.sites import Site
+from adaptsr_cli.adapters.spec import AdapterLayout, AdapterPlacement, AdapterSpec, SiteAdapter
+from adaptsr_cli.artifacts.base import Factorization
+from adaptsr_cli.errors import ArtifactError
+
+# Root mean square length of the rows that `reset` draws: in entries, uniform within 1 / sqrt(in).
+_ROW_LENGTH: Final = 3**-0.5
+
+Factors = LowRankFactors | KernelFirstFactors | SingleKernelFactors
+
+_KINDS: Final[dict[Factorization, type[Factors]]] = {
+    "1x1-kxk": LowRankFactors,
+    "kxk-1x1": KernelFirstFactors,
+    "single": SingleKernelFactors,
+}
 
 
-def unfold_for_factors(weight: Tensor) -> Tensor:
-    """A weight as the matrix whose rank the factors bound.
-
-    Args:
-        weight: (out, in) or (Cout, Cin/groups, k, k).
-
-    Returns:
-        (out, in), or (Cout * k * k, Cin/groups) for the 1x1 -> kxk factorisation: its update has column space in the
-        k x k kernels and row space in the input channels (AdaptSR, Eq. 2).
-    """
-    if weight.dim() == 2:
-        return weight
-    return weight.permute(0, 2, 3, 1).flatten(0, 2)  # (Cout, k, k, Cin/g) -> (Cout * k * k, Cin/g)
-
-
-def multiply_factors(lora_a: Tensor, lora_b: Tensor) -> Tensor:
-    """B A in the shape of the site.
-
-    For a convolution this is the kernel of the two convolutions of AdaptSR, Eq. 2 in one: B * (A * x) is linear in x,
-    and a 1x1 convolution before a k x k one only mixes the input channels of its kernel.
+def new_factors(spec: AdapterSpec, site: Site, rank: int, scaling: float) -> Factors:
+    """Factors of the wanted factorisation, drawn anew, that make no update yet.
 
     Args:
-        lora_a: (r, in) or (r, Cin/groups, 1, 1).
-        lora_b: (out, r) or (Cout, r, k, k).
+        spec: The factorisation and where random numbers come from.
+        site: Where the update goes; for a Linear or a 1x1 kernel all factorisations are alike.
+        rank: At least 1.
+        scaling: What the update is multiplied with.
     """
-    across = lora_a.flatten(1)  # (r, in)
-    if lora_b.dim() == 2:
-        return torch.matmul(lora_b, across)  # (out, in)
-    kernels = lora_b.flatten(2)  # (Cout, r, k * k)
-    update: Tensor = torch.matmul(across.t(), kernels)  # (Cout, Cin/g, k * k)
-    return update.view(*update.shape[:2], *lora_b.shape[2:])
+    kind = LowRankFactors if prod(site.shape[2:]) == 1 else _KINDS[spec.factorization]
+    factors = kind(site, rank, scaling)
+    factors.reset(spec.generator)
+    return factors
 
 
-class LowRankFactors(SiteAdapter):
-    """The two factors of one site and the update that they make, for a convolution by 1x1 -> kxk.
+def make_factors(spec: AdapterSpec, site: Site, rank: int) -> SiteAdapter:
+    """Factors of one site at the wanted start.
 
-    Args:
-        site: Where the update goes.
-        rank: Inner dimension r, at least 1.
-        strength: What the update is multiplied with.
+    With directions the first rows of A are the leading right singular vectors V of the mean gradient U S V^T. As B is
+    zero, its first gradient is then in proportion to U S: the first step is the best step of rank r. Rows beyond the
+    known directions stay random. All rows are of one length, so that a learning rate means the same for every start.
 
-    Attributes:
-        lora_A: (r, in) for a Linear, (r, Cin/groups, 1, 1) for a convolution; Kaiming-uniform after `reset`.
-        lora_B: (out, r) for a Linear, (Cout, r, k, k) for a convolution; zero after `reset`, so training starts at
-            the backbone.
+    Raises:
+        ArtifactError: The directions are not this site's.
     """
+    scaling = spec.scaling(rank)
+    if spec.principal:
+        kernels_first = spec.factorization == "kxk-1x1"
+        return PrincipalFactors(site, spec.weight(site), rank, scaling, kernels_first=kernels_first)
+    factors = new_factors(spec, site, rank, scaling)
+    if spec.directions is None:
+        return factors
+    rows = spec.directions.get(site.name)
+    if rows is None or rows.dim() != 2 or rows.shape[1] != site.shape[1] or not bool(rows.isfinite().all()):
+        raise ArtifactError(
+            f"the gradient directions of {site.name} are missing or damaged", "run `adaptsr score` again"
+        )
+    with torch.no_grad():
+        factors.lora_A.flatten(1)[: min(rank, len(rows))].copy_(rows[:rank] * _ROW_LENGTH)
+    return factors
 
-    def __init__(self, site: Site, rank: int, strength: float) -> None:
-        super().__init__()
-        out, inside, *kernel = site.shape
-        self.rank = rank
-        self.strength = strength
-        self.lora_A = nn.Parameter(torch.zeros(rank, inside, *(1 for _ in kernel)))
-        self.lora_B = nn.Parameter(torch.zeros(out, rank, *kernel))
 
-    def reset(self, generator: torch.Generator) -> None:
-        """Draws A anew and sets B to zero; the draw depends only on the generator's state."""
-        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5), generator=generator)
-        nn.init.zeros_(self.lora_B)
+def place_lora(spec: AdapterSpec) -> AdapterLayout:
+    """Factors of what the planned rank pays for, at every planned site where that is any.
 
-    def product(self, weights: Tensor) -> Tensor:
-        """B diag(weights) A in the shape of the site; weights: (r,)."""
-        return multiply_factors(self.lora_A * weights.view(-1, *(1 for _ in self.lora_A.shape[1:])), self.lora_B)
+    Raises:
+        ArtifactError: It is none anywhere.
+    """
+    placements = [
+        AdapterPlacement.at(site, make_factors(spec, site, rank))
+        for site, planned in spec.plan
+        if (rank := spec.buy(site, planned))
+    ]
+    return AdapterLayout(refuse_unpaid(spec, placements))
 
-    def delta(self) -> Tensor:
-        """The update s B A in the shape of the site, fp32."""
-        return multiply_factors(self.lora_A, self.lora_B) * self.strength
 
-    def adapt_weight(self, weight: Tensor) -> Tensor:
-        """W0 + s B A."""
-        return weight + self.delta().to(weight.dtype)
+def refuse_unpaid(spec: AdapterSpec, placements: Sequence[AdapterPlacement]) -> tuple[AdapterPlacement, ...]:
+    """The placements, where there are any or none was planned.
+
+    Raises:
+        ArtifactError: No planned rank pays for one of the wanted factorisation.
+    """
+    if spec.plan and not placements:
+        raise ArtifactError(
+            f"no planned rank pays for a rank of --conv-factorization {spec.factorization}",
+            "allocate a larger --budget, or use another --conv-factorization",
+        )
+    return tuple(placements)

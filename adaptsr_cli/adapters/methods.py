@@ -10,14 +10,14 @@ from adaptsr_cli.adapters.bitfit import place_bitfit
 from adaptsr_cli.adapters.difffit import place_difffit
 from adaptsr_cli.adapters.dora import place_dora
 from adaptsr_cli.adapters.full import place_full
-from adaptsr_cli.adapters.low_rank import place_lora
-from adaptsr_cli.adapters.parametrization import Blueprint, Order
+from adaptsr_cli.adapters.lora import place_lora
 from adaptsr_cli.adapters.rasa import place_rasa
 from adaptsr_cli.adapters.shira import place_shira
-from adaptsr_cli.artifacts import Factorization, Mask, Method, Start
+from adaptsr_cli.adapters.spec import AdapterLayout, AdapterSpec
+from adaptsr_cli.artifacts.base import Factorization, LoraInit, Method, ShiraMask
 from adaptsr_cli.errors import UsageError
 
-METHODS: Final[dict[Method, Callable[[Order], Blueprint]]] = {
+METHODS: Final[dict[Method, Callable[[AdapterSpec], AdapterLayout]]] = {
     "lora": place_lora,
     "full": place_full,
     "bitfit": place_bitfit,
@@ -36,7 +36,7 @@ DIRECTED_FACTORIZATION: Final[Factorization] = "1x1-kxk"
 """The factorisation whose A factors the directions of `score` are for."""
 
 
-def refuse_unfit(method: Method, init: Start, factorization: Factorization, mask: Mask) -> None:
+def validate_method_options(method: Method, init: LoraInit, factorization: Factorization, mask: ShiraMask) -> None:
     """Refuses options that a method would not obey.
 
     Raises:

@@ -13,9 +13,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from adaptsr_cli.adapters.low_rank import Factors, new_factors, refuse_unpaid
-from adaptsr_cli.adapters.parametrization import Blueprint, Order, Placement, SiteAdapter
+from adaptsr_cli.adapters.lora import Factors, new_factors, refuse_unpaid
 from adaptsr_cli.adapters.sites import Site
+from adaptsr_cli.adapters.spec import AdapterLayout, AdapterPlacement, AdapterSpec, SiteAdapter
 
 _SHARE = 8  # one rank in so many goes into the pool
 
@@ -26,54 +26,54 @@ class SharedRankUpdate(SiteAdapter):
     Args:
         own: Its own factors; None where it gave all its ranks.
         pool: Factors that it shares.
-        strength: What the update is multiplied with.
+        scaling: What the update is multiplied with.
 
     Attributes:
         diagonal: (P,) weights d of the pool's ranks; 1 at the start, where the pool's B is zero.
     """
 
-    def __init__(self, own: Factors | None, pool: Factors, strength: float) -> None:
+    def __init__(self, own: Factors | None, pool: Factors, scaling: float) -> None:
         super().__init__()
         self.pool = pool
         self.own = own
         self.diagonal = nn.Parameter(torch.ones(pool.rank))
-        self.strength = strength
+        self.scaling = scaling
 
     def adapt_weight(self, weight: Tensor) -> Tensor:
         """W0 + s (B A + B_pool diag(d) A_pool)."""
-        shared = self.pool.product(self.diagonal) * self.strength
+        shared = self.pool.product(self.diagonal) * self.scaling
         adapted = weight + shared.to(weight.dtype)
         return adapted if self.own is None else self.own.adapt_weight(adapted)
 
 
-def place_rasa(order: Order) -> Blueprint:
+def place_rasa(spec: AdapterSpec) -> AdapterLayout:
     """Own factors at every planned site, and a pool for each shape that several of them have.
 
     Raises:
         ArtifactError: The planned ranks pay for no rank of the factorisation anywhere.
     """
-    bought = [(site, rank) for site, planned in order.plan if (rank := order.buy(site, planned))]
+    bought = [(site, rank) for site, planned in spec.plan if (rank := spec.buy(site, planned))]
     groups: dict[tuple[int, ...], list[tuple[Site, int]]] = {}
     for site, rank in bought:
         groups.setdefault(site.shape, []).append((site, rank))
     pools: dict[tuple[int, ...], Factors] = {}
     for shape, members in groups.items():
-        cost = members[0][0].factor_cost(order.factorization)
+        cost = members[0][0].factor_cost(spec.factorization)
         given = sum(_given(rank) for _, rank in members)
         if pooled := given * cost // (cost + len(members)):
-            # The strength is that of each site, since it goes by the rank that the site gave.
-            pools[shape] = new_factors(order, members[0][0], pooled, 1.0)
+            # The scaling is that of each site, since it goes by the rank that the site gave.
+            pools[shape] = new_factors(spec, members[0][0], pooled, 1.0)
     placements = []
     for site, rank in bought:
-        strength = order.strength(rank)
+        scaling = spec.scaling(rank)
         if (pool := pools.get(site.shape)) is None:
-            placements.append(Placement.at(site, new_factors(order, site, rank, strength)))
+            placements.append(AdapterPlacement.at(site, new_factors(spec, site, rank, scaling)))
             continue
         kept = rank - _given(rank)
-        own = new_factors(order, site, kept, strength) if kept else None
-        placements.append(Placement.at(site, SharedRankUpdate(own, pool, strength)))
+        own = new_factors(spec, site, kept, scaling) if kept else None
+        placements.append(AdapterPlacement.at(site, SharedRankUpdate(own, pool, scaling)))
     shared = {f"pool#{'x'.join(map(str, shape))}": pool for shape, pool in pools.items()}
-    return Blueprint(refuse_unpaid(order, placements), shared)
+    return AdapterLayout(refuse_unpaid(spec, placements), shared)
 
 
 def _given(rank: int) -> int:

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from adaptsr_cli.adapters.parametrization import Blueprint, Order, Placement, SiteAdapter
 from adaptsr_cli.adapters.sites import Site
+from adaptsr_cli.adapters.spec import AdapterLayout, AdapterPlacement, AdapterSpec, SiteAdapter
 from adaptsr_cli.errors import ArtifactError
 
 
@@ -51,14 +51,14 @@ class SparseUpdate(SiteAdapter):
             raise ArtifactError(f"{place}: its sparse entries are damaged", "train the adapter anew")
 
 
-def place_shira(order: Order) -> Blueprint:
+def place_shira(spec: AdapterSpec) -> AdapterLayout:
     """As many single weights as the planned rank costs, at every planned site."""
-    measured = order.importance
+    measured = spec.importance
     placements = []
-    for site, rank in order.plan:
-        importance = order.weight(site).abs() if measured is None else measured[site.name]
-        placements.append(Placement.at(site, SparseUpdate(importance, rank * site.rank_cost)))
-    return Blueprint(tuple(placements))
+    for site, rank in spec.plan:
+        importance = spec.weight(site).abs() if measured is None else measured[site.name]
+        placements.append(AdapterPlacement.at(site, SparseUpdate(importance, rank * site.rank_cost)))
+    return AdapterLayout(tuple(placements))
 
 
 def draw_importance(plan: Sequence[tuple[Site, int]], seed: int) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from adaptsr_cli.adapters.conv_factors import KernelFirstFactors
-from adaptsr_cli.adapters.lora import LowRankFactors, unfold_for_factors
+from adaptsr_cli.adapters.factors import LowRankFactors, unfold_for_factors
 
 MatrixFactors = LowRankFactors | KernelFirstFactors
 """Factors whose update is the product of two matrices, so that it has singular values."""
@@ -94,7 +94,7 @@ def put_factors(target: MatrixFactors, lora_a: Tensor, lora_b: Tensor) -> None:
         lora_a: (k, ...) as `UpdateSpectrum.factors` gives it.
         lora_b: (out, k, ...) likewise.
     """
-    rank, root = len(lora_a), target.strength**0.5
+    rank, root = len(lora_a), target.scaling**0.5
     with torch.no_grad():
         target.lora_A[:rank] = lora_a / root
         target.lora_B.zero_()

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 from pydantic import Field, ValidationError
 
-from adaptsr_cli.artifacts import Frozen
+from adaptsr_cli.artifacts.base import StrictModel
 from adaptsr_cli.backbones.download import check_file, fetch
 from adaptsr_cli.errors import ArtifactError, DownloadError, UsageError, nearest
 from adaptsr_cli.io.cache_folder import cache_dir
@@ -20,7 +20,7 @@ _DEFAULT_FILE: Final = "safmn_x4_bicubic.safetensors"
 _MODEL_SUFFIXES: Final = (".safetensors", ".pth", ".pt", ".ckpt")
 
 
-class CatalogueEntry(Frozen):
+class CatalogueEntry(StrictModel):
     """One published checkpoint.
 
     Attributes:
@@ -50,7 +50,7 @@ class CatalogueEntry(Frozen):
     note: str = ""
 
 
-class _Catalogue(Frozen):
+class _Catalogue(StrictModel):
     model: list[CatalogueEntry]
 
 

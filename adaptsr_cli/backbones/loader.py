@@ -14,7 +14,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from adaptsr_cli.artifacts import BackboneIdentity
+from adaptsr_cli.artifacts.base import BackboneIdentity
 from adaptsr_cli.backbones.architectures import (
     MAIN_REGISTRY,
     ArchRegistry,
@@ -22,7 +22,6 @@ from adaptsr_cli.backbones.architectures import (
     ImageModelDescriptor,
     KeyCondition,
 )
-from adaptsr_cli.backbones.attention import fuse_attention
 from adaptsr_cli.backbones.backbone import (
     MAX_REACH_PX,
     Backbone,
@@ -32,7 +31,8 @@ from adaptsr_cli.backbones.backbone import (
     traits_of,
 )
 from adaptsr_cli.backbones.edsr import EDSRArch
-from adaptsr_cli.backbones.normalisation import fuse_channel_norms
+from adaptsr_cli.backbones.fast.attention import fuse_attention
+from adaptsr_cli.backbones.fast.normalisation import fuse_channel_norms
 from adaptsr_cli.errors import CheckpointError
 from adaptsr_cli.io.tensors import Checkpoint, read_checkpoint, weights_sha256
 
@@ -244,7 +244,7 @@ def _traits_of_network(architecture: str, model: nn.Module, multiple_px: int) ->
     if traits.window_attribute is not None:
         aligned_px = math.lcm(aligned_px, int(getattr(model, traits.window_attribute)))
     halo_px = traits.halo_px
-    if traits.conv_reach:
+    if traits.receptive_field_px:
         derived = [
             name for name, _ in model.named_modules() if any(re.fullmatch(pattern, name) for pattern in traits.derived)
         ]

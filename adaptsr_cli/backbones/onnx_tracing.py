@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from adaptsr_cli.backbones.backbone import Backbone
-from adaptsr_cli.backbones.forwards import published_forwards
+from adaptsr_cli.backbones.fast.forwards import published_forwards
 
 
 class Pad(nn.Module):

@@ -11,7 +11,7 @@ from adaptsr_cli.cli import options as o
 from adaptsr_cli.cli.console import Console
 
 if TYPE_CHECKING:
-    from adaptsr_cli.stages.adapt import AdaptReport
+    from adaptsr_cli.stages.adapt import AdaptResult
 
 
 def run_command(
@@ -53,12 +53,12 @@ def run_command(
     debug: o.Debug = False,
 ) -> None:
     """Score, allocate, train, merge and evaluate in one call."""
-    from adaptsr_cli.cli.choices import cache_sizes, make_request
     from adaptsr_cli.cli.group import join_group
+    from adaptsr_cli.cli.parse import cache_sizes, make_request
     from adaptsr_cli.metrics.protocol import parse_metrics
-    from adaptsr_cli.stages.adapt import AdaptConfig, adapt
-    from adaptsr_cli.stages.run_folder import RunFolder
-    from adaptsr_cli.stages.train_options import TrainOptions
+    from adaptsr_cli.stages.adapt import AdaptOptions, adapt
+    from adaptsr_cli.stages.common.run_folder import RunFolder
+    from adaptsr_cli.stages.train.options import TrainOptions
     from adaptsr_cli.units import parse_budget
 
     given = {
@@ -78,12 +78,12 @@ def run_command(
             force=force,
             cache=cache_sizes(cache_ram, cache_disk),
         )
-        settings = AdaptConfig(training, parse_budget(budget), parse_metrics(metrics), test=test)
+        settings = AdaptOptions(training, parse_budget(budget), parse_metrics(metrics), test=test)
         show_adaptation(console, adapt(settings, console, world))
         console.line(f"next: adaptsr upscale in.png{o.run_flag(run)}")
 
 
-def show_adaptation(console: Console, report: AdaptReport) -> None:
+def show_adaptation(console: Console, report: AdaptResult) -> None:
     """Before and after, and where everything lies."""
     from adaptsr_cli.cli.evaluate import show_evaluation
     from adaptsr_cli.units import format_params, format_seconds

@@ -12,9 +12,9 @@ from adaptsr_cli.cli.console import Console
 from adaptsr_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from adaptsr_cli.artifacts import RankMap
-    from adaptsr_cli.stages.reallocate import ReallocateReport
-    from adaptsr_cli.stages.run_folder import RunFolder
+    from adaptsr_cli.artifacts.base import RankMap
+    from adaptsr_cli.stages.allocate.from_adapter import ReallocateResult
+    from adaptsr_cli.stages.common.run_folder import RunFolder
 
 
 def run_command(
@@ -68,13 +68,13 @@ def run_command(
     """Spend a parameter budget on ranks."""
     from typing import get_args
 
-    from adaptsr_cli.artifacts import RankMap, Strategy
-    from adaptsr_cli.cli.choices import choose, model_choice
+    from adaptsr_cli.artifacts.base import RankMap, Strategy
+    from adaptsr_cli.cli.parse import choose, model_choice
     from adaptsr_cli.io.documents import read_document
     from adaptsr_cli.ranking.allocation import DEFAULT_STRATEGY
-    from adaptsr_cli.stages.allocate import AllocateConfig, allocate, parse_modules
-    from adaptsr_cli.stages.reallocate import ReallocateConfig, reallocate
-    from adaptsr_cli.stages.run_folder import RunFolder
+    from adaptsr_cli.stages.allocate.from_adapter import ReallocateOptions, reallocate
+    from adaptsr_cli.stages.allocate.stage import AllocateOptions, allocate, parse_modules
+    from adaptsr_cli.stages.common.run_folder import RunFolder
     from adaptsr_cli.units import parse_budget
 
     console = Console(as_json=json)
@@ -82,7 +82,7 @@ def run_command(
         for name, given in (("--strategy", strategy), ("--saliency", saliency)):
             if given is not None:
                 raise UsageError(f"--from goes by the adapter alone, not by {name}", f"leave {name} out, or --from")
-        again = ReallocateConfig(
+        again = ReallocateOptions(
             run=RunFolder(run),
             model=model_choice(model, weights_dir, offline),
             adapter=adapter,
@@ -96,7 +96,7 @@ def run_command(
         return
     if model is not None:
         raise UsageError("--model is for --from", "the saliency file knows its backbone: leave --model out")
-    config = AllocateConfig(
+    config = AllocateOptions(
         run=RunFolder(run),
         budget=parse_budget(budget or "8%"),
         saliency=saliency,
@@ -113,7 +113,7 @@ def run_command(
     console.line(f"next: adaptsr train --data DIR{o.run_flag(run)}")
 
 
-def show_reallocation(console: Console, report: ReallocateReport, run: RunFolder) -> None:
+def show_reallocation(console: Console, report: ReallocateResult, run: RunFolder) -> None:
     """The new ranks, and what becomes of the adapter that they were made from."""
     from adaptsr_cli.units import plural
 

@@ -76,17 +76,17 @@ def main() -> None:
     except Exception as error:
         if "--debug" in sys.argv:
             raise
-        fault = _explain(error)
+        fault = _to_user_error(error)
         if not (isinstance(fault, Interrupted) and os.environ.get("RANK", "0") != "0"):  # one of the group says it
-            console.error(_signed(fault))
+            console.error(_with_rank(fault))
         code = fault.exit_code
     except KeyboardInterrupt:
         console.error(_INTERRUPTED)
         code = Interrupted.exit_code
-    _leave(code if isinstance(code, int) else 0)
+    _exit(code if isinstance(code, int) else 0)
 
 
-def _leave(code: int) -> NoReturn:
+def _exit(code: int) -> NoReturn:
     """Exits; out of a group by an error at once, for threads that still wait for the others can abort a clean-up."""
     if code and os.environ.get("WORLD_SIZE", "1") != "1":
         sys.stdout.flush()
@@ -95,14 +95,14 @@ def _leave(code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _signed(fault: AdaptsrError) -> AdaptsrError:
+def _with_rank(fault: AdaptsrError) -> AdaptsrError:
     """Which process of a group speaks, since all of them may."""
     if os.environ.get("WORLD_SIZE", "1") == "1":
         return fault
     return AdaptsrError(f"process {os.environ.get('RANK', '?')}: {fault.message}", fault.hint)
 
 
-def _explain(error: Exception) -> AdaptsrError:
+def _to_user_error(error: Exception) -> AdaptsrError:
     """Any exception as one clear line and what to do next."""
     if isinstance(error, AdaptsrError):
         return error

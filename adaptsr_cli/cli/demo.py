@@ -28,7 +28,7 @@ def run_command(
     from adaptsr_cli.backbones.catalogue import weights_dir as find_weights_dir
     from adaptsr_cli.cli.adapt import show_adaptation
     from adaptsr_cli.stages.adapt import DemoConfig, demo
-    from adaptsr_cli.stages.run_folder import RunFolder
+    from adaptsr_cli.stages.common.run_folder import RunFolder
 
     console = Console(as_json=json)
     folder = run or _new_folder(Path("adaptsr-demo"))

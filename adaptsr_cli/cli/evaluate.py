@@ -12,7 +12,7 @@ from adaptsr_cli.cli.console import Console
 from adaptsr_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from adaptsr_cli.evaluation import Evaluation, PairedTest
+    from adaptsr_cli.artifacts.evaluation import Evaluation, PairedTest
 
 
 _MARKS = {1: "¹", 2: "²"}  # best and second best, where paper has bold and underline
@@ -76,16 +76,16 @@ def run_command(
 ) -> None:
     """Score models side by side: table, eval.json, comparison sheet, report to look at."""
     from adaptsr_cli.backbones.catalogue import weights_dir as find_weights_dir
-    from adaptsr_cli.cli.choices import choose, choose_images
     from adaptsr_cli.cli.group import join_group
+    from adaptsr_cli.cli.parse import choose, choose_images
     from adaptsr_cli.metrics.protocol import default_metrics, parse_metrics
     from adaptsr_cli.report.tables import TableKind
-    from adaptsr_cli.stages.evaluate import EvaluateConfig, evaluate
-    from adaptsr_cli.stages.run_folder import RunFolder
+    from adaptsr_cli.stages.common.run_folder import RunFolder
+    from adaptsr_cli.stages.evaluate.stage import EvaluateOptions, evaluate
 
     named: dict[TableKind, Path | None] = {"csv": csv, "markdown": markdown, "latex": latex}
     tables = {kind: path for kind, path in named.items() if path is not None}
-    config = EvaluateConfig(
+    config = EvaluateOptions(
         run=RunFolder(run),
         data=choose_images(data, hr, lr_folder, list_file, align),
         weights_dir=find_weights_dir(weights_dir),

@@ -26,7 +26,7 @@ def join_group(*, as_json: bool, timeout_s: float = 1800) -> Iterator[tuple[Worl
         GroupError: The others cannot be reached.
     """
     with join_world(timeout_s=timeout_s) as world:
-        if world.is_first:
+        if world.is_main_process:
             yield world, Console(as_json=as_json)
             return
         with Path(os.devnull).open("w", encoding="utf-8") as nowhere:

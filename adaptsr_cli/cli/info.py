@@ -17,7 +17,7 @@ def run_command(
     debug: o.Debug = False,
 ) -> None:
     """Tell what a file is: any artifact of a run, or a checkpoint."""
-    from adaptsr_cli.stages.information import describe_file
+    from adaptsr_cli.stages.info import describe_file
 
     console = Console(as_json=json)
     described = [describe_file(path) for path in files]

@@ -13,7 +13,7 @@ from adaptsr_cli.cli.console import Console
 from adaptsr_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from adaptsr_cli.stages.merge import MergeReport
+    from adaptsr_cli.stages.merge.stage import MergeResult
 
 
 def run_command(
@@ -65,15 +65,15 @@ def run_command(
     debug: o.Debug = False,
 ) -> None:
     """Fold adapters into the backbone's weights: same file layout, same inference cost."""
-    from adaptsr_cli.cli.choices import choose, model_choice
-    from adaptsr_cli.stages.merge import MergeConfig, merge
-    from adaptsr_cli.stages.run_folder import RunFolder
-    from adaptsr_cli.stages.truncate import Limit
+    from adaptsr_cli.cli.parse import choose, model_choice
+    from adaptsr_cli.stages.common.run_folder import RunFolder
+    from adaptsr_cli.stages.common.truncate import Limit
+    from adaptsr_cli.stages.merge.stage import MergeOptions, merge
     from adaptsr_cli.training.card import describe_params
     from adaptsr_cli.units import parse_budget
 
     console = Console(as_json=json)
-    config = MergeConfig(
+    config = MergeOptions(
         run=RunFolder(run),
         model=model_choice(model, weights_dir, offline),
         adapters=tuple(adapter or ()),
@@ -123,7 +123,7 @@ def _parse_weights(text: str | None) -> tuple[float, ...] | None:
         raise UsageError(f"--weights {text!r} is no list of numbers", "for example --weights 0.5,0.5") from error
 
 
-def _show_truncation(console: Console, report: MergeReport) -> None:
+def _show_truncation(console: Console, report: MergeResult) -> None:
     """What is left of each site's update."""
     if report.truncation is None:
         return
@@ -143,7 +143,7 @@ def _show_truncation(console: Console, report: MergeReport) -> None:
     )
 
 
-def _show_blend(console: Console, report: MergeReport) -> None:
+def _show_blend(console: Console, report: MergeResult) -> None:
     """Which adapters went in with which weight, and what a choice has gained."""
     blend, tuned = report.blend, report.tuned
     if blend is None:

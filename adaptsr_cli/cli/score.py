@@ -10,7 +10,7 @@ from adaptsr_cli.cli import options as o
 from adaptsr_cli.cli.console import Console
 
 if TYPE_CHECKING:
-    from adaptsr_cli.artifacts import Saliency
+    from adaptsr_cli.artifacts.base import Saliency
 
 
 def run_command(
@@ -44,21 +44,21 @@ def run_command(
     """Measure how much the loss wants each weight changed."""
     from typing import get_args
 
-    from adaptsr_cli.artifacts import Criterion, Saliency
-    from adaptsr_cli.cli.choices import cache_sizes, choose, choose_images, model_choice
+    from adaptsr_cli.artifacts.base import Criterion, Saliency
     from adaptsr_cli.cli.group import join_group
+    from adaptsr_cli.cli.parse import cache_sizes, choose, choose_images, model_choice
     from adaptsr_cli.io.documents import read_document
-    from adaptsr_cli.stages.run_folder import RunFolder
-    from adaptsr_cli.stages.score import ScoreConfig, score
+    from adaptsr_cli.stages.common.run_folder import RunFolder
+    from adaptsr_cli.stages.score import ScoreOptions, score
 
-    config = ScoreConfig(
+    config = ScoreOptions(
         run=RunFolder(run),
         model=model_choice(model, weights_dir, offline),
         data=choose_images(data, hr, lr_folder, list_file, align),
         val=val,
         criterion=choose("--criterion", criterion, get_args(Criterion)),
         batches=batches,
-        batch=batch or ScoreConfig.batch,
+        batch=batch or ScoreOptions.batch,
         patch_px=patch,
         degrade=degrade,
         cache=cache_sizes(cache_ram, cache_disk),

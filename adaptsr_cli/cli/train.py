@@ -11,7 +11,7 @@ from adaptsr_cli.cli import options as o
 from adaptsr_cli.cli.console import Console
 
 if TYPE_CHECKING:
-    from adaptsr_cli.stages.train import TrainReport
+    from adaptsr_cli.stages.train.stage import TrainResult
 
 
 def run_command(
@@ -82,11 +82,11 @@ def run_command(
     debug: o.Debug = False,
 ) -> None:
     """Train adapters at the planned sites; the same command resumes."""
-    from adaptsr_cli.cli.choices import cache_sizes, make_request
     from adaptsr_cli.cli.group import join_group
-    from adaptsr_cli.stages.run_folder import RunFolder
-    from adaptsr_cli.stages.train import train
-    from adaptsr_cli.stages.train_options import TrainOptions
+    from adaptsr_cli.cli.parse import cache_sizes, make_request
+    from adaptsr_cli.stages.common.run_folder import RunFolder
+    from adaptsr_cli.stages.train.options import TrainOptions
+    from adaptsr_cli.stages.train.stage import train
 
     given = {
         "data": data, "hr": hr, "list": list_file, "align": align, "model": model, "val": val, "rank_map": rank_map,
@@ -112,7 +112,7 @@ def run_command(
         console.line(f"next: adaptsr merge{o.run_flag(run)}")
 
 
-def show_training(console: Console, report: TrainReport) -> None:
+def show_training(console: Console, report: TrainResult) -> None:
     """What the run came to and what it cost, in a few lines and a file name."""
     card = report.card
     console.line(

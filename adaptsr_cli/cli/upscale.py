@@ -67,14 +67,14 @@ def run_command(
     debug: o.Debug = False,
 ) -> None:
     """Upscale images of any size and any number with the adapted network."""
-    from adaptsr_cli.cli.choices import choose, model_choice
     from adaptsr_cli.cli.group import join_group
-    from adaptsr_cli.stages.run_folder import RunFolder
-    from adaptsr_cli.stages.upscale import UpscaleConfig, join_reports, upscale
+    from adaptsr_cli.cli.parse import choose, model_choice
+    from adaptsr_cli.stages.common.run_folder import RunFolder
+    from adaptsr_cli.stages.upscale.stage import UpscaleOptions, join_reports, upscale
 
     # Under torchrun a process that ended with a failed file would take the others with it: they wait for each other.
     with join_group(as_json=json, timeout_s=_PATIENCE_S) as (world, console):
-        config = UpscaleConfig(
+        config = UpscaleOptions(
             run=RunFolder(run),
             model=model_choice(model, weights_dir, offline),
             inputs=tuple(images or ()),

@@ -12,7 +12,7 @@ from pydantic import Field
 from skimage.filters import difference_of_gaussians
 from skimage.registration import phase_cross_correlation
 
-from adaptsr_cli.artifacts import Frozen
+from adaptsr_cli.artifacts.base import StrictModel
 from adaptsr_cli.data.layouts import Pair, PairSet
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.io.images import resize_bicubic
@@ -26,20 +26,20 @@ WINDOW_PX: Final = 512
 WARN_SHIFT_PX: Final = 0.5
 WARN_SHARE: Final = 0.1
 
-_LEAST_SIDE_PX = 16
+_MIN_SIDE_PX = 16
 # Grey levels (standard deviation) of the band-passed HR window; the noise of a clean sky stays below.
-_LEAST_DETAIL = 1.0
+_MIN_DETAIL = 1.0
 # On central windows of 512 px of real pairs the correlation is 0.47 and more (0.35 with noise of 15 grey levels
 # added), between different photographs 0.04 and less. Small windows correlate more by chance, hence the second bound.
-_LEAST_MATCH = 0.2
-_LEAST_MATCH_TIMES_SIDE = 12.0
+_MIN_MATCH = 0.2
+_MIN_MATCH_TIMES_SIDE = 12.0
 _LARGEST_SHIFT_SHARE = 1 / 8
 _LUMA: Final = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _BAND_PX = (1.0, 3.0)
 _STEPS_PER_PX = 20
 
 
-class PairAlignment(Frozen):
+class PairAlignment(StrictModel):
     """What was measured on the centre of one pair.
 
     Shifts are in pixels of the LR grid, for pairs of one size in pixels of the files. LR at (y + dy, x + dx) shows
@@ -88,14 +88,14 @@ def measure_alignment(lr: Array, hr: Array, ratio: int) -> PairAlignment:
     """
     height, width = min(lr.shape[0], hr.shape[0] // ratio), min(lr.shape[1], hr.shape[1] // ratio)
     side_y, side_x = min(height, WINDOW_PX), min(width, WINDOW_PX)
-    if min(side_y, side_x) < _LEAST_SIDE_PX:
+    if min(side_y, side_x) < _MIN_SIDE_PX:
         return PairAlignment(verdict="flat")
     top, left = (height - side_y) // 2, (width - side_x) // 2
     low = lr[top : top + side_y, left : left + side_x]
     high = hr[top * ratio : (top + side_y) * ratio, left * ratio : (left + side_x) * ratio]
     if ratio > 1:
         high = resize_bicubic(np.ascontiguousarray(high), side_x, side_y)
-    if float(_details(high).std()) < _LEAST_DETAIL:
+    if float(_details(high).std()) < _MIN_DETAIL:
         return PairAlignment(verdict="flat")
     first = _find_shift(low, high)
     most_px = min(side_y, side_x) * _LARGEST_SHIFT_SHARE
@@ -106,7 +106,7 @@ def measure_alignment(lr: Array, hr: Array, ratio: int) -> PairAlignment:
     # Again on what both sides show: the window's taper pulls large shifts a little towards zero.
     rest = _find_shift(low, high)
     match = _correlate(_details(low), _details(high))
-    if max(map(abs, rest)) > 1.5 or match < max(_LEAST_MATCH, _LEAST_MATCH_TIMES_SIDE / min(low.shape[:2])):
+    if max(map(abs, rest)) > 1.5 or match < max(_MIN_MATCH, _MIN_MATCH_TIMES_SIDE / min(low.shape[:2])):
         return PairAlignment(verdict="unmatched", match=round(match, 3))
     return PairAlignment(
         verdict="matched",

@@ -9,20 +9,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from adaptsr_cli.data.folders import Candidate, collect_candidates, read_tree
+from adaptsr_cli.data.folders import PairCandidate, collect_candidates, read_tree
 from adaptsr_cli.data.names import SplitName, read_file_name, read_folder_name
 from adaptsr_cli.errors import DataError, ImageError, nearest
 from adaptsr_cli.io.images import image_size
 from adaptsr_cli.units import plural
 
-Split = Literal["train", "val", "test", "all"]
+SplitChoice = Literal["train", "val", "test", "all"]
 
 _LAYOUT_HINT = (
     "wanted: lr/ and hr/ with the same file names (also LQ/GT, LR_bicubic/X4 and HR, RealSR, DIV2K, DPED ...), "
     "or a folder of photographs"
 )
 # A role takes the first of these that the folder has; the caller sees in `split` which it was.
-_PREFERENCE: dict[SplitName, tuple[Split, ...]] = {
+_PREFERENCE: dict[SplitName, tuple[SplitChoice, ...]] = {
     "train": ("train", "all", "val", "test"),
     "val": ("val", "test", "all", "train"),
     "test": ("test", "val", "all", "train"),
@@ -85,7 +85,7 @@ class PairSet:
     layout: str
     pairs: tuple[Pair, ...]
     ratio: int | None
-    split: Split
+    split: SplitChoice
     notes: tuple[str, ...] = ()
     scale: int | None = None
     weight: float | None = None
@@ -128,7 +128,7 @@ def find_pairs(root: Path, *, role: SplitName, scale: int | None = None) -> Pair
     if leftover:
         places = ", ".join(sorted({str(path.parent.relative_to(root)) for path in leftover})[:3])
         notes.append(f"{plural(len(leftover), 'image')} on neither side not used (in {places})")
-    split: Split = chosen.split or "all"
+    split: SplitChoice = chosen.split or "all"
     return PairSet(root, _name_layout(root, chosen, ratio), pairs, ratio, split, tuple(notes))
 
 
@@ -198,7 +198,7 @@ def check_folder(root: Path) -> None:
     raise DataError(f"there is no folder {root}", near or "check the path")
 
 
-def _choose(root: Path, candidates: Sequence[Candidate], role: SplitName, scale: int | None) -> Candidate:
+def _choose(root: Path, candidates: Sequence[PairCandidate], role: SplitName, scale: int | None) -> PairCandidate:
     for wanted in _PREFERENCE[role]:
         left = [candidate for candidate in candidates if (candidate.split or "all") == wanted]
         if left:
@@ -220,7 +220,7 @@ def _choose(root: Path, candidates: Sequence[Candidate], role: SplitName, scale:
     )
 
 
-def _join_cameras(candidates: list[Candidate]) -> list[Candidate]:
+def _join_cameras(candidates: list[PairCandidate]) -> list[PairCandidate]:
     """RealSR's two cameras, of one scale and split, are one set: their files are named after the camera."""
     cameras = [_camera_of(candidate.hr[0][1].name) for candidate in candidates if candidate.together]
     alike = len({(candidate.scale, candidate.split) for candidate in candidates}) == 1
@@ -237,7 +237,7 @@ def _camera_of(text: str) -> str:
     return found[0].title() if found else ""
 
 
-def match_files(chosen: Candidate) -> tuple[Pair, ...]:
+def match_files(chosen: PairCandidate) -> tuple[Pair, ...]:
     """Pairs the files by equal names, or by names without side and scale, whichever leaves fewer alone.
 
     Raises:
@@ -300,7 +300,7 @@ def _take_photos(root: Path, role: SplitName, tree: dict[tuple[str, ...], list[P
         raise DataError(f"{root} has an LR side, but no HR side goes with it", _LAYOUT_HINT)
     if "hr" in sides:
         tree = {parts: files for parts, files in tree.items() if any(read_folder_name(p).side == "hr" for p in parts)}
-    by_split: dict[Split, list[Path]] = {}
+    by_split: dict[SplitChoice, list[Path]] = {}
     for parts, files in tree.items():
         named = [name.split for name in map(read_folder_name, parts) if name.split]
         by_split.setdefault(named[-1] if named else "all", []).extend(files)
@@ -314,11 +314,11 @@ def _take_photos(root: Path, role: SplitName, tree: dict[tuple[str, ...], list[P
         Pair(name if often[name] == 1 else path.relative_to(root).as_posix(), None, path)
         for name, path in zip(names, files, strict=True)
     ]
-    split: Split = wanted if wanted != "all" else (own.split or "all")
+    split: SplitChoice = wanted if wanted != "all" else (own.split or "all")
     return PairSet(root, "photos only", tuple(sorted(pairs, key=lambda pair: pair.name)), None, split)
 
 
-def _name_layout(root: Path, chosen: Candidate, ratio: int) -> str:
+def _name_layout(root: Path, chosen: PairCandidate, ratio: int) -> str:
     """What the data set is called, from the names of its folders and files."""
     above = root.resolve().parts
     words = "/".join([*above[-2:], chosen.place]).lower()

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from adaptsr_cli.data.folders import Candidate, read_tree
+from adaptsr_cli.data.folders import PairCandidate, read_tree
 from adaptsr_cli.data.layouts import Pair, PairSet, check_folder, match_files, read_ratio
 from adaptsr_cli.errors import DataError, ImageError
 from adaptsr_cli.io.images import image_size
@@ -34,7 +34,7 @@ def pair_folders(hr: Path, lr: Path) -> PairSet:
         sides.append(tuple(("".join(f"{part}/" for part in parts), path) for parts in tree for path in tree[parts]))
     if hr.resolve() == lr.resolve():
         raise DataError(f"--hr and --lr are both {hr}", "name it by --data where one folder holds both sides")
-    chosen = Candidate(place=f"{hr} and {lr}", lr=sides[1], hr=sides[0], scale=None, split=None)
+    chosen = PairCandidate(place=f"{hr} and {lr}", lr=sides[1], hr=sides[0], scale=None, split=None)
     pairs = match_files(chosen)
     ratio = read_ratio(pairs)
     return PairSet(hr, _name(f"HR {hr.name or hr}, LR {lr.name or lr}", ratio), pairs, ratio, "all")

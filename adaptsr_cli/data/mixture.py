@@ -45,10 +45,10 @@ def count_tickets(weights: Sequence[float | None], sizes: Sequence[int]) -> tupl
 
 def describe_mix(sets: Sequence[PairSet]) -> str:
     """Who gives how much: ``mix: a 77 % (200 pairs), b 23 % (34 photos)``."""
-    tickets = count_tickets([pairs.weight for pairs in sets], [len(pairs) for pairs in sets])
+    draws_per_block = count_tickets([pairs.weight for pairs in sets], [len(pairs) for pairs in sets])
     parts = [
-        f"{label} {count / sum(tickets):.0%} ({plural(len(pairs), 'photo' if pairs.ratio is None else 'pair')})"
-        for label, count, pairs in zip(label_sets(sets), tickets, sets, strict=True)
+        f"{label} {count / sum(draws_per_block):.0%} ({plural(len(pairs), 'photo' if pairs.ratio is None else 'pair')})"
+        for label, count, pairs in zip(label_sets(sets), draws_per_block, sets, strict=True)
     ]
     return f"mix: {', '.join(parts)}".replace("%", " %")
 

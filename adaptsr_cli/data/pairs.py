@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from adaptsr_cli.data.cache import ImageCache
-from adaptsr_cli.data.degradation import Degradation
-from adaptsr_cli.data.degrade import degrade
-from adaptsr_cli.data.layouts import Pair, PairSet, Split
+from adaptsr_cli.data.layouts import Pair, PairSet, SplitChoice
 from adaptsr_cli.errors import DataError
+from adaptsr_cli.imaging.degradation import Degradation
+from adaptsr_cli.imaging.degrade import degrade
 from adaptsr_cli.io.images import image_size, read_rgb, resize_bicubic
 from adaptsr_cli.units import plural
 
@@ -92,7 +92,7 @@ def split_pairs(pairs: PairSet, *, share: float = 0.2, seed: int = 0) -> tuple[P
     ordered = sorted(pairs.pairs, key=lambda pair: hashlib.sha256(f"{seed}:{pair.name}".encode()).digest())
     held_out = {pair.name for pair in ordered[:count]}
 
-    def part(split: Split, *, held: bool) -> PairSet:
+    def part(split: SplitChoice, *, held: bool) -> PairSet:
         return replace(pairs, split=split, pairs=tuple(p for p in pairs.pairs if (p.name in held_out) == held))
 
     return part("train", held=False), part("val", held=True)

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from adaptsr_cli.data.degradation import PRESETS
-from adaptsr_cli.data.degrade import degrade
 from adaptsr_cli.errors import DataError
+from adaptsr_cli.imaging.degradation import DEGRADATIONS
+from adaptsr_cli.imaging.degrade import degrade
 from adaptsr_cli.io.images import decode_rgb, write_rgb
 
 Array = np.ndarray[Any, np.dtype[np.uint8]]
@@ -63,7 +63,7 @@ def write_demo_pairs(folder: Path, scale: int, seed: int) -> None:
         height, width = (length // scale * scale for length in photo.shape[:2])
         hr = np.ascontiguousarray(photo[:height, :width])
         write_rgb(folder / split / "hr" / f"{name}.png", hr)
-        write_rgb(folder / split / "lr" / f"{name}.png", degrade(hr, scale, PRESETS["demo"], rng))
+        write_rgb(folder / split / "lr" / f"{name}.png", degrade(hr, scale, DEGRADATIONS["demo"], rng))
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(write, jobs))

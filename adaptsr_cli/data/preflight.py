@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from adaptsr_cli.artifacts import Frozen
+from adaptsr_cli.artifacts.base import StrictModel
 from adaptsr_cli.data.alignment import PairAlignment, measure_alignment
 from adaptsr_cli.data.layouts import Pair, PairFacts, PairSet, ratio_of
 from adaptsr_cli.data.pairs import pair_fingerprints
@@ -26,7 +26,7 @@ from adaptsr_cli.units import plural
 _NAMED_FAULTS = 3
 
 
-class FileStamp(Frozen):
+class FileStamp(StrictModel):
     """By what a file is recognised as unchanged without being read."""
 
     path: str
@@ -34,7 +34,7 @@ class FileStamp(Frozen):
     mtime_ns: int
 
 
-class PairMeasure(Frozen):
+class PairMeasure(StrictModel):
     """What decoding one pair told.
 
     Attributes:
@@ -59,7 +59,7 @@ class PairMeasure(Frozen):
         return f"LR {self.lr_px[0]} x {self.lr_px[1]}, HR {self.hr_px[0]} x {self.hr_px[1]}"
 
 
-class PreflightRecord(Frozen):
+class PreflightRecord(StrictModel):
     """``preflight/<hash of the root>.json`` in the cache folder: all pairs of one root that were found whole."""
 
     artifact: Literal["preflight"] = "preflight"

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adaptsr_cli.data.degrade import degrade
 from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.data.pairs import PairReader
 from adaptsr_cli.errors import DataError, UsageError
+from adaptsr_cli.imaging.degrade import degrade
 
 Array = np.ndarray[Any, np.dtype[np.uint8]]
 

@@ -13,8 +13,8 @@ from adaptsr_cli.errors import UsageError
 Align = Literal["none", "shift"]
 
 _WEIGHT = re.compile(r"\d+(?:\.\d{1,3})?|\.\d{1,3}")
-_MOST_WEIGHT: Final = 1000.0
-_WEIGHT_HINT = f"write FOLDER:WEIGHT with a weight from 0.001 to {_MOST_WEIGHT:.0f}, three decimals at most"
+_MAX_WEIGHT: Final = 1000.0
+_WEIGHT_HINT = f"write FOLDER:WEIGHT with a weight from 0.001 to {_MAX_WEIGHT:.0f}, three decimals at most"
 _HINT = "name folders by --data, two folders by --hr and --lr, or a list of pairs by --list; see --help"
 
 
@@ -27,7 +27,7 @@ class WeightedFolder:
 
 
 @dataclass(frozen=True)
-class DataChoice:
+class DataSpec:
     """The images that a command works on: exactly one of folders, two sides, or a list.
 
     Attributes:
@@ -97,7 +97,7 @@ def parse_folder(text: str) -> WeightedFolder:
         return WeightedFolder(whole, None)
     if _WEIGHT.fullmatch(tail):
         weight = float(tail)
-        if 0 < weight <= _MOST_WEIGHT:
+        if 0 < weight <= _MAX_WEIGHT:
             return WeightedFolder(Path(head), weight)
     elif not Path(head).is_dir() or re.search(r"[/\\]", tail):
         return WeightedFolder(whole, None)  # no weight was meant; that the folder is missing is said when it is opened
@@ -106,10 +106,10 @@ def parse_folder(text: str) -> WeightedFolder:
 
 def choose_data(
     folders: Sequence[str] | None, hr: Path | None, lr: Path | None, list_file: Path | None, align: Align
-) -> DataChoice:
+) -> DataSpec:
     """The choice that the options make.
 
     Raises:
-        UsageError: As `DataChoice` and `parse_folder`.
+        UsageError: As `DataSpec` and `parse_folder`.
     """
-    return DataChoice(tuple(parse_folder(text) for text in folders or ()), hr, lr, list_file, align)
+    return DataSpec(tuple(parse_folder(text) for text in folders or ()), hr, lr, list_file, align)

@@ -14,11 +14,11 @@ import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from adaptsr_cli.errors import AdaptsrError, ImageError
-from adaptsr_cli.io.deep import decode_deep_avif, decode_deep_png, read_avif_bits
 from adaptsr_cli.io.exif import clear_orientation, read_orientation
+from adaptsr_cli.io.high_bit_depth import decode_deep_avif, decode_deep_png, read_avif_bits
 from adaptsr_cli.io.pictures import Animation, Picture, orient, picture_of
 from adaptsr_cli.io.png_chunks import check_png
-from adaptsr_cli.io.tiff import Page, is_tiff, list_pages, read_deep_page
+from adaptsr_cli.io.tiff import TiffPage, is_tiff, list_pages, read_deep_page
 
 MAX_PIXELS: Final = 1 << 30
 """Most pixels that are decoded, of all pages or frames together: 32768 x 32768 px, 3 GiB as 8-bit RGB."""
@@ -192,7 +192,7 @@ def _with_channels(frame: Picture, *, grey: bool, clear: bool) -> Picture:
     return Picture(frame.colour, alpha, grey, frame.icc, frame.exif)
 
 
-def _list_checked(path: Path) -> list[Page]:
+def _list_checked(path: Path) -> list[TiffPage]:
     pages = list_pages(path)
     _check_pixels(sum(page.width_px * page.height_px for page in pages), path)
     return pages

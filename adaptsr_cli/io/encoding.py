@@ -14,11 +14,11 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.atomic import replace_atomically
 from adaptsr_cli.io.decoding import TIFF_PHOTO_FOLDERS, TIFF_PHOTO_TAGS
-from adaptsr_cli.io.deep import PNG_LEVEL, write_deep_png
 from adaptsr_cli.io.exif import set_size
+from adaptsr_cli.io.high_bit_depth import PNG_LEVEL, write_deep_png
 from adaptsr_cli.io.pictures import Animation, Picture, layers_of, narrow
-from adaptsr_cli.io.provenance import pack_note
 from adaptsr_cli.io.tiff import Folder, write_tiff
+from adaptsr_cli.io.xmp_note import pack_note
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import tifffile
 from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.decoding import faults
 from adaptsr_cli.io.pictures import Array
-from adaptsr_cli.io.provenance import pack_note
 from adaptsr_cli.io.tiff import list_pages
+from adaptsr_cli.io.xmp_note import pack_note
 
 TILE_PX: Final = 256
 """Side of the tiles that are written."""
@@ -30,7 +30,7 @@ _CONTIGUOUS = 1  # the samples of a pixel lie together
 _LINKS: Final = (34665, 34853)  # folders of EXIF and of GPS
 _TEXTS: Final = (270, 271, 272, 305, 306, 315, 33432)  # what cameras and scanners say in words
 _XMP, _ICC, _ORIENTATION = 700, 34675, 274
-_MOST_CLASSIC_BYTES: Final = 3 << 30  # above, a BigTIFF: offsets of 32 bits reach 4 GiB, and compression may fail
+_MAX_CLASSIC_BYTES: Final = 3 << 30  # above, a BigTIFF: offsets of 32 bits reach 4 GiB, and compression may fail
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def write_large_tiff(
         packet = pack_note(note)
         extra.append((_XMP, 1, len(packet), packet, True))
     with tifffile.TiffWriter(
-        path, bigtiff=width_px * height_px * channels * like.dtype.itemsize > _MOST_CLASSIC_BYTES, byteorder="<"
+        path, bigtiff=width_px * height_px * channels * like.dtype.itemsize > _MAX_CLASSIC_BYTES, byteorder="<"
     ) as file:
         file.write(
             _tiles(bands, width_px),

@@ -21,7 +21,7 @@ Folder = Callable[[int, bytes], bytes]
 """Writes a folder of tags: (where in the file it will stand, the file's header) -> its bytes."""
 
 _SIGNATURES: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_MOST_BYTES: Final = (1 << 32) - (1 << 26)  # what offsets of 32 bits reach, less some for tags and bad compression
+_MAX_BYTES: Final = (1 << 32) - (1 << 26)  # what offsets of 32 bits reach, less some for tags and bad compression
 _ORIENTATION, _XMP, _ICC = 274, 700, 34675
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB = 0, 1, 2
 _PREMULTIPLIED, _STRAIGHT = 1, 2  # kinds of alpha
@@ -31,7 +31,7 @@ logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
 
 
 @dataclass(frozen=True)
-class Page:
+class TiffPage:
     """One page of a TIFF, known from its tags alone.
 
     Attributes:
@@ -59,7 +59,7 @@ def is_tiff(path: Path) -> bool:
         return handle.read(4) in _SIGNATURES
 
 
-def list_pages(path: Path) -> list[Page]:
+def list_pages(path: Path) -> list[TiffPage]:
     """The pages of a TIFF; reduced copies of a page and transparency masks are none.
 
     Raises:
@@ -135,7 +135,7 @@ def write_tiff(
         folders: Tag -> what writes the folder that it points at, of the first page.
         xmp: An XMP packet.
     """
-    big = sum(picture.colour.nbytes * 4 // 3 for picture in pictures) > _MOST_BYTES
+    big = sum(picture.colour.nbytes * 4 // 3 for picture in pictures) > _MAX_BYTES
     extra: list[Any] = [
         (tag, 2, 0, text.encode("latin-1", errors="replace") + b"\0", True) for tag, text in texts.items()
     ]
@@ -183,7 +183,7 @@ def _whole(page: tifffile.TiffPage | tifffile.TiffFrame) -> tifffile.TiffPage:
     return page
 
 
-def _describe(page: tifffile.TiffPage, path: Path) -> Page:
+def _describe(page: tifffile.TiffPage, path: Path) -> TiffPage:
     kind = page.dtype
     if kind is not None and (kind.kind in "fic" or kind.itemsize > 2):
         raise ImageError(
@@ -193,7 +193,7 @@ def _describe(page: tifffile.TiffPage, path: Path) -> Page:
     width_px, height_px = int(page.imagewidth), int(page.imagelength)
     if _orientation(page) >= 5:
         width_px, height_px = height_px, width_px
-    return Page(page.index, width_px, height_px, kind is not None and kind.itemsize == 2, bool(page.extrasamples))
+    return TiffPage(page.index, width_px, height_px, kind is not None and kind.itemsize == 2, bool(page.extrasamples))
 
 
 def _check_segments(page: tifffile.TiffPage, file_bytes: int, path: Path) -> None:

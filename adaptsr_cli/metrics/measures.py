@@ -12,7 +12,7 @@ import torch
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.metrics.dists import Dists
 from adaptsr_cli.metrics.fidelity import colour_difference
-from adaptsr_cli.metrics.multiscale import LEAST_PX, ms_ssim
+from adaptsr_cli.metrics.multiscale import MIN_PX, ms_ssim
 from adaptsr_cli.metrics.niqe import NAME as NIQE
 from adaptsr_cli.metrics.niqe import Niqe
 from adaptsr_cli.metrics.perceptual import PREFIX, Lpips, MissingWeights
@@ -95,10 +95,10 @@ class Measures:
         return scores | score_alone(image, self._metrics)
 
     def _score_scales(self, first: np.ndarray, second: np.ndarray) -> dict[str, float]:
-        if min(first.shape[:2]) < LEAST_PX:
+        if min(first.shape[:2]) < MIN_PX:
             raise DataError(
                 f"an image of {first.shape[1]}x{first.shape[0]} px is too small for ms_ssim, "
-                f"which needs {LEAST_PX} px inside the border",
+                f"which needs {MIN_PX} px inside the border",
                 "use larger images or leave this metric out",
             )
         scores = {"ms_ssim_rgb": ms_ssim(first, second)}

@@ -8,8 +8,8 @@ from typing import Final
 
 import numpy as np
 
+from adaptsr_cli.artifacts.evaluation import ProtocolParameters
 from adaptsr_cli.errors import DataError, UsageError, nearest
-from adaptsr_cli.evaluation import ProtocolParameters
 from adaptsr_cli.metrics.fidelity import SSIM_SIGMA_PX, SSIM_WINDOW_PX, luma, psnr_db, single_luma, ssim
 
 # Those that need no reference come last.
@@ -30,7 +30,7 @@ METRICS: Final = (
 _ALIASES: Final = {"lpips": "lpips_squeeze"}
 
 # Equal images have infinite PSNR, which no mean and no JSON can hold.
-MOST_PSNR_DB: Final = 100.0
+MAX_PSNR_DB: Final = 100.0
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ def score_images(
         sides = {"y": (protocol.luma(sr), protocol.luma(hr)), **sides}
     for channels, (first, second) in sides.items():
         if "psnr" in metrics:
-            scores[f"psnr_{channels}_db"] = min(psnr_db(first, second), MOST_PSNR_DB)
+            scores[f"psnr_{channels}_db"] = min(psnr_db(first, second), MAX_PSNR_DB)
         if "ssim" in metrics:
             scores[f"ssim_{channels}"] = ssim(first, second)
     if others is not None:

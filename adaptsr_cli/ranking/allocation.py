@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from adaptsr_cli.artifacts import Strategy
+from adaptsr_cli.artifacts.base import Strategy
 from adaptsr_cli.errors import BudgetError
 from adaptsr_cli.units import format_params
 
@@ -20,7 +20,7 @@ DEFAULT_STRATEGY: Final[Strategy] = "spectral"
 
 
 @dataclass(frozen=True)
-class Candidate:
+class AllocationSite:
     """A site as the allocator sees it.
 
     Attributes:
@@ -38,7 +38,7 @@ class Candidate:
     gains: tuple[float, ...] = ()
 
 
-def largest_uniform_rank(candidates: Sequence[Candidate], budget_params: int) -> int:
+def largest_uniform_rank(candidates: Sequence[AllocationSite], budget_params: int) -> int:
     """The largest rank that the budget buys at every site; 0 where it buys not even rank 1."""
     rank = 0
     limit = max((candidate.max_rank for candidate in candidates), default=0)
@@ -47,11 +47,11 @@ def largest_uniform_rank(candidates: Sequence[Candidate], budget_params: int) ->
     return rank
 
 
-def _uniform_cost(candidates: Sequence[Candidate], rank: int) -> int:
+def _uniform_cost(candidates: Sequence[AllocationSite], rank: int) -> int:
     return sum(candidate.rank_cost * min(rank, candidate.max_rank) for candidate in candidates)
 
 
-def check_budget(candidates: Sequence[Candidate], budget_params: int) -> None:
+def check_budget(candidates: Sequence[AllocationSite], budget_params: int) -> None:
     """Refuses budgets that buy no rank at all, or more than all sites can take.
 
     Raises:
@@ -75,7 +75,7 @@ def check_budget(candidates: Sequence[Candidate], budget_params: int) -> None:
 
 
 def allocate_uniform(
-    candidates: Sequence[Candidate], budget_params: int, max_rank: int | None = None
+    candidates: Sequence[AllocationSite], budget_params: int, max_rank: int | None = None
 ) -> dict[str, int]:
     """The same rank at every site, as large as the budget allows (the paper's baseline).
 
@@ -103,7 +103,7 @@ def allocate_uniform(
 
 
 def begin_at(
-    candidates: Sequence[Candidate], budget_params: int, min_rank: int, max_rank: int
+    candidates: Sequence[AllocationSite], budget_params: int, min_rank: int, max_rank: int
 ) -> tuple[dict[str, int], int]:
     """The ranks that every allocation by need begins with, `min_rank` everywhere, and what is left of the budget.
 
@@ -125,13 +125,13 @@ def begin_at(
     return {candidate.name: min(min_rank, candidate.max_rank) for candidate in candidates}, budget_params - floor
 
 
-def default_max_rank(candidates: Sequence[Candidate], budget_params: int) -> int:
+def default_max_rank(candidates: Sequence[AllocationSite], budget_params: int) -> int:
     """Twice the uniform rank of the same budget, at least 4: the paper's 16 beside its uniform 8."""
     return max(4, 2 * largest_uniform_rank(candidates, budget_params))
 
 
 def allocate_greedy(
-    candidates: Sequence[Candidate], budget_params: int, min_rank: int, max_rank: int
+    candidates: Sequence[AllocationSite], budget_params: int, min_rank: int, max_rank: int
 ) -> dict[str, int]:
     """Higher ranks for sites with higher scores (AdaptSR, Algorithm 1).
 
@@ -158,7 +158,7 @@ def allocate_greedy(
 
 
 def allocate_proportional(
-    candidates: Sequence[Candidate], budget_params: int, min_rank: int, max_rank: int
+    candidates: Sequence[AllocationSite], budget_params: int, min_rank: int, max_rank: int
 ) -> dict[str, int]:
     """Ranks in proportion to the scores, by highest averages (D'Hondt's method of giving out seats).
 

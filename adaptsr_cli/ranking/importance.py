@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from adaptsr_cli.adapters.sites import Site
 from adaptsr_cli.backbones.backbone import Backbone, super_resolve
 from adaptsr_cli.data.sampler import Batch
-from adaptsr_cli.distributed import ALONE, World
+from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import TrainingError
 from adaptsr_cli.ranking.gradients import site_weights
 from adaptsr_cli.runtime import Precision, autocast
@@ -23,7 +23,7 @@ def measure_snip(
     *,
     device: torch.device,
     precision: Precision,
-    world: World = ALONE,
+    world: World = SINGLE_PROCESS,
 ) -> dict[str, Tensor]:
     """|w dL/dw| of every weight of the sites, by the gradient of the L1 loss over all batches together.
 
@@ -53,7 +53,7 @@ def measure_snip(
             name: torch.zeros_like(weight) if weight.grad is None else weight.grad for name, weight in weights.items()
         }
     if world.size > 1:
-        world.sum_in_place(list(gradients.values()))
+        world.all_reduce_sum_(list(gradients.values()))
     found = {}
     for site in sites:
         rows = slice(None) if site.rows is None else slice(*site.rows)

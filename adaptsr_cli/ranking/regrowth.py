@@ -16,7 +16,7 @@ from typing import Final
 UNKNOWN_FALL: Final = 0.5
 """Fall from one squared singular value to the next where no update has two of them."""
 
-_MOST_GROWTH: Final = 2  # times its ranks at most: further than that nobody can see
+_MAX_GROWTH: Final = 2  # times its ranks at most: further than that nobody can see
 
 
 def gains_in_proportion(gains: Sequence[float], ratio: float, count: int) -> tuple[float, ...]:
@@ -62,6 +62,6 @@ def extended_gains(energies: Mapping[str, Sequence[float]], ranks: Mapping[str, 
     gains = {}
     for name, values in energies.items():
         rank, fall = ranks[name], falls.get(name, usual)
-        guessed = (_MOST_GROWTH - 1) * rank if values and len(values) >= rank else 0
+        guessed = (_MAX_GROWTH - 1) * rank if values and len(values) >= rank else 0
         gains[name] = (*values, *(values[-1] * fall ** (place + 1) for place in range(guessed)))
     return gains

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from adaptsr_cli.adapters.sites import Site
-from adaptsr_cli.artifacts import Criterion, SiteCriteria
+from adaptsr_cli.artifacts.base import Criterion, SiteCriteria
 from adaptsr_cli.backbones.backbone import Backbone, super_resolve
 from adaptsr_cli.data.sampler import Batch
-from adaptsr_cli.distributed import ALONE, World
+from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import TrainingError
 from adaptsr_cli.progress import Task
 from adaptsr_cli.ranking.activations import ActivationMeter
@@ -70,7 +70,7 @@ def measure_gradients(
     device: torch.device,
     precision: Precision,
     task: Task,
-    world: World = ALONE,
+    world: World = SINGLE_PROCESS,
     seed: int = 0,
 ) -> Measurement:
     """Measures all criteria for every site in one pass over the batches, with the gradients of the L1 loss.
@@ -166,7 +166,7 @@ def _sum_over_processes(sums: Sequence[Tensor | None], like: Sequence[Tensor], w
         (torch.zeros_like(weight) if own is None else own) if some else None
         for own, weight, some in zip(sums, like, reached, strict=True)
     ]
-    world.sum_in_place([total for total in totals if total is not None])
+    world.all_reduce_sum_([total for total in totals if total is not None])
     return totals
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from adaptsr_cli.ranking.allocation import Candidate, begin_at
+from adaptsr_cli.ranking.allocation import AllocationSite, begin_at
 
 
 def signal_gains(spectrum: Sequence[float], noise: Sequence[float]) -> tuple[float, ...]:
@@ -31,7 +31,7 @@ def signal_gains(spectrum: Sequence[float], noise: Sequence[float]) -> tuple[flo
 
 
 def allocate_spectral(
-    candidates: Sequence[Candidate], budget_params: int, min_rank: int, max_rank: int
+    candidates: Sequence[AllocationSite], budget_params: int, min_rank: int, max_rank: int
 ) -> dict[str, int]:
     """The ranks with the largest sum of gains that the budget can buy.
 
@@ -64,7 +64,7 @@ def allocate_spectral(
     return ranks
 
 
-def _spend_rest(candidates: Sequence[Candidate], ranks: dict[str, int], left: int, max_rank: int) -> None:
+def _spend_rest(candidates: Sequence[AllocationSite], ranks: dict[str, int], left: int, max_rank: int) -> None:
     """Raises the lowest ranks, one at a time, as far as `left` reaches."""
     while True:
         open_sites = [

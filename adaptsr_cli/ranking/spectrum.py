@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from adaptsr_cli.adapters.lora import unfold_for_factors
+from adaptsr_cli.adapters.factors import unfold_for_factors
 
 LEADING = 64  # more is never bought by a sensible budget, and keeps saliency.json readable
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from math import ceil, floor, log10
 from typing import Final
 
-from adaptsr_cli.artifacts import LogRow
+from adaptsr_cli.artifacts.base import LogRow
 from adaptsr_cli.report.series import series_of, smooth
 
-_MOST_POINTS: Final = 400  # more than the pixels of the line
+_MAX_POINTS: Final = 400  # more than the pixels of the line
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _axis_of(values: Sequence[float]) -> _Axis:
 
 def _curve(label: str, style: str, axes: tuple[_Axis, _Axis], points: Sequence[tuple[float, float]]) -> Curve:
     across, up = axes
-    kept = points[:: max(1, ceil(len(points) / _MOST_POINTS))]
+    kept = points[:: max(1, ceil(len(points) / _MAX_POINTS))]
     if kept[-1] != points[-1]:
         kept = [*kept, points[-1]]
     places = ((across.at(x), min(100.0, max(0.0, 100 - up.at(y)))) for x, y in kept)

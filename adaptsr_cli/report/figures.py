@@ -16,8 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from adaptsr_cli.artifacts import LogRow, RankMap, Saliency, SiteSaliency
-from adaptsr_cli.ranking.heatmap import arrange_sites
+from adaptsr_cli.artifacts.base import LogRow, RankMap, Saliency, SiteSaliency
 from adaptsr_cli.report.page import (
     INK,
     MARGIN_IN,
@@ -32,6 +31,7 @@ from adaptsr_cli.report.page import (
 )
 from adaptsr_cli.report.panels import CELL_HEIGHT_IN, CELL_WIDTH_IN, Page, Panel, pack, panels_of
 from adaptsr_cli.report.series import series_of, smooth
+from adaptsr_cli.report.site_grid import arrange_sites
 from adaptsr_cli.units import format_params
 
 _HEADING_IN = 1.05

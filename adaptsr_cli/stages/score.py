@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adaptsr_cli.adapters.sites import SiteTable, find_sites
-from adaptsr_cli.artifacts import Criterion, DirectionsHeader, Saliency, SiteSaliency, SkippedSite
+from adaptsr_cli.artifacts.base import Criterion, InitDirectionsHeader, Saliency, SiteSaliency, SkippedSite
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.data.prefetch import Prefetcher
 from adaptsr_cli.data.sampler import Batch, BatchSampler
-from adaptsr_cli.data.sources import DataChoice
-from adaptsr_cli.distributed import ALONE, World
+from adaptsr_cli.data.sources import DataSpec
+from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import TrainingError
 from adaptsr_cli.io.documents import write_document
 from adaptsr_cli.io.lock import hold_folder
@@ -20,23 +20,30 @@ from adaptsr_cli.progress import Progress
 from adaptsr_cli.ranking.saliency import Measurement, measure_gradients
 from adaptsr_cli.report.figures import draw_saliency
 from adaptsr_cli.runtime import describe_device, pick_device, pick_precision
-from adaptsr_cli.stages.degradation import choose_degradation
-from adaptsr_cli.stages.directions import write_directions
-from adaptsr_cli.stages.pairs import DEFAULT_CACHE, CacheSizes, TrainingData, fit_patch, open_reader, open_training_data
-from adaptsr_cli.stages.run_folder import (
-    ModelChoice,
+from adaptsr_cli.stages.common.init_directions import write_directions
+from adaptsr_cli.stages.common.lr_degradation import choose_degradation
+from adaptsr_cli.stages.common.run_folder import (
+    ModelSpec,
     RunFolder,
     expected_scale,
     open_backbone,
     provenance,
     refuse_overwriting,
 )
+from adaptsr_cli.stages.common.training_data import (
+    DEFAULT_CACHE,
+    CacheSizes,
+    TrainingData,
+    fit_patch,
+    open_reader,
+    open_training_data,
+)
 
 DEFAULT_PATCH_PX = 128
 
 
 @dataclass(frozen=True)
-class ScoreConfig:
+class ScoreOptions:
     """What to score.
 
     Attributes:
@@ -49,8 +56,8 @@ class ScoreConfig:
     """
 
     run: RunFolder
-    model: ModelChoice
-    data: DataChoice
+    model: ModelSpec
+    data: DataSpec
     val: Path | None = None
     criterion: Criterion = "gradient"
     batches: int = 20
@@ -64,7 +71,7 @@ class ScoreConfig:
     force: bool = False
 
 
-def score(config: ScoreConfig, progress: Progress, world: World = ALONE) -> Path:
+def score(config: ScoreOptions, progress: Progress, world: World = SINGLE_PROCESS) -> Path:
     """Measures the saliency of every site and writes ``saliency.json``, ``.safetensors`` and ``.png``.
 
     Only images that ``train`` would train on are used, so held-out images stay unseen.
@@ -78,18 +85,18 @@ def score(config: ScoreConfig, progress: Progress, world: World = ALONE) -> Path
         The path of ``saliency.json``.
     """
     with ExitStack() as stack:
-        if world.is_first:
+        if world.is_main_process:
             refuse_overwriting({"saliency": config.run.saliency}, force=config.force)
             stack.enter_context(hold_folder(config.run.root))
-        with world.first_goes_first():  # what it has checked, the others need not check again
+        with world.rank_zero_first():  # what it has checked, the others need not check again
             scale = expected_scale(config.run, config.model.name)
             data = open_training_data(config.data, config.val, config.seed, progress, scale, config.cache)
-            backbone = open_backbone(config.run, config.model, progress, record=world.is_first)
+            backbone = open_backbone(config.run, config.model, progress, record=world.is_main_process)
         return score_backbone(config, backbone, data, progress, world)
 
 
 def score_backbone(
-    config: ScoreConfig, backbone: Backbone, data: TrainingData, progress: Progress, world: World = ALONE
+    config: ScoreOptions, backbone: Backbone, data: TrainingData, progress: Progress, world: World = SINGLE_PROCESS
 ) -> Path:
     """`score` for a backbone and data that are open already."""
     device = pick_device(config.device)
@@ -120,13 +127,13 @@ def score_backbone(
             world=world,
             seed=config.seed,
         )
-    if world.is_first:
+    if world.is_main_process:
         made_by = degradation.name if degradation is not None else None
         saliency = _to_artifact(config, backbone, data, table, patch_px, made_by, measurement)
         # Before the saliency, which says that the stage is done.
         write_directions(
             config.run.directions,
-            DirectionsHeader(backbone=saliency.backbone, provenance=saliency.provenance),
+            InitDirectionsHeader(backbone=saliency.backbone, provenance=saliency.provenance),
             {
                 site.name: measure.directions
                 for site, measure in zip(table.sites, measurement.sites, strict=True)
@@ -135,7 +142,7 @@ def score_backbone(
         )
         write_document(config.run.saliency, saliency)
         draw_saliency(config.run.saliency.with_suffix(".png"), saliency)
-    world.wait_for_all()
+    world.barrier()
     return config.run.saliency
 
 
@@ -151,7 +158,7 @@ class _Every:
 
 
 def _to_artifact(
-    config: ScoreConfig,
+    config: ScoreOptions,
     backbone: Backbone,
     data: TrainingData,
     table: SiteTable,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 
-class MeanOfParts:
+class GradientAccumulator:
     """The gradients and losses of a whole from those of its parts.
 
     Each part is weighted after its backward pass and added in order. So N parts in one process and one part in each

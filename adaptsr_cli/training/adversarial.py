@@ -11,7 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.training.discriminator import FEATURES, make_discriminator
-from adaptsr_cli.training.moments import put_moments, read_moments
+from adaptsr_cli.training.optimizer_state import put_moments, read_moments
 
 # Real-ESRGAN's, of the discriminator only; held through the run.
 LEARNING_RATE: Final = 1e-4
@@ -45,7 +45,7 @@ class Adversary:
         """Number of the discriminator's parameters."""
         return sum(parameter.numel() for parameter in self._parameters)
 
-    def persuade(self, sr: Tensor) -> Tensor:
+    def generator_loss(self, sr: Tensor) -> Tensor:
         """The loss of the network whose images are judged: how little they are taken for real.
 
         Args:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from adaptsr_cli.artifacts import FORMAT_VERSION, Frozen
+from adaptsr_cli.artifacts.base import FORMAT_VERSION, StrictModel
 from adaptsr_cli.units import format_bytes, format_params, format_seconds
 
 
@@ -15,7 +15,7 @@ def describe_params(updated: int, inference: int) -> str:
     return f"updated / inference parameters: +{format_params(updated)} / +{format_params(inference)}"
 
 
-class RunCard(Frozen):
+class RunCard(StrictModel):
     """The account of one training run, over all its sittings.
 
     Attributes:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from adaptsr_cli.backbones.forwards import forwards_replaced
+from adaptsr_cli.backbones.fast.forwards import forwards_replaced
 
 
 @dataclass(frozen=True)

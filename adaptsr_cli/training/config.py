@@ -6,14 +6,14 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from adaptsr_cli.artifacts import Factorization, Frozen, Mask, Method, Scale, Start
+from adaptsr_cli.artifacts.base import Factorization, LoraInit, LoraScaling, Method, ShiraMask, StrictModel
 
 PresetName = Literal["fast", "paper"]
 ScheduleName = Literal["cosine", "steps"]
 ObjectiveName = Literal["fidelity", "l1+fft", "charbonnier", "perceptual"]
 
 
-class TrainConfig(Frozen):
+class TrainConfig(StrictModel):
     """The resolved options of one training run; what must not change when it goes on.
 
     Attributes:
@@ -52,10 +52,10 @@ class TrainConfig(Frozen):
     lr: Annotated[float, Field(gt=0, le=1)]
     schedule: ScheduleName
     alpha: Annotated[float, Field(gt=0)]
-    scale: Scale = "alpha/r"
-    init: Start = "default"
+    scale: LoraScaling = "alpha/r"
+    init: LoraInit = "default"
     conv_factorization: Factorization = "1x1-kxk"
-    shira_mask: Mask = "magnitude"
+    shira_mask: ShiraMask = "magnitude"
     lora_plus: Annotated[float, Field(ge=1)] = 1.0
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     patience: Annotated[int, Field(ge=1)] | None = None
@@ -66,7 +66,7 @@ class TrainConfig(Frozen):
     seed: Annotated[int, Field(ge=0)]
 
 
-class Preset(Frozen):
+class Preset(StrictModel):
     """Defaults of the options that the user left out."""
 
     iterations: int
@@ -77,7 +77,7 @@ class Preset(Frozen):
     alpha: float
 
 
-PRESETS: Final[dict[PresetName, Preset]] = {
+TRAIN_PRESETS: Final[dict[PresetName, Preset]] = {
     # Chosen by measurement on real pairs: README, "How the fast preset was chosen".
     "fast": Preset(iterations=300, batch=8, patch_px=128, lr=2e-3, schedule="cosine", alpha=8.0),
     # AdaptSR, Section 4.1.

@@ -23,14 +23,14 @@ GAN_WEIGHT: Final = 0.1
 
 # The first part of a perceptual run teaches the discriminator but does not listen to it yet.
 WARM_UP_SHARE: Final = 0.1
-MOST_WARM_UP: Final = 1000
+MAX_WARM_UP: Final = 1000
 
 _DISTANCE_KEY: Final = "perceptual_distance"
 _ADVERSARY: Final = "adversary/"
 
 
 @dataclass(frozen=True)
-class Losses:
+class ObjectiveOutput:
     """The loss of one batch.
 
     Attributes:
@@ -57,7 +57,7 @@ class Objective(Protocol):
     name: ObjectiveName
     seeks_psnr: bool
 
-    def losses(self, sr: Tensor, hr: Tensor, iteration: int) -> Losses:
+    def losses(self, sr: Tensor, hr: Tensor, iteration: int) -> ObjectiveOutput:
         """The loss to be minimised.
 
         Args:
@@ -128,7 +128,7 @@ def make_objective(
             return PixelObjective(choice, (Term("charbonnier", text, 1.0, charbonnier_loss),))
         case "perceptual":
             distance = load_perceptual_distance(weights_dir, device)
-            warm_up = min(MOST_WARM_UP, round(WARM_UP_SHARE * iterations))
+            warm_up = min(MAX_WARM_UP, round(WARM_UP_SHARE * iterations))
             return PerceptualObjective(distance, Adversary(device=device, seed=seed), warm_up=warm_up)
     assert_never(choice)
 
@@ -196,12 +196,14 @@ class PixelObjective:
         self.name: ObjectiveName = name
         self._terms = tuple(terms)
 
-    def losses(self, sr: Tensor, hr: Tensor, iteration: int) -> Losses:
+    def losses(self, sr: Tensor, hr: Tensor, iteration: int) -> ObjectiveOutput:
         """See `Objective.losses`."""
         with torch.autocast(sr.device.type, enabled=False):
             values = [term.loss(sr, hr) for term in self._terms]
         total = torch.stack([term.weight * value for term, value in zip(self._terms, values, strict=True)]).sum()
-        return Losses(total, {term.name: value.detach() for term, value in zip(self._terms, values, strict=True)})
+        return ObjectiveOutput(
+            total, {term.name: value.detach() for term, value in zip(self._terms, values, strict=True)}
+        )
 
     def after_step(self, sr: Tensor, hr: Tensor, iteration: int, reduce: Reduce) -> dict[str, Tensor]:
         """Nothing to train."""
@@ -241,7 +243,7 @@ class PerceptualObjective:
         self._adversary = adversary
         self._warm_up = warm_up
 
-    def losses(self, sr: Tensor, hr: Tensor, iteration: int) -> Losses:
+    def losses(self, sr: Tensor, hr: Tensor, iteration: int) -> ObjectiveOutput:
         """See `Objective.losses`.
 
         Raises:
@@ -253,10 +255,10 @@ class PerceptualObjective:
             total = l1 + self._distance.weight * perceptual
             parts = {"l1": l1.detach(), "perceptual": perceptual.detach()}
             if iteration >= self._warm_up:
-                gan = self._adversary.persuade(sr)
+                gan = self._adversary.generator_loss(sr)
                 total = total + GAN_WEIGHT * gan
                 parts["gan"] = gan.detach()
-        return Losses(total, parts)
+        return ObjectiveOutput(total, parts)
 
     def after_step(self, sr: Tensor, hr: Tensor, iteration: int, reduce: Reduce) -> dict[str, Tensor]:
         """Trains the discriminator; see `Objective.after_step`."""

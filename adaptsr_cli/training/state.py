@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from adaptsr_cli.adapters.attach import Attachment
-from adaptsr_cli.artifacts import FORMAT_VERSION, Frozen
+from adaptsr_cli.artifacts.base import FORMAT_VERSION, StrictModel
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.documents import parse_document
 from adaptsr_cli.io.tensors import read_tensors, write_tensors
 from adaptsr_cli.training.config import TrainConfig
 from adaptsr_cli.training.ema import MovingAverage
-from adaptsr_cli.training.moments import put_moments, read_moments
 from adaptsr_cli.training.objective import Objective
+from adaptsr_cli.training.optimizer_state import put_moments, read_moments
 
 _HEADER = "adaptsr"
 # These may change between a run and its continuation without changing the result.
@@ -29,7 +29,7 @@ _FREE_OPTIONS = frozenset({"save_freq"})
 _DAMAGED = "train anew with --force"
 
 
-class RunPlan(Frozen):
+class RunFingerprint(StrictModel):
     """What must be the same for a run to be the same run.
 
     Attributes:
@@ -48,7 +48,7 @@ class RunPlan(Frozen):
     ranks: dict[str, int]
 
 
-class LoopState(Frozen):
+class LoopState(StrictModel):
     """Where the loop stands.
 
     Attributes:
@@ -67,7 +67,7 @@ class LoopState(Frozen):
 
     artifact: Literal["training_state"] = "training_state"
     format_version: Literal[1] = FORMAT_VERSION
-    plan: RunPlan
+    plan: RunFingerprint
     iteration: int
     elapsed_s: float = 0.0
     waited_s: float = 0.0
@@ -82,7 +82,7 @@ class LoopState(Frozen):
 
 
 @dataclass(frozen=True)
-class Learner:
+class TrainState:
     """Everything that training changes.
 
     Attributes:
@@ -95,15 +95,15 @@ class Learner:
     average: MovingAverage | None
 
 
-def save_state(path: Path, state: LoopState, learner: Learner) -> None:
+def save_state(path: Path, state: LoopState, train_state: TrainState) -> None:
     """Writes adapter, optimiser, objective and position, atomically."""
-    tensors = {f"adapter/{name}": tensor for name, tensor in learner.attachment.state().items()}
-    parameters = list(learner.attachment.parameters())
-    moments = read_moments(learner.optimizer, parameters)
+    tensors = {f"adapter/{name}": tensor for name, tensor in train_state.attachment.state().items()}
+    parameters = list(train_state.attachment.parameters())
+    moments = read_moments(train_state.optimizer, parameters)
     tensors |= {f"adam/{name}": tensor for name, tensor in moments.items()}
-    tensors |= {f"objective/{name}": tensor for name, tensor in learner.objective.state().items()}
-    if learner.average is not None:
-        tensors |= {f"ema/{name}": tensor for name, tensor in learner.average.state().items()}
+    tensors |= {f"objective/{name}": tensor for name, tensor in train_state.objective.state().items()}
+    if train_state.average is not None:
+        tensors |= {f"ema/{name}": tensor for name, tensor in train_state.average.state().items()}
     write_tensors(path, tensors, {_HEADER: state.model_dump_json()})
 
 
@@ -119,25 +119,25 @@ def read_state(path: Path) -> tuple[LoopState, dict[str, Tensor]]:
     return parse_document(metadata[_HEADER], LoopState, str(path)), tensors
 
 
-def restore(tensors: Mapping[str, Tensor], learner: Learner, path: Path) -> None:
+def restore(tensors: Mapping[str, Tensor], train_state: TrainState, path: Path) -> None:
     """Puts saved tensors back into everything that training changes.
 
     Raises:
         ArtifactError: A tensor is missing or of another shape.
     """
-    learner.attachment.load(_below("adapter/", tensors), str(path))
-    learner.objective.load(_below("objective/", tensors), str(path))
-    if learner.average is not None:
-        learner.average.load(_below("ema/", tensors), str(path))
-    parameters = list(learner.attachment.parameters())
-    put_moments(learner.optimizer, parameters, _below("adam/", tensors), str(path))
+    train_state.attachment.load(_below("adapter/", tensors), str(path))
+    train_state.objective.load(_below("objective/", tensors), str(path))
+    if train_state.average is not None:
+        train_state.average.load(_below("ema/", tensors), str(path))
+    parameters = list(train_state.attachment.parameters())
+    put_moments(train_state.optimizer, parameters, _below("adam/", tensors), str(path))
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def require_same_run(path: Path, wanted: RunPlan) -> None:
+def require_same_run(path: Path, wanted: RunFingerprint) -> None:
     """Refuses to go on with a state that another run saved.
 
     Raises:
@@ -151,7 +151,7 @@ def require_same_run(path: Path, wanted: RunPlan) -> None:
         )
 
 
-def differences(saved: RunPlan, wanted: RunPlan) -> list[str]:
+def differences(saved: RunFingerprint, wanted: RunFingerprint) -> list[str]:
     """What keeps `wanted` from continuing `saved`, one short text each; empty where nothing does."""
     found = []
     for key, value in saved.config.model_dump().items():

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from adaptsr_cli.artifacts import LogRow
+from adaptsr_cli.artifacts.base import LogRow
 from adaptsr_cli.errors import UsageError
 
 

@@ -17,11 +17,11 @@ if str(ROOT) not in sys.path:
 
 from adaptsr_cli.adapters.attach import attach  # noqa: E402
 from adaptsr_cli.adapters.sites import Site, find_sites  # noqa: E402
-from adaptsr_cli.artifacts import BackboneIdentity  # noqa: E402
-from adaptsr_cli.backbones.attention import fuse_attention  # noqa: E402
+from adaptsr_cli.artifacts.base import BackboneIdentity  # noqa: E402
 from adaptsr_cli.backbones.backbone import Backbone, Traits, set_differentiable, traits_of  # noqa: E402
 from adaptsr_cli.backbones.edsr import BasicsrEDSR  # noqa: E402
-from adaptsr_cli.backbones.normalisation import fuse_channel_norms  # noqa: E402
+from adaptsr_cli.backbones.fast.attention import fuse_attention  # noqa: E402
+from adaptsr_cli.backbones.fast.normalisation import fuse_channel_norms  # noqa: E402
 from adaptsr_cli.io.tensors import Checkpoint  # noqa: E402
 from adaptsr_cli.runtime import Precision, autocast  # noqa: E402
 from adaptsr_cli.training.objective import make_objective  # noqa: E402

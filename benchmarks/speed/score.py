@@ -30,7 +30,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 from upscale import SCALE, TITLES, build  # noqa: E402
 
 from adaptsr_cli.adapters.sites import Site, find_sites  # noqa: E402
-from adaptsr_cli.artifacts import Provenance, Saliency, SiteSaliency, Strategy  # noqa: E402
+from adaptsr_cli.artifacts.base import Provenance, Saliency, SiteSaliency, Strategy  # noqa: E402
 from adaptsr_cli.backbones.backbone import Backbone, set_differentiable, super_resolve  # noqa: E402
 from adaptsr_cli.backbones.loader import load_backbone  # noqa: E402
 from adaptsr_cli.data.sampler import Batch  # noqa: E402
@@ -39,8 +39,8 @@ from adaptsr_cli.io.tensors import write_pth  # noqa: E402
 from adaptsr_cli.progress import Silent  # noqa: E402
 from adaptsr_cli.ranking.saliency import measure_gradients  # noqa: E402
 from adaptsr_cli.runtime import describe_machine  # noqa: E402
-from adaptsr_cli.stages.allocate import AllocateConfig, allocate, plan_ranks  # noqa: E402
-from adaptsr_cli.stages.run_folder import RunFolder  # noqa: E402
+from adaptsr_cli.stages.allocate.stage import AllocateOptions, allocate, plan_ranks  # noqa: E402
+from adaptsr_cli.stages.common.run_folder import RunFolder  # noqa: E402
 from adaptsr_cli.units import parse_budget  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -140,7 +140,7 @@ def time_allocate(folder: Path, rounds: int) -> list[dict[str, Any]]:
     write_document(run.saliency, saliency)
     rows = []
     for strategy in STRATEGIES:
-        config = AllocateConfig(run=run, budget=parse_budget("8%"), strategy=strategy, force=True)
+        config = AllocateOptions(run=run, budget=parse_budget("8%"), strategy=strategy, force=True)
         plans, stages = [], []
         for _ in range(rounds):
             begin = time.process_time()

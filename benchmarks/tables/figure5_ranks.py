@@ -13,13 +13,13 @@ from pathlib import Path
 
 from study import RESULTS, read_setting
 
-from adaptsr_cli.artifacts import RankMap
-from adaptsr_cli.data.sources import DataChoice
+from adaptsr_cli.artifacts.base import RankMap
+from adaptsr_cli.data.sources import DataSpec
 from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.progress import Silent
-from adaptsr_cli.stages.allocate import AllocateConfig, allocate
-from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder
-from adaptsr_cli.stages.score import ScoreConfig, score
+from adaptsr_cli.stages.allocate.stage import AllocateOptions, allocate
+from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder
+from adaptsr_cli.stages.score import ScoreOptions, score
 from adaptsr_cli.units import parse_budget
 
 
@@ -27,11 +27,11 @@ def main() -> None:
     """Makes the picture and the summary."""
     setting = read_setting(__doc__, "figure5")
     backbone = setting.bench.backbone
-    choice = ModelChoice(str(backbone) if backbone else None, Path(), offline=True)
+    choice = ModelSpec(str(backbone) if backbone else None, Path(), offline=True)
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder(Path(folder) / "run")
-        score(ScoreConfig(run=run, model=choice, data=DataChoice.of(setting.bench.data)), Silent())
-        allocate(AllocateConfig(run=run, budget=parse_budget(setting.base.budget), strategy="greedy"), Silent())
+        score(ScoreOptions(run=run, model=choice, data=DataSpec.of(setting.bench.data)), Silent())
+        allocate(AllocateOptions(run=run, budget=parse_budget(setting.base.budget), strategy="greedy"), Silent())
         rank_map = read_document(run.rank_map, RankMap)
         RESULTS.mkdir(parents=True, exist_ok=True)
         shutil.copy(run.rank_map.with_suffix(".png"), RESULTS / f"{setting.output}.png")

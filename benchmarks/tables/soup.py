@@ -15,15 +15,15 @@ from study import RESULTS, read_setting
 
 from adaptsr_cli.backbones.catalogue import default_model
 from adaptsr_cli.data.layouts import Pair
-from adaptsr_cli.data.sources import DataChoice
+from adaptsr_cli.data.sources import DataSpec
 from adaptsr_cli.progress import Silent
 from adaptsr_cli.runtime import describe_machine, pick_device
-from adaptsr_cli.stages.evaluate import EvaluateConfig, evaluate
-from adaptsr_cli.stages.merge import MergeConfig, merge
-from adaptsr_cli.stages.pairs import DEFAULT_CACHE, open_training_data
-from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder
-from adaptsr_cli.stages.train import train
-from adaptsr_cli.stages.train_options import TrainOptions
+from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder
+from adaptsr_cli.stages.common.training_data import DEFAULT_CACHE, open_training_data
+from adaptsr_cli.stages.evaluate.stage import EvaluateOptions, evaluate
+from adaptsr_cli.stages.merge.stage import MergeOptions, merge
+from adaptsr_cli.stages.train.options import TrainOptions
+from adaptsr_cli.stages.train.stage import train
 
 
 def main() -> None:
@@ -31,8 +31,8 @@ def main() -> None:
     setting = read_setting(__doc__, "soup", seeds=5)
     torch.set_num_threads(setting.bench.threads)
     backbone = setting.bench.backbone or default_model()
-    choice = ModelChoice(str(backbone), Path(), offline=True)
-    images = open_training_data(DataChoice.of(setting.bench.data), None, 0, Silent(), None, DEFAULT_CACHE)
+    choice = ModelSpec(str(backbone), Path(), offline=True)
+    images = open_training_data(DataSpec.of(setting.bench.data), None, 0, Silent(), None, DEFAULT_CACHE)
     scores: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -49,7 +49,7 @@ def main() -> None:
                 TrainOptions(
                     run=run,
                     model=choice,
-                    data=DataChoice.of(root / "train"),
+                    data=DataSpec.of(root / "train"),
                     val=root / "all",
                     iterations=setting.base.iterations,
                     batch=setting.base.batch,
@@ -60,13 +60,13 @@ def main() -> None:
                 ),
                 Silent(),
             )
-            merge(MergeConfig(run=run, model=choice), Silent())
+            merge(MergeOptions(run=run, model=choice), Silent())
             adapters.append(run.adapter)
             scores[f"seed {seed}"] = score_on(root, str(run.merged))
         blends = {"average of all": None, "weights and strength by --tune on one half": root / "tune"}
         for name, tune in blends.items():
             run = RunFolder(root / name.replace(" ", "-"))
-            merge(MergeConfig(run=run, model=choice, adapters=tuple(adapters), tune=tune, output=run.merged), Silent())
+            merge(MergeOptions(run=run, model=choice, adapters=tuple(adapters), tune=tune, output=run.merged), Silent())
             scores[name] = score_on(root, str(run.merged))
     report = {
         "backbone": Path(backbone).name,
@@ -95,9 +95,9 @@ def score_on(root: Path, model: str) -> dict[str, float]:
     """PSNR-Y on all held-out pairs and on the half that nothing was chosen by."""
     found = {}
     for part in ("all", "rest"):
-        config = EvaluateConfig(
+        config = EvaluateOptions(
             run=RunFolder(root / f"eval-{part}-{len(list(root.iterdir()))}"),
-            data=DataChoice.of(root / part),
+            data=DataSpec.of(root / part),
             weights_dir=Path(),
             offline=True,
             models=(model,),

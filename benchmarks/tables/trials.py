@@ -27,21 +27,21 @@ if str(ROOT) not in sys.path:
 import torch  # noqa: E402
 
 from adaptsr_cli import __version__  # noqa: E402
-from adaptsr_cli.artifacts import Criterion, RankMap, Saliency, Start, Strategy  # noqa: E402
-from adaptsr_cli.artifacts import Method as KnownMethod  # noqa: E402
+from adaptsr_cli.artifacts.base import Criterion, LoraInit, RankMap, Saliency, Strategy  # noqa: E402
+from adaptsr_cli.artifacts.base import Method as KnownMethod  # noqa: E402
 from adaptsr_cli.backbones.catalogue import default_model  # noqa: E402
-from adaptsr_cli.data.sources import DataChoice  # noqa: E402
+from adaptsr_cli.data.sources import DataSpec  # noqa: E402
 from adaptsr_cli.io.documents import read_document, write_document  # noqa: E402
 from adaptsr_cli.progress import Silent  # noqa: E402
 from adaptsr_cli.runtime import describe_machine, pick_device  # noqa: E402
-from adaptsr_cli.stages.allocate import AllocateConfig, allocate, parse_modules  # noqa: E402
-from adaptsr_cli.stages.evaluate import EvaluateConfig, evaluate  # noqa: E402
-from adaptsr_cli.stages.merge import MergeConfig, merge  # noqa: E402
-from adaptsr_cli.stages.pairs import DEFAULT_CACHE, open_training_data  # noqa: E402
-from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder, expected_scale  # noqa: E402
-from adaptsr_cli.stages.score import ScoreConfig, score  # noqa: E402
-from adaptsr_cli.stages.train import train  # noqa: E402
-from adaptsr_cli.stages.train_options import TrainOptions  # noqa: E402
+from adaptsr_cli.stages.allocate.stage import AllocateOptions, allocate, parse_modules  # noqa: E402
+from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder, expected_scale  # noqa: E402
+from adaptsr_cli.stages.common.training_data import DEFAULT_CACHE, open_training_data  # noqa: E402
+from adaptsr_cli.stages.evaluate.stage import EvaluateOptions, evaluate  # noqa: E402
+from adaptsr_cli.stages.merge.stage import MergeOptions, merge  # noqa: E402
+from adaptsr_cli.stages.score import ScoreOptions, score  # noqa: E402
+from adaptsr_cli.stages.train.options import TrainOptions  # noqa: E402
+from adaptsr_cli.stages.train.stage import train  # noqa: E402
 from adaptsr_cli.training.log import read_log  # noqa: E402
 from adaptsr_cli.units import parse_budget  # noqa: E402
 
@@ -79,7 +79,7 @@ class Trial:
     criterion: Criterion = "gradient"
     modules: str = ""
     method: Method = "lora"
-    init: Start = "default"
+    init: LoraInit = "default"
     lr: float | None = 2e-3
     alpha: float = 8.0
     checks: int = 1
@@ -175,8 +175,8 @@ def _locked(path: Path) -> Iterator[None]:
 
 def measure(trial: Trial, bench: Bench, folder: Path) -> dict[str, Any]:
     """Runs one trial; its figures."""
-    choice = ModelChoice(str(bench.backbone) if bench.backbone else None, Path(), offline=True)
-    data = DataChoice.of(bench.data)
+    choice = ModelSpec(str(bench.backbone) if bench.backbone else None, Path(), offline=True)
+    data = DataSpec.of(bench.data)
     scored = _scored(trial, bench, choice, data, folder)
     with tempfile.TemporaryDirectory(dir=folder) as place:
         run = RunFolder(Path(place) / "run")
@@ -206,13 +206,13 @@ def measure(trial: Trial, bench: Bench, folder: Path) -> dict[str, Any]:
     }
 
 
-def _scored(trial: Trial, bench: Bench, choice: ModelChoice, data: DataChoice, folder: Path) -> RunFolder:
+def _scored(trial: Trial, bench: Bench, choice: ModelSpec, data: DataSpec, folder: Path) -> RunFolder:
     """A run folder with the saliency for a seed; made by the first trial that needs it, the others wait."""
     scored = RunFolder(folder / f"scored-{trial.seed}-{trial.batch}-{trial.patch}")
     folder.mkdir(exist_ok=True)
     with _locked(folder / scored.root.name):
         if not scored.saliency.exists():
-            config = ScoreConfig(
+            config = ScoreOptions(
                 run=scored,
                 model=choice,
                 data=data,
@@ -233,7 +233,7 @@ def _by_criterion(saliency: Saliency, name: Criterion) -> Saliency:
     return saliency.model_copy(update={"criterion": name, "sites": tuple(sites)})
 
 
-def _adapt(trial: Trial, run: RunFolder, choice: ModelChoice, data: DataChoice, saliency: Saliency) -> dict[str, Any]:
+def _adapt(trial: Trial, run: RunFolder, choice: ModelSpec, data: DataSpec, saliency: Saliency) -> dict[str, Any]:
     """Allocates, trains and merges."""
     strategy, budget, max_rank = trial.strategy, trial.budget, None
     modules = parse_modules(trial.modules) if trial.modules else None
@@ -241,7 +241,9 @@ def _adapt(trial: Trial, run: RunFolder, choice: ModelChoice, data: DataChoice, 
         chosen = [site for site in saliency.sites if modules is None or site.kind in modules]
         cost = sum(min(trial.rank, site.max_rank) * site.rank_cost for site in chosen)
         strategy, budget, max_rank = "uniform", str(cost), trial.rank
-    config = AllocateConfig(run=run, budget=parse_budget(budget), strategy=strategy, max_rank=max_rank, modules=modules)
+    config = AllocateOptions(
+        run=run, budget=parse_budget(budget), strategy=strategy, max_rank=max_rank, modules=modules
+    )
     allocate(config, Silent())
     options = TrainOptions(
         run=run,
@@ -260,7 +262,7 @@ def _adapt(trial: Trial, run: RunFolder, choice: ModelChoice, data: DataChoice, 
         **dict(trial.extra),
     )
     report = train(options, Silent())
-    merge(MergeConfig(run=run, model=choice), Silent())
+    merge(MergeOptions(run=run, model=choice), Silent())
     rows = [row for row in read_log(run.training.log) if row.val_psnr_y_db is not None]
     return {
         "params": report.card.trainable_params,
@@ -269,8 +271,8 @@ def _adapt(trial: Trial, run: RunFolder, choice: ModelChoice, data: DataChoice, 
     }
 
 
-def _evaluate(run: RunFolder, data: DataChoice, model: str, weights: Path | None) -> dict[str, float]:
+def _evaluate(run: RunFolder, data: DataSpec, model: str, weights: Path | None) -> dict[str, float]:
     """Scores of one network on the held-out images."""
     metrics = ("psnr", "ssim") if weights is None else ("psnr", "ssim", "lpips_squeeze")
-    config = EvaluateConfig(run, data, weights or Path(), offline=True, models=(model,), metrics=metrics)
+    config = EvaluateOptions(run, data, weights or Path(), offline=True, models=(model,), metrics=metrics)
     return dict(evaluate(config, Silent()).models[0].metrics)

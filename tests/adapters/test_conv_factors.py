@@ -11,10 +11,10 @@ from torch.nn import functional
 
 from adaptsr_cli.adapters.attach import attach
 from adaptsr_cli.adapters.conv_factors import KernelFirstFactors, SingleKernelFactors
-from adaptsr_cli.adapters.lora import LowRankFactors
+from adaptsr_cli.adapters.factors import LowRankFactors
 from adaptsr_cli.adapters.pissa import PrincipalFactors
 from adaptsr_cli.adapters.sites import Site, find_sites
-from adaptsr_cli.artifacts import Factorization
+from adaptsr_cli.artifacts.base import Factorization
 from adaptsr_cli.backbones.backbone import Traits
 from adaptsr_cli.errors import ArtifactError
 
@@ -35,7 +35,7 @@ def filled(factors: nn.Module) -> None:
 @pytest.mark.parametrize("groups", [1, 2])
 def test_kernels_first_is_a_convolution_and_a_1x1(groups: int) -> None:
     _, site = only_site(nn.Conv2d(8, 12, 3, groups=groups))
-    factors = KernelFirstFactors(site, rank=2, strength=1.5)
+    factors = KernelFirstFactors(site, rank=2, scaling=1.5)
     filled(factors)
     image = torch.randn(2, 8, 9, 7)
     inner = functional.conv2d(image, factors.lora_A.repeat(groups, 1, 1, 1), padding=1, groups=groups)
@@ -48,7 +48,7 @@ def test_kernels_first_is_a_convolution_and_a_1x1(groups: int) -> None:
 def test_single_kernel_is_three_convolutions(groups: int) -> None:
     """1x1 to r channels, one kernel for each of them, 1x1 to the output."""
     _, site = only_site(nn.Conv2d(8, 12, (3, 5), groups=groups))
-    factors = SingleKernelFactors(site, rank=4, strength=0.5)
+    factors = SingleKernelFactors(site, rank=4, scaling=0.5)
     filled(factors)
     image = torch.randn(2, 8, 9, 7)
     inner = functional.conv2d(image, factors.lora_A.repeat(groups, 1, 1, 1), groups=groups)
@@ -69,7 +69,7 @@ def test_single_kernels_start_at_length_1() -> None:
 @pytest.mark.parametrize("kind", [LowRankFactors, KernelFirstFactors, SingleKernelFactors])
 def test_product_weights_the_ranks(kind: type[LowRankFactors]) -> None:
     _, site = only_site(nn.Conv2d(8, 12, 3))
-    factors = kind(site, rank=3, strength=2.0)
+    factors = kind(site, rank=3, scaling=2.0)
     filled(factors)
     torch.testing.assert_close(2 * factors.product(torch.ones(3)), factors.delta())
     ranks = [factors.product(row) for row in torch.eye(3)]
@@ -102,7 +102,7 @@ def test_a_planned_rank_buys_whole_ranks(layer: nn.Module, factorization: Factor
     attachment = attach(model, [(site, 2)], alpha=6.0, factorization=factorization)
     factors = attachment.adapters["c"]
     assert isinstance(factors, LowRankFactors | KernelFirstFactors | SingleKernelFactors)
-    assert (factors.rank, factors.strength) == (ranks, 6 / ranks)
+    assert (factors.rank, factors.scaling) == (ranks, 6 / ranks)
     assert attachment.params == ranks * site.factor_cost(factorization) <= 2 * site.rank_cost
     model, site = only_site(layer)
     largest = attach(model, [(site, site.max_rank)], alpha=1.0, factorization=factorization)
@@ -167,4 +167,4 @@ def test_pissa_of_a_row_block_is_its_own() -> None:
     assert isinstance(factors, PrincipalFactors)
     left, values, right = torch.linalg.svd(weight[8:16])
     leading = left[:, :2] @ torch.diag(values[:2]) @ right[:2]
-    torch.testing.assert_close(factors.strength * factors.lora_B @ factors.lora_A, leading)
+    torch.testing.assert_close(factors.scaling * factors.lora_B @ factors.lora_A, leading)

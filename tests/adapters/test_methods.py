@@ -17,10 +17,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from adaptsr_cli.adapters.attach import Attachment, attach, detach, fold
 from adaptsr_cli.adapters.difffit import ScaledBranch
 from adaptsr_cli.adapters.dora import DecomposedUpdate
-from adaptsr_cli.adapters.methods import refuse_unfit
+from adaptsr_cli.adapters.methods import validate_method_options
 from adaptsr_cli.adapters.shira import draw_importance
 from adaptsr_cli.adapters.sites import Site, find_sites
-from adaptsr_cli.artifacts import Factorization, Method
+from adaptsr_cli.artifacts.base import Factorization, Method
 from adaptsr_cli.backbones.backbone import Backbone, Traits, set_differentiable, super_resolve
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.data.sampler import Batch
@@ -343,7 +343,7 @@ def test_random_importance_is_by_the_seed() -> None:
 def test_options_that_a_method_does_not_obey_are_refused(method: Method, options: dict[str, Any], said: str) -> None:
     chosen: dict[str, Any] = {"init": "default", "factorization": "1x1-kxk", "mask": "magnitude"} | options
     with pytest.raises(UsageError, match=said):
-        refuse_unfit(method, **chosen)
+        validate_method_options(method, **chosen)
 
 
 def test_difffit_scales_a_branch_at_its_end_only(tmp_path: Path) -> None:

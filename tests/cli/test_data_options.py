@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import Command, write_pairs
 
-from adaptsr_cli.cli.choices import split_lr
+from adaptsr_cli.cli.parse import split_lr
 from adaptsr_cli.errors import UsageError
 
 SCORE = ("score", "--batches", 1, "--batch", 2, "--patch", 64)

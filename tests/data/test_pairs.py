@@ -9,10 +9,10 @@ import pytest
 
 from adaptsr_cli.data import pairs as pairs_module
 from adaptsr_cli.data.cache import ImageCache
-from adaptsr_cli.data.degradation import PRESETS
 from adaptsr_cli.data.layouts import Pair, PairSet, find_pairs
 from adaptsr_cli.data.pairs import PairReader, file_fingerprint, set_fingerprint, split_pairs
 from adaptsr_cli.errors import DataError, ImageError
+from adaptsr_cli.imaging.degradation import DEGRADATIONS
 from adaptsr_cli.io.images import resize_bicubic, write_rgb
 
 
@@ -109,19 +109,19 @@ def test_same_size_pairs_are_put_on_the_lr_grid(tmp_path: Path) -> None:
 
 def test_photos_get_the_same_lr_at_every_reading(tmp_path: Path) -> None:
     photos = make_set(tmp_path, lr=None)
-    reader = PairReader(photos, scale=4, degradation=PRESETS["phone"], seed=3)
+    reader = PairReader(photos, scale=4, degradation=DEGRADATIONS["phone"], seed=3)
     lr, hr = reader.read(0)
     assert lr.shape == (6, 8, 3)
     assert np.array_equal(reader.read(0)[0], lr)
-    assert np.array_equal(PairReader(photos, scale=4, degradation=PRESETS["phone"], seed=3).read(0)[0], lr)
-    assert not np.array_equal(PairReader(photos, scale=4, degradation=PRESETS["phone"], seed=-4).read(0)[0], lr)
+    assert np.array_equal(PairReader(photos, scale=4, degradation=DEGRADATIONS["phone"], seed=3).read(0)[0], lr)
+    assert not np.array_equal(PairReader(photos, scale=4, degradation=DEGRADATIONS["phone"], seed=-4).read(0)[0], lr)
     assert np.array_equal(reader.read_hr(0), hr)
     with pytest.raises(DataError, match="without an LR side"):
         PairReader(photos, scale=4)
 
 
 def test_a_degradation_is_not_applied_to_real_pairs(tmp_path: Path) -> None:
-    reader = PairReader(make_set(tmp_path), scale=4, degradation=PRESETS["phone"])
+    reader = PairReader(make_set(tmp_path), scale=4, degradation=DEGRADATIONS["phone"])
     assert reader.degradation is None
     assert np.array_equal(reader.read(0)[0], noise(8, 6, seed=100))
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from adaptsr_cli.data.degradation import PRESETS
 from adaptsr_cli.data.layouts import find_pairs
 from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.data.pairs import PairReader
 from adaptsr_cli.data.sampler import BatchSampler
 from adaptsr_cli.errors import DataError, UsageError
+from adaptsr_cli.imaging.degradation import DEGRADATIONS
 from adaptsr_cli.io.images import write_rgb
 
 
@@ -111,7 +111,7 @@ def test_crops_reach_all_places_and_all_eight_orientations(tmp_path: Path) -> No
 def test_photos_are_degraded_anew_for_every_crop(tmp_path: Path) -> None:
     write_rgb(tmp_path / "a.png", np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8))
     photos = find_pairs(tmp_path, role="train")
-    reader = PairReader(photos, scale=4, degradation=PRESETS["phone"])
+    reader = PairReader(photos, scale=4, degradation=DEGRADATIONS["phone"])
     sampler = BatchSampler(reader, batch=2, patch_px=16, seed=0)
     first, second = sampler.sample(0), sampler.sample(1)
     assert (first.lr.shape, first.hr.shape) == ((2, 3, 4, 4), (2, 3, 16, 16))
@@ -123,7 +123,7 @@ def test_photos_are_degraded_anew_for_every_crop(tmp_path: Path) -> None:
 def test_a_photo_crop_equals_the_crop_of_the_whole_degraded_photo(tmp_path: Path) -> None:
     photo = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
     write_rgb(tmp_path / "a.png", photo)
-    reader = PairReader(find_pairs(tmp_path, role="train"), scale=4, degradation=PRESETS["bicubic"])
+    reader = PairReader(find_pairs(tmp_path, role="train"), scale=4, degradation=DEGRADATIONS["bicubic"])
     whole_lr, whole_hr = reader.read(0)
     sampler = BatchSampler(reader, batch=4, patch_px=32, seed=0)
     batch = sampler.sample(0)
@@ -169,7 +169,7 @@ def test_parts_put_together_are_the_batch(tmp_path: Path) -> None:
         make_reader(tmp_path / name, same_size=same_size)
     write_rgb(tmp_path / "c" / "a.png", coordinates(40, 24, 9))
     sets = [find_pairs(tmp_path / name, role="train") for name in "abc"]
-    readers = [PairReader(pairs, scale=4, degradation=PRESETS["phone"], seed=0) for pairs in sets]
+    readers = [PairReader(pairs, scale=4, degradation=DEGRADATIONS["phone"], seed=0) for pairs in sets]
     sampler = BatchSampler(Mixture(readers, sets), batch=7, patch_px=16, seed=3)
     for iteration in (0, 5):
         whole = sampler.sample(iteration)

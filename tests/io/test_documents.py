@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from adaptsr_cli.artifacts import BackboneIdentity, RunRecord
+from adaptsr_cli.artifacts.base import BackboneIdentity, RunRecord
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io import documents
 from adaptsr_cli.io.documents import parse_document, read_document, read_toml, write_document
@@ -46,7 +46,7 @@ def test_each_fault_is_named(find: str, put: str, reason: str) -> None:
 def test_a_file_larger_than_any_document_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "run.json"
     write_document(path, RECORD)
-    monkeypatch.setattr(documents, "MOST_CHARACTERS", path.stat().st_size - 1)
+    monkeypatch.setattr(documents, "MAX_CHARACTERS", path.stat().st_size - 1)
     with pytest.raises(ArtifactError, match="longer than any document"):
         read_document(path, RunRecord)
 

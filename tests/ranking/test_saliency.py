@@ -11,7 +11,7 @@ import torch
 from networks import save_tiny
 from torch.nn.functional import l1_loss
 
-from adaptsr_cli.adapters.lora import unfold_for_factors
+from adaptsr_cli.adapters.factors import unfold_for_factors
 from adaptsr_cli.adapters.sites import find_sites
 from adaptsr_cli.backbones.backbone import super_resolve
 from adaptsr_cli.backbones.loader import load_backbone

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adaptsr_cli.artifacts import LogRow
+from adaptsr_cli.artifacts.base import LogRow
 from adaptsr_cli.report.charts import gain_chart, training_charts
 
 

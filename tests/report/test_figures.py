@@ -11,7 +11,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from adaptsr_cli.artifacts import (
+from adaptsr_cli.artifacts.base import (
     BackboneIdentity,
     LogRow,
     Provenance,

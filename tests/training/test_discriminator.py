@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.training.adversarial import Adversary
-from adaptsr_cli.training.discriminator import LEAST_PX, UNetDiscriminator, make_discriminator
+from adaptsr_cli.training.discriminator import MIN_PX, UNetDiscriminator, make_discriminator
 
 CPU = torch.device("cpu")
 
@@ -46,7 +46,7 @@ def test_it_is_the_published_network() -> None:
     assert [parametrize.is_parametrized(conv) for conv in convs] == [False, *[True] * 8, False]
 
 
-@pytest.mark.parametrize("size", [(16, 16), (LEAST_PX, LEAST_PX), (19, 37)])
+@pytest.mark.parametrize("size", [(16, 16), (MIN_PX, MIN_PX), (19, 37)])
 def test_every_pixel_is_judged_at_any_size(size: tuple[int, int]) -> None:
     assert make_discriminator(0, 4)(torch.rand(2, 3, *size)).shape == (2, 1, *size)
 
@@ -72,8 +72,8 @@ def test_judging_leaves_no_trace() -> None:
     adversary = make_adversary()
     before = adversary.state()
     sr = images(0)[0].requires_grad_()
-    loss = adversary.persuade(sr)
-    assert torch.equal(loss, adversary.persuade(sr))
+    loss = adversary.generator_loss(sr)
+    assert torch.equal(loss, adversary.generator_loss(sr))
     loss.backward()
     assert sr.grad is not None
     assert sr.grad.abs().sum() > 0
@@ -89,7 +89,7 @@ def test_loss_is_log_2_where_it_cannot_tell_and_falls_with_the_logit() -> None:
     losses = []
     for bias in (-1.0, 0.0, 1.0):
         nn.init.constant_(last.bias, bias)
-        losses.append(adversary.persuade(images(0)[0]).item())
+        losses.append(adversary.generator_loss(images(0)[0]).item())
     assert losses[1] == pytest.approx(math.log(2))
     assert losses[0] > losses[1] > losses[2]
 
@@ -115,7 +115,7 @@ def test_no_gradient_reaches_the_images() -> None:
 def test_resumed_equals_straight_bit_for_bit(stop: int) -> None:
     straight = make_adversary()
     for step in range(5):
-        straight.persuade(images(step)[0])
+        straight.generator_loss(images(step)[0])
         straight.learn(*images(step), keep)
     first = make_adversary()
     for step in range(stop):

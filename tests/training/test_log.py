@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from adaptsr_cli.artifacts import LogRow
+from adaptsr_cli.artifacts.base import LogRow
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.training.log import append_row, cut_log, read_log
 

@@ -16,7 +16,7 @@ from networks import save_tiny
 from adaptsr_cli.adapters.attach import Attachment, attach
 from adaptsr_cli.adapters.shira import draw_importance
 from adaptsr_cli.adapters.sites import find_sites
-from adaptsr_cli.artifacts import Method
+from adaptsr_cli.artifacts.base import Method
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.data.sampler import Batch
 from adaptsr_cli.errors import ArtifactError, Interrupted, TrainingError
@@ -24,9 +24,9 @@ from adaptsr_cli.progress import Silent
 from adaptsr_cli.training.config import TrainConfig
 from adaptsr_cli.training.folder import TrainingFolder
 from adaptsr_cli.training.log import append_row, read_log
-from adaptsr_cli.training.loop import Outcome, Trainer
+from adaptsr_cli.training.loop import Trainer, TrainingOutcome
 from adaptsr_cli.training.objective import make_objective
-from adaptsr_cli.training.state import LoopState, RunPlan
+from adaptsr_cli.training.state import LoopState, RunFingerprint
 from adaptsr_cli.training.validation import Validator
 
 CONFIG = TrainConfig(
@@ -77,7 +77,7 @@ class Batches:
 
 def run(
     folder: Path, batches: Batches | None = None, config: TrainConfig = CONFIG
-) -> tuple[Outcome, dict[int, dict[str, torch.Tensor]], Attachment]:
+) -> tuple[TrainingOutcome, dict[int, dict[str, torch.Tensor]], Attachment]:
     """Trains a tiny network in `folder`; returns what was kept as best, by iteration."""
     backbone = load_backbone(save_tiny("safmn", folder / "net.safetensors"))
     plan = [(site, 2) for site in find_sites(backbone.model, backbone.traits).sites if site.max_rank >= 2]
@@ -102,7 +102,7 @@ def run(
         attachment=attachment,
         batches=batches or Batches(),
         validator=Validator(Held(), backbone.scale),
-        plan=RunPlan(
+        plan=RunFingerprint(
             config=config,
             backbone_sha256=backbone.identity.sha256,
             data_fingerprint="x",

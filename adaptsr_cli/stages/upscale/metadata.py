@@ -1,0 +1,116 @@
+"""What an upscaled file says of how it was made, and what follows from it when it exists already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from adaptsr_cli import __version__
+from adaptsr_cli.artifacts.base import StrictModel
+from adaptsr_cli.data.pairs import file_fingerprint
+from adaptsr_cli.errors import ImageError
+from adaptsr_cli.io.images import read_note
+from adaptsr_cli.io.integrity import is_whole
+
+LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".webp", ".avif"})
+
+
+class UpscaleMetadata(StrictModel):
+    """How a result was made, as far as its pixels depend on it; tiles are no part of it.
+
+    Attributes:
+        tool_version: Of the program; not compared.
+        weights_sha256: The network's weights as they were run, adapters folded in.
+        outscale: The final factor.
+        precision: The arithmetic.
+        ensemble: Whether eight turned copies were averaged.
+        quality: Of a lossy file; None for the others.
+        source: Fingerprint of the input file.
+    """
+
+    artifact: Literal["upscaled"] = "upscaled"
+    tool_version: str = __version__
+    weights_sha256: str
+    outscale: float
+    precision: str
+    ensemble: bool
+    quality: int | None
+    source: str
+
+
+@dataclass(frozen=True)
+class UpscaleSettings:
+    """What the notes of all results of one call have in common.
+
+    Attributes:
+        weights_sha256: See `UpscaleMetadata`, as all others.
+        quality: Of lossy files.
+    """
+
+    weights_sha256: str
+    outscale: float
+    precision: str
+    ensemble: bool
+    quality: int
+
+    def note(self, source: Path, target: Path) -> UpscaleMetadata:
+        """The note of one result.
+
+        Raises:
+            DataError: `source` cannot be read.
+        """
+        return UpscaleMetadata(
+            weights_sha256=self.weights_sha256,
+            outscale=self.outscale,
+            precision=self.precision,
+            ensemble=self.ensemble,
+            quality=self.quality if target.suffix.lower() in LOSSY_SUFFIXES else None,
+            source=file_fingerprint(source),
+        )
+
+
+@dataclass(frozen=True)
+class Existing:
+    """What to do about a result that exists.
+
+    Attributes:
+        redo: It is ours, but cut off: it is made anew.
+        warning: Why it is left alone although it is not what would be made now; None where it is just that.
+    """
+
+    redo: bool
+    warning: str | None
+
+
+def judge_existing(target: Path, wanted: UpscaleMetadata) -> Existing:
+    """Whether an existing file is whole and what would be made now.
+
+    Nobody's file is overwritten: neither one that says nothing, nor a whole one that was made otherwise.
+    """
+    found = _read(target)
+    if found is None:
+        return Existing(redo=False, warning="exists already, and nothing in it says how it was made")
+    if not is_whole(target):
+        return Existing(redo=True, warning=None)
+    names = {
+        "weights_sha256": "by another model",
+        "outscale": f"by --outscale {found.outscale:g}",
+        "precision": f"in {found.precision}",
+        "ensemble": "with --ensemble" if found.ensemble else "without --ensemble",
+        "quality": f"with --quality {found.quality}",
+        "source": "from another version of the input",
+    }
+    differing = [text for name, text in names.items() if getattr(found, name) != getattr(wanted, name)]
+    return Existing(redo=False, warning=f"exists already, made {', '.join(differing)}" if differing else None)
+
+
+def _read(target: Path) -> UpscaleMetadata | None:
+    """The note in a file; None where there is none of ours."""
+    try:
+        text = read_note(target)
+        return None if text is None else UpscaleMetadata.model_validate_json(text)
+    except (ImageError, ValidationError):
+        return None
