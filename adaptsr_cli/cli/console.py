@@ -1,6 +1,6 @@
-"""What the user sees: bars, notes, warnings and errors on stderr, results on stdout. The only file that talks to rich.
+"""Console output: progress, notes, warnings and errors on stderr, results on stdout. The only file that imports rich.
 
-Text from outside (file names, messages) is shown letter by letter: no markup, no emoji codes, no control characters.
+Text from outside (file names, messages) is shown as it is: no markup, no emoji codes, no control characters.
 rich is imported when the first thing is shown, so that importing this file costs next to nothing.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from adaptsr_cli.cli.task import ConsoleTask
-from adaptsr_cli.cli.text import plain
+from adaptsr_cli.cli.text import escape_control_chars
 from adaptsr_cli.errors import AdaptsrError
 from adaptsr_cli.units import format_seconds
 
@@ -99,7 +99,7 @@ class Console:
             from rich.text import Text
 
             with self._paused():
-                self._out.print(Text(plain(text)), soft_wrap=True)
+                self._out.print(Text(escape_control_chars(text)), soft_wrap=True)
 
     def table(
         self,
@@ -131,12 +131,12 @@ class Console:
             cells = [row[place] for row in rows]
             flush_right = place > 0 and _are_numbers(cells) if numeric is None else column in numeric
             justify: Literal["left", "right"] = "right" if flush_right else "left"
-            table.add_column(Text(plain(column)), justify=justify, no_wrap=flush_right, overflow="fold")
+            table.add_column(Text(escape_control_chars(column)), justify=justify, no_wrap=flush_right, overflow="fold")
         for row in rows:
-            table.add_row(*(Text(plain(cell)) for cell in row))
+            table.add_row(*(Text(escape_control_chars(cell)) for cell in row))
         with self._paused():
             if title:
-                self._out.print(Text(plain(title), style="bold"), soft_wrap=True)
+                self._out.print(Text(escape_control_chars(title), style="bold"), soft_wrap=True)
             self._out.print(table)
 
     def json(self, result: Mapping[str, object]) -> None:
@@ -168,7 +168,9 @@ class Console:
         """One message on stderr; above the bars if there are any."""
         from rich.text import Text
 
-        self._err.print(Text.assemble((label, style), (plain(text), "" if label else style)), soft_wrap=True)
+        self._err.print(
+            Text.assemble((label, style), (escape_control_chars(text), "" if label else style)), soft_wrap=True
+        )
 
     def _log(self, task: ConsoleTask) -> None:
         task.logged_at = self._clock()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def plain(text: str) -> str:
+def escape_control_chars(text: str) -> str:
     r"""The text with control characters written out, so that a file name cannot drive the terminal.
 
     Line feeds and tabs stay; lone surrogates (file names that are no UTF-8) become ``\udcff`` and the like.

@@ -1,4 +1,4 @@
-"""Between picture files and the network: depth, grey, transparency, and sizes other than the network's own."""
+"""Upscaling of pictures as files hold them: bit depth, grey, transparency, and factors other than the network's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Upscaling a TIFF that does not fit into memory: rows in, rows out, in a memory that is known before."""
+"""Upscaling of TIFF files larger than memory, row by row, in an amount of memory known beforehand."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _fitting_rows_px(upscaler: Upscaler, facts: LargeTiff, room_bytes: int, sour
             raise AdaptsrError(
                 f"{source}: upscaling it by rows needs {format_bytes(need_bytes)} of memory, "
                 f"and there are {format_bytes(room_bytes)}",
-                "free some memory, give a smaller --tile-pad, or cut the image into parts",
+                "free some memory, use a smaller `tile_pad`, or cut the image into parts",
             )
         rows_px = max(MIN_ROWS_PX, rows_px // 2)
 

@@ -1,4 +1,4 @@
-"""All metrics besides PSNR and SSIM, as far as their weights are there."""
+"""Metrics besides PSNR and SSIM, computed where their weights are found."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Measures:
         device: Where to compute these.
 
     Attributes:
-        skipped: Metric -> why it is not computed: which file to put where (R19).
+        skipped: Metric -> why it is not computed: which file to put where.
 
     Raises:
         CheckpointError: A network is there but damaged or another one.

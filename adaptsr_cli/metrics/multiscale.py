@@ -1,4 +1,7 @@
-"""Structural similarity over five scales."""
+"""MS-SSIM: structural similarity over five scales.
+
+Own code, since scikit-image has SSIM at one scale only.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LPIPS from images in [0, 1], with weights from a folder and never from the network; the only door to lpips."""
+"""LPIPS on images in [0, 1], with weights from a folder, never from the network; the only file that imports lpips."""
 
 from __future__ import annotations
 

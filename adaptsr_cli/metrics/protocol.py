@@ -1,4 +1,4 @@
-"""What exactly a score means: the named protocols, and scoring one image by one of them."""
+"""Named scoring protocols, and scoring of one image by one of them."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Protocol:
             raise DataError(
                 f"an image of {_size_text(image)} px is too small for protocol {self.name}, "
                 f"which takes the {side}x{side} px in the middle",
-                "use larger images, or --protocol paper",
+                "use larger images, or `protocol` paper",
             )
         # Floor on the LR grid, so that LR and HR show the same.
         top = (height // scale - self.lr_crop_px) // 2 * scale
@@ -155,7 +155,7 @@ def find_protocol(name: str) -> Protocol:
         return PROTOCOLS[name.strip().lower()]
     except KeyError:
         hint = nearest(name, PROTOCOLS) or f"known: {', '.join(PROTOCOLS)}"
-        raise UsageError(f"--protocol {name!r} is unknown", hint) from None
+        raise UsageError(f"`protocol` {name!r} is unknown", hint) from None
 
 
 def default_metrics(protocol: str) -> str:
@@ -188,7 +188,7 @@ def parse_metrics(text: str) -> tuple[str, ...]:
         if name not in chosen:
             chosen.append(name)
     if not chosen:
-        raise UsageError("--metrics names no metric", f"known: {', '.join(METRICS)}")
+        raise UsageError("`metrics` is empty", f"known: {', '.join(METRICS)}")
     return tuple(chosen)
 
 
@@ -248,7 +248,7 @@ def _crop(sr: np.ndarray, hr: np.ndarray, border_px: int, needed_px: int) -> tup
         raise DataError(
             f"an image of {_size_text(sr)} px is too small to be scored: inside a border of {border_px} px "
             f"at least {needed_px} px must be left",
-            "use larger images, or --protocol whole, or --metrics psnr",
+            "use larger images, or `protocol` whole, or `metrics` psnr",
         )
     window = (slice(border_px, border_px + height), slice(border_px, border_px + width))
     return sr[window], hr[window]

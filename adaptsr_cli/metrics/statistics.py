@@ -1,4 +1,4 @@
-"""What a table of means does not say: how the images vary, and whether a difference is more than chance."""
+"""Paired significance tests, bootstrap intervals and spread over images."""
 
 from __future__ import annotations
 

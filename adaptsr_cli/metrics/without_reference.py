@@ -1,4 +1,4 @@
-"""Sharpness and noise of a picture alone, for photographs that have no ground truth."""
+"""No-reference sharpness and noise, for photographs without ground truth."""
 
 from __future__ import annotations
 

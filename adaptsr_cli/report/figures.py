@@ -1,4 +1,4 @@
-"""The pictures of a run: rank heatmap, saliency, training curves.
+"""Figures of a run: rank heatmap, saliency, training curves.
 
 Figures are objects of their own, drawn by Agg: no pyplot, no window, and nothing of the user's matplotlib settings.
 The same input gives the same bytes.

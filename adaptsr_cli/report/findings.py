@@ -1,4 +1,4 @@
-"""What an evaluation says in words: the gain, whether it is more than chance, and by which metric."""
+"""Findings of an evaluation in words: the gain, its significance, and the metric it is measured by."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pictures of the report: which images, which detail of them, and how well they fit into one file.
+"""Picture gallery of the report: the choice of images and details, and their encoding to fit one file.
 
 Pixels are kept for a bounded number of images only, however many are scored.
 """

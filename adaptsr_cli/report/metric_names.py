@@ -1,4 +1,4 @@
-"""How metric keys of ``eval.json`` are written for people, and which way is better."""
+"""Display names of the metric keys of ``eval.json``, and which direction is better."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the panels of a heatmap go: pure arithmetic in inches, no drawing."""
+"""Layout of the panels of a heatmap, in inches; no drawing."""
 
 from __future__ import annotations
 

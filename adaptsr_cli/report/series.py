@@ -1,4 +1,4 @@
-"""The training log as lines to draw: NumPy only, no drawing."""
+"""Series for plotting from the training log. NumPy only, no drawing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arranging sites as grids of blocks x modules, the rows and columns of the paper's Figure 5. Pure Python."""
+"""Grids of blocks x modules for the sites, the rows and columns of the paper's Figure 5."""
 
 from __future__ import annotations
 

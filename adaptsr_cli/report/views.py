@@ -1,4 +1,4 @@
-"""What the sections of the report show: artifacts arranged as rows and cells, not yet as HTML."""
+"""View models of the report: artifacts arranged as rows and cells, not yet as HTML."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Activation checkpointing: memory for time, on devices with little of it.
+"""Activation checkpointing: less memory for more time, on devices with little memory.
 
 Of every repeated block only the input is kept; what the backward pass needs is computed again when it gets there.
 """

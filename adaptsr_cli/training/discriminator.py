@@ -1,4 +1,4 @@
-"""The discriminator of the GAN loss: a U-Net that judges every pixel."""
+"""U-Net discriminator of the GAN loss, which judges every pixel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The moving average of the adapter over training, which is smoother than its last step."""
+"""Exponential moving average of the adapter, smoother than its last step."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, iteration: int) -> None:
-        """Takes the parameters' values after step `iteration` (counted from 1) into the average."""
+        """Update the average with the parameters' values after step `iteration` (counted from 1)."""
         decay = min(self._decay, (1 + iteration) / (10 + iteration))
         for average, parameter in zip(self._averages, self._parameters, strict=True):
             average.lerp_(parameter.detach(), 1 - decay)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """The parameters hold the average within this block, and their own values again behind it."""
+        """Within this block the parameters hold the average; afterwards their own values again."""
         own = [parameter.detach().clone() for parameter in self._parameters]
         try:
             self._copy(self._averages)
@@ -57,7 +57,7 @@ class MovingAverage:
         for index, average in enumerate(self._averages):
             saved = state.get(str(index))
             if saved is None or saved.shape != average.shape or not bool(saved.isfinite().all()):
-                raise ArtifactError(f"{place}: the moving average is damaged", "train anew with --force")
+                raise ArtifactError(f"{place}: the moving average is damaged", "start again with `force`")
             average.copy_(saved)
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What training minimises: pixel losses, and the perceptual objective of AdaptSR-GAN."""
+"""Training objectives: pixel losses, and the perceptual objective of AdaptSR-GAN."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ObjectiveOutput:
 
 
 class Objective(Protocol):
-    """What the loop asks of an objective.
+    """What the training loop needs of an objective.
 
     All losses are means over the batch, so that those of its shares, weighted by their size, add up. Everything is
     computed in fp32, whatever autocast says outside.
@@ -67,7 +67,7 @@ class Objective(Protocol):
         """
 
     def after_step(self, sr: Tensor, hr: Tensor, iteration: int, reduce: Reduce) -> dict[str, Tensor]:
-        """Trains what the objective itself has to train.
+        """Train what belongs to the objective, such as a discriminator.
 
         Call it once an iteration, after the backward pass of `losses` and outside of `parametrize.cached()`, which
         would keep the weights of the step before.
@@ -84,7 +84,7 @@ class Objective(Protocol):
         """
 
     def state(self) -> dict[str, Tensor]:
-        """Copies on the CPU of all that it takes to go on bit for bit; nothing where nothing is trained."""
+        """State for resuming bit for bit, on the CPU; empty where nothing is trained."""
 
     def load(self, state: Mapping[str, Tensor], place: str) -> None:
         """Puts a saved state back.
@@ -104,7 +104,7 @@ class Objective(Protocol):
 def make_objective(
     choice: ObjectiveName, *, weights_dir: Path, device: torch.device, seed: int, iterations: int
 ) -> Objective:
-    """The objective by its name.
+    """Build an objective by its name.
 
     Args:
         choice: As in ``--objective``.
@@ -263,7 +263,7 @@ class PerceptualObjective:
     def after_step(self, sr: Tensor, hr: Tensor, iteration: int, reduce: Reduce) -> dict[str, Tensor]:
         """Trains the discriminator; see `Objective.after_step`."""
         with torch.autocast(sr.device.type, enabled=False):
-            return self._adversary.learn(sr.detach().float(), hr, reduce)
+            return self._adversary.train_step(sr.detach().float(), hr, reduce)
 
     def state(self) -> dict[str, Tensor]:
         """See `Objective.state`."""
@@ -281,7 +281,7 @@ class PerceptualObjective:
         if before != self._distance.name:
             raise ArtifactError(
                 f"{place}: the perceptual distance was {before}, now {self._distance.name}",
-                "put the network of before back into the weights folder to go on, or train anew with --force",
+                "restore the earlier file in the weights folder to resume, or start again with `force`",
             )
         own = {key: tensor for key, tensor in state.items() if key != _DISTANCE_KEY}
         foreign = [key for key in own if not key.startswith(_ADVERSARY)]
@@ -299,4 +299,4 @@ class PerceptualObjective:
 
 
 def _other_objective(place: str, found: str) -> ArtifactError:
-    return ArtifactError(f"{place}: the objective's state holds {found}", "train anew with --force")
+    return ArtifactError(f"{place}: the objective's state holds {found}", "start again with `force`")

@@ -39,7 +39,7 @@ def put_moments(
     Raises:
         ArtifactError: A moment is missing, too many, of another shape or not finite.
     """
-    damaged = ArtifactError(f"{place}: the optimiser state is damaged", "train anew with --force")
+    damaged = ArtifactError(f"{place}: the optimiser state is damaged", "start again with `force`")
     known = {f"{index}/{moment}" for index in range(len(parameters)) for moment in _MOMENTS}
     if not tensors.keys() <= known:
         raise damaged

@@ -1,4 +1,4 @@
-"""Reading a finished log: did the run learn, or did it learn by heart?"""
+"""Overfitting test on a finished training log."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from adaptsr_cli.artifacts.base import LogRow
 
 LOST_DB = 0.05
-"""A fall of the held-out score below its best that is more than the unrest of validations."""
+"""Smallest fall of the held-out score below its best, in dB, that counts; less is noise between validations."""
 
 
 def find_overfitting(rows: Sequence[LogRow]) -> str | None:
-    """A warning where the held-out score fell while the training loss went on falling; None where it did not.
+    """Return a warning if the held-out score fell while the training loss kept falling, else None.
 
     Args:
         rows: A whole log, in order.
@@ -26,11 +26,11 @@ def find_overfitting(rows: Sequence[LogRow]) -> str | None:
     after = [loss for iteration, loss in losses if iteration > best_at]
     if lost_db < LOST_DB or not before or not after:
         return None
-    # The mean of as many rows on both sides: single batches are too restless.
+    # The mean of as many rows on both sides: single batches are too noisy.
     count = min(len(before), len(after), 10)
     if sum(after[-count:]) >= sum(before[-count:]):
         return None
     return (
-        f"overfitting: since iteration {best_at} the held-out score has lost {lost_db:.2f} dB while the training loss "
-        "went on falling; the adapter of that iteration is kept. More images, a smaller --budget or --patience help"
+        f"overfitting: since iteration {best_at} the held-out score has fallen by {lost_db:.2f} dB while the training "
+        "loss kept falling; the adapter of that iteration is kept. More images, a smaller `budget` or `patience` help"
     )

@@ -1,4 +1,4 @@
-"""What a run costs while it runs: time, waiting for data, memory, energy."""
+"""Resource usage of a training: time, waiting for data, memory, energy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from adaptsr_cli.training.state import LoopState
 
 
 class WaitingSource(Protocol):
-    """Something that knows how long it has kept its caller waiting."""
+    """A source of batches that counts how long its caller has waited."""
 
     @property
     def waited_s(self) -> float:
@@ -22,7 +22,7 @@ class WaitingSource(Protocol):
 
 
 class Totals(TypedDict):
-    """The accounts of a `LoopState` besides its time."""
+    """Usage fields of a `LoopState` besides its time."""
 
     waited_s: float
     energy_j: float | None
@@ -31,7 +31,7 @@ class Totals(TypedDict):
 
 
 class ResourceUsage:
-    """Adds one sitting to what the earlier ones have cost.
+    """Resource usage over all sittings of a run, the present one included.
 
     Args:
         earlier: The state in which the sitting begins.
@@ -59,7 +59,7 @@ class ResourceUsage:
 
     @property
     def earlier_s(self) -> float:
-        """Seconds of the sittings before."""
+        """Seconds of the earlier sittings."""
         return self._earlier.elapsed_s
 
     @property

@@ -1,4 +1,4 @@
-"""Everything a run needs to go on as if it had never stopped.
+"""Training state on disk: everything that resuming needs, so that an interrupted run equals a straight one.
 
 The batches are a pure function of seed and iteration, so no random state has to be kept.
 """
@@ -26,7 +26,7 @@ from adaptsr_cli.training.optimizer_state import put_moments, read_moments
 _HEADER = "adaptsr"
 # These may change between a run and its continuation without changing the result.
 _FREE_OPTIONS = frozenset({"save_freq"})
-_DAMAGED = "train anew with --force"
+_DAMAGED = "start again with `force`"
 
 
 class RunFingerprint(StrictModel):
@@ -115,7 +115,7 @@ def read_state(path: Path) -> tuple[LoopState, dict[str, Tensor]]:
     """
     tensors, metadata = read_tensors(path)
     if _HEADER not in metadata:
-        raise ArtifactError(f"{path} is no training state", _DAMAGED)
+        raise ArtifactError(f"{path} is not a training state", _DAMAGED)
     return parse_document(metadata[_HEADER], LoopState, str(path)), tensors
 
 
@@ -138,7 +138,7 @@ def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def require_same_run(path: Path, wanted: RunFingerprint) -> None:
-    """Refuses to go on with a state that another run saved.
+    """Refuse to resume from a state that another run saved.
 
     Raises:
         ArtifactError: Naming what differs, or the state is damaged.
@@ -147,7 +147,7 @@ def require_same_run(path: Path, wanted: RunFingerprint) -> None:
     if changed:
         raise ArtifactError(
             f"{path.parent} holds another training run: {'; '.join(changed)}",
-            "repeat its options to go on, or start anew with --force or another --run",
+            "give the options it was started with to resume, or start again with `force` or another `run`",
         )
 
 

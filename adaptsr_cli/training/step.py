@@ -1,4 +1,4 @@
-"""The gradients of one batch, computed in the fastest way that is known for the network and the device."""
+"""Gradients of one batch, computed the fastest way known for the network and the device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Curves and samples for TensorBoard (``--tensorboard``); the only door to it."""
+"""Curves and samples for TensorBoard; the only file that imports it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TensorBoard:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise UsageError("--tensorboard needs the package tensorboard", "pip install tensorboard") from error
+            raise UsageError("`tensorboard` needs the package tensorboard", "pip install tensorboard") from error
         self._writer: Any = SummaryWriter(str(folder), purge_step=iteration + 1)
 
     def add(self, row: LogRow) -> None:

@@ -1,4 +1,4 @@
-"""The held-out score that training watches."""
+"""Validation: the score on held-out images during training."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SAMPLE_PX = 256
 
 @dataclass(frozen=True)
 class Validation:
-    """The held-out images as a network makes them.
+    """Score and sample outputs of one validation.
 
     Attributes:
         psnr_y_db: Mean over all held-out crops, by the protocol `paper`.

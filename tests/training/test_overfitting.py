@@ -18,7 +18,7 @@ def test_a_falling_score_with_a_falling_loss_is_overfitting() -> None:
     found = find_overfitting(log([24.0, 24.5, 24.3, 24.2], [0.05, 0.04, 0.03]))
     assert found is not None
     assert "since iteration 10" in found
-    assert "lost 0.30 dB" in found
+    assert "fallen by 0.30 dB" in found
 
 
 def test_nothing_else_is() -> None:
