@@ -210,7 +210,11 @@ class Console:
         return Group(*(part for task in list(self._tasks) for part in self._bar(task)))
 
     def _bar(self, task: ConsoleTask) -> list[RenderableType]:
-        """One bar in one line if the terminal is wide enough; else the fields go below, and pace is left out first."""
+        """One bar in one line if the terminal is wide enough; else the fields go below, and the pace is left out first.
+
+        Drawn here, not by `rich.progress.Progress`, which cuts its columns off in a narrow terminal and counts the pace
+        of a resumed run from where it was before.
+        """
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
