@@ -135,15 +135,11 @@ def blur(image: Tensor, kernel: Kernel) -> Tensor:
 
 @cache
 def _fast_length(length: int) -> int:
-    """The next length that has no prime factor above 5, for which the Fourier transform is fast."""
-    while True:
-        rest = length
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return length
-        length += 1
+    """Returns the next length that has no prime factor above 5, for which the Fourier transform is fast."""
+    # Half a second to import, which only runs that blur pay for.
+    from scipy.fft import next_fast_len
+
+    return int(next_fast_len(length, real=True))
 
 
 def _blur_lens(image: Tensor, step: LensBlur, px_per_lr_px: float, rng: np.random.Generator) -> Tensor:
