@@ -133,7 +133,7 @@ class PairReader:
         self.degradation = degradation if pairs.ratio is None else None
         self._seed = seed % (1 << 64)  # NumPy takes no negative seeds
         self._ratio = pairs.ratio
-        self._cache = cache or ImageCache(2 << 30, 0, None)
+        self._cache = cache or ImageCache(2 << 30)
 
     def __len__(self) -> int:
         return len(self.pairs)

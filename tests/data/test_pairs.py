@@ -136,7 +136,7 @@ def test_the_cache_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(pairs_module, "read_rgb", count)
     one_pair = 32 * 24 * 3 + 8 * 6 * 3
-    reader = PairReader(make_set(tmp_path, count=3), scale=4, cache=ImageCache(2 * one_pair + 1, 0, None))
+    reader = PairReader(make_set(tmp_path, count=3), scale=4, cache=ImageCache(2 * one_pair + 1))
     expected = [reader.read(index) for index in range(3)]
     decoded.clear()
     for _ in range(2):

@@ -22,7 +22,6 @@ from adaptsr_cli.data.preflight import check_pairs
 from adaptsr_cli.data.sources import Align, DataSpec
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.imaging.degradation import Degradation
-from adaptsr_cli.io.cache_folder import cache_dir
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.runtime import free_memory_bytes
 from adaptsr_cli.units import plural
@@ -74,15 +73,13 @@ def _check(pairs: PairSet, align: Align, role: Role, progress: Progress) -> Pair
 
 @dataclass(frozen=True)
 class CacheSizes:
-    """How much room decoded images may take; None for a share of what is free.
+    """How much room decoded images may take.
 
     Attributes:
-        ram_bytes: In memory.
-        disk_bytes: In a file of the cache folder, mapped into memory.
+        ram_bytes: In memory; None for a quarter of what is free, 4 GB at most.
     """
 
     ram_bytes: int | None = None
-    disk_bytes: int = 16_000_000_000
 
     def open(self) -> ImageCache:
         """An empty cache of these sizes; the processes of a group on one machine share the room."""
@@ -90,7 +87,7 @@ class CacheSizes:
         ram_bytes = self.ram_bytes
         if ram_bytes is None:
             ram_bytes = min(_MAX_RAM_BYTES, free_memory_bytes(torch.device("cpu")) // 4)
-        return ImageCache(ram_bytes // local, self.disk_bytes // local, cache_dir() / "images")
+        return ImageCache(ram_bytes // local)
 
 
 DEFAULT_CACHE: Final = CacheSizes()

@@ -152,7 +152,7 @@ def evaluate(config: EvaluateOptions, progress: Progress, world: World = SINGLE_
     # Without a reference nothing is degraded, though photographs cannot be opened without saying how they would be.
     how = config.degrade if protocol.has_reference else DEFAULT_TO_SCORE_ON
     degradation = run_degradation(config.run, sets, how)
-    reader = open_reader(sets, scale, degradation, config.seed, CacheSizes(disk_bytes=0).open())
+    reader = open_reader(sets, scale, degradation, config.seed, CacheSizes().open())
     names = [pair.name for pair in reader.pairs]
     contestants = make_distinct([*networks, *(open_folder(name, folder, names) for name, folder in config.others)])
     _refuse_replacing_another(config, contestants, fingerprint)

@@ -350,13 +350,10 @@ def _fill_card(
 
 def _tell_cache(stats: CacheStats, images: int, progress: Progress) -> None:
     """Says when images had to be decoded again and again."""
-    if stats.disk_stopped:
-        progress.note(f"decoded images no longer went to disk: {stats.disk_stopped}")
     if stats.misses > 2 * images:
         progress.note(
-            f"the decoded images do not fit into the cache ({format_bytes(stats.ram_bytes)} of memory and "
-            f"{format_bytes(stats.disk_bytes)} of disk are used), so {stats.misses:,} readings decoded a file; "
-            "--cache-ram and --cache-disk give more room"
+            f"the decoded images do not fit into the cache ({format_bytes(stats.ram_bytes)} of memory are used), so "
+            f"{stats.misses:,} readings decoded a file; --cache-ram gives more room"
         )
 
 
