@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
+import psutil
 import torch
 
 from adaptsr_cli.errors import UsageError
@@ -182,23 +183,12 @@ def free_memory_bytes(device: torch.device) -> int:
     """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    known = [room for room in (_available_bytes(), _container_room_bytes(), _process_room_bytes()) if room is not None]
-    return min(known, default=2 << 30)
-
-
-def _available_bytes() -> int | None:
-    """What Linux says can be had, page cache included; elsewhere the free pages, where the system tells."""
-    with suppress(OSError):
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    with suppress(ValueError, OSError, AttributeError):
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return None
+    rooms = (int(psutil.virtual_memory().available), _container_room_bytes(), _process_room_bytes())
+    return min(room for room in rooms if room is not None)
 
 
 def _container_room_bytes() -> int | None:
-    """What the control group still allows; None without a limit."""
+    """Returns what the control group (v2) still allows, which psutil does not know; None without a limit."""
     with suppress(OSError, ValueError):
         group = Path("/sys/fs/cgroup")
         limit = int((group / "memory.max").read_text(encoding="ascii"))
@@ -207,7 +197,7 @@ def _container_room_bytes() -> int | None:
 
 
 def _process_room_bytes() -> int | None:
-    """What the process's limit of address space still allows; None without a limit, or where none can be read."""
+    """Returns what the process's limit of address space (``ulimit -v``) still allows; None without a limit."""
     if sys.platform == "win32":
         return None
     import resource
@@ -215,7 +205,4 @@ def _process_room_bytes() -> int | None:
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit == resource.RLIM_INFINITY:
         return None
-    with suppress(OSError, ValueError):
-        used_pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-        return max(0, limit - used_pages * os.sysconf("SC_PAGE_SIZE"))
-    return None
+    return max(0, limit - int(psutil.Process().memory_info().vms))

@@ -15,7 +15,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from adaptsr_cli.errors import AdaptsrError, ImageError
 from adaptsr_cli.io.exif import clear_orientation, read_orientation
-from adaptsr_cli.io.high_bit_depth import decode_deep_avif, decode_deep_png, read_avif_bits
+from adaptsr_cli.io.high_bit_depth import INSTALL_IMAGES, decode_deep_avif, decode_deep_png, read_avif_bits
 from adaptsr_cli.io.pictures import Animation, Picture, orient, picture_of
 from adaptsr_cli.io.tiff import TiffPage, is_tiff, list_pages, read_deep_page
 
@@ -114,6 +114,8 @@ def faults(path: Path) -> Iterator[None]:
             reason = "the file is empty" if empty else "it is no image of a known format, or damaged at its start"
         elif isinstance(error, OSError) and error.strerror:
             reason = error.strerror
+        elif "'imagecodecs' package" in str(error):  # said by tifffile of the compressions that need it
+            raise ImageError(f"cannot read {path}: {error}", INSTALL_IMAGES) from error
         else:
             reason = f"damaged or truncated ({error})"
         raise ImageError(f"cannot read {path}: {reason}", "replace the file or leave it out") from error

@@ -15,7 +15,7 @@ from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.atomic import replace_atomically
 from adaptsr_cli.io.decoding import TIFF_PHOTO_FOLDERS, TIFF_PHOTO_TAGS
 from adaptsr_cli.io.exif import set_size
-from adaptsr_cli.io.high_bit_depth import PNG_LEVEL, write_deep_png
+from adaptsr_cli.io.high_bit_depth import PNG_LEVEL, check_available, write_deep_png
 from adaptsr_cli.io.pictures import Animation, Picture, layers_of, narrow
 from adaptsr_cli.io.tiff import Folder, write_tiff
 from adaptsr_cli.io.xmp_note import pack_note
@@ -122,6 +122,8 @@ def check_fit(path: Path, picture: Picture, width_px: int, height_px: int) -> No
             "holds along a side",
             "write .tif",
         )
+    if kind.name == "PNG" and picture.colour.dtype == np.uint16:
+        check_available()
     if picture.further:
         several = "pages" if picture.animation is None else "frames"
         if kind.several != several:

@@ -1,4 +1,7 @@
-"""PNG of 16 bits a channel and AVIF of 10 or 12, which Pillow knows not; the only door to imagecodecs."""
+"""PNG of 16 bits a channel and AVIF of 10 or 12, which Pillow does not decode, by imagecodecs.
+
+That package is large and few have such files, so it comes with the extra ``images``.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,16 @@ import struct
 import zlib
 from typing import Any, BinaryIO, Final
 
-import imagecodecs
 import numpy as np
 
+from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.exif import EXIF_PREFIX
 from adaptsr_cli.io.pictures import Array, stretch
 
 PNG_LEVEL: Final = 4
 """Of 0 to 9. On photographs 2.5 times as fast as the usual 6, in files 5 % larger (8 bits, Pillow)."""
+
+INSTALL_IMAGES: Final = "pip install 'adaptsr[images]'"
 
 _AVIF_HIGH, _AVIF_TWELVE = 0x40, 0x20  # flags of AV1CodecConfigurationRecord
 _HEAD_BYTES: Final = 8 + 25  # the signature and IHDR, which must come first
@@ -26,9 +31,10 @@ def decode_deep_png(data: bytes) -> Array:
         (H, W, C) uint16: grey, grey and alpha, RGB, or RGB and alpha.
 
     Raises:
+        ImageError: The package imagecodecs is not installed.
         RuntimeError: The file is damaged or cut off.
     """
-    samples: np.ndarray[Any, Any] = imagecodecs.png_decode(data)
+    samples: np.ndarray[Any, Any] = _imagecodecs().png_decode(data)
     return samples if samples.ndim == 3 else samples[..., None]
 
 
@@ -46,15 +52,20 @@ def decode_deep_avif(data: bytes, bits: int) -> Array:
         (H, W, C) uint16 over its whole range: grey, RGB, or RGB and alpha.
 
     Raises:
+        ImageError: The package imagecodecs is not installed.
         RuntimeError: The file is damaged or cut off.
     """
-    samples: np.ndarray[Any, Any] = imagecodecs.avif_decode(data, 0, numthreads=1)
+    samples: np.ndarray[Any, Any] = _imagecodecs().avif_decode(data, 0, numthreads=1)
     return stretch(samples if samples.ndim == 3 else samples[..., None], bits)
 
 
 def write_deep_png(file: BinaryIO, layers: Array, *, icc: bytes | None, exif: bytes | None, xmp: bytes | None) -> None:
-    """Writes (H, W, C) uint16 as PNG with its colour profile, EXIF (with prefix) and XMP."""
-    data = memoryview(imagecodecs.png_encode(layers[..., 0] if layers.shape[2] == 1 else layers, PNG_LEVEL))
+    """Writes (H, W, C) uint16 as PNG with its colour profile, EXIF (with prefix) and XMP.
+
+    Raises:
+        ImageError: The package imagecodecs is not installed.
+    """
+    data = memoryview(_imagecodecs().png_encode(layers[..., 0] if layers.shape[2] == 1 else layers, PNG_LEVEL))
     extra = b""
     if icc:
         extra += _chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc))
@@ -64,6 +75,26 @@ def write_deep_png(file: BinaryIO, layers: Array, *, icc: bytes | None, exif: by
         extra += _chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)
     for part in (data[:_HEAD_BYTES], extra, data[_HEAD_BYTES:]):
         file.write(part)
+
+
+def check_available() -> None:
+    """Looks whether pictures of more than 8 bits a channel can be read and written.
+
+    Raises:
+        ImageError: The package imagecodecs is not installed.
+    """
+    _imagecodecs()
+
+
+def _imagecodecs() -> Any:
+    """Imports the package, or names the command that installs it."""
+    try:
+        import imagecodecs
+    except ImportError as error:
+        raise ImageError(
+            "PNG and AVIF of more than 8 bits a channel need the package imagecodecs", INSTALL_IMAGES
+        ) from error
+    return imagecodecs
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
