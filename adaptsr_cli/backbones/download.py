@@ -1,4 +1,8 @@
-"""Fetching one file: resumed where it broke off, checked by SHA-256, under its final name only when whole."""
+"""Download of one file: resumed after a break, checked by SHA-256, and given its final name only when complete.
+
+Own code, since the libraries at hand do not resume: `pooch` and `torch.hub` start a broken download anew, and the
+files of the catalogue, which `huggingface_hub` could resume, lie on GitHub. The only place that opens connections.
+"""
 
 from __future__ import annotations
 
