@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from adaptsr_cli.errors import UsageError
@@ -96,6 +97,12 @@ def format_bytes(count: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     raise AssertionError("unreachable")
+
+
+def list_some(items: Sequence[str], limit: int = 3, separator: str = ", ") -> str:
+    """Renders the first items and how many others there are: ``a, b, c and 4 more``."""
+    more = f" and {len(items) - limit:,} more" if len(items) > limit else ""
+    return separator.join(items[:limit]) + more
 
 
 def plural(count: int, noun: str) -> str:

@@ -1,12 +1,11 @@
 """Download of one file: resumed after a break, checked by SHA-256, and given its final name only when complete.
 
 Own code, since the libraries at hand do not resume: `pooch` and `torch.hub` start a broken download anew, and the
-files of the catalogue, which `huggingface_hub` could resume, lie on GitHub. The only place that opens connections.
+files of the catalogue lie on servers that `huggingface_hub` does not serve. The only place that opens connections.
 """
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import os
 import re
@@ -19,6 +18,7 @@ from typing import Final
 from adaptsr_cli import __version__
 from adaptsr_cli.errors import DownloadError
 from adaptsr_cli.io.atomic import write_text
+from adaptsr_cli.io.hashing import file_sha256
 from adaptsr_cli.progress import Progress
 
 _CHUNK_BYTES: Final = 1 << 16
@@ -80,12 +80,6 @@ def fetch(url: str, target: Path, *, sha256: str | None, size_bytes: int | None,
         write_text(_sidecar(target), f"{digest}  {target.name}\n")
         progress.note(f"{target.name}: SHA-256 {digest}, nobody states what it should be; kept and checked from now on")
     return digest
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def check_file(target: Path, sha256: str | None) -> str:

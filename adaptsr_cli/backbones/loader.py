@@ -35,10 +35,10 @@ from adaptsr_cli.backbones.fast.attention import fuse_attention
 from adaptsr_cli.backbones.fast.normalisation import fuse_channel_norms
 from adaptsr_cli.errors import CheckpointError
 from adaptsr_cli.io.tensors import Checkpoint, read_checkpoint, weights_sha256
+from adaptsr_cli.units import list_some
 
 _PROBE_PX: Final = 16
 _SAME: Final = 2e-4  # threads may add in another order; noise that a network adds is larger
-_NAMES_SHOWN: Final = 3
 _NEAR_ENOUGH: Final = 0.5  # more than this share of an architecture's marks must be there to call a file like it
 _PURPOSES: Final = {
     "Restoration": "restores images at their own size",
@@ -143,14 +143,14 @@ def _unknown(path: Path, state: Mapping[str, Tensor], registry: ArchRegistry) ->
         ((name, found) for name, found in lacks.items() if found[1]),
         key=lambda item: (1 - len(item[1][0]) / item[1][1], item[1][1]),
     )
-    first_keys = f"its first keys are {_shorten(list(state))}"
+    first_keys = f"its first keys are {list_some(list(state))}"
     if 1 - len(missing) / marks <= _NEAR_ENOUGH:
         return CheckpointError(
             f"{path} is of no known architecture; {first_keys}", "adaptsr models lists architectures that work"
         )
     return CheckpointError(
         f"{path} looks like {name}, but is a variant with other blocks that cannot be read: it lacks "
-        f"{_shorten(missing)}",
+        f"{list_some(missing)}",
         f"use the published {name}, or another model; {first_keys}",
     )
 
@@ -184,7 +184,7 @@ def _mismatch(path: Path, name: str, report: str) -> CheckpointError:
     )
     reshaped = re.findall(r"size mismatch for ([^:]+):", report)
     parts = [
-        f"{len(keys)} {what} ({_shorten(keys)})"
+        f"{len(keys)} {what} ({list_some(keys)})"
         for keys, what in ((missing, "missing"), (unknown, "unknown"), (reshaped, "of another shape"))
         if keys
     ]
@@ -197,11 +197,6 @@ def _mismatch(path: Path, name: str, report: str) -> CheckpointError:
 def _between(report: str, start: str) -> str:
     """The line of torch's report that begins with `start`."""
     return next((line for line in report.splitlines() if line.strip().startswith(start)), "")
-
-
-def _shorten(names: list[str]) -> str:
-    shown = ", ".join(names[:_NAMES_SHOWN])
-    return shown if len(names) <= _NAMES_SHOWN else f"{shown} and {len(names) - _NAMES_SHOWN} more"
 
 
 def _first_line(error: object) -> str:

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import median
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
 from pydantic import Field
 from skimage.filters import difference_of_gaussians
 from skimage.registration import phase_cross_correlation
 
+from adaptsr_cli.arrays import Float32Array, Uint8Array
 from adaptsr_cli.artifacts.base import StrictModel
 from adaptsr_cli.data.layouts import Pair, PairSet
 from adaptsr_cli.errors import DataError
+from adaptsr_cli.imaging.luma import LUMA
 from adaptsr_cli.io.images import resize_bicubic
-from adaptsr_cli.units import plural
+from adaptsr_cli.units import list_some, plural
 
-Array = np.ndarray[Any, np.dtype[np.uint8]]
-_Plane = np.ndarray[Any, np.dtype[np.float32]]
 Verdict = Literal["matched", "flat", "unmatched"]
 
 WINDOW_PX: Final = 512
@@ -34,7 +34,6 @@ _MIN_DETAIL = 1.0
 _MIN_MATCH = 0.2
 _MIN_MATCH_TIMES_SIDE = 12.0
 _LARGEST_SHIFT_SHARE = 1 / 8
-_LUMA: Final = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _BAND_PX = (1.0, 3.0)
 _STEPS_PER_PX = 20
 
@@ -72,7 +71,7 @@ class PairAlignment(StrictModel):
         return round(self.dy_px), round(self.dx_px)
 
 
-def measure_alignment(lr: Array, hr: Array, ratio: int) -> PairAlignment:
+def measure_alignment(lr: Uint8Array, hr: Uint8Array, ratio: int) -> PairAlignment:
     """Compares LR with the antialiased, shrunk HR on a central window of at most 512 px of the LR grid.
 
     The shift is where the cross-correlation of the luma, band-passed by a difference of Gaussians, is highest (FFT,
@@ -117,14 +116,14 @@ def measure_alignment(lr: Array, hr: Array, ratio: int) -> PairAlignment:
     )
 
 
-def _details(image: Array) -> _Plane:
+def _details(image: Uint8Array) -> Float32Array:
     """(h, w) float32: the luma in grey levels without its slow changes and without the finest noise."""
-    luma = image.astype(np.float32) @ _LUMA  # (h, w, 3) @ (3,)
-    details: _Plane = difference_of_gaussians(luma, *_BAND_PX, mode="reflect").astype(np.float32)
+    luma = image.astype(np.float32) @ LUMA  # (h, w, 3) @ (3,)
+    details: Float32Array = difference_of_gaussians(luma, *_BAND_PX, mode="reflect").astype(np.float32)
     return details
 
 
-def _find_shift(low: Array, high: Array) -> tuple[float, float]:
+def _find_shift(low: Uint8Array, high: Uint8Array) -> tuple[float, float]:
     """(dy, dx) in pixels, so that low at (y + dy, x + dx) shows what high shows at (y, x)."""
     taper = np.outer(np.hanning(low.shape[0]), np.hanning(low.shape[1])).astype(np.float32)
     moved, still = _details(low) * taper, _details(high) * taper
@@ -134,7 +133,7 @@ def _find_shift(low: Array, high: Array) -> tuple[float, float]:
     return -float(shift[0]), -float(shift[1])
 
 
-def _overlap(low: Array, high: Array, dy: int, dx: int) -> tuple[Array, Array]:
+def _overlap(low: Uint8Array, high: Uint8Array, dy: int, dx: int) -> tuple[Uint8Array, Uint8Array]:
     """What both sides show, cut from two windows of one size."""
     height, width = low.shape[0] - abs(dy), low.shape[1] - abs(dx)
     top, left = max(0, dy), max(0, dx)
@@ -143,14 +142,14 @@ def _overlap(low: Array, high: Array, dy: int, dx: int) -> tuple[Array, Array]:
     return cut, high[top : top + height, left : left + width]
 
 
-def _correlate(first: _Plane, second: _Plane) -> float:
+def _correlate(first: Float32Array, second: Float32Array) -> float:
     """Correlation of two planes in [-1, 1]; 0 where one of them is constant."""
     first, second = first - first.mean(), second - second.mean()
     scale = float(np.sqrt(np.square(first).sum(dtype=np.float64) * np.square(second).sum(dtype=np.float64)))
     return float(np.clip((first * second).sum(dtype=np.float64) / scale, -1, 1)) if scale > 0 else 0.0
 
 
-def _find_gains(low: Array, high: Array) -> tuple[float, float, float] | None:
+def _find_gains(low: Uint8Array, high: Uint8Array) -> tuple[float, float, float] | None:
     """Ratio of the channel means; None where nearly everything is clipped.
 
     A regression of LR on HR would come out too small, since noise and blur blunt it; means are free of that.
@@ -197,7 +196,7 @@ def describe_alignment(pairs: PairSet, alignments: Sequence[PairAlignment | None
     for verdict, words in (("unmatched", "whose sides do not match"), ("flat", "too flat to measure a shift")):
         names = [name for entry, name in measured if entry.verdict == verdict]
         if names:
-            notes.append(f"{plural(len(names), 'pair')} {words}: {_first(names)}")
+            notes.append(f"{plural(len(names), 'pair')} {words}: {list_some(names, 5)}")
     return notes, warning
 
 
@@ -234,10 +233,7 @@ def apply_shifts(pairs: PairSet, alignments: Sequence[PairAlignment | None]) -> 
             f"--align shift: {plural(moved, 'pair')} of {len(pairs)} moved and trimmed to what both sides show"
         )
     if left_out:
-        notes.append(f"{plural(len(left_out), 'pair')} left out, since the sides do not match: {_first(left_out)}")
+        notes.append(
+            f"{plural(len(left_out), 'pair')} left out, since the sides do not match: {list_some(left_out, 5)}"
+        )
     return replace(pairs, pairs=tuple(kept), notes=tuple(notes))
-
-
-def _first(names: Sequence[str], limit: int = 5) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

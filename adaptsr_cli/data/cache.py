@@ -11,12 +11,13 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[np.uint8]]
-Sides = tuple[Array | None, Array]
+from adaptsr_cli.arrays import Uint8Array
+
+Sides = tuple[Uint8Array | None, Uint8Array]
 """The LR side, where there is one, and the HR side; (h, w, 3) uint8."""
 
 
@@ -135,7 +136,7 @@ class ImageCache:
         return sides
 
 
-def _without_base(image: Array) -> Array:
+def _without_base(image: Uint8Array) -> Uint8Array:
     """Copies an image that is a view of a larger one, which would stay in memory with it."""
     whole = image
     while isinstance(whole.base, np.ndarray):

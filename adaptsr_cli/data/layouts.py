@@ -13,7 +13,7 @@ from adaptsr_cli.data.folders import PairCandidate, collect_candidates, read_tre
 from adaptsr_cli.data.names import SplitName, read_file_name, read_folder_name
 from adaptsr_cli.errors import DataError, ImageError, nearest
 from adaptsr_cli.io.images import image_size
-from adaptsr_cli.units import plural
+from adaptsr_cli.units import list_some, plural
 
 SplitChoice = Literal["train", "val", "test", "all"]
 
@@ -215,7 +215,7 @@ def _choose(root: Path, candidates: Sequence[PairCandidate], role: SplitName, sc
         return left[0]
     places = [candidate.place for candidate in left]
     raise DataError(
-        f"{root} holds {len(left)} sets of pairs: {_first(sorted(places), ', ', 6)}",
+        f"{root} holds {len(left)} sets of pairs: {list_some(sorted(places), 6)}",
         "name one of these folders by --data, or several, each by a --data of its own",
     )
 
@@ -255,7 +255,7 @@ def match_files(chosen: PairCandidate) -> tuple[Pair, ...]:
     if best.alone:
         count = plural(len(best.alone), "image")
         raise DataError(
-            f"{count} in {chosen.place} without the other side: {_first(best.alone, ', ')}",
+            f"{count} in {chosen.place} without the other side: {list_some(best.alone)}",
             "give both sides the same file names, or move these away",
         )
     return tuple(best.pairs)
@@ -344,8 +344,3 @@ def _name_layout(root: Path, chosen: PairCandidate, ratio: int) -> str:
     if chosen.kind:
         return f"{chosen.set_name}, {chosen.kind}{scale}{split}"
     return f"LR and HR folders{scale}{split}"
-
-
-def _first(items: Sequence[str], separator: str, limit: int = 3) -> str:
-    more = f"{separator}... {len(items) - limit} more" if len(items) > limit else ""
-    return separator.join(items[:limit]) + more

@@ -7,16 +7,13 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 from math import gcd, lcm
-from typing import Any
 
 import numpy as np
 
+from adaptsr_cli.arrays import Int64Array, Uint8Array
 from adaptsr_cli.data.layouts import Pair, PairSet
 from adaptsr_cli.data.pairs import PairReader
 from adaptsr_cli.units import plural
-
-Array = np.ndarray[Any, np.dtype[np.uint8]]
-_Order = np.ndarray[Any, np.dtype[np.int64]]
 
 # Keep the streams of random numbers apart that are derived from one seed; the sampler's own is 3.
 _SOURCE_STREAM = 1
@@ -108,7 +105,7 @@ class Mixture:
         source = int(np.searchsorted(self._starts, index, side="right")) - 1
         return self.readers[source], index - int(self._starts[source])
 
-    def read(self, index: int) -> tuple[Array, Array]:
+    def read(self, index: int) -> tuple[Uint8Array, Uint8Array]:
         """One pair, as `PairReader.read`."""
         reader, place = self.locate(index)
         return reader.read(place)
@@ -132,7 +129,7 @@ class Mixture:
         round_, place = divmod(nth, len(self.readers[source]))
         return int(self._starts[source]) + int(self._round_of(seed, source, round_)[place])
 
-    def _draw_block(self, seed: int, block: int) -> tuple[_Order, _Order]:
+    def _draw_block(self, seed: int, block: int) -> tuple[Int64Array, Int64Array]:
         """The source of every crop of a block, and the how-many-th crop of that source in the block it is."""
         sources = np.repeat(np.arange(len(self._tickets)), self._tickets)
         if len(self._tickets) > 1:
@@ -142,7 +139,7 @@ class Mixture:
             ranks[sources == source] = np.arange(count)
         return sources, ranks
 
-    def _draw_round(self, seed: int, source: int, round_: int) -> _Order:
+    def _draw_round(self, seed: int, source: int, round_: int) -> Int64Array:
         """The order of a source's images in one of its rounds."""
         rng = np.random.default_rng((_IMAGE_STREAM, seed, source, round_))
         return rng.permutation(len(self.readers[source]))

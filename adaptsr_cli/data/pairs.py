@@ -3,47 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from adaptsr_cli.arrays import Uint8Array
 from adaptsr_cli.data.cache import ImageCache
 from adaptsr_cli.data.layouts import Pair, PairSet, SplitChoice
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.imaging.degradation import Degradation
 from adaptsr_cli.imaging.degrade import degrade
+from adaptsr_cli.io.hashing import file_fingerprint
 from adaptsr_cli.io.images import image_size, read_rgb, resize_bicubic
 from adaptsr_cli.units import plural
-
-Array = np.ndarray[Any, np.dtype[np.uint8]]
-
-_CHUNK_BYTES = 64 << 10
-
-
-def file_fingerprint(path: Path) -> str:
-    """A cheap identity of a file that survives moving and copying: its size, first and last 64 KiB, hashed.
-
-    Returns:
-        16 hexadecimal digits.
-
-    Raises:
-        DataError: The file cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            size_bytes = file.seek(0, os.SEEK_END)
-            file.seek(0)
-            digest = hashlib.sha256(f"{size_bytes}:".encode())
-            digest.update(file.read(_CHUNK_BYTES))
-            file.seek(max(0, size_bytes - _CHUNK_BYTES))
-            digest.update(file.read(_CHUNK_BYTES))
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}", "check the file") from error
-    return digest.hexdigest()[:16]
 
 
 def pair_fingerprints(pair: Pair) -> tuple[str | None, str]:
@@ -150,7 +123,7 @@ class PairReader:
         width = self._overlap(hr_width, lr_width, pair.shift[1]).lr_length
         return width * self.scale, height * self.scale
 
-    def read(self, index: int) -> tuple[Array, Array]:
+    def read(self, index: int) -> tuple[Uint8Array, Uint8Array]:
         """One pair, its shift put right, trimmed at the right and bottom to whole LR pixels.
 
         Returns:
@@ -167,17 +140,17 @@ class PairReader:
             lr = degrade(hr, self.scale, self.degradation, np.random.default_rng((self._seed, index)))
         return lr, hr
 
-    def read_hr(self, index: int) -> Array:
+    def read_hr(self, index: int) -> Uint8Array:
         """The HR side as `read` gives it; spares photographs the degradation."""
         return self._load(index)[1]
 
-    def _load(self, index: int) -> tuple[Array | None, Array]:
+    def _load(self, index: int) -> tuple[Uint8Array | None, Uint8Array]:
         pair = self.pairs[index]
         # Whatever decides what `_decode` makes of the files.
         key = (pair.lr, pair.hr, pair.shift, self._ratio, self.scale)
         return self._cache.get(key, lambda: self._decode(index))
 
-    def _decode(self, index: int) -> tuple[Array | None, Array]:
+    def _decode(self, index: int) -> tuple[Uint8Array | None, Uint8Array]:
         pair, scale = self.pairs[index], self.scale
         hr = read_rgb(pair.hr)
         source = read_rgb(pair.lr) if pair.lr is not None else None
@@ -218,5 +191,5 @@ class _Overlap:
     lr_length: int
 
 
-def _cut(image: Array, top: int, left: int, height: int, width: int) -> Array:
+def _cut(image: Uint8Array, top: int, left: int, height: int, width: int) -> Uint8Array:
     return np.ascontiguousarray(image[top : top + height, left : left + width])

@@ -21,7 +21,7 @@ from adaptsr_cli.io.cache_folder import cache_dir
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.images import read_rgb
 from adaptsr_cli.progress import Progress
-from adaptsr_cli.units import plural
+from adaptsr_cli.units import list_some, plural
 
 _NAMED_FAULTS = 3
 
@@ -112,10 +112,9 @@ def check_pairs(pairs: PairSet, progress: Progress, *, role: str = "train", alig
         elif ratio is not None and entry.hr_px != (entry.lr_px[0] * ratio, entry.lr_px[1] * ratio):
             trimmed += 1
     if faults:
-        more = f"; ... {len(faults) - _NAMED_FAULTS} more" if len(faults) > _NAMED_FAULTS else ""
         raise DataError(
             f"{len(faults)} of {plural(len(pairs), 'pair')} of the {role} data in {pairs.root} cannot be used: "
-            f"{'; '.join(faults[:_NAMED_FAULTS])}{more}",
+            f"{list_some(faults, _NAMED_FAULTS, '; ')}",
             "mend, replace or move them away, both sides",
         )
     notes = list(pairs.notes)

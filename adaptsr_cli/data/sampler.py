@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from adaptsr_cli.arrays import Int64Array, Uint8Array
 from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.data.pairs import PairReader
 from adaptsr_cli.errors import DataError, UsageError
 from adaptsr_cli.imaging.degrade import degrade
-
-Array = np.ndarray[Any, np.dtype[np.uint8]]
 
 _CPU: Final = torch.device("cpu")
 # Blur and resampling reach this far, in LR pixels; a crop to be degraded is cut with so much round it.
@@ -117,7 +116,7 @@ class BatchSampler:
         lr, hr = (_to_tensor(side) for side in zip(*crops, strict=True))
         return Batch(lr, hr)
 
-    def _crop(self, iteration: int, place: int) -> tuple[Array, Array]:
+    def _crop(self, iteration: int, place: int) -> tuple[Uint8Array, Uint8Array]:
         """Crop `place` of an iteration: lr (p/s, p/s, 3) and hr (p, p, 3), uint8."""
         reader, index = self._mixture.locate(self._mixture.draw(self._seed, iteration * self._batch + place))
         rng = np.random.default_rng((_CROP_STREAM, self._seed, iteration, place))
@@ -150,11 +149,11 @@ def _start_of_cut(start: int) -> int:
     return max(0, (start - _MARGIN_LR_PX) // _JPEG_BLOCKS_PX * _JPEG_BLOCKS_PX)
 
 
-def _window(image: Array, top: int, left: int, side_px: int) -> Array:
+def _window(image: Uint8Array, top: int, left: int, side_px: int) -> Uint8Array:
     return image[top : top + side_px, left : left + side_px]
 
 
-def _turn(crop: Array, turn: np.ndarray[Any, np.dtype[np.int64]]) -> Array:
+def _turn(crop: Uint8Array, turn: Int64Array) -> Uint8Array:
     """One of the eight orientations of a square."""
     if turn[0]:
         crop = crop[:, ::-1]
@@ -163,6 +162,6 @@ def _turn(crop: Array, turn: np.ndarray[Any, np.dtype[np.int64]]) -> Array:
     return crop.transpose(1, 0, 2) if turn[2] else crop
 
 
-def _to_tensor(crops: tuple[Array, ...]) -> Tensor:
+def _to_tensor(crops: tuple[Uint8Array, ...]) -> Tensor:
     stacked = torch.from_numpy(np.stack(crops))  # (B, p, p, 3) uint8
     return stacked.permute(0, 3, 1, 2).contiguous().float().div_(255)  # (B, 3, p, p)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from adaptsr_cli.arrays import AnyArray, Uint8Array
 from adaptsr_cli.imaging.degradation import (
     Degradation,
     FinalSinc,
@@ -30,8 +31,6 @@ from adaptsr_cli.imaging.degradation import (
 )
 from adaptsr_cli.imaging.kernels import Kernel, draw_kernel, shaped_kernel, sinc_kernel
 from adaptsr_cli.io.images import Filter, decode_rgb, encode_jpeg, resize
-
-Image = np.ndarray[Any, np.dtype[np.uint8]]
 
 PHOTONS_AT_WHITE: Final = 256
 """Photons counted in a white pixel by the Poisson noise of scale 1.
@@ -49,8 +48,8 @@ _CPU: Final = torch.device("cpu")
 
 
 def degrade(
-    hr: Image, scale: int, degradation: Degradation, rng: np.random.Generator, *, device: torch.device = _CPU
-) -> Image:
+    hr: Uint8Array, scale: int, degradation: Degradation, rng: np.random.Generator, *, device: torch.device = _CPU
+) -> Uint8Array:
     """Makes the LR side of a photograph. May be called from several threads, each with its own `rng`.
 
     Args:
@@ -251,18 +250,18 @@ def _store_jpeg(image: Tensor, quality: int) -> Tensor:
     return _to_tensor(decode_rgb(encode_jpeg(_to_image(image), quality)), image.device)
 
 
-def _to_tensor(image: Image, device: torch.device) -> Tensor:
+def _to_tensor(image: Uint8Array, device: torch.device) -> Tensor:
     """(H, W, 3) uint8 to (3, H, W) float32 in [0, 1]."""
     # A copy, since torch warns of arrays that may not be written to, such as those of a cache.
     return torch.from_numpy(image.transpose(2, 0, 1).astype(np.float32)).to(device) / 255
 
 
-def _to_array(image: Tensor) -> np.ndarray[Any, np.dtype[Any]]:
+def _to_array(image: Tensor) -> AnyArray:
     """(3, H, W) on any device to (H, W, 3) float32."""
     return image.permute(1, 2, 0).cpu().numpy()
 
 
-def _to_image(image: Tensor) -> Image:
+def _to_image(image: Tensor) -> Uint8Array:
     """(3, H, W) float32 to (H, W, 3) uint8, clipped and rounded."""
     rounded = (image.clamp(0, 1) * 255).round_().to(torch.uint8)
     return np.ascontiguousarray(rounded.permute(1, 2, 0).cpu().numpy())

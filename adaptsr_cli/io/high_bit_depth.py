@@ -9,11 +9,10 @@ import struct
 import zlib
 from typing import Any, BinaryIO, Final
 
-import numpy as np
-
+from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.exif import EXIF_PREFIX
-from adaptsr_cli.io.pictures import Array, stretch
+from adaptsr_cli.io.pictures import stretch
 
 PNG_LEVEL: Final = 4
 """Of 0 to 9. On photographs 2.5 times as fast as the usual 6, in files 5 % larger (8 bits, Pillow)."""
@@ -24,7 +23,7 @@ _AVIF_HIGH, _AVIF_TWELVE = 0x40, 0x20  # flags of AV1CodecConfigurationRecord
 _HEAD_BYTES: Final = 8 + 25  # the signature and IHDR, which must come first
 
 
-def decode_deep_png(data: bytes) -> Array:
+def decode_deep_png(data: bytes) -> AnyArray:
     """Decodes a 16-bit PNG; a colour that stands for transparency becomes an alpha channel.
 
     Returns:
@@ -34,7 +33,7 @@ def decode_deep_png(data: bytes) -> Array:
         ImageError: The package imagecodecs is not installed.
         RuntimeError: The file is damaged or cut off.
     """
-    samples: np.ndarray[Any, Any] = _imagecodecs().png_decode(data)
+    samples: AnyArray = _imagecodecs().png_decode(data)
     return samples if samples.ndim == 3 else samples[..., None]
 
 
@@ -45,7 +44,7 @@ def read_avif_bits(data: bytes) -> int:
     return (12 if flags & _AVIF_TWELVE else 10) if flags & _AVIF_HIGH else 8
 
 
-def decode_deep_avif(data: bytes, bits: int) -> Array:
+def decode_deep_avif(data: bytes, bits: int) -> AnyArray:
     """Decodes an AVIF of 10 or 12 bits a channel as it is stored, not turned.
 
     Returns:
@@ -55,11 +54,13 @@ def decode_deep_avif(data: bytes, bits: int) -> Array:
         ImageError: The package imagecodecs is not installed.
         RuntimeError: The file is damaged or cut off.
     """
-    samples: np.ndarray[Any, Any] = _imagecodecs().avif_decode(data, 0, numthreads=1)
+    samples: AnyArray = _imagecodecs().avif_decode(data, 0, numthreads=1)
     return stretch(samples if samples.ndim == 3 else samples[..., None], bits)
 
 
-def write_deep_png(file: BinaryIO, layers: Array, *, icc: bytes | None, exif: bytes | None, xmp: bytes | None) -> None:
+def write_deep_png(
+    file: BinaryIO, layers: AnyArray, *, icc: bytes | None, exif: bytes | None, xmp: bytes | None
+) -> None:
     """Writes (H, W, C) uint16 as PNG with its colour profile, EXIF (with prefix) and XMP.
 
     Raises:

@@ -12,9 +12,9 @@ from typing import Any, Final, Self
 import numpy as np
 import tifffile
 
+from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.decoding import faults
-from adaptsr_cli.io.pictures import Array
 from adaptsr_cli.io.tiff import list_pages
 from adaptsr_cli.io.xmp_note import pack_note
 
@@ -79,7 +79,7 @@ class LargeTiffReader:
                 self._file.close()
                 raise
         self._start_px = 0  # of the rows held
-        self._rows: Array = np.empty((0, self.facts.width_px, page.samplesperpixel), self.facts.dtype)
+        self._rows: AnyArray = np.empty((0, self.facts.width_px, page.samplesperpixel), self.facts.dtype)
 
     def __enter__(self) -> Self:
         return self
@@ -89,7 +89,7 @@ class LargeTiffReader:
     ) -> None:
         self._file.close()
 
-    def read(self, start_px: int, stop_px: int) -> Array:
+    def read(self, start_px: int, stop_px: int) -> AnyArray:
         """Reads some rows; what the last call has read already is not read again.
 
         Args:
@@ -115,7 +115,7 @@ class LargeTiffReader:
             rows = self._rows[: stop_px - start_px]
             return rows.repeat(3, axis=2) if rows.shape[2] == 1 else rows
 
-    def _read_new(self, start_px: int, stop_px: int) -> Array:
+    def _read_new(self, start_px: int, stop_px: int) -> AnyArray:
         """Rows from `start_px` to the end of the segments that hold the last of them."""
         page = self._page
         if page.is_contiguous:
@@ -126,7 +126,7 @@ class LargeTiffReader:
             rows = self._decode(start_px, stop_px, height_px)
         return np.invert(rows) if page.photometric == _MIN_IS_WHITE else rows
 
-    def _read_plain(self, start_px: int, stop_px: int) -> Array:
+    def _read_plain(self, start_px: int, stop_px: int) -> AnyArray:
         shape = (stop_px - start_px, self._page.imagewidth, self._page.samplesperpixel)
         row_bytes = shape[1] * shape[2] * self.facts.dtype.itemsize
         handle = self._file.filehandle
@@ -135,7 +135,7 @@ class LargeTiffReader:
         stored = np.frombuffer(data, self.facts.dtype.newbyteorder(self._file.byteorder))
         return stored.reshape(shape).astype(self.facts.dtype, copy=False)  # (rows, W, C)
 
-    def _decode(self, start_px: int, stop_px: int, segment_px: int) -> Array:
+    def _decode(self, start_px: int, stop_px: int, segment_px: int) -> AnyArray:
         page, handle = self._page, self._file.filehandle
         rows = np.zeros((stop_px - start_px, page.imagewidth, page.samplesperpixel), self.facts.dtype)
         across = -(-page.imagewidth // page.tilewidth) if page.is_tiled else 1
@@ -154,7 +154,7 @@ class LargeTiffReader:
 
 
 def write_large_tiff(
-    path: Path, bands: Iterator[Array], *, like: LargeTiff, width_px: int, height_px: int, note: str | None
+    path: Path, bands: Iterator[AnyArray], *, like: LargeTiff, width_px: int, height_px: int, note: str | None
 ) -> None:
     """Writes a tiled TIFF, compressed without loss, from rows that come one after another; BigTIFF where needed.
 
@@ -266,9 +266,9 @@ def _fits(page: tifffile.TiffPage, size_bytes: int) -> bool:
     return bool(places) and all(count > 0 and offset + count <= size_bytes for offset, count in places)
 
 
-def _tiles(bands: Iterator[Array], width_px: int) -> Iterator[Array]:
+def _tiles(bands: Iterator[AnyArray], width_px: int) -> Iterator[AnyArray]:
     """Cuts rows into tiles, row of tiles by row of tiles; those at the right and bottom are smaller."""
-    held: list[Array] = []
+    held: list[AnyArray] = []
     count = 0
     for band in bands:
         held.append(band)
@@ -282,6 +282,6 @@ def _tiles(bands: Iterator[Array], width_px: int) -> Iterator[Array]:
         yield from _cut(np.concatenate(held), width_px)
 
 
-def _cut(rows: Array, width_px: int) -> Iterator[Array]:
+def _cut(rows: AnyArray, width_px: int) -> Iterator[AnyArray]:
     flat = rows[..., 0] if rows.shape[2] == 1 else rows
     yield from (flat[:, left : left + TILE_PX] for left in range(0, width_px, TILE_PX))

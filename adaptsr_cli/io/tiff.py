@@ -14,8 +14,9 @@ from typing import Any, Final
 import numpy as np
 import tifffile
 
+from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.errors import ImageError
-from adaptsr_cli.io.pictures import Array, Picture, layers_of, orient, stretch
+from adaptsr_cli.io.pictures import Picture, layers_of, orient, stretch
 
 Folder = Callable[[int, bytes], bytes]
 """Writes a folder of tags: (where in the file it will stand, the file's header) -> its bytes."""
@@ -72,7 +73,7 @@ def list_pages(path: Path) -> list[TiffPage]:
         return [_describe(page, path) for page in real or pages[:1]]
 
 
-def read_deep_page(path: Path, index: int) -> tuple[Array, bool, bytes | None]:
+def read_deep_page(path: Path, index: int) -> tuple[AnyArray, bool, bytes | None]:
     """Decodes a page of 9 to 16 bits a channel.
 
     Returns:
@@ -209,9 +210,9 @@ def _orientation(page: tifffile.TiffPage) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _divide(colour: Array, alpha: Array) -> Array:
+def _divide(colour: AnyArray, alpha: AnyArray) -> AnyArray:
     """Undoes the multiplication of the colour by the transparency."""
     most = np.maximum(alpha, 1).astype(np.uint32)
     straight = (colour.astype(np.uint32) * 65535 + most // 2) // most
-    divided: Array = np.minimum(straight, 65535).astype(np.uint16)
+    divided: AnyArray = np.minimum(straight, 65535).astype(np.uint16)
     return divided

@@ -9,10 +9,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from adaptsr_cli.data.cache import Array, ImageCache, Sides
+from adaptsr_cli.arrays import Uint8Array
+from adaptsr_cli.data.cache import ImageCache, Sides
 
 
-def picture(key: int, height: int = 20, width: int = 30) -> Array:
+def picture(key: int, height: int = 20, width: int = 30) -> Uint8Array:
     return np.random.default_rng(key).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 

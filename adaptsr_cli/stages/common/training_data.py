@@ -24,7 +24,7 @@ from adaptsr_cli.errors import DataError
 from adaptsr_cli.imaging.degradation import Degradation
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.runtime import free_memory_bytes
-from adaptsr_cli.units import plural
+from adaptsr_cli.units import list_some, plural
 
 Role = Literal["train", "val", "test"]
 PairSets = tuple[PairSet, ...]
@@ -189,8 +189,8 @@ def _drop_copies(train: PairSets, held_out: PairSets, progress: Progress) -> Pai
     if not kept:
         raise DataError("all images are copies of held-out ones", "add images, or name a validation folder by --val")
     if dropped:
-        names = ", ".join(dropped[:3])
-        progress.note(f"{plural(len(dropped), 'image')} not trained on, being the same as held-out ones: {names}")
+        count = plural(len(dropped), "image")
+        progress.note(f"{count} not trained on, being the same as held-out ones: {list_some(dropped)}")
     return tuple(kept)
 
 
@@ -199,9 +199,8 @@ def _refuse_overlap(train: PairSets, held_out: PairSets, val: Path) -> None:
     seen = {pair_fingerprints(pair)[1] for pairs in train for pair in pairs.pairs}
     both = [pair.name for pair in name_pairs(held_out) if pair_fingerprints(pair)[1] in seen]
     if both:
-        names = ", ".join(both[:3])
         raise DataError(
-            f"{plural(len(both), 'image')} of --val {val} are in the training data too: {names}",
+            f"{plural(len(both), 'image')} of --val {val} are in the training data too: {list_some(both)}",
             "name other images by --val, or leave it out to hold out a fifth",
         )
 
