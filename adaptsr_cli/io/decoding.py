@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,8 +32,31 @@ TIFF_PHOTO_FOLDERS: Final = (0x8769, 0x8825)
 
 _PNG_END: Final = b"\0\0\0\0IEND\xaeB`\x82"
 
-# Pillow's own limit warns already at 89 megapixels, which is a legitimate panorama here; `MAX_PIXELS` is ours.
-Image.MAX_IMAGE_PIXELS = None
+_limit_lock: Final = threading.Lock()
+_limit_lifted_blocks = 0  # how many blocks of `pixel_limit_lifted` are open in all threads
+_pillows_limit: int | None = None  # what it was before the first of them
+
+
+@contextmanager
+def pixel_limit_lifted() -> Iterator[None]:
+    """Lifts Pillow's own limit within this block; `MAX_PIXELS` is checked in its place.
+
+    Pillow warns already at 89 megapixels, which is a legitimate panorama here. The limit is one of the whole process:
+    the first of several blocks that are open at once, nested or in threads, lifts it, and the last puts it back.
+    """
+    global _limit_lifted_blocks, _pillows_limit
+    with _limit_lock:
+        if _limit_lifted_blocks == 0:
+            _pillows_limit = Image.MAX_IMAGE_PIXELS
+            Image.MAX_IMAGE_PIXELS = None
+        _limit_lifted_blocks += 1
+    try:
+        yield
+    finally:
+        with _limit_lock:
+            _limit_lifted_blocks -= 1
+            if _limit_lifted_blocks == 0:
+                Image.MAX_IMAGE_PIXELS = _pillows_limit
 
 
 def decode_size(path: Path) -> tuple[int, int]:
@@ -100,9 +124,10 @@ def decode_picture(path: Path) -> Picture:
 
 @contextmanager
 def faults(path: Path) -> Iterator[None]:
-    """Turns whatever a decoder raises on a bad file into one line that names the file."""
+    """Turns whatever a decoder raises on a bad file into one line that names the file; lifts Pillow's pixel limit."""
     try:
-        yield
+        with pixel_limit_lifted():
+            yield
     except AdaptsrError:
         raise
     except MemoryError as error:

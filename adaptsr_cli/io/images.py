@@ -12,7 +12,7 @@ from PIL import Image
 
 from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.errors import ImageError
-from adaptsr_cli.io.decoding import READ_FORMATS, decode_picture, decode_size, faults, open_image
+from adaptsr_cli.io.decoding import READ_FORMATS, decode_picture, decode_size, faults, open_image, pixel_limit_lifted
 from adaptsr_cli.io.encoding import FORMATS, check_fit, encode_picture, find_format
 from adaptsr_cli.io.pictures import Picture, to_8_bit
 from adaptsr_cli.io.tiff import is_tiff, read_xmp
@@ -195,7 +195,7 @@ def decode_rgb(data: bytes) -> AnyArray:
         ImageError: The bytes are no image.
     """
     try:
-        with Image.open(BytesIO(data), formats=READ_FORMATS) as image:
+        with pixel_limit_lifted(), Image.open(BytesIO(data), formats=READ_FORMATS) as image:
             return np.array(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError(f"cannot decode {len(data)} bytes as an image: {error}") from error

@@ -5,7 +5,6 @@ Pages of 8 bits are decoded by Pillow, which knows their many kinds of colour; s
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +25,6 @@ _MAX_BYTES: Final = (1 << 32) - (1 << 26)  # what offsets of 32 bits reach, less
 _ORIENTATION, _XMP, _ICC = 274, 700, 34675
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB = 0, 1, 2
 _PREMULTIPLIED, _STRAIGHT = 1, 2  # kinds of alpha
-
-# What it has to say of damaged files goes into our own errors; its log would go to the user's screen.
-logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from adaptsr_cli.io.documents import read_document, write_document, write_toml
 from adaptsr_cli.io.lock import hold_folder
 from adaptsr_cli.progress import Progress, TellOnce
 from adaptsr_cli.report.figures import draw_curves
-from adaptsr_cli.runtime import describe_device, pick_device, seed_everything
+from adaptsr_cli.runtime import describe_device, pick_device, random_state_kept, seed_everything
 from adaptsr_cli.stages.allocate.stage import AllocateOptions, allocate
 from adaptsr_cli.stages.common.adapter_file import write_adapter
 from adaptsr_cli.stages.common.init_directions import find_init_directions
@@ -90,6 +90,7 @@ def train(options: TrainOptions, progress: Progress, world: World = SINGLE_PROCE
         return train_backbone(options, backbone, data, progress, world)
 
 
+@random_state_kept()
 def train_backbone(
     options: TrainOptions, backbone: Backbone, data: TrainingData, progress: Progress, world: World = SINGLE_PROCESS
 ) -> TrainResult:
