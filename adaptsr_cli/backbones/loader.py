@@ -111,7 +111,8 @@ def _build(path: Path, state: Mapping[str, Tensor]) -> ImageModelDescriptor[nn.M
         raise _unknown(path, state, registry)
     architecture = support.architecture
     try:
-        with warnings.catch_warnings():
+        # Networks draw initial weights as they are built, from the global generator.
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.filterwarnings("ignore", message="torch.meshgrid")  # spandrel's code, nothing a user can do
             # A copy: some architectures rename or drop entries of what they are given.
             descriptor = architecture.load(dict(state))
@@ -119,7 +120,7 @@ def _build(path: Path, state: Mapping[str, Tensor]) -> ImageModelDescriptor[nn.M
         raise _mismatch(path, architecture.name, str(error)) from error
     except (KeyError, IndexError, ValueError, AssertionError, ZeroDivisionError, TypeError) as error:
         raise CheckpointError(
-            f"{path} looks like {architecture.name}, but its size cannot be told from its tensors",
+            f"{path} looks like {architecture.name}, but its size cannot be determined from its tensors",
             f"it may be a variant, or incomplete ({type(error).__name__}: {_first_line(error)})",
         ) from error
     if not isinstance(descriptor, ImageModelDescriptor) or descriptor.purpose != "SR":
