@@ -1,4 +1,4 @@
-"""Where and how precisely the arithmetic is done: device, precision, seeds, memory."""
+"""Device, precision, seeds and memory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16
 
 
 def pick_device(choice: str) -> torch.device:
-    """The device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    """Returns the device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
         UsageError: No such device on this machine, or not a device at all.
@@ -42,19 +42,19 @@ def pick_device(choice: str) -> torch.device:
         return torch.device("cpu")
     kind, _, index = choice.partition(":")
     if kind not in {"cpu", "cuda"} or (index and not index.isdigit()) or (kind == "cpu" and index):
-        raise UsageError(f"--device {choice!r} is not a device", "use auto, cpu, cuda or cuda:N")
+        raise UsageError(f"`device` {choice!r} is not a device", "use auto, cpu, cuda or cuda:N")
     if kind == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if count == 0:
-            raise UsageError(f"--device {choice}: no usable CUDA device here", "use --device cpu or auto")
+            raise UsageError(f"`device` {choice}: there is no usable CUDA device", "use `device` cpu or auto")
         if index and int(index) >= count:
-            raise UsageError(f"--device {choice}: only cuda:0 to cuda:{count - 1} exist", "use --device cuda")
+            raise UsageError(f"`device` {choice}: only cuda:0 to cuda:{count - 1} exist", "use `device` cuda")
         return torch.device("cuda", int(index or 0))
     return torch.device("cpu")
 
 
 def _own_cuda_device() -> torch.device:
-    """The first CUDA device; under torchrun the one that belongs to this process."""
+    """Returns the first CUDA device; under torchrun the one that belongs to this process."""
     index, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if index >= count:
         raise UsageError(
@@ -68,7 +68,7 @@ def _own_cuda_device() -> torch.device:
 
 
 def describe_device(device: torch.device) -> str:
-    """The device for people: ``NVIDIA H100`` or ``CPU, 4 threads``."""
+    """Names the device for people: ``NVIDIA H100`` or ``CPU, 4 threads``."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     count = torch.get_num_threads()
@@ -76,13 +76,13 @@ def describe_device(device: torch.device) -> str:
 
 
 def describe_machine(device: torch.device) -> str:
-    """Where figures were measured: ``4 CPU cores (4 threads), x86_64, torch 2.11.0``."""
+    """Describes where figures were measured: ``4 CPU cores (4 threads), x86_64, torch 2.11.0``."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
     return f"{name} ({torch.get_num_threads()} threads), {platform.machine()}, torch {torch.__version__}"
 
 
 def pick_precision(choice: str, device: torch.device, *, bf16: bool, fp16: bool) -> Precision:
-    """The precision for ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+    """Returns the precision for ``auto``, ``fp32``, ``bf16`` or ``fp16``.
 
     Args:
         choice: What the user asked for. ``auto`` is fp32 on the CPU, and bf16 on a CUDA device that computes in it
@@ -92,7 +92,7 @@ def pick_precision(choice: str, device: torch.device, *, bf16: bool, fp16: bool)
         fp16: Whether the architecture is known good in fp16.
 
     Raises:
-        UsageError: Not a precision, or one that the architecture is known not to stand.
+        UsageError: Not a precision, or one in which the architecture is known to be unstable.
     """
     if choice == "auto":
         fast = device.type == "cuda" and bf16 and torch.cuda.is_bf16_supported()
@@ -101,17 +101,17 @@ def pick_precision(choice: str, device: torch.device, *, bf16: bool, fp16: bool)
         return "fp32"
     if choice == "bf16":
         if not bf16:
-            raise UsageError("this architecture does not stand bf16", "use --precision fp32")
+            raise UsageError("this architecture is not numerically stable in bf16", "use `precision` fp32")
         return "bf16"
     if choice == "fp16":
         if not fp16:
-            raise UsageError("this architecture does not stand fp16", "use --precision bf16 or fp32")
+            raise UsageError("this architecture is not numerically stable in fp16", "use `precision` bf16 or fp32")
         return "fp16"
-    raise UsageError(f"--precision {choice!r} is unknown", "use auto, fp32, bf16 or fp16")
+    raise UsageError(f"`precision` {choice!r} is unknown", "use auto, fp32, bf16 or fp16")
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
-    """A context in which matrix products and convolutions run in `precision`; nothing for fp32."""
+    """Returns a context in which matrix products and convolutions run in `precision`; nothing for fp32."""
     if precision == "fp32":
         return nullcontext()
     return torch.autocast(device.type, dtype=_DTYPES[precision])
@@ -144,12 +144,12 @@ def random_state_kept() -> Iterator[None]:
 
 
 def peak_memory_bytes(device: torch.device) -> int | None:
-    """Peak device memory since `reset_peak_memory`, in bytes; None on the CPU, where nobody counts it."""
+    """Returns peak device memory since `reset_peak_memory`, in bytes; None on the CPU, where it is not counted."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
 def peak_host_memory_bytes() -> int | None:
-    """Most memory that this process has held since it began, in bytes; None where the system does not tell."""
+    """Returns peak memory of this process since it began, in bytes; None where the system does not report it."""
     if sys.platform == "win32":
         return None
     import resource
@@ -202,9 +202,9 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def free_memory_bytes(device: torch.device) -> int:
-    """Free device memory in bytes.
+    """Returns free device memory in bytes.
 
-    On the CPU that is what can be had without swapping, within the limits of the container and of the process
+    On the CPU that is what can be allocated without swapping, within the limits of the container and of the process
     (``ulimit -v``).
     """
     if device.type == "cuda":

@@ -206,12 +206,12 @@ def test_alone_nothing_is_exchanged() -> None:
     assert SINGLE_PROCESS.is_main_process
     assert SINGLE_PROCESS.gather("a") == ["a"]
     assert SINGLE_PROCESS.gather_shares([1, 2]) == [1, 2]
-    assert SINGLE_PROCESS.largest([0.5, 2]) == [0.5, 2]
+    assert SINGLE_PROCESS.all_reduce_max([0.5, 2]) == [0.5, 2]
 
 
 @pytest.mark.parametrize(("rank", "size"), [("2", "2"), ("x", "2"), ("0", ""), ("-1", "2")])
 def test_a_group_that_makes_no_sense_is_refused(rank: str, size: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", rank)
     monkeypatch.setenv("WORLD_SIZE", size)
-    with pytest.raises(UsageError, match="make no group"):
+    with pytest.raises(UsageError, match="do not describe a process group"):
         world_from_env()

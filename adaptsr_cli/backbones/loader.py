@@ -1,4 +1,4 @@
-"""From a file to a `Backbone`: detection, loading, and every check that can be made before the first image."""
+"""Loading of a checkpoint as a `Backbone`: detection of the architecture and all checks before the first image."""
 
 from __future__ import annotations
 

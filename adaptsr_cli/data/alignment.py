@@ -1,4 +1,4 @@
-"""How far the two sides of a real pair are shifted and how their colours differ, and putting the shift right."""
+"""Alignment of real pairs: measurement of shift and colour gain, and correction of the shift."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _STEPS_PER_PX = 20
 
 
 class PairAlignment(StrictModel):
-    """What was measured on the centre of one pair.
+    """Measurement on the centre of one pair.
 
     Shifts are in pixels of the LR grid, for pairs of one size in pixels of the files. LR at (y + dy, x + dx) shows
     what HR shows at (y, x).
@@ -49,7 +49,7 @@ class PairAlignment(StrictModel):
             are shifted by more than an eighth of the window.
         dy_px: How much lower the LR side shows everything; 0 unless matched.
         dx_px: How much further right; 0 unless matched.
-        match: Correlation of the details after the whole-pixel shift is put right, in [-1, 1]; 0 where flat.
+        match: Correlation of the details after the whole-pixel shift is corrected, in [-1, 1]; 0 where flat.
         gains: LR over HR, means of R, G and B in grey levels as stored, clipped pixels left out; None where not
             matched.
     """
@@ -134,7 +134,7 @@ def _find_shift(low: Uint8Array, high: Uint8Array) -> tuple[float, float]:
 
 
 def _overlap(low: Uint8Array, high: Uint8Array, dy: int, dx: int) -> tuple[Uint8Array, Uint8Array]:
-    """What both sides show, cut from two windows of one size."""
+    """Cuts from two windows of one size what both show."""
     height, width = low.shape[0] - abs(dy), low.shape[1] - abs(dx)
     top, left = max(0, dy), max(0, dx)
     cut = low[top : top + height, left : left + width]
@@ -165,7 +165,7 @@ def _find_gains(low: Uint8Array, high: Uint8Array) -> tuple[float, float, float]
 
 
 def describe_alignment(pairs: PairSet, alignments: Sequence[PairAlignment | None]) -> tuple[list[str], str | None]:
-    """What was measured on a whole set, in lines for people.
+    """Describes the measurements on a whole set in lines for people.
 
     Args:
         pairs: The set.
@@ -191,7 +191,7 @@ def describe_alignment(pairs: PairSet, alignments: Sequence[PairAlignment | None
         if far > WARN_SHARE * len(measured):
             warning = (
                 f"{far} of {plural(len(measured), 'pair')} are shifted by {WARN_SHIFT_PX} px or more; "
-                "--align shift puts whole pixels right"
+                "`align` shift corrects whole pixels"
             )
     for verdict, words in (("unmatched", "whose sides do not match"), ("flat", "too flat to measure a shift")):
         names = [name for entry, name in measured if entry.verdict == verdict]
@@ -201,9 +201,9 @@ def describe_alignment(pairs: PairSet, alignments: Sequence[PairAlignment | None
 
 
 def apply_shifts(pairs: PairSet, alignments: Sequence[PairAlignment | None]) -> PairSet:
-    """The set with whole-pixel shifts put right, without the pairs beyond repair.
+    """Corrects whole-pixel shifts and leaves out the pairs whose sides do not match.
 
-    Flat pairs are kept as they are. What is left out is told in the notes.
+    Flat pairs are kept as they are. The notes say what is left out.
 
     Args:
         pairs: The set; photographs stay as they are.
@@ -225,12 +225,12 @@ def apply_shifts(pairs: PairSet, alignments: Sequence[PairAlignment | None]) -> 
     if not kept:
         raise DataError(
             f"the sides of none of the {plural(len(pairs), 'pair')} in {pairs.root} match",
-            "check that equal names mean equal pictures, or use --align none",
+            "check that equal names mean equal pictures, or use `align` none",
         )
     notes = list(pairs.notes)
     if any(entry is not None for entry in alignments):
         notes.append(
-            f"--align shift: {plural(moved, 'pair')} of {len(pairs)} moved and trimmed to what both sides show"
+            f"{moved} of {plural(len(pairs), 'pair')} shifted by whole pixels and trimmed to what both sides show"
         )
     if left_out:
         notes.append(

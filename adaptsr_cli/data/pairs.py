@@ -1,4 +1,4 @@
-"""Reading pairs as arrays, splitting a set, and telling whether data is the same as before."""
+"""Pairs as arrays, the split of a set, and fingerprints that tell whether data has changed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from adaptsr_cli.units import plural
 
 
 def pair_fingerprints(pair: Pair) -> tuple[str | None, str]:
-    """The fingerprints of both files, as the check found them, else by reading; None for the LR side of a photo.
+    """Returns the fingerprints of both files, as checked or else by reading; None for the LR side of a photo.
 
     Raises:
         DataError: A file cannot be read.
@@ -31,7 +31,7 @@ def pair_fingerprints(pair: Pair) -> tuple[str | None, str]:
 
 
 def set_fingerprint(pairs: PairSet) -> str:
-    """An identity of all files of a set, their pairing and shifts, whatever folder they lie in; 16 hex digits."""
+    """Returns an identity of a set's files, pairing and shifts, whatever folder they lie in; 16 hex digits."""
     digest = hashlib.sha256()
     for pair in sorted(pairs.pairs, key=lambda pair: pair.name):
         lr, hr = pair_fingerprints(pair)
@@ -59,7 +59,7 @@ def split_pairs(pairs: PairSet, *, share: float = 0.2, seed: int = 0) -> tuple[P
     if len(pairs) < 2:
         raise DataError(
             f"{pairs.root} has only {plural(len(pairs), 'pair')}, so none can be held out for validation",
-            "add pairs, or name a validation folder by --val",
+            "add pairs, or name a validation folder by `val`",
         )
     count = min(len(pairs) - 1, max(1, round(share * len(pairs))))
     ordered = sorted(pairs.pairs, key=lambda pair: hashlib.sha256(f"{seed}:{pair.name}".encode()).digest())
@@ -99,7 +99,7 @@ class PairReader:
     ) -> None:
         if pairs.ratio is None and degradation is None:
             raise DataError(
-                f"{pairs.root} holds photographs without an LR side", "say by --degrade how the LR side is made"
+                f"{pairs.root} holds photographs without an LR side", "say by `degrade` how the LR side is made"
             )
         self.pairs: Sequence[Pair] = pairs.pairs
         self.scale = scale
@@ -160,16 +160,16 @@ class PairReader:
         height, width = rows.lr_length, columns.lr_length
         if height < 1 or width < 1:
             raise DataError(f"{pair.hr} is smaller than {scale} x {scale} px", "leave it out")
-        hr = _cut(hr, rows.hr_start, columns.hr_start, height * scale, width * scale)
+        hr = _crop(hr, rows.hr_start, columns.hr_start, height * scale, width * scale)
         if source is None:
             return None, hr
         if self._ratio == 1:
-            same_size = _cut(source, rows.lr_start, columns.lr_start, height * scale, width * scale)
+            same_size = _crop(source, rows.lr_start, columns.lr_start, height * scale, width * scale)
             return resize_bicubic(same_size, width, height), hr
-        return _cut(source, rows.lr_start, columns.lr_start, height, width), hr
+        return _crop(source, rows.lr_start, columns.lr_start, height, width), hr
 
     def _overlap(self, hr_length: int, lr_length: int | None, shift: int) -> _Overlap:
-        """What both sides show along one axis, in whole LR pixels, once the shift is put right.
+        """Finds what both sides show along one axis, in whole LR pixels, once the shift is put right.
 
         Pairs of one size are shifted by whole pixels of the files, before the LR side is taken at 1/scale: that is
         finer than the LR grid.
@@ -191,5 +191,5 @@ class _Overlap:
     lr_length: int
 
 
-def _cut(image: Uint8Array, top: int, left: int, height: int, width: int) -> Uint8Array:
+def _crop(image: Uint8Array, top: int, left: int, height: int, width: int) -> Uint8Array:
     return np.ascontiguousarray(image[top : top + height, left : left + width])

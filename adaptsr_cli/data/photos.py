@@ -1,4 +1,4 @@
-"""The photographs of the demo: those that travel inside the scikit-image package, and a camera made up for them."""
+"""Photographs of the demo, which come with scikit-image, and the camera that is simulated for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checking every pair before any work, with what was measured kept for the next time (R20)."""
+"""Check of every pair before any work; the measurements are kept for the next time."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class PreflightRecord(StrictModel):
 
 @dataclass(frozen=True)
 class Checked:
-    """A set whose files are all whole and of fitting sizes.
+    """A set whose files can all be decoded and have fitting sizes.
 
     Attributes:
         pairs: With the measured ratio, the facts of each pair, and a note where pairs are trimmed.
@@ -89,7 +89,7 @@ def check_pairs(pairs: PairSet, progress: Progress, *, role: str = "train", alig
 
     Args:
         pairs: As found.
-        progress: Where to show how far it is.
+        progress: Shows how far the check is.
         role: What the pairs are for, for the messages: ``train``, ``val`` or ``test``.
         alignment: Measure shift and colour gain of each pair too.
 
@@ -115,7 +115,7 @@ def check_pairs(pairs: PairSet, progress: Progress, *, role: str = "train", alig
         raise DataError(
             f"{len(faults)} of {plural(len(pairs), 'pair')} of the {role} data in {pairs.root} cannot be used: "
             f"{list_some(faults, _NAMED_FAULTS, '; ')}",
-            "mend, replace or move them away, both sides",
+            "repair, replace or remove them, on both sides",
         )
     notes = list(pairs.notes)
     if trimmed:

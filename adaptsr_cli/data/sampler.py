@@ -1,4 +1,4 @@
-"""Training batches: crops, flips and transposes, each batch a pure function of seed and iteration."""
+"""Training batches of crops, flipped and transposed; each batch is a pure function of seed and iteration."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class BatchSampler:
         device: Where photographs are degraded.
 
     Raises:
-        UsageError: `patch_px` is no positive multiple of the scale, or `batch` is not positive.
+        UsageError: `patch_px` is not a positive multiple of the scale, or `batch` is not positive.
         DataError: An image is smaller than the crop.
     """
 
@@ -67,18 +67,18 @@ class BatchSampler:
         mixture = source if isinstance(source, Mixture) else Mixture((source,))
         scale = mixture.scale
         if batch < 1:
-            raise UsageError(f"--batch {batch} is not positive", "use 1 or more")
+            raise UsageError(f"`batch` {batch} is not positive", "use 1 or more")
         if patch_px < scale or patch_px % scale:
             fitting = max(scale, round(patch_px / scale) * scale)
             raise UsageError(
-                f"--patch {patch_px} is no multiple of the scale {scale}", f"use --patch {fitting} (HR pixels)"
+                f"`patch` {patch_px} is not a multiple of the scale {scale}", f"use `patch` {fitting} (HR pixels)"
             )
         smallest, index = min((min(mixture.hr_size(index)), index) for index in range(len(mixture)))
         if smallest < patch_px:
             width, height = mixture.hr_size(index)
             raise DataError(
-                f"{mixture.pairs[index].hr} gives {width} x {height} px of HR, less than --patch {patch_px}",
-                f"use --patch {smallest} at most, or leave small images out",
+                f"{mixture.pairs[index].hr} gives {width} x {height} px of HR, less than `patch` {patch_px}",
+                f"use `patch` {smallest} at most, or leave small images out",
             )
         self._mixture = mixture
         self._batch = batch
@@ -87,7 +87,7 @@ class BatchSampler:
         self._seed = seed % (1 << 64)  # NumPy takes no negative seeds
 
     def sample(self, iteration: int) -> Batch:
-        """The batch of an iteration, the same whenever and however often it is asked for.
+        """Returns the batch of an iteration, the same whenever and however often it is asked for.
 
         Args:
             iteration: 0 or more.
@@ -98,7 +98,7 @@ class BatchSampler:
         return self.sample_part(iteration, 0, self._batch)
 
     def sample_part(self, iteration: int, first: int, count: int) -> Batch:
-        """Some crops of the batch of an iteration, for one of several processes that share the batch.
+        """Returns some crops of the batch of an iteration, for one of several processes that share the batch.
 
         A crop depends on the seed, the iteration and its place only, so parts put together are the whole batch, bit
         for bit.
@@ -154,7 +154,7 @@ def _window(image: Uint8Array, top: int, left: int, side_px: int) -> Uint8Array:
 
 
 def _turn(crop: Uint8Array, turn: Int64Array) -> Uint8Array:
-    """One of the eight orientations of a square."""
+    """Turns a square into one of its eight orientations."""
     if turn[0]:
         crop = crop[:, ::-1]
     if turn[1]:

@@ -1,4 +1,4 @@
-"""Making the LR side of photographs by blur, resampling, noise and JPEG.
+"""Degradation of photographs to their LR side by blur, resampling, noise and JPEG.
 
 The steps and their order are those of Real-ESRGAN (Wang et al. 2021, Fig. 2) and of a simple camera. The arithmetic is
 done in float32 on a device of choice. Every random number, whole noise fields too, is drawn on the CPU, so all devices
@@ -42,7 +42,7 @@ spares flat crops a noise that no camera has, and makes the noise independent of
 # How the uniform numbers are cut into cells, most of which lie within one step of the Poisson distribution.
 _CELLS: Final = 4096
 _MAX_PHOTONS: Final = 400  # nine standard deviations above a white pixel's 256
-_LUMA: Final = (0.2989, 0.587, 0.114)  # as torchvision's and so Real-ESRGAN's conversion to grey
+_LUMA: Final = (0.2989, 0.587, 0.114)  # as in torchvision's and so Real-ESRGAN's conversion to grey
 
 _CPU: Final = torch.device("cpu")
 
@@ -50,7 +50,7 @@ _CPU: Final = torch.device("cpu")
 def degrade(
     hr: Uint8Array, scale: int, degradation: Degradation, rng: np.random.Generator, *, device: torch.device = _CPU
 ) -> Uint8Array:
-    """Makes the LR side of a photograph. May be called from several threads, each with its own `rng`.
+    """Degrades a photograph to its LR side. May be called from several threads, each with its own `rng`.
 
     Args:
         hr: (H, W, 3) uint8, both sides a multiple of `scale`.
@@ -66,12 +66,12 @@ def degrade(
     lr_size = hr.shape[0] // scale, hr.shape[1] // scale
     image = _to_tensor(hr, device)
     for step in degradation.steps:
-        image = _take(image, step, lr_size, scale, rng)
+        image = _apply_step(image, step, lr_size, scale, rng)
     return _to_image(image)
 
 
-def _take(image: Tensor, step: Step, lr_size: tuple[int, int], scale: int, rng: np.random.Generator) -> Tensor:
-    """One step over (3, H, W) float32; what follows noise and JPEG lies in [0, 1]."""
+def _apply_step(image: Tensor, step: Step, lr_size: tuple[int, int], scale: int, rng: np.random.Generator) -> Tensor:
+    """Applies one step to (3, H, W) float32; the result of noise and JPEG lies in [0, 1]."""
     match step:
         case LensBlur():
             return _blur_lens(image, step, image.shape[1] / lr_size[0], rng)
@@ -109,7 +109,7 @@ def _finish(image: Tensor, step: FinalSinc, lr_size: tuple[int, int], rng: np.ra
 
 
 def blur(image: Tensor, kernel: Kernel) -> Tensor:
-    """Filters a picture by a kernel that is the same turned by half a turn; its border is continued outwards.
+    """Filters a picture by a point-symmetric kernel; the border pixels are repeated outwards.
 
     By Fourier transform: on one core that takes 2 ms for 320 x 320 px whatever the kernel, where a direct convolution
     takes 2 to 17 ms.

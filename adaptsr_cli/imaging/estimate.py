@@ -1,4 +1,4 @@
-"""What a camera does to its pictures, estimated from its photographs alone, and the degradation centred on that."""
+"""Estimation of a camera's degradation from its photographs alone."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def estimate_camera(paths: Sequence[Path], progress: Progress, *, most: int = 64
     if not found:
         raise DataError(
             f"no photograph is as large as {_SMALLEST_PX} x {_SMALLEST_PX} px, so the camera cannot be estimated",
-            "add larger photographs, or name a preset by --degrade",
+            "add larger photographs, or name a preset by `degrade`",
         )
     return summarise(found)
 

@@ -1,4 +1,4 @@
-"""How soft a picture is, as the standard deviation of the Gaussian that a sharp one would have to be blurred by."""
+"""Estimation of blur, as the standard deviation of the Gaussian that would make a sharp picture as soft."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The quality of the JPEG file that a picture comes from: from the file's tables, or from traces in the pixels."""
+"""Estimation of the JPEG quality of a picture, from the file's tables or from traces in the pixels."""
 
 from __future__ import annotations
 

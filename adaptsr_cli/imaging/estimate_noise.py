@@ -1,4 +1,4 @@
-"""How much noise a picture has: from its smallest eigenvalues, or from its flattest blocks where it is a JPEG."""
+"""Estimation of noise, from the smallest eigenvalues of patches, or from the flattest blocks of a JPEG."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From image files to pictures, by Pillow and where that has only 8 bits by others."""
+"""Decoding of image files to pictures, by Pillow and, for more than 8 bits a channel, by other libraries."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def pixel_limit_lifted() -> Iterator[None]:
 
 
 def decode_size(path: Path) -> tuple[int, int]:
-    """The size as displayed, after EXIF orientation, from the header alone: (width_px, height_px)."""
+    """Reads the size as displayed, after EXIF orientation, from the header alone: (width_px, height_px)."""
     with faults(path):
         if is_tiff(path):
             first = _list_checked(path)[0]
@@ -73,7 +73,7 @@ def decode_size(path: Path) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Outline:
-    """How much an image file holds, known without decoding its pixels.
+    """Size and kind of an image file, read without decoding its pixels.
 
     Attributes:
         width_px: As displayed; of several pages that of the largest.
@@ -91,14 +91,14 @@ class Outline:
 
 
 def read_outline(path: Path, *, by_rows: bool = False) -> Outline:
-    """How much an image file holds, from its headers.
+    """Reads size and kind of an image file from its headers.
 
     Args:
         path: The file.
         by_rows: It is a TIFF to be read by rows, of which `MAX_PIXELS` is no limit.
 
     Raises:
-        ImageError: No image, not readable, or too many pixels.
+        ImageError: Not an image, not readable, or too many pixels.
     """
     with faults(path):
         if is_tiff(path):
@@ -136,7 +136,9 @@ def faults(path: Path) -> Iterator[None]:
         # Each of the parsers raises what it happened to trip over: OSError, SyntaxError, struct.error ...
         if isinstance(error, UnidentifiedImageError):
             empty = path.stat().st_size == 0
-            reason = "the file is empty" if empty else "it is no image of a known format, or damaged at its start"
+            reason = (
+                "the file is empty" if empty else "it is not an image of a known format, or it is damaged at its start"
+            )
         elif isinstance(error, OSError) and error.strerror:
             reason = error.strerror
         elif "'imagecodecs' package" in str(error):  # said by tifffile of the compressions that need it
@@ -200,7 +202,7 @@ def _decode_image(path: Path) -> Picture:
             image.load()
             frames.append(_decode_frame(image, path, orientation, exif if index == 0 else None, raw_mode))
             durations_ms.append(float(image.info.get("duration", 0)))
-    return _join(frames, Animation(tuple(durations_ms), int(loops), poster))
+    return _join_frames(frames, Animation(tuple(durations_ms), int(loops), poster))
 
 
 def _verify_png(data: bytes) -> None:
@@ -218,8 +220,8 @@ def _verify_png(data: bytes) -> None:
         raise ValueError("its end is missing")
 
 
-def _join(frames: list[Picture], animation: Animation | None) -> Picture:
-    """One picture of several; those of an animation are alike in having transparency and colour."""
+def _join_frames(frames: list[Picture], animation: Animation | None) -> Picture:
+    """Makes one picture of several; frames of an animation become alike in having transparency and colour."""
     first, *further = frames
     if animation is not None:
         grey = all(frame.grey for frame in frames)
@@ -243,7 +245,7 @@ def _list_checked(path: Path) -> list[TiffPage]:
 
 def _decode_tiff(path: Path) -> Picture:
     pages = _list_checked(path)
-    exif = _take_tiff_exif(path)
+    exif = _read_tiff_exif(path)
     pictures = []
     for page in pages:
         if page.deep:
@@ -257,11 +259,11 @@ def _decode_tiff(path: Path) -> Picture:
                 # Of TIFF Pillow turns the pixels itself.
                 pictures.append(_decode_frame(image, path, 1, exif, raw_mode))
         exif = None
-    return _join(pictures, None)
+    return _join_frames(pictures, None)
 
 
 def _decode_frame(image: Image.Image, path: Path, orientation: int, exif: bytes | None, raw_mode: str) -> Picture:
-    """The loaded frame that the file stands at."""
+    """Converts the loaded frame that the file is positioned at."""
     icc: bytes | None = image.info.get("icc_profile") or None
     grey = image.mode in {"1", "L", "LA", "La"} or raw_mode.startswith("LA")
     if image.mode in {"I", "F"}:
@@ -277,7 +279,7 @@ def _decode_frame(image: Image.Image, path: Path, orientation: int, exif: bytes 
 
 
 def _find_raw_mode(image: Image.Image) -> str:
-    """How the samples lie in the file, such as ``RGB;16B``; known only before the pixels are loaded."""
+    """Returns the layout of the samples in the file, such as ``RGB;16B``; known only before the pixels are loaded."""
     tiles = getattr(image, "tile", None)
     if not tiles:
         return ""
@@ -300,7 +302,7 @@ def _to_srgb(image: Image.Image, icc: bytes | None, path: Path) -> Image.Image:
     return converted
 
 
-def _take_tiff_exif(path: Path) -> bytes | None:
+def _read_tiff_exif(path: Path) -> bytes | None:
     source, kept = Image.Exif(), Image.Exif()
     with path.open("rb") as handle:
         head = handle.read(16)

@@ -1,4 +1,4 @@
-"""Reading and writing image files, and the little that is done to images in memory."""
+"""Image files as arrays: reading, writing, size, and resizing in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TIFF files that are larger than memory: rows out of one and tiles into one; a door to tifffile."""
+"""TIFF files that are larger than memory, read by rows and written by tiles."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ WRITE_BUFFER_BYTES: Final = 64 << 20
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _YCBCR = 0, 1, 2, 6
 _JPEG = 7
 _CONTIGUOUS = 1  # the samples of a pixel lie together
-_LINKS: Final = (34665, 34853)  # folders of EXIF and of GPS
 _TEXTS: Final = (270, 271, 272, 305, 306, 315, 33432)  # what cameras and scanners say in words
 _XMP, _ICC, _ORIENTATION = 700, 34675, 274
 _MAX_CLASSIC_BYTES: Final = 3 << 30  # above, a BigTIFF: offsets of 32 bits reach 4 GiB, and compression may fail
@@ -35,7 +34,7 @@ _MAX_CLASSIC_BYTES: Final = 3 << 30  # above, a BigTIFF: offsets of 32 bits reac
 
 @dataclass(frozen=True)
 class LargeTiff:
-    """What is known of a large TIFF without reading its pixels.
+    """Facts of a large TIFF, read without its pixels.
 
     Attributes:
         width_px: Its width.
@@ -63,7 +62,7 @@ class LargeTiffReader:
         path: The file.
 
     Raises:
-        ImageError: No TIFF, damaged, or of a kind that cannot be read by rows.
+        ImageError: Not a TIFF, damaged, or of a kind that cannot be read by rows.
     """
 
     def __init__(self, path: Path) -> None:
@@ -74,7 +73,7 @@ class LargeTiffReader:
                 page = self._file.pages.first
                 assert isinstance(page, tifffile.TiffPage)
                 self._page = page
-                self.facts = _describe(self._file, page, path)
+                self.facts = _read_facts(self._file, page, path)
             except BaseException:
                 self._file.close()
                 raise
@@ -200,7 +199,7 @@ def frames_of_tiff(path: Path) -> int:
     """How many pages a TIFF has, however many pixels those are.
 
     Raises:
-        ImageError: No TIFF, damaged, or of samples without a fixed range.
+        ImageError: Not a TIFF, damaged, or of samples without a fixed range.
     """
     with faults(path):
         return len(list_pages(path))
@@ -221,8 +220,8 @@ def has_all_pixels(path: Path) -> bool:
     return bool(places) and all(count > 0 and offset + count <= size_bytes for offset, count in places)
 
 
-def _describe(file: tifffile.TiffFile, page: tifffile.TiffPage, path: Path) -> LargeTiff:
-    """What the tags say; kinds that cannot be read by rows are refused by name."""
+def _read_facts(file: tifffile.TiffFile, page: tifffile.TiffPage, path: Path) -> LargeTiff:
+    """Reads the tags; kinds that cannot be read by rows are refused by name."""
     dtype = page.dtype
     orientation = page.tags.valueof(_ORIENTATION) or 1
     reasons = {
@@ -242,7 +241,7 @@ def _describe(file: tifffile.TiffFile, page: tifffile.TiffPage, path: Path) -> L
             f"cannot read {path} by rows: it has {found[0]}", "free more memory, or make it plain RGB or grey first"
         )
     assert dtype is not None
-    if not _fits(page, file.filehandle.size):
+    if not _has_all_segments(page, file.filehandle.size):
         raise ImageError(f"cannot read {path}: damaged or truncated (pixels are missing)", "replace the file")
     height_px = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
     segment_bytes = 0
@@ -261,7 +260,7 @@ def _describe(file: tifffile.TiffFile, page: tifffile.TiffPage, path: Path) -> L
     )
 
 
-def _fits(page: tifffile.TiffPage, size_bytes: int) -> bool:
+def _has_all_segments(page: tifffile.TiffPage, size_bytes: int) -> bool:
     places = list(zip(page.dataoffsets, page.databytecounts, strict=True))
     return bool(places) and all(count > 0 and offset + count <= size_bytes for offset, count in places)
 
@@ -275,13 +274,13 @@ def _tiles(bands: Iterator[AnyArray], width_px: int) -> Iterator[AnyArray]:
         count += len(band)
         while count >= TILE_PX:
             rows = np.concatenate(held)
-            yield from _cut(rows[:TILE_PX], width_px)
+            yield from _cut_tiles(rows[:TILE_PX], width_px)
             held, count = [rows[TILE_PX:].copy()], count - TILE_PX
             del rows
     if count:
-        yield from _cut(np.concatenate(held), width_px)
+        yield from _cut_tiles(np.concatenate(held), width_px)
 
 
-def _cut(rows: AnyArray, width_px: int) -> Iterator[AnyArray]:
+def _cut_tiles(rows: AnyArray, width_px: int) -> Iterator[AnyArray]:
     flat = rows[..., 0] if rows.shape[2] == 1 else rows
     yield from (flat[:, left : left + TILE_PX] for left in range(0, width_px, TILE_PX))

@@ -1,4 +1,4 @@
-"""What an image file holds, once it is decoded."""
+"""Decoded contents of an image file: pixels, transparency, colour profile, EXIF, pages or frames."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PIECE_ROWS: Final = 64
 
 @dataclass(frozen=True)
 class Animation:
-    """How the frames of a picture follow one another.
+    """Timing of the frames of a picture.
 
     Attributes:
         durations_ms: How long each frame stands; the poster, which is no frame, has an entry too.
@@ -29,7 +29,7 @@ class Animation:
 
 @dataclass(frozen=True)
 class Picture:
-    """What an image file holds.
+    """Decoded contents of an image file.
 
     Attributes:
         colour: (H, W, 3) uint8 or uint16; grey is repeated to three channels.
@@ -56,7 +56,7 @@ class Picture:
 
 
 def picture_of(layers: AnyArray, *, grey: bool, icc: bytes | None = None, exif: bytes | None = None) -> Picture:
-    """A picture of the channels that a file stores.
+    """Makes a picture of the channels that a file stores.
 
     Args:
         layers: (H, W, C) uint8 or uint16: grey, grey and alpha, RGB, or RGB and alpha.
@@ -70,7 +70,7 @@ def picture_of(layers: AnyArray, *, grey: bool, icc: bytes | None = None, exif: 
 
 
 def layers_of(picture: Picture) -> AnyArray:
-    """The channels to store, (H, W, C): grey or RGB, and alpha where there is one."""
+    """Returns the channels to store, (H, W, C): grey or RGB, and alpha where there is one."""
     colour = picture.colour[..., :1] if picture.grey else picture.colour
     layers = colour if picture.alpha is None else np.concatenate([colour, picture.alpha[..., None]], axis=2)
     return np.ascontiguousarray(layers)

@@ -1,4 +1,4 @@
-"""TIFF: its pages, 16 bits a channel, and writing; a door to tifffile.
+"""TIFF files: list of pages, decoding of 16 bits a channel, and writing.
 
 Pages of 8 bits are decoded by Pillow, which knows their many kinds of colour; see `adaptsr_cli.io.decoding`.
 """
@@ -64,9 +64,9 @@ def list_pages(path: Path) -> list[TiffPage]:
         Exception: The file is damaged, of whatever kind tifffile tripped over.
     """
     with tifffile.TiffFile(path) as file:
-        pages = [_whole(page) for page in file.pages]
+        pages = [_require_page(page) for page in file.pages]
         real = [page for page in pages if not (page.is_reduced or page.is_mask)]
-        return [_describe(page, path) for page in real or pages[:1]]
+        return [_read_page_facts(page, path) for page in real or pages[:1]]
 
 
 def read_deep_page(path: Path, index: int) -> tuple[AnyArray, bool, bytes | None]:
@@ -81,7 +81,7 @@ def read_deep_page(path: Path, index: int) -> tuple[AnyArray, bool, bytes | None
         Exception: The file is damaged, of whatever kind tifffile tripped over.
     """
     with tifffile.TiffFile(path) as file:
-        page = _whole(file.pages[index])
+        page = _require_page(file.pages[index])
         if page.photometric not in {_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB}:
             kind = getattr(page.photometric, "name", str(page.photometric))
             raise ImageError(
@@ -174,13 +174,13 @@ def _append_folder(path: Path, tag: int, write_folder: Folder) -> None:
         handle.write(tag.to_bytes(2, "little"))
 
 
-def _whole(page: tifffile.TiffPage | tifffile.TiffFrame) -> tifffile.TiffPage:
-    """A page with tags of its own, as all are unless asked for otherwise."""
+def _require_page(page: tifffile.TiffPage | tifffile.TiffFrame) -> tifffile.TiffPage:
+    """Narrows the type: all pages have tags of their own unless asked for otherwise."""
     assert isinstance(page, tifffile.TiffPage)
     return page
 
 
-def _describe(page: tifffile.TiffPage, path: Path) -> TiffPage:
+def _read_page_facts(page: tifffile.TiffPage, path: Path) -> TiffPage:
     kind = page.dtype
     if kind is not None and (kind.kind in "fic" or kind.itemsize > 2):
         raise ImageError(

@@ -16,7 +16,7 @@ from adaptsr_cli.data.alignment import apply_shifts, describe_alignment
 from adaptsr_cli.data.cache import ImageCache
 from adaptsr_cli.data.layouts import PairSet, find_pairs, fit_scale
 from adaptsr_cli.data.listing import pair_folders, read_list
-from adaptsr_cli.data.mixture import Mixture, count_tickets, describe_mix, name_pairs
+from adaptsr_cli.data.mixture import Mixture, count_draws, describe_mix, name_pairs
 from adaptsr_cli.data.pairs import PairReader, pair_fingerprints, set_fingerprint, split_pairs
 from adaptsr_cli.data.preflight import check_pairs
 from adaptsr_cli.data.sources import Align, DataSpec
@@ -210,7 +210,7 @@ def fingerprint_of(sets: PairSets) -> str:
     single = [set_fingerprint(pairs) for pairs in sets]
     if len(single) == 1:
         return single[0]
-    draws_per_block = count_tickets([pairs.weight for pairs in sets], [len(pairs) for pairs in sets])
+    draws_per_block = count_draws([pairs.weight for pairs in sets], [len(pairs) for pairs in sets])
     text = "\n".join(f"{print_} {count}" for print_, count in zip(single, draws_per_block, strict=True))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -162,7 +162,7 @@ def test_shifts_are_reported_and_put_right(tmp_path: Path) -> None:
         for note in progress.notes
     )
     assert "1 pair whose sides do not match: 4" in progress.notes
-    assert progress.warnings == ["2 of 6 pairs are shifted by 0.5 px or more; --align shift puts whole pixels right"]
+    assert progress.warnings == ["2 of 6 pairs are shifted by 0.5 px or more; `align` shift corrects whole pixels"]
     progress = Silent()
     (aligned,) = open_pairs(choose(folder, align="shift"), "train", progress)
     assert {pair.name: pair.shift for pair in aligned.pairs} == {
