@@ -79,7 +79,7 @@ def fetch(url: str, target: Path, *, sha256: str | None, size_bytes: int | None,
     if sha256 is None:
         write_text(_sidecar(target), f"{digest}  {target.name}\n")
         progress.note(
-            f"{target.name}: SHA-256 {digest}, no published checksum to compare with; it is kept and checked from now on"
+            f"{target.name}: SHA-256 {digest}, no published checksum to compare with; it is kept and checked from now"
         )
     return digest
 

@@ -113,7 +113,7 @@ def test_torchscript_is_named(tmp_path: Path) -> None:
         ("m.safetensors", b"", "safetensors"),
         ("m.safetensors", b"\x10\0\0\0\0\0\0\0{}", "safetensors"),
         ("m.onnx", b"x", "ONNX"),
-        ("m.zip", b"x", "by its name"),
+        ("m.zip", b"x", "name of a model file"),
     ],
 )
 def test_what_is_no_model_is_told(tmp_path: Path, name: str, content: bytes, message: str) -> None:
