@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
 from adaptsr_cli.errors import ArtifactError
+
+
+@contextmanager
+def safetensors_faults(path: Path) -> Iterator[None]:
+    """Turns what the library raises on a bad file into one line that names the file."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise ArtifactError(
+            f"{path} is not a safetensors file, or it is damaged", "check the file, or fetch or make it again"
+        ) from error
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror or error}", "check the path") from error
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -15,12 +30,5 @@ def read_metadata(path: Path) -> dict[str, str]:
     Raises:
         ArtifactError: The file is missing, cut off or not a safetensors file.
     """
-    try:
-        with safe_open(path, framework="numpy") as handle:
-            return dict(handle.metadata() or {})
-    except SafetensorError as error:
-        raise ArtifactError(
-            f"{path} is not a safetensors file, or it is damaged", "check the file, or fetch or make it again"
-        ) from error
-    except OSError as error:
-        raise ArtifactError(f"cannot read {path}: {error.strerror or error}", "check the path") from error
+    with safetensors_faults(path), safe_open(path, framework="numpy") as handle:
+        return dict(handle.metadata() or {})

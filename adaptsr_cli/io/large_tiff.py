@@ -15,7 +15,7 @@ import tifffile
 from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.decoding import faults
-from adaptsr_cli.io.tiff import list_pages
+from adaptsr_cli.io.tiff import has_all_segments, list_pages, require_all_segments, require_page
 from adaptsr_cli.io.xmp_note import pack_note
 
 TILE_PX: Final = 256
@@ -206,18 +206,13 @@ def frames_of_tiff(path: Path) -> int:
 
 
 def has_all_pixels(path: Path) -> bool:
-    """Whether everything that the pages of a TIFF point at lies within the file."""
+    """Tells whether everything that the pages of a TIFF point at lies within the file."""
     try:
         with tifffile.TiffFile(path) as file:
-            size_bytes = file.filehandle.size
-            places = [
-                (offset, count)
-                for page in file.pages
-                for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)
-            ]
+            pages = [require_page(page) for page in file.pages]
+            return bool(pages) and all(has_all_segments(page, file.filehandle.size) for page in pages)
     except Exception:  # each damage trips tifffile in its own way
         return False
-    return bool(places) and all(count > 0 and offset + count <= size_bytes for offset, count in places)
 
 
 def _read_facts(file: tifffile.TiffFile, page: tifffile.TiffPage, path: Path) -> LargeTiff:
@@ -241,8 +236,7 @@ def _read_facts(file: tifffile.TiffFile, page: tifffile.TiffPage, path: Path) ->
             f"cannot read {path} by rows: it has {found[0]}", "free more memory, or make it plain RGB or grey first"
         )
     assert dtype is not None
-    if not _has_all_segments(page, file.filehandle.size):
-        raise ImageError(f"cannot read {path}: damaged or truncated (pixels are missing)", "replace the file")
+    require_all_segments(page, file.filehandle.size, path)
     height_px = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
     segment_bytes = 0
     if not page.is_contiguous:
@@ -258,11 +252,6 @@ def _read_facts(file: tifffile.TiffFile, page: tifffile.TiffPage, path: Path) ->
         texts=texts,
         segment_bytes=segment_bytes,
     )
-
-
-def _has_all_segments(page: tifffile.TiffPage, size_bytes: int) -> bool:
-    places = list(zip(page.dataoffsets, page.databytecounts, strict=True))
-    return bool(places) and all(count > 0 and offset + count <= size_bytes for offset, count in places)
 
 
 def _tiles(bands: Iterator[AnyArray], width_px: int) -> Iterator[AnyArray]:

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Final, Literal
 
 import torch
-from safetensors import SafetensorError
 from safetensors import safe_open as open_safetensors
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from adaptsr_cli.errors import ArtifactError, CheckpointError
 from adaptsr_cli.io.atomic import replace_atomically, write_bytes
+from adaptsr_cli.io.headers import safetensors_faults
 from adaptsr_cli.io.strict_json import parse_json
 
 SUFFIXES: Final = (".safetensors", ".pth", ".pt", ".ckpt")
@@ -221,17 +221,10 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         ArtifactError: The file is missing, unreadable or damaged.
     """
-    try:
-        with open_safetensors(path, framework="pt") as handle:
-            # A copy: the mapped file may be replaced, or written to by a system without private mappings.
-            tensors = {name: handle.get_tensor(name).clone() for name in handle.offset_keys()}
-            return tensors, dict(handle.metadata() or {})
-    except SafetensorError as error:
-        raise ArtifactError(
-            f"{path} is not a safetensors file, or it is damaged", "check the file, or fetch or make it again"
-        ) from error
-    except OSError as error:
-        raise ArtifactError(f"cannot read {path}: {error.strerror or error}", "check the path") from error
+    with safetensors_faults(path), open_safetensors(path, framework="pt") as handle:
+        # A copy: the mapped file may be replaced, or written to by a system without private mappings.
+        tensors = {name: handle.get_tensor(name).clone() for name in handle.offset_keys()}
+        return tensors, dict(handle.metadata() or {})
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

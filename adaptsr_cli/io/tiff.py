@@ -64,7 +64,7 @@ def list_pages(path: Path) -> list[TiffPage]:
         Exception: The file is damaged, of whatever kind tifffile tripped over.
     """
     with tifffile.TiffFile(path) as file:
-        pages = [_require_page(page) for page in file.pages]
+        pages = [require_page(page) for page in file.pages]
         real = [page for page in pages if not (page.is_reduced or page.is_mask)]
         return [_read_page_facts(page, path) for page in real or pages[:1]]
 
@@ -81,13 +81,13 @@ def read_deep_page(path: Path, index: int) -> tuple[AnyArray, bool, bytes | None
         Exception: The file is damaged, of whatever kind tifffile tripped over.
     """
     with tifffile.TiffFile(path) as file:
-        page = _require_page(file.pages[index])
+        page = require_page(file.pages[index])
         if page.photometric not in {_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB}:
             kind = getattr(page.photometric, "name", str(page.photometric))
             raise ImageError(
                 f"cannot read {path}: {kind} of 16 bits is not supported", "make it RGB, or 8 bits a channel"
             )
-        _check_segments(page, file.filehandle.size, path)
+        require_all_segments(page, file.filehandle.size, path)
         samples = np.asarray(page.asarray(maxworkers=1))
         if samples.ndim == 2:
             samples = samples[..., None]
@@ -106,6 +106,23 @@ def read_deep_page(path: Path, index: int) -> tuple[AnyArray, bool, bytes | None
             layers = np.concatenate([layers, alpha], axis=2)
         icc = page.tags.valueof(_ICC)
         return orient(layers, _orientation(page)), colours == 1, icc if isinstance(icc, bytes) and icc else None
+
+
+def has_all_segments(page: tifffile.TiffPage, file_bytes: int) -> bool:
+    """Tells whether all strips or tiles of a page lie within the file; tifffile would fill missing ones with zeros."""
+    places = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+    complete = bool(places) and len(page.dataoffsets) == len(page.databytecounts)
+    return complete and all(count > 0 and offset + count <= file_bytes for offset, count in places)
+
+
+def require_all_segments(page: tifffile.TiffPage, file_bytes: int, path: Path) -> None:
+    """Refuses a page of which strips or tiles are missing.
+
+    Raises:
+        ImageError: The file is cut off or damaged.
+    """
+    if not has_all_segments(page, file_bytes):
+        raise ImageError(f"cannot read {path}: damaged or truncated (pixels are missing)", "replace the file")
 
 
 def read_xmp(path: Path) -> bytes | None:
@@ -174,7 +191,7 @@ def _append_folder(path: Path, tag: int, write_folder: Folder) -> None:
         handle.write(tag.to_bytes(2, "little"))
 
 
-def _require_page(page: tifffile.TiffPage | tifffile.TiffFrame) -> tifffile.TiffPage:
+def require_page(page: tifffile.TiffPage | tifffile.TiffFrame) -> tifffile.TiffPage:
     """Narrows the type: all pages have tags of their own unless asked for otherwise."""
     assert isinstance(page, tifffile.TiffPage)
     return page
@@ -191,14 +208,6 @@ def _read_page_facts(page: tifffile.TiffPage, path: Path) -> TiffPage:
     if _orientation(page) >= 5:
         width_px, height_px = height_px, width_px
     return TiffPage(page.index, width_px, height_px, kind is not None and kind.itemsize == 2, bool(page.extrasamples))
-
-
-def _check_segments(page: tifffile.TiffPage, file_bytes: int, path: Path) -> None:
-    """Refuses strips and tiles that are not there, which tifffile would fill with zeros."""
-    places = list(zip(page.dataoffsets, page.databytecounts, strict=False))
-    missing = any(count == 0 or offset + count > file_bytes for offset, count in places)
-    if missing or len(page.dataoffsets) != len(page.databytecounts) or not places:
-        raise ImageError(f"cannot read {path}: damaged or truncated (pixels are missing)", "replace the file")
 
 
 def _orientation(page: tifffile.TiffPage) -> int:
