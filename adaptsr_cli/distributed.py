@@ -1,4 +1,4 @@
-"""Several processes that share one piece of work, as ``torchrun`` starts them.
+"""Process group for work that several processes share, as ``torchrun`` starts them.
 
 Every process computes a share; what is summed or gathered is the same in all of them. Only the first one writes.
 """
@@ -41,11 +41,11 @@ class World:
         return self.rank == 0
 
     def share(self, count: int) -> range:
-        """The indices out of `count` that this process works on, every `size`-th, so that all have alike work."""
+        """Returns the indices out of `count` that this process works on: every `size`-th, for equal work."""
         return range(self.rank, count, self.size)
 
     def block(self, count: int) -> range:
-        """The contiguous indices out of `count` that this process works on; the blocks differ by one at most."""
+        """Returns the contiguous indices out of `count` that this process works on; sizes differ by one at most."""
         return range(self.rank * count // self.size, (self.rank + 1) * count // self.size)
 
     def all_reduce_sum_(self, tensors: Sequence[Tensor]) -> None:
@@ -67,8 +67,8 @@ class World:
             for tensor, part in zip(tensors, parts, strict=True):
                 tensor.copy_(part.view_as(tensor))
 
-    def largest(self, values: Sequence[float]) -> list[float]:
-        """The largest of all processes' numbers, place by place.
+    def all_reduce_max(self, values: Sequence[float]) -> list[float]:
+        """Returns the largest of all processes' numbers, element by element.
 
         Exchanged on the host, so that no device is waited for.
         """
@@ -80,7 +80,7 @@ class World:
         return [float(number) for number in numbers]
 
     def gather(self, value: Value) -> list[Value]:
-        """What every process gave, in the order of their ranks."""
+        """Collects one value from every process, in the order of their ranks."""
         if self.size == 1:
             return [value]
         found: list[Value | None] = [None] * self.size
@@ -89,14 +89,21 @@ class World:
         return found  # type: ignore[return-value]  # all were filled
 
     def gather_shares(self, own: Sequence[Value]) -> list[Value]:
-        """What all processes made of their `share`, in the order of the whole."""
+        """Collects results of all items from all processes.
+
+        Args:
+            own: Results of this process, one for each index of its `share`.
+
+        Returns:
+            The results of all indices, in their order.
+        """
         by_rank = self.gather(list(own))
         count = sum(len(values) for values in by_rank)
         return [by_rank[index % self.size][index // self.size] for index in range(count)]
 
     @contextmanager
     def rank_zero_first(self) -> Iterator[None]:
-        """The first process does this block while the others wait; then they do it."""
+        """Runs the block in the first process while the others wait, then in the others."""
         if not self.is_main_process:
             self.barrier()
         yield
@@ -104,7 +111,7 @@ class World:
             self.barrier()
 
     def barrier(self) -> None:
-        """Returns once every process has come here."""
+        """Waits until every process has called it."""
         self.gather(None)
 
 
@@ -124,7 +131,7 @@ def join_world(*, timeout_s: float = 1800) -> Iterator[World]:
         The group.
 
     Raises:
-        UsageError: The variables make no sense.
+        UsageError: The variables do not describe a group.
         GroupError: The others cannot be reached.
     """
     world = world_from_env()
@@ -141,14 +148,16 @@ def join_world(*, timeout_s: float = 1800) -> Iterator[World]:
 
 
 def world_from_env() -> World:
-    """The group that the environment tells of; nothing is contacted.
+    """Reads the group from the environment; nothing is contacted.
 
     Raises:
-        UsageError: RANK or WORLD_SIZE is no number, or out of range.
+        UsageError: RANK or WORLD_SIZE is not a number, or out of range.
     """
     texts = (os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1"))
     if not all(text.isdigit() for text in texts) or not int(texts[0]) < int(texts[1]):
-        raise UsageError(f"RANK={texts[0]} and WORLD_SIZE={texts[1]} make no group", "start it by torchrun")
+        raise UsageError(
+            f"RANK={texts[0]} and WORLD_SIZE={texts[1]} do not describe a process group", "start it by torchrun"
+        )
     return World(int(texts[0]), int(texts[1]))
 
 

@@ -19,7 +19,7 @@ FILES = sorted((ROOT / PACKAGE).rglob("*.py"))
 
 # The part of the package that each layer holds. "" is the package's own __init__.
 LAYERS: dict[str, int] = {
-    **dict.fromkeys(("", "artifacts", "errors", "options", "progress", "units"), 0),
+    **dict.fromkeys(("", "arrays", "artifacts", "errors", "options", "progress", "units"), 0),
     **dict.fromkeys(("backbones", "distributed", "energy", "imaging", "io", "runtime"), 1),
     **dict.fromkeys(("adapters", "data", "inference", "metrics", "ranking", "report", "training"), 2),
     "stages": 3,

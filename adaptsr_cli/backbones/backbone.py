@@ -1,4 +1,4 @@
-"""A loaded super-resolution network, the facts about its architecture, and how it is called."""
+"""A loaded super-resolution network, facts about its architecture, and its forward pass."""
 
 from __future__ import annotations
 

@@ -39,7 +39,6 @@ def run_command(
     patience: o.Patience = None,
     degrade: o.Degrade = None,
     cache_ram: o.CacheRam = None,
-    cache_disk: o.CacheDisk = "16G",
     metrics: o.Metrics = "psnr,ssim,lpips_squeeze",
     tensorboard: o.TensorBoard = None,
     checkpointing: o.Checkpointing = None,
@@ -76,7 +75,7 @@ def run_command(
             offline=offline,
             device=device,
             force=force,
-            cache=cache_sizes(cache_ram, cache_disk),
+            cache=cache_sizes(cache_ram),
         )
         settings = AdaptOptions(training, parse_budget(budget), parse_metrics(metrics), test=test)
         show_adaptation(console, adapt(settings, console, world))

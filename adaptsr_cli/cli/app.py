@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -63,9 +64,16 @@ for command in (upscale, adapt, demo, info, models):
     app.command(command.__name__.rpartition(".")[2])(command.run_command)
 
 
+# Loggers of libraries: what one says of damaged files goes into our own errors, the other misses a GPU where none is
+# wanted. Done here, since only the command line owns its process.
+_SILENCED = ("tifffile", "torch.utils.cpp_extension")
+
+
 def main() -> None:
     """Runs the command line and exits: 0 all good, 1 something failed, 2 usage, 130 interrupted."""
     console = Console(as_json=False)
+    for name in _SILENCED:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     if not sys.warnoptions and "--debug" not in sys.argv:
         # Warnings of libraries name their lines of code; what a user must know is said by notes and warnings of ours.
         warnings.simplefilter("ignore")

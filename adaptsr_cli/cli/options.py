@@ -77,9 +77,6 @@ CacheRam = Annotated[
         show_default="a quarter of what is free, 4G at most",
     ),
 ]
-CacheDisk = Annotated[
-    str, typer.Option("--cache-disk", help="Disk for decoded images that memory has no room for; 0 for none.")
-]
 Config = Annotated[
     Path | None,
     typer.Option(

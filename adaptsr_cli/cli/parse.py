@@ -61,13 +61,13 @@ def choose_images(
     return choose_data(folders, hr, lr, list_file, choose("--align", align or "none", get_args(Align)))
 
 
-def cache_sizes(ram: str | None, disk: str) -> CacheSizes:
-    """The room for decoded images that ``--cache-ram`` and ``--cache-disk`` give.
+def cache_sizes(ram: str | None) -> CacheSizes:
+    """The room for decoded images that ``--cache-ram`` gives.
 
     Raises:
-        UsageError: One of them is no size.
+        UsageError: It is not a size.
     """
-    return CacheSizes(parse_bytes(ram) if ram is not None else None, parse_bytes(disk))
+    return CacheSizes(parse_bytes(ram) if ram is not None else None)
 
 
 def make_request(given: Mapping[str, object], config: Path | None) -> TrainRequest:

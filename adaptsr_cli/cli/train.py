@@ -67,7 +67,6 @@ def run_command(
     patience: o.Patience = None,
     degrade: o.Degrade = None,
     cache_ram: o.CacheRam = None,
-    cache_disk: o.CacheDisk = "16G",
     val_freq: o.ValFreq = None,
     save_freq: o.SaveFreq = None,
     tensorboard: o.TensorBoard = None,
@@ -106,7 +105,7 @@ def run_command(
             offline=offline,
             device=device,
             force=force,
-            cache=cache_sizes(cache_ram, cache_disk),
+            cache=cache_sizes(cache_ram),
         )
         show_training(console, train(options, console, world))
         console.line(f"next: adaptsr merge{o.run_flag(run)}")

@@ -1,25 +1,25 @@
-"""How far the two sides of a real pair are shifted and how their colours differ, and putting the shift right."""
+"""Alignment of real pairs: measurement of shift and colour gain, and correction of the shift."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import median
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
 from pydantic import Field
 from skimage.filters import difference_of_gaussians
 from skimage.registration import phase_cross_correlation
 
+from adaptsr_cli.arrays import Float32Array, Uint8Array
 from adaptsr_cli.artifacts.base import StrictModel
 from adaptsr_cli.data.layouts import Pair, PairSet
 from adaptsr_cli.errors import DataError
+from adaptsr_cli.imaging.luma import LUMA
 from adaptsr_cli.io.images import resize_bicubic
-from adaptsr_cli.units import plural
+from adaptsr_cli.units import list_some, plural
 
-Array = np.ndarray[Any, np.dtype[np.uint8]]
-_Plane = np.ndarray[Any, np.dtype[np.float32]]
 Verdict = Literal["matched", "flat", "unmatched"]
 
 WINDOW_PX: Final = 512
@@ -34,13 +34,12 @@ _MIN_DETAIL = 1.0
 _MIN_MATCH = 0.2
 _MIN_MATCH_TIMES_SIDE = 12.0
 _LARGEST_SHIFT_SHARE = 1 / 8
-_LUMA: Final = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _BAND_PX = (1.0, 3.0)
 _STEPS_PER_PX = 20
 
 
 class PairAlignment(StrictModel):
-    """What was measured on the centre of one pair.
+    """Measurement on the centre of one pair.
 
     Shifts are in pixels of the LR grid, for pairs of one size in pixels of the files. LR at (y + dy, x + dx) shows
     what HR shows at (y, x).
@@ -50,7 +49,7 @@ class PairAlignment(StrictModel):
             are shifted by more than an eighth of the window.
         dy_px: How much lower the LR side shows everything; 0 unless matched.
         dx_px: How much further right; 0 unless matched.
-        match: Correlation of the details after the whole-pixel shift is put right, in [-1, 1]; 0 where flat.
+        match: Correlation of the details after the whole-pixel shift is corrected, in [-1, 1]; 0 where flat.
         gains: LR over HR, means of R, G and B in grey levels as stored, clipped pixels left out; None where not
             matched.
     """
@@ -72,7 +71,7 @@ class PairAlignment(StrictModel):
         return round(self.dy_px), round(self.dx_px)
 
 
-def measure_alignment(lr: Array, hr: Array, ratio: int) -> PairAlignment:
+def measure_alignment(lr: Uint8Array, hr: Uint8Array, ratio: int) -> PairAlignment:
     """Compares LR with the antialiased, shrunk HR on a central window of at most 512 px of the LR grid.
 
     The shift is where the cross-correlation of the luma, band-passed by a difference of Gaussians, is highest (FFT,
@@ -117,14 +116,14 @@ def measure_alignment(lr: Array, hr: Array, ratio: int) -> PairAlignment:
     )
 
 
-def _details(image: Array) -> _Plane:
+def _details(image: Uint8Array) -> Float32Array:
     """(h, w) float32: the luma in grey levels without its slow changes and without the finest noise."""
-    luma = image.astype(np.float32) @ _LUMA  # (h, w, 3) @ (3,)
-    details: _Plane = difference_of_gaussians(luma, *_BAND_PX, mode="reflect").astype(np.float32)
+    luma = image.astype(np.float32) @ LUMA  # (h, w, 3) @ (3,)
+    details: Float32Array = difference_of_gaussians(luma, *_BAND_PX, mode="reflect").astype(np.float32)
     return details
 
 
-def _find_shift(low: Array, high: Array) -> tuple[float, float]:
+def _find_shift(low: Uint8Array, high: Uint8Array) -> tuple[float, float]:
     """(dy, dx) in pixels, so that low at (y + dy, x + dx) shows what high shows at (y, x)."""
     taper = np.outer(np.hanning(low.shape[0]), np.hanning(low.shape[1])).astype(np.float32)
     moved, still = _details(low) * taper, _details(high) * taper
@@ -134,8 +133,8 @@ def _find_shift(low: Array, high: Array) -> tuple[float, float]:
     return -float(shift[0]), -float(shift[1])
 
 
-def _overlap(low: Array, high: Array, dy: int, dx: int) -> tuple[Array, Array]:
-    """What both sides show, cut from two windows of one size."""
+def _overlap(low: Uint8Array, high: Uint8Array, dy: int, dx: int) -> tuple[Uint8Array, Uint8Array]:
+    """Cuts from two windows of one size what both show."""
     height, width = low.shape[0] - abs(dy), low.shape[1] - abs(dx)
     top, left = max(0, dy), max(0, dx)
     cut = low[top : top + height, left : left + width]
@@ -143,14 +142,14 @@ def _overlap(low: Array, high: Array, dy: int, dx: int) -> tuple[Array, Array]:
     return cut, high[top : top + height, left : left + width]
 
 
-def _correlate(first: _Plane, second: _Plane) -> float:
+def _correlate(first: Float32Array, second: Float32Array) -> float:
     """Correlation of two planes in [-1, 1]; 0 where one of them is constant."""
     first, second = first - first.mean(), second - second.mean()
     scale = float(np.sqrt(np.square(first).sum(dtype=np.float64) * np.square(second).sum(dtype=np.float64)))
     return float(np.clip((first * second).sum(dtype=np.float64) / scale, -1, 1)) if scale > 0 else 0.0
 
 
-def _find_gains(low: Array, high: Array) -> tuple[float, float, float] | None:
+def _find_gains(low: Uint8Array, high: Uint8Array) -> tuple[float, float, float] | None:
     """Ratio of the channel means; None where nearly everything is clipped.
 
     A regression of LR on HR would come out too small, since noise and blur blunt it; means are free of that.
@@ -166,7 +165,7 @@ def _find_gains(low: Array, high: Array) -> tuple[float, float, float] | None:
 
 
 def describe_alignment(pairs: PairSet, alignments: Sequence[PairAlignment | None]) -> tuple[list[str], str | None]:
-    """What was measured on a whole set, in lines for people.
+    """Describes the measurements on a whole set in lines for people.
 
     Args:
         pairs: The set.
@@ -192,19 +191,19 @@ def describe_alignment(pairs: PairSet, alignments: Sequence[PairAlignment | None
         if far > WARN_SHARE * len(measured):
             warning = (
                 f"{far} of {plural(len(measured), 'pair')} are shifted by {WARN_SHIFT_PX} px or more; "
-                "--align shift puts whole pixels right"
+                "`align` shift corrects whole pixels"
             )
     for verdict, words in (("unmatched", "whose sides do not match"), ("flat", "too flat to measure a shift")):
         names = [name for entry, name in measured if entry.verdict == verdict]
         if names:
-            notes.append(f"{plural(len(names), 'pair')} {words}: {_first(names)}")
+            notes.append(f"{plural(len(names), 'pair')} {words}: {list_some(names, 5)}")
     return notes, warning
 
 
 def apply_shifts(pairs: PairSet, alignments: Sequence[PairAlignment | None]) -> PairSet:
-    """The set with whole-pixel shifts put right, without the pairs beyond repair.
+    """Corrects whole-pixel shifts and leaves out the pairs whose sides do not match.
 
-    Flat pairs are kept as they are. What is left out is told in the notes.
+    Flat pairs are kept as they are. The notes say what is left out.
 
     Args:
         pairs: The set; photographs stay as they are.
@@ -226,18 +225,15 @@ def apply_shifts(pairs: PairSet, alignments: Sequence[PairAlignment | None]) -> 
     if not kept:
         raise DataError(
             f"the sides of none of the {plural(len(pairs), 'pair')} in {pairs.root} match",
-            "check that equal names mean equal pictures, or use --align none",
+            "check that equal names mean equal pictures, or use `align` none",
         )
     notes = list(pairs.notes)
     if any(entry is not None for entry in alignments):
         notes.append(
-            f"--align shift: {plural(moved, 'pair')} of {len(pairs)} moved and trimmed to what both sides show"
+            f"{moved} of {plural(len(pairs), 'pair')} shifted by whole pixels and trimmed to what both sides show"
         )
     if left_out:
-        notes.append(f"{plural(len(left_out), 'pair')} left out, since the sides do not match: {_first(left_out)}")
+        notes.append(
+            f"{plural(len(left_out), 'pair')} left out, since the sides do not match: {list_some(left_out, 5)}"
+        )
     return replace(pairs, pairs=tuple(kept), notes=tuple(notes))
-
-
-def _first(names: Sequence[str], limit: int = 5) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

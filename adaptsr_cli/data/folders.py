@@ -1,4 +1,4 @@
-"""Reading a folder tree as sets of an LR and an HR side, by folder names alone."""
+"""Candidate sets of an LR and an HR side in a folder tree, by folder names alone."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def collect_candidates(root: Path, tree: Tree) -> tuple[list[PairCandidate], lis
     """
     candidates, leftover = _collect(root, tree)
     if not candidates and tree:
-        return _look_beside(root), []
+        return _find_beside(root), []
     return candidates, leftover
 
 
@@ -198,7 +198,7 @@ def _find_phones(tree: Tree) -> dict[tuple[str, ...], tuple[Side, str]]:
     return found
 
 
-def _look_beside(root: Path) -> list[PairCandidate]:
+def _find_beside(root: Path) -> list[PairCandidate]:
     """The sets of which `root` is the LR folder (or its ``X4``): the HR folder must lie beside it."""
     own = root.resolve()
     lr_folder = own

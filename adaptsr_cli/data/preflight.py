@@ -1,4 +1,4 @@
-"""Checking every pair before any work, with what was measured kept for the next time (R20)."""
+"""Check of every pair before any work; the measurements are kept for the next time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from adaptsr_cli.io.cache_folder import cache_dir
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.images import read_rgb
 from adaptsr_cli.progress import Progress
-from adaptsr_cli.units import plural
+from adaptsr_cli.units import list_some, plural
 
 _NAMED_FAULTS = 3
 
@@ -70,7 +70,7 @@ class PreflightRecord(StrictModel):
 
 @dataclass(frozen=True)
 class Checked:
-    """A set whose files are all whole and of fitting sizes.
+    """A set whose files can all be decoded and have fitting sizes.
 
     Attributes:
         pairs: With the measured ratio, the facts of each pair, and a note where pairs are trimmed.
@@ -89,7 +89,7 @@ def check_pairs(pairs: PairSet, progress: Progress, *, role: str = "train", alig
 
     Args:
         pairs: As found.
-        progress: Where to show how far it is.
+        progress: Shows how far the check is.
         role: What the pairs are for, for the messages: ``train``, ``val`` or ``test``.
         alignment: Measure shift and colour gain of each pair too.
 
@@ -112,11 +112,10 @@ def check_pairs(pairs: PairSet, progress: Progress, *, role: str = "train", alig
         elif ratio is not None and entry.hr_px != (entry.lr_px[0] * ratio, entry.lr_px[1] * ratio):
             trimmed += 1
     if faults:
-        more = f"; ... {len(faults) - _NAMED_FAULTS} more" if len(faults) > _NAMED_FAULTS else ""
         raise DataError(
             f"{len(faults)} of {plural(len(pairs), 'pair')} of the {role} data in {pairs.root} cannot be used: "
-            f"{'; '.join(faults[:_NAMED_FAULTS])}{more}",
-            "mend, replace or move them away, both sides",
+            f"{list_some(faults, _NAMED_FAULTS, '; ')}",
+            "repair, replace or remove them, on both sides",
         )
     notes = list(pairs.notes)
     if trimmed:

@@ -1,4 +1,4 @@
-"""What is known of a camera from its photographs: noise, JPEG quality, blur."""
+"""Camera statistics estimated from photographs: noise, JPEG quality, blur."""
 
 from __future__ import annotations
 

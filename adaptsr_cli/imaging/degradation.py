@@ -1,4 +1,4 @@
-"""What can happen to a picture between lens and file: typed steps with typed ranges, and the presets made of them."""
+"""Schema of degradations: typed steps with typed ranges, and presets made of them."""
 
 from __future__ import annotations
 
@@ -307,4 +307,4 @@ def find_degradation(name: str) -> Degradation:
         if preset == name:
             return degradation
     hint = nearest(name, DEGRADATIONS) or f"use one of {', '.join(DEGRADATIONS)}"
-    raise UsageError(f"--degrade {name!r} is no known degradation", hint)
+    raise UsageError(f"`degrade` {name!r} is not a known degradation", hint)

@@ -1,4 +1,4 @@
-"""Making the LR side of photographs by blur, resampling, noise and JPEG.
+"""Degradation of photographs to their LR side by blur, resampling, noise and JPEG.
 
 The steps and their order are those of Real-ESRGAN (Wang et al. 2021, Fig. 2) and of a simple camera. The arithmetic is
 done in float32 on a device of choice. Every random number, whole noise fields too, is drawn on the CPU, so all devices
@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from adaptsr_cli.arrays import AnyArray, Uint8Array
 from adaptsr_cli.imaging.degradation import (
     Degradation,
     FinalSinc,
@@ -31,8 +32,6 @@ from adaptsr_cli.imaging.degradation import (
 from adaptsr_cli.imaging.kernels import Kernel, draw_kernel, shaped_kernel, sinc_kernel
 from adaptsr_cli.io.images import Filter, decode_rgb, encode_jpeg, resize
 
-Image = np.ndarray[Any, np.dtype[np.uint8]]
-
 PHOTONS_AT_WHITE: Final = 256
 """Photons counted in a white pixel by the Poisson noise of scale 1.
 
@@ -43,15 +42,15 @@ spares flat crops a noise that no camera has, and makes the noise independent of
 # How the uniform numbers are cut into cells, most of which lie within one step of the Poisson distribution.
 _CELLS: Final = 4096
 _MAX_PHOTONS: Final = 400  # nine standard deviations above a white pixel's 256
-_LUMA: Final = (0.2989, 0.587, 0.114)  # as torchvision's and so Real-ESRGAN's conversion to grey
+_LUMA: Final = (0.2989, 0.587, 0.114)  # as in torchvision's and so Real-ESRGAN's conversion to grey
 
 _CPU: Final = torch.device("cpu")
 
 
 def degrade(
-    hr: Image, scale: int, degradation: Degradation, rng: np.random.Generator, *, device: torch.device = _CPU
-) -> Image:
-    """Makes the LR side of a photograph. May be called from several threads, each with its own `rng`.
+    hr: Uint8Array, scale: int, degradation: Degradation, rng: np.random.Generator, *, device: torch.device = _CPU
+) -> Uint8Array:
+    """Degrades a photograph to its LR side. May be called from several threads, each with its own `rng`.
 
     Args:
         hr: (H, W, 3) uint8, both sides a multiple of `scale`.
@@ -67,12 +66,12 @@ def degrade(
     lr_size = hr.shape[0] // scale, hr.shape[1] // scale
     image = _to_tensor(hr, device)
     for step in degradation.steps:
-        image = _take(image, step, lr_size, scale, rng)
+        image = _apply_step(image, step, lr_size, scale, rng)
     return _to_image(image)
 
 
-def _take(image: Tensor, step: Step, lr_size: tuple[int, int], scale: int, rng: np.random.Generator) -> Tensor:
-    """One step over (3, H, W) float32; what follows noise and JPEG lies in [0, 1]."""
+def _apply_step(image: Tensor, step: Step, lr_size: tuple[int, int], scale: int, rng: np.random.Generator) -> Tensor:
+    """Applies one step to (3, H, W) float32; the result of noise and JPEG lies in [0, 1]."""
     match step:
         case LensBlur():
             return _blur_lens(image, step, image.shape[1] / lr_size[0], rng)
@@ -110,7 +109,7 @@ def _finish(image: Tensor, step: FinalSinc, lr_size: tuple[int, int], rng: np.ra
 
 
 def blur(image: Tensor, kernel: Kernel) -> Tensor:
-    """Filters a picture by a kernel that is the same turned by half a turn; its border is continued outwards.
+    """Filters a picture by a point-symmetric kernel; the border pixels are repeated outwards.
 
     By Fourier transform: on one core that takes 2 ms for 320 x 320 px whatever the kernel, where a direct convolution
     takes 2 to 17 ms.
@@ -135,15 +134,11 @@ def blur(image: Tensor, kernel: Kernel) -> Tensor:
 
 @cache
 def _fast_length(length: int) -> int:
-    """The next length that has no prime factor above 5, for which the Fourier transform is fast."""
-    while True:
-        rest = length
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return length
-        length += 1
+    """Returns the next length that has no prime factor above 5, for which the Fourier transform is fast."""
+    # Half a second to import, which only runs that blur pay for.
+    from scipy.fft import next_fast_len
+
+    return int(next_fast_len(length, real=True))
 
 
 def _blur_lens(image: Tensor, step: LensBlur, px_per_lr_px: float, rng: np.random.Generator) -> Tensor:
@@ -255,18 +250,18 @@ def _store_jpeg(image: Tensor, quality: int) -> Tensor:
     return _to_tensor(decode_rgb(encode_jpeg(_to_image(image), quality)), image.device)
 
 
-def _to_tensor(image: Image, device: torch.device) -> Tensor:
+def _to_tensor(image: Uint8Array, device: torch.device) -> Tensor:
     """(H, W, 3) uint8 to (3, H, W) float32 in [0, 1]."""
     # A copy, since torch warns of arrays that may not be written to, such as those of a cache.
     return torch.from_numpy(image.transpose(2, 0, 1).astype(np.float32)).to(device) / 255
 
 
-def _to_array(image: Tensor) -> np.ndarray[Any, np.dtype[Any]]:
+def _to_array(image: Tensor) -> AnyArray:
     """(3, H, W) on any device to (H, W, 3) float32."""
     return image.permute(1, 2, 0).cpu().numpy()
 
 
-def _to_image(image: Tensor) -> Image:
+def _to_image(image: Tensor) -> Uint8Array:
     """(3, H, W) float32 to (H, W, 3) uint8, clipped and rounded."""
     rounded = (image.clamp(0, 1) * 255).round_().to(torch.uint8)
     return np.ascontiguousarray(rounded.permute(1, 2, 0).cpu().numpy())

@@ -1,14 +1,15 @@
-"""What a camera does to its pictures, estimated from its photographs alone, and the degradation centred on that."""
+"""Estimation of a camera's degradation from its photographs alone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
+from adaptsr_cli.arrays import Uint8Array
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.imaging.camera import CameraEstimate, Percentiles
 from adaptsr_cli.imaging.degradation import Degradation, Jpeg, LensBlur, SensorNoise, Span, Step, ToLr
@@ -17,8 +18,6 @@ from adaptsr_cli.imaging.estimate_jpeg_quality import find_jpeg_quality, quality
 from adaptsr_cli.imaging.estimate_noise import flat_noise_levels, is_grey, white_noise_levels
 from adaptsr_cli.io.images import jpeg_table, read_rgb
 from adaptsr_cli.progress import Progress
-
-Image = np.ndarray[Any, np.dtype[np.uint8]]
 
 # Windows of a large photograph are enough, and keep the time of a 50-megapixel one near that of its decoding.
 _WINDOW_PX: Final = 512
@@ -49,7 +48,7 @@ class PhotoEstimate:
     blur_px: float | None
 
 
-def estimate_photo(rgb: Image, rng: np.random.Generator, *, file_quality: int | None = None) -> PhotoEstimate:
+def estimate_photo(rgb: Uint8Array, rng: np.random.Generator, *, file_quality: int | None = None) -> PhotoEstimate:
     """Measures noise, JPEG quality and blur of one photograph, in windows where it is large.
 
     Args:
@@ -96,7 +95,7 @@ def estimate_camera(paths: Sequence[Path], progress: Progress, *, most: int = 64
     if not found:
         raise DataError(
             f"no photograph is as large as {_SMALLEST_PX} x {_SMALLEST_PX} px, so the camera cannot be estimated",
-            "add larger photographs, or name a preset by --degrade",
+            "add larger photographs, or name a preset by `degrade`",
         )
     return summarise(found)
 
@@ -147,7 +146,7 @@ def _spread(values: Sequence[float]) -> Percentiles:
     return Percentiles(low=low, median=median, high=high)
 
 
-def _cut_windows(rgb: Image, rng: np.random.Generator) -> list[Image]:
+def _cut_windows(rgb: Uint8Array, rng: np.random.Generator) -> list[Uint8Array]:
     """The photograph itself, or some windows of it on the grid of JPEG blocks."""
     height, width = rgb.shape[:2]
     if height <= 2 * _WINDOW_PX and width <= 2 * _WINDOW_PX:

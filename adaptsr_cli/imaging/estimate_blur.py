@@ -1,19 +1,17 @@
-"""How soft a picture is, as the standard deviation of the Gaussian that a sharp one would have to be blurred by."""
+"""Estimation of blur, as the standard deviation of the Gaussian that would make a sharp picture as soft."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
 
+from adaptsr_cli.arrays import FloatArray, Uint8Array
 from adaptsr_cli.imaging.degrade import blur
-from adaptsr_cli.imaging.estimate_noise import LUMA
 from adaptsr_cli.imaging.kernels import shaped_kernel
-
-Image = np.ndarray[Any, np.dtype[np.uint8]]
-Floats = np.ndarray[Any, np.dtype[Any]]  # float32
+from adaptsr_cli.imaging.luma import LUMA
 
 # The finer of the two further blurs, in pixels (the coarser has twice that), and the variance, in square pixels, that a
 # sharp picture seems to have by it: lines that lie near one another count as edges, and are sharper than those. Softer
@@ -27,7 +25,7 @@ _ABOVE_NOISE: Final = 10
 _MIN_EDGES: Final = 30
 
 
-def blur_px(rgb: Image, noise_levels: float) -> float | None:
+def blur_px(rgb: Uint8Array, noise_levels: float) -> float | None:
     """The blur of a picture from the widths of its strong edges.
 
     At an edge the gradient after two further blurs of known width tells how wide the edge was before (Zhuo and Sim
@@ -52,7 +50,7 @@ def blur_px(rgb: Image, noise_levels: float) -> float | None:
     return found
 
 
-def _edge_variance(brightness: Floats, fine_px: float, noise_levels: float) -> float | None:
+def _edge_variance(brightness: FloatArray, fine_px: float, noise_levels: float) -> float | None:
     """The median variance of the strong edges, in square pixels, or None; below 0 where lines outnumber edges."""
     across, down = _gradient(brightness, fine_px)
     fine = np.hypot(across, down)
@@ -77,7 +75,7 @@ def _edge_variance(brightness: Floats, fine_px: float, noise_levels: float) -> f
     return float(np.median((4 - ratio) * fine_px**2 / (ratio - 1)))
 
 
-def _gradient(brightness: Floats, sigma_px: float) -> tuple[Floats, Floats]:
+def _gradient(brightness: FloatArray, sigma_px: float) -> tuple[FloatArray, FloatArray]:
     """Along x and along y, of the picture blurred by a Gaussian."""
     kernel = shaped_kernel(2 * math.ceil(4 * sigma_px) + 1, sigma_px, sigma_px, 0.0)
     smooth = blur(torch.from_numpy(brightness)[None], kernel)[0].numpy()

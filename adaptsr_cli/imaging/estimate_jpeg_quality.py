@@ -1,17 +1,14 @@
-"""The quality of the JPEG file that a picture comes from: from the file's tables, or from traces in the pixels."""
+"""Estimation of the JPEG quality of a picture, from the file's tables or from traces in the pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from adaptsr_cli.imaging.estimate_noise import LUMA
-
-Image = np.ndarray[Any, np.dtype[np.uint8]]
-Floats = np.ndarray[Any, np.dtype[Any]]  # float32 or float64
-Flags = np.ndarray[Any, np.dtype[np.bool_]]
+from adaptsr_cli.arrays import BoolArray, FloatArray, Int64Array, Uint8Array
+from adaptsr_cli.imaging.luma import LUMA
 
 # The luma table of the standard (ITU-T T.81, Table K.1), which the Independent JPEG Group scales by quality.
 _STANDARD: Final = np.array(
@@ -52,7 +49,7 @@ def quality_of_table(luma: Sequence[int]) -> int:
     return int(np.abs(np.log(_tables()) - given).mean(axis=(1, 2)).argmin()) + 1
 
 
-def find_jpeg_quality(rgb: Image) -> int | None:
+def find_jpeg_quality(rgb: Uint8Array) -> int | None:
     """The quality of the JPEG file that a picture was decoded from, by the steps of its coefficients.
 
     For each quality, the likelihood that the coefficients of brightness lie at multiples of its steps is compared with
@@ -74,7 +71,7 @@ def find_jpeg_quality(rgb: Image) -> int | None:
     return found
 
 
-def _find_grid(brightness: Floats, clipped: Flags) -> tuple[int, int]:
+def _find_grid(brightness: FloatArray, clipped: BoolArray) -> tuple[int, int]:
     """Where the first block of a cropped picture begins: there most coefficients of fine detail are zero."""
 
     def count_zeros(place: tuple[int, int]) -> float:
@@ -86,7 +83,7 @@ def _find_grid(brightness: Floats, clipped: Flags) -> tuple[int, int]:
     return max(((top, left) for top in range(8) for left in range(8)), key=count_zeros)
 
 
-def _coefficients(brightness: Floats, clipped: Flags) -> Floats:
+def _coefficients(brightness: FloatArray, clipped: BoolArray) -> FloatArray:
     """The DCT of up to `_MAX_BLOCKS` blocks, those with clipped pixels left out: (N, 8, 8)."""
     height, width = (length // 8 * 8 for length in brightness.shape)
     blocks = brightness[:height, :width].reshape(height // 8, 8, width // 8, 8).transpose(0, 2, 1, 3).reshape(-1, 8, 8)
@@ -96,11 +93,11 @@ def _coefficients(brightness: Floats, clipped: Flags) -> Floats:
     frequency, place = np.arange(8)[:, None], np.arange(8)[None]
     basis = np.cos((2 * place + 1) * frequency * np.pi / 16) / 2
     basis[0] /= np.sqrt(2)
-    transformed: Floats = np.einsum("ui,nij,vj->nuv", basis, blocks, basis, optimize=True)
+    transformed: FloatArray = np.einsum("ui,nij,vj->nuv", basis, blocks, basis, optimize=True)
     return transformed
 
 
-def _rate(coefficients: Floats) -> int | None:
+def _rate(coefficients: FloatArray) -> int | None:
     """The likeliest quality of (N, 8, 8) coefficients, or None."""
     tables = _tables()
     steps = np.arange(1, int(tables.max()) + 1)
@@ -121,7 +118,7 @@ def _rate(coefficients: Floats) -> int | None:
     return int(gains.argmax()) + 1
 
 
-def _tables() -> np.ndarray[Any, np.dtype[np.int64]]:
+def _tables() -> Int64Array:
     """The luma tables of qualities 1 to 100: (100, 8, 8)."""
     percents = [5000 // quality if quality < 50 else 200 - 2 * quality for quality in range(1, 101)]
     return np.stack([np.clip((_STANDARD * percent + 50) // 100, 1, 255) for percent in percents])

@@ -1,18 +1,15 @@
-"""How much noise a picture has: from its smallest eigenvalues, or from its flattest blocks where it is a JPEG."""
+"""Estimation of noise, from the smallest eigenvalues of patches, or from the flattest blocks of a JPEG."""
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
+from adaptsr_cli.arrays import FloatArray, Uint8Array
+from adaptsr_cli.imaging.luma import LUMA
 from adaptsr_cli.io.images import decode_rgb, encode_jpeg
-
-Image = np.ndarray[Any, np.dtype[np.uint8]]
-Floats = np.ndarray[Any, np.dtype[Any]]  # float32 or float64
-
-LUMA: Final = np.array([0.299, 0.587, 0.114], np.float32)
 
 _PATCH_PX: Final = 5
 _MAX_PATCHES: Final = 40_000
@@ -26,12 +23,12 @@ _CHART_LEVELS: Final = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0
 _CHART_PX: Final = 256
 
 
-def is_grey(rgb: Image) -> bool:
+def is_grey(rgb: Uint8Array) -> bool:
     """Whether all three channels are the same."""
     return bool(np.array_equal(rgb[..., 0], rgb[..., 1]) and np.array_equal(rgb[..., 0], rgb[..., 2]))
 
 
-def white_noise_levels(rgb: Image) -> float:
+def white_noise_levels(rgb: Uint8Array) -> float:
     """The noise of a colour picture whose noise is white and independent between the channels.
 
     Patches of a natural picture lie near a subspace, all the more as its colours go together; white noise fills the
@@ -54,7 +51,7 @@ def white_noise_levels(rgb: Image) -> float:
     return float(np.sqrt(max(0.0, _level_off(eigenvalues))))
 
 
-def _level_off(eigenvalues: Floats) -> float:
+def _level_off(eigenvalues: FloatArray) -> float:
     """The mean of the most small eigenvalues whose mean is not above their median."""
     for count in range(len(eigenvalues), 0, -1):
         mean = float(eigenvalues[:count].mean())
@@ -63,7 +60,7 @@ def _level_off(eigenvalues: Floats) -> float:
     return float(eigenvalues[0])
 
 
-def flat_noise_levels(rgb: Image, quality: int | None) -> float:
+def flat_noise_levels(rgb: Uint8Array, quality: int | None) -> float:
     """The noise of a picture that is grey or was stored as JPEG, before it was stored.
 
     JPEG takes noise out of fine detail and out of colour, so nothing white is left. What remains is read off the
@@ -95,7 +92,7 @@ def _noise_chart(quality: int | None, grey: bool) -> tuple[float, ...]:
     return tuple(float(value) for value in np.maximum.accumulate(seen) + 1e-6 * np.arange(len(seen)))
 
 
-def _flat_deviation(rgb: Image) -> float:
+def _flat_deviation(rgb: Uint8Array) -> float:
     """How far brightness departs from a plane in the flattest blocks, in grey levels."""
     brightness = rgb.astype(np.float32) @ LUMA  # (H, W)
     views = np.lib.stride_tricks.sliding_window_view(brightness, (_BLOCK_PX, _BLOCK_PX))[::4, ::4]

@@ -8,13 +8,13 @@ from typing import Final
 
 import numpy as np
 
+from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.errors import AdaptsrError
 from adaptsr_cli.inference.engine import OnTile, Upscaler
 from adaptsr_cli.inference.picture import to_depth
 from adaptsr_cli.inference.tiles import TilePlan
 from adaptsr_cli.io.atomic import replace_atomically
 from adaptsr_cli.io.large_tiff import TILE_PX, WRITE_BUFFER_BYTES, LargeTiff, LargeTiffReader, write_large_tiff
-from adaptsr_cli.io.pictures import Array
 from adaptsr_cli.units import format_bytes
 
 MIN_ROWS_PX: Final = 32
@@ -97,7 +97,9 @@ def _fitting_rows_px(upscaler: Upscaler, facts: LargeTiff, room_bytes: int, sour
         rows_px = max(MIN_ROWS_PX, rows_px // 2)
 
 
-def _result_rows(upscaler: Upscaler, reader: LargeTiffReader, rows_px: int, on_tile: OnTile | None) -> Iterator[Array]:
+def _result_rows(
+    upscaler: Upscaler, reader: LargeTiffReader, rows_px: int, on_tile: OnTile | None
+) -> Iterator[AnyArray]:
     """The result from top to bottom in pieces of at most one row of output tiles: (rows, s W, C)."""
     facts = reader.facts
     for _, band in upscaler.bands(facts.height_px, facts.width_px, reader.read, most_rows_px=rows_px, on_tile=on_tile):

@@ -1,4 +1,4 @@
-"""Reading and writing the typed artifacts as JSON, and options as TOML; the only door to tomli-w."""
+"""Typed artifacts as JSON files, and options as TOML files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Whether an image file ends where it says that it ends, told without decoding it."""
+"""Detection of image files that were cut off, without decoding them.
+
+Writing is atomic, so a file is never left half written by this program; a full disk or a broken copy may cut it off
+later, and it would then count as done when the same call is repeated. Pillow's `verify` tells that of PNG alone.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +20,12 @@ _LARGE_BOX = 1  # the size that stands for: look behind the name
 
 
 def is_whole(path: Path) -> bool:
-    """Whether nothing is missing at the end of an image file; False also for what is no image.
+    """Tells whether an image file ends where its format says; False also for a file that is not an image.
 
-    Made for the files that this program writes, which are whole or not there: it finds those that were cut off
-    afterwards, by a full disk or a broken copy. Changed bytes in the middle are not found.
+    Changed bytes in the middle are not found.
 
     Args:
-        path: A PNG, JPEG, WebP, AVIF, TIFF or BMP file.
+        path: A PNG, JPEG, WebP, AVIF, TIFF or BMP file, as this program writes them.
     """
     try:
         if is_tiff(path):

@@ -1,4 +1,4 @@
-"""JSON read so that it means one thing only; needs nothing but Python."""
+"""JSON parsing that refuses duplicate keys, non-finite and oversized numbers, and deep nesting."""
 
 from __future__ import annotations
 

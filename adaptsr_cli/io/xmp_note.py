@@ -1,4 +1,4 @@
-"""A note of where an image file came from, kept in the XMP that all current formats hold."""
+"""Text metadata in an XMP packet, which all current image formats hold."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptsr_cli.errors import AdaptsrError, CheckpointError, DataError
+from adaptsr_cli.io.hashing import file_sha256
 from adaptsr_cli.io.tensors import read_checkpoint
 
 PREFIX: Final = "lpips_"
@@ -200,8 +200,7 @@ def find_trunk(metric: str, trunk: Trunk, weights_dir: Path) -> Path:
     """
     official = weights_dir / trunk.file_name
     if official.is_file():
-        with official.open("rb") as handle:
-            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+        digest = file_sha256(official)
         if not digest.startswith(trunk.sha256_start):
             raise CheckpointError(
                 f"{official} is damaged: its SHA-256 starts with {digest[:8]}, not {trunk.sha256_start}",

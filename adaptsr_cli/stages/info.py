@@ -21,7 +21,7 @@ from adaptsr_cli.artifacts.evaluation import Evaluation
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.imaging.degradation import DegradationRecord
 from adaptsr_cli.io.documents import parse_document, read_text, read_toml
-from adaptsr_cli.io.headers import read_header
+from adaptsr_cli.io.headers import read_metadata
 from adaptsr_cli.io.strict_json import parse_json
 from adaptsr_cli.stages.train.request import TrainRequest
 from adaptsr_cli.stages.train.warm_start import WarmStartHeader
@@ -50,7 +50,7 @@ def describe_file(path: Path) -> Facts:
         options = read_toml(path, TrainRequest).model_dump(mode="json", exclude_none=True)
         return facts | {"kind": "options of train"} | {name: _option_text(value) for name, value in options.items()}
     if path.suffix == ".safetensors":
-        metadata = read_header(path).metadata
+        metadata = read_metadata(path)
         if _HEADER in metadata:
             return facts | _describe_document(metadata[_HEADER], path)
     if path.suffix == ".onnx":

@@ -1,4 +1,9 @@
-"""Exponential moving average of the adapter, smoother than its last step."""
+"""Exponential moving average of the adapter over training, which is smoother than its last step.
+
+Own code in place of `torch.optim.swa_utils.AveragedModel`, which copies a whole module, where only the adapter's
+parameters move, and takes the values after the first step as the start of the average, where this one starts from the
+initial adapter: its numbers would differ.
+"""
 
 from __future__ import annotations
 

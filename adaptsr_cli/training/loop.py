@@ -146,7 +146,7 @@ class Trainer:
                 if average is not None:
                     average.update(state.iteration + 1)
                 # Agreed upon, so that all processes stop, validate and save at the same iteration.
-                elapsed_s, stopping = self.world.largest([account.elapsed_s, float(stop.name is not None)])
+                elapsed_s, stopping = self.world.all_reduce_max([account.elapsed_s, float(stop.name is not None)])
                 state = state.model_copy(update={"iteration": state.iteration + 1, "elapsed_s": elapsed_s})
                 task.advance()
 

@@ -44,7 +44,7 @@ def test_alignment_is_reported(adaptsr: Command, pairs: Path) -> None:
     outcome = adaptsr(*SCORE, "--data", pairs, "--align", "shift")
     assert outcome.code == 0, outcome.err
     assert "residual shift: median 0.0 px, largest 0.0 px (000); colour gain R 0.85 G 0.85 B 0.85" in outcome.err
-    assert "--align shift: 0 pairs of 6 moved" in outcome.err
+    assert "0 of 6 pairs shifted by whole pixels" in outcome.err
 
 
 @pytest.mark.parametrize("command", ["score", "train", "adapt", "eval"])

@@ -192,7 +192,7 @@ def test_batches_made_ahead_are_the_same_bit_for_bit(tmp_path: Path, degraded: b
         degradation = DEGRADATIONS["phone"] if degraded else None
         pairs = find_pairs(tmp_path / "hr" if degraded else tmp_path, role="train")
         # Too little cache for all, so that the threads decode side by side.
-        reader = PairReader(pairs, scale=4, degradation=degradation, cache=ImageCache(60_000, 0, None))
+        reader = PairReader(pairs, scale=4, degradation=degradation, cache=ImageCache(60_000))
         return BatchSampler(reader, batch=4, patch_px=32, seed=3)
 
     plain = sampler()

@@ -149,18 +149,18 @@ def test_a_crop_larger_than_an_image_says_which_and_what_would_fit(tmp_path: Pat
     reader = make_reader(tmp_path, width=40, height=27)
     with pytest.raises(DataError, match=r"hr/0\.png gives 40 x 24 px") as caught:
         BatchSampler(reader, batch=1, patch_px=28, seed=0)
-    assert "--patch 24" in caught.value.hint
+    assert "`patch` 24" in caught.value.hint
     BatchSampler(reader, batch=1, patch_px=24, seed=0).sample(0)
 
 
 def test_a_crop_off_the_lr_grid_is_refused(tmp_path: Path) -> None:
     reader = make_reader(tmp_path)
-    with pytest.raises(UsageError, match="no multiple of the scale 4") as caught:
+    with pytest.raises(UsageError, match="not a multiple of the scale 4") as caught:
         BatchSampler(reader, batch=1, patch_px=18, seed=0)
-    assert "--patch 16" in caught.value.hint
+    assert "`patch` 16" in caught.value.hint
     with pytest.raises(UsageError):
         BatchSampler(reader, batch=1, patch_px=0, seed=0)
-    with pytest.raises(UsageError, match="--batch 0"):
+    with pytest.raises(UsageError, match="`batch` 0"):
         BatchSampler(reader, batch=0, patch_px=16, seed=0)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from conftest import noise
 from PIL import Image
 from readers import png_16_bit, png_chunk, read_samples
@@ -124,3 +127,40 @@ def test_a_bmp_of_16_bits_a_pixel_is_no_deep_one(tmp_path: Path) -> None:
     file_head = b"BM" + struct.pack("<IHHI", 14 + len(head) + len(pixels), 0, 0, 14 + len(head))
     (tmp_path / "a.bmp").write_bytes(file_head + head + pixels)
     assert read_picture(tmp_path / "a.bmp").colour.tolist() == [[[255, 0, 0], [0, 255, 0]]]
+
+
+WITHOUT_THE_EXTRA = """
+import sys
+from pathlib import Path
+
+sys.modules["imagecodecs"] = None
+import numpy as np
+from adaptsr_cli.errors import ImageError
+from adaptsr_cli.io.images import check_writable, read_picture, write_picture
+from adaptsr_cli.io.pictures import Picture
+
+folder = Path(sys.argv[1])
+for kind in (np.uint8, np.uint16):
+    picture = Picture(np.arange(40 * 30 * 3, dtype=kind).reshape(40, 30, 3))
+    write_picture(folder / "a.tif", picture)
+    assert np.array_equal(read_picture(folder / "a.tif").colour, picture.colour)
+for act in (
+    lambda: read_picture(folder / "deep.png"),
+    lambda: read_picture(folder / "lzw.tif"),
+    lambda: check_writable(folder / "b.png", picture, 60, 80),
+):
+    try:
+        act()
+    except ImageError as error:
+        print(error.message, "|", error.hint)
+"""
+
+
+def test_without_the_extra_one_line_names_its_command(tmp_path: Path) -> None:
+    deep = Picture(np.arange(40 * 30 * 3, dtype=np.uint16).reshape(40, 30, 3))
+    write_picture(tmp_path / "deep.png", deep)
+    tifffile.imwrite(tmp_path / "lzw.tif", deep.colour, compression="lzw", photometric="rgb")
+    command = [sys.executable, "-c", WITHOUT_THE_EXTRA, str(tmp_path)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert len(lines) == 3
+    assert all("imagecodecs" in line and line.endswith("| pip install 'adaptsr[images]'") for line in lines)

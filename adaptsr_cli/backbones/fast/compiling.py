@@ -9,7 +9,6 @@ with compiled blocks, and the faster of the two stays.
 from __future__ import annotations
 
 import importlib.util
-import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -116,7 +115,6 @@ class CompiledBlocks:
     def _try(self, network: Network, lr: Tensor, trial: _Trial) -> Tensor:
         """Compiles the blocks for this shape and decides."""
         before_s = min(trial.seconds)
-        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it misses a GPU where none is wanted
         try:
             with self._in_place():
                 _, first_s = self._timed(network, lr)

@@ -25,7 +25,7 @@ from adaptsr_cli.ranking.spectral import allocate_spectral
 from adaptsr_cli.report.figures import draw_rank_heatmap
 from adaptsr_cli.stages.common.run_folder import RunFolder, provenance, refuse_overwriting
 from adaptsr_cli.stages.train.warm_start import warm_start_path
-from adaptsr_cli.units import Budget, format_params
+from adaptsr_cli.units import Budget, format_params, list_some
 
 
 @dataclass(frozen=True)
@@ -195,9 +195,8 @@ def _tell_capped(candidates: list[AllocationSite], ranks: dict[str, int], rank: 
     capped = [candidate for candidate in candidates if ranks[candidate.name] < rank]
     if capped:
         plain = sum(candidate.rank_cost for candidate in candidates) * rank
-        names = ", ".join(f"{candidate.name} ({ranks[candidate.name]})" for candidate in capped[:3])
-        more = f" and {len(capped) - 3} more" if len(capped) > 3 else ""
+        names = list_some([f"{candidate.name} ({ranks[candidate.name]})" for candidate in capped])
         progress.note(
             f"uniform rank {rank} (it would cost {plain:,} everywhere); smaller where the adapter would outgrow "
-            f"its weight: {names}{more}"
+            f"its weight: {names}"
         )

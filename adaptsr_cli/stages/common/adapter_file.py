@@ -12,9 +12,9 @@ from adaptsr_cli.adapters.attach import Attachment, attach
 from adaptsr_cli.adapters.sites import find_sites
 from adaptsr_cli.artifacts.base import AdapterHeader
 from adaptsr_cli.backbones.backbone import Backbone
-from adaptsr_cli.backbones.download import file_sha256
 from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.documents import parse_document
+from adaptsr_cli.io.hashing import file_sha256
 from adaptsr_cli.io.tensors import read_tensors, write_tensors
 from adaptsr_cli.stages.common.run_folder import require_same_backbone
 

@@ -16,16 +16,15 @@ from adaptsr_cli.data.alignment import apply_shifts, describe_alignment
 from adaptsr_cli.data.cache import ImageCache
 from adaptsr_cli.data.layouts import PairSet, find_pairs, fit_scale
 from adaptsr_cli.data.listing import pair_folders, read_list
-from adaptsr_cli.data.mixture import Mixture, count_tickets, describe_mix, name_pairs
+from adaptsr_cli.data.mixture import Mixture, count_draws, describe_mix, name_pairs
 from adaptsr_cli.data.pairs import PairReader, pair_fingerprints, set_fingerprint, split_pairs
 from adaptsr_cli.data.preflight import check_pairs
 from adaptsr_cli.data.sources import Align, DataSpec
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.imaging.degradation import Degradation
-from adaptsr_cli.io.cache_folder import cache_dir
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.runtime import free_memory_bytes
-from adaptsr_cli.units import plural
+from adaptsr_cli.units import list_some, plural
 
 Role = Literal["train", "val", "test"]
 PairSets = tuple[PairSet, ...]
@@ -74,15 +73,13 @@ def _check(pairs: PairSet, align: Align, role: Role, progress: Progress) -> Pair
 
 @dataclass(frozen=True)
 class CacheSizes:
-    """How much room decoded images may take; None for a share of what is free.
+    """How much room decoded images may take.
 
     Attributes:
-        ram_bytes: In memory.
-        disk_bytes: In a file of the cache folder, mapped into memory.
+        ram_bytes: In memory; None for a quarter of what is free, 4 GB at most.
     """
 
     ram_bytes: int | None = None
-    disk_bytes: int = 16_000_000_000
 
     def open(self) -> ImageCache:
         """An empty cache of these sizes; the processes of a group on one machine share the room."""
@@ -90,7 +87,7 @@ class CacheSizes:
         ram_bytes = self.ram_bytes
         if ram_bytes is None:
             ram_bytes = min(_MAX_RAM_BYTES, free_memory_bytes(torch.device("cpu")) // 4)
-        return ImageCache(ram_bytes // local, self.disk_bytes // local, cache_dir() / "images")
+        return ImageCache(ram_bytes // local)
 
 
 DEFAULT_CACHE: Final = CacheSizes()
@@ -192,8 +189,8 @@ def _drop_copies(train: PairSets, held_out: PairSets, progress: Progress) -> Pai
     if not kept:
         raise DataError("all images are copies of held-out ones", "add images, or name a validation folder by --val")
     if dropped:
-        names = ", ".join(dropped[:3])
-        progress.note(f"{plural(len(dropped), 'image')} not trained on, being the same as held-out ones: {names}")
+        count = plural(len(dropped), "image")
+        progress.note(f"{count} not trained on, being the same as held-out ones: {list_some(dropped)}")
     return tuple(kept)
 
 
@@ -202,9 +199,8 @@ def _refuse_overlap(train: PairSets, held_out: PairSets, val: Path) -> None:
     seen = {pair_fingerprints(pair)[1] for pairs in train for pair in pairs.pairs}
     both = [pair.name for pair in name_pairs(held_out) if pair_fingerprints(pair)[1] in seen]
     if both:
-        names = ", ".join(both[:3])
         raise DataError(
-            f"{plural(len(both), 'image')} of --val {val} are in the training data too: {names}",
+            f"{plural(len(both), 'image')} of --val {val} are in the training data too: {list_some(both)}",
             "name other images by --val, or leave it out to hold out a fifth",
         )
 
@@ -214,7 +210,7 @@ def fingerprint_of(sets: PairSets) -> str:
     single = [set_fingerprint(pairs) for pairs in sets]
     if len(single) == 1:
         return single[0]
-    draws_per_block = count_tickets([pairs.weight for pairs in sets], [len(pairs) for pairs in sets])
+    draws_per_block = count_draws([pairs.weight for pairs in sets], [len(pairs) for pairs in sets])
     text = "\n".join(f"{print_} {count}" for print_, count in zip(single, draws_per_block, strict=True))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -11,7 +11,7 @@ from adaptsr_cli.artifacts.evaluation import Evaluation
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.atomic import write_bytes
 from adaptsr_cli.io.documents import parse_document, read_document
-from adaptsr_cli.io.headers import read_header
+from adaptsr_cli.io.headers import read_metadata
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.report.gallery import ImageDetail
 from adaptsr_cli.report.html import Adaptation, ReportContent, render_report
@@ -86,4 +86,4 @@ def _read_adapter_header(path: Path) -> AdapterHeader:
     Raises:
         ArtifactError: It is none.
     """
-    return parse_document(read_header(path).metadata.get(HEADER, "{}"), AdapterHeader, str(path))
+    return parse_document(read_metadata(path).get(HEADER, "{}"), AdapterHeader, str(path))

@@ -12,7 +12,6 @@ import numpy as np
 
 from adaptsr_cli.artifacts.base import SplitRecord
 from adaptsr_cli.artifacts.evaluation import Evaluation, ImageScores, ModelScores, PairedTest
-from adaptsr_cli.backbones.download import file_sha256
 from adaptsr_cli.data.layouts import Pair, PairSet
 from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.data.sources import DataSpec
@@ -20,6 +19,7 @@ from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import ArtifactError, DataError, OutputExistsError, UsageError
 from adaptsr_cli.io.atomic import write_text
 from adaptsr_cli.io.documents import read_document, write_document
+from adaptsr_cli.io.hashing import file_sha256
 from adaptsr_cli.io.images import resize_bicubic
 from adaptsr_cli.metrics.measures import WITHOUT_REFERENCE, Measures
 from adaptsr_cli.metrics.protocol import Protocol, find_protocol, score_images
@@ -152,7 +152,7 @@ def evaluate(config: EvaluateOptions, progress: Progress, world: World = SINGLE_
     # Without a reference nothing is degraded, though photographs cannot be opened without saying how they would be.
     how = config.degrade if protocol.has_reference else DEFAULT_TO_SCORE_ON
     degradation = run_degradation(config.run, sets, how)
-    reader = open_reader(sets, scale, degradation, config.seed, CacheSizes(disk_bytes=0).open())
+    reader = open_reader(sets, scale, degradation, config.seed, CacheSizes().open())
     names = [pair.name for pair in reader.pairs]
     contestants = make_distinct([*networks, *(open_folder(name, folder, names) for name, folder in config.others)])
     _refuse_replacing_another(config, contestants, fingerprint)

@@ -57,7 +57,7 @@ def tune(job: TuningJob, soup: Soup, progress: Progress) -> tuple[Tuned, Tuning]
     backbone = soup.backbone
     sets = _held_out(job, open_pairs(DataSpec.of(job.data), "val", progress, backbone.scale), progress)
     degradation = run_degradation(job.run, sets, None)
-    reader = open_reader(sets, backbone.scale, degradation, 0, CacheSizes(disk_bytes=0).open())
+    reader = open_reader(sets, backbone.scale, degradation, 0, CacheSizes().open())
     validator = Validator(reader, backbone.scale)
     upscaler = Upscaler(backbone, device=job.device, precision="fp32", tile_px=0)
 

@@ -19,7 +19,7 @@ from adaptsr_cli.io.documents import read_document, write_document, write_toml
 from adaptsr_cli.io.lock import hold_folder
 from adaptsr_cli.progress import Progress, TellOnce
 from adaptsr_cli.report.figures import draw_curves
-from adaptsr_cli.runtime import describe_device, pick_device, seed_everything
+from adaptsr_cli.runtime import describe_device, pick_device, random_state_kept, seed_everything
 from adaptsr_cli.stages.allocate.stage import AllocateOptions, allocate
 from adaptsr_cli.stages.common.adapter_file import write_adapter
 from adaptsr_cli.stages.common.init_directions import find_init_directions
@@ -90,6 +90,7 @@ def train(options: TrainOptions, progress: Progress, world: World = SINGLE_PROCE
         return train_backbone(options, backbone, data, progress, world)
 
 
+@random_state_kept()
 def train_backbone(
     options: TrainOptions, backbone: Backbone, data: TrainingData, progress: Progress, world: World = SINGLE_PROCESS
 ) -> TrainResult:
@@ -350,13 +351,10 @@ def _fill_card(
 
 def _tell_cache(stats: CacheStats, images: int, progress: Progress) -> None:
     """Says when images had to be decoded again and again."""
-    if stats.disk_stopped:
-        progress.note(f"decoded images no longer went to disk: {stats.disk_stopped}")
     if stats.misses > 2 * images:
         progress.note(
-            f"the decoded images do not fit into the cache ({format_bytes(stats.ram_bytes)} of memory and "
-            f"{format_bytes(stats.disk_bytes)} of disk are used), so {stats.misses:,} readings decoded a file; "
-            "--cache-ram and --cache-disk give more room"
+            f"the decoded images do not fit into the cache ({format_bytes(stats.ram_bytes)} of memory are used), so "
+            f"{stats.misses:,} readings decoded a file; --cache-ram gives more room"
         )
 
 

@@ -15,9 +15,9 @@ from adaptsr_cli.adapters.methods import DIRECTED_FACTORIZATION, DIRECTED_METHOD
 from adaptsr_cli.adapters.truncation import MatrixFactors, put_factors
 from adaptsr_cli.artifacts.base import FORMAT_VERSION, BackboneIdentity, Factorization, Provenance, RankMap, StrictModel
 from adaptsr_cli.backbones.backbone import Backbone
-from adaptsr_cli.backbones.download import file_sha256
 from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.documents import parse_document
+from adaptsr_cli.io.hashing import file_sha256
 from adaptsr_cli.io.tensors import read_tensors, write_tensors
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.stages.common.adapter_file import HEADER

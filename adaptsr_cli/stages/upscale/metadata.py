@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from adaptsr_cli import __version__
 from adaptsr_cli.artifacts.base import StrictModel
-from adaptsr_cli.data.pairs import file_fingerprint
 from adaptsr_cli.errors import ImageError
+from adaptsr_cli.io.hashing import file_fingerprint
 from adaptsr_cli.io.images import read_note
 from adaptsr_cli.io.integrity import is_whole
 

@@ -62,7 +62,7 @@ def test_pairs_and_photos_mix_and_a_fifth_of_each_is_held_out(a: Path, b: Path) 
     assert "12 images to train on, 3 held out for validation" in progress.notes
     alone = split_pairs(open_pairs(choose(a), "train", Silent())[0], seed=0)[1]
     assert {f"a/{pair.name}" for pair in alone.pairs} == {name for name in held_out if name.startswith("a/")}
-    reader = open_reader(data.held_out, 4, DEGRADATIONS["bicubic"], 0, ImageCache(1 << 20, 0, None))
+    reader = open_reader(data.held_out, 4, DEGRADATIONS["bicubic"], 0, ImageCache(1 << 20))
     assert len(reader) == 3
     assert all(hr.shape[0] == 4 * lr.shape[0] for lr, hr in map(reader.read, range(3)))
 
@@ -162,7 +162,7 @@ def test_shifts_are_reported_and_put_right(tmp_path: Path) -> None:
         for note in progress.notes
     )
     assert "1 pair whose sides do not match: 4" in progress.notes
-    assert progress.warnings == ["2 of 6 pairs are shifted by 0.5 px or more; --align shift puts whole pixels right"]
+    assert progress.warnings == ["2 of 6 pairs are shifted by 0.5 px or more; `align` shift corrects whole pixels"]
     progress = Silent()
     (aligned,) = open_pairs(choose(folder, align="shift"), "train", progress)
     assert {pair.name: pair.shift for pair in aligned.pairs} == {
@@ -174,7 +174,7 @@ def test_shifts_are_reported_and_put_right(tmp_path: Path) -> None:
     }
     assert progress.warnings == []
     assert "1 pair left out, since the sides do not match: 4" in progress.notes
-    cache = ImageCache(1 << 20, 0, None)
+    cache = ImageCache(1 << 20)
     before, after = (open_reader((pairs,), 4, None, 0, cache) for pairs in (plain, aligned))
     assert after.hr_size(1) == (96, 92)
     assert after.read(1)[1].shape == (92, 96, 3)

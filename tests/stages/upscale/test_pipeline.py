@@ -106,23 +106,49 @@ def test_300_files_of_which_10_are_corrupt(run: Run, tmp_path: Path) -> None:
     assert contents(tmp_path / "out") == made
 
 
+# Writes the first three results and waits for ever where the fourth would get its name.
+HANG_AT_THE_FOURTH = """
+import threading
+from pathlib import Path
+
+from adaptsr_cli.cli.app import main
+
+replace = Path.replace
+
+
+def hang(path, target):
+    if Path(target).name >= "03":
+        Path("hanging").touch()
+        threading.Event().wait()
+    return replace(path, target)
+
+
+Path.replace = hang
+main()
+"""
+
+
 def test_a_killed_batch_ends_as_an_uninterrupted_one(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "in"
-    for index in range(20):
+    for index in range(6):
         write_rgb(folder / f"{index:02d}.png", photo(index, 150, 150))
     run(folder, output=tmp_path / "straight")
     words = ["upscale", folder, "--output", tmp_path / "out", "--model", tmp_path / "model.safetensors"]
-    command = [sys.executable, "-m", "adaptsr_cli", *words, "--run", tmp_path / "run", "--device", "cpu"]
+    command = [sys.executable, "-c", HANG_AT_THE_FOURTH, *words, "--run", tmp_path / "run", "--device", "cpu"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and len(list((tmp_path / "out").glob("[0-9]*"))) < 3:
+    process = subprocess.Popen(
+        command, env=environment, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    made = tmp_path / "out"
+    while process.poll() is None and not ((tmp_path / "hanging").exists() and len(list(made.glob("[0-9]*"))) == 3):
         time.sleep(0.005)
     process.kill()
     process.wait()
+    assert list(made.glob(".partial-*"))
     for partial in (tmp_path / "out").glob(".partial-*"):
         os.utime(partial, (0, 0))  # as if it were hours later
     before = {name: data for name, data in contents(tmp_path / "out").items() if not name.startswith(".partial-")}
-    assert 3 <= len(before) < 20
+    assert len(before) == 3
     report, _ = run(folder)
     assert len(report.skipped) == len(before)
     assert contents(tmp_path / "out") == contents(tmp_path / "straight")
