@@ -13,8 +13,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from adaptsr_cli.adapters.conv_factors import multiply_kernels_first
-from adaptsr_cli.adapters.factors import multiply_factors, unfold_for_factors
+from adaptsr_cli.adapters.factors import multiply_factors, multiply_kernels_first, unfold_for_factors
 from adaptsr_cli.adapters.sites import Site
 from adaptsr_cli.adapters.spec import SiteAdapter
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from adaptsr_cli.adapters.conv_factors import KernelFirstFactors
-from adaptsr_cli.adapters.factors import LowRankFactors, unfold_for_factors
+from adaptsr_cli.adapters.factors import KernelFirstFactors, LowRankFactors, unfold_for_factors
 
 MatrixFactors = LowRankFactors | KernelFirstFactors
 """Factors whose update is the product of two matrices, so that it has singular values."""

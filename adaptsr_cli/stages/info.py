@@ -151,6 +151,8 @@ def _rank_map(document: StrictModel) -> Facts:
 
 
 def _adapter(document: StrictModel) -> Facts:
+    from adaptsr_cli.adapters.methods import METHODS  # imports torch, which the other files do not need
+
     assert isinstance(document, AdapterHeader)
     ranks = Counter(site.rank for site in document.sites)
     facts = {
@@ -159,7 +161,7 @@ def _adapter(document: StrictModel) -> Facts:
         "sites": f"{len(document.sites)}: " + ", ".join(f"{n} x r{rank}" for rank, n in sorted(ranks.items())),
         "iteration": str(document.iteration),
     }
-    if document.method in ("lora", "dora", "rasa"):
+    if METHODS[document.method].is_low_rank:
         facts["method"] += f", {document.factorization}, {document.scale} with alpha {document.sites[0].alpha:g}"
         facts["method"] += f", --init {document.init}" if document.init != "default" else ""
     if document.val_psnr_y_db is not None and document.backbone_psnr_y_db is not None:

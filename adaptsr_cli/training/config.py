@@ -83,10 +83,3 @@ TRAIN_PRESETS: Final[dict[PresetName, Preset]] = {
     # AdaptSR, Section 4.1.
     "paper": Preset(iterations=100_000, batch=8, patch_px=256, lr=1e-3, schedule="steps", alpha=1.0),
 }
-
-METHOD_RATES: Final[dict[Method, float]] = {"full": 0.5, "shira": 3.0, "difffit": 3.0, "arc": 10.0, "bitfit": 10.0}
-"""The preset's learning rate times this is a method's own, 1 where it is not named.
-
-The best of three rates for each on iPhone pairs (README, "The methods of Table 3"). Weights trained as they are need
-another rate than factors whose product is scaled.
-"""

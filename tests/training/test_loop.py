@@ -87,7 +87,7 @@ def run(
         alpha=config.alpha,
         seed=config.seed,
         method=config.method,
-        scale=config.scale,
+        lora_scaling=config.scale,
         factorization=config.conv_factorization,
         principal=config.init == "pissa",
         importance=draw_importance(plan, config.seed) if config.shira_mask == "random" else None,

@@ -106,7 +106,7 @@ def put_adapter(backbone: Backbone, header: AdapterHeader, tensors: Mapping[str,
             plan,
             alpha=alphas.pop(),
             method=header.method,
-            scale=header.scale,
+            lora_scaling=header.scale,
             factorization=header.factorization,
             principal=header.init == "pissa",
         )

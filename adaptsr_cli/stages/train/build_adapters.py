@@ -64,7 +64,7 @@ def build_adapters(
         alpha=config.alpha,
         seed=config.seed,
         method=config.method,
-        scale=config.scale,
+        lora_scaling=config.scale,
         factorization=config.conv_factorization,
         principal=config.init == "pissa",
         directions=read_init_directions(directions, backbone) if config.init == "gradient" else None,

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from adaptsr_cli.adapters.attach import Attachment
-from adaptsr_cli.adapters.methods import DIRECTED_FACTORIZATION, DIRECTED_METHODS
+from adaptsr_cli.adapters.methods import METHODS, allows_init, list_methods
 from adaptsr_cli.adapters.truncation import MatrixFactors, put_factors
 from adaptsr_cli.artifacts.base import FORMAT_VERSION, BackboneIdentity, Factorization, Provenance, RankMap, StrictModel
 from adaptsr_cli.backbones.backbone import Backbone
@@ -91,10 +91,11 @@ def choose_init(options: TrainOptions, rank_map: RankMap, path: Path, progress: 
         options = replace(options, init="adapter")
     if options.init != "adapter":
         return options
-    if options.method != "lora":
+    if "adapter" not in METHODS[options.method].inits:
+        able = list_methods(spec for spec in METHODS.values() if "adapter" in spec.inits)
         raise UsageError(
-            f"{path} goes on from a trained adapter of --method lora, which --method {options.method} cannot",
-            "leave --method out, or give --init default to begin anew at these ranks",
+            f"{path} continues a trained adapter of method {able}, which `method` {options.method} cannot do",
+            "leave `method` out, or give `init` default to start anew with these ranks",
         )
     progress.note(f"going on from the adapter that {path} was made from (--init default begins anew at these ranks)")
     return options
@@ -102,11 +103,7 @@ def choose_init(options: TrainOptions, rank_map: RankMap, path: Path, progress: 
 
 def _choose_directions(options: TrainOptions, rank_map: Path, progress: Progress) -> TrainOptions:
     """The options with the gradient's directions as the start, or with random ones, which is then said."""
-    if (
-        options.preset == "paper"
-        or options.method not in DIRECTED_METHODS
-        or options.conv_factorization != DIRECTED_FACTORIZATION
-    ):
+    if options.preset == "paper" or not allows_init(options.method, "gradient", options.conv_factorization):
         return replace(options, init="default")
     if find_init_directions(options.run, rank_map).exists():
         return replace(options, init="gradient")

@@ -120,7 +120,7 @@ def test_a_snip_mask_is_chosen_once(adaptsr: Command, prepared: Path) -> None:
 def test_options_that_the_method_does_not_obey_end_before_the_work(adaptsr: Command, pairs: Path) -> None:
     for words, said in (
         (("--method", "arc", "--conv-factorization", "single"), "lora, dora and rasa"),
-        (("--shira-mask", "snip"), "--method shira"),
+        (("--shira-mask", "snip"), "is for"),
         (("--method", "rasa", "--init", "pissa"), "lora and dora"),
         (("--conv-factorization", "kxk"), "--conv-factorization 'kxk' is unknown"),
     ):
