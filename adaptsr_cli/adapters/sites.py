@@ -13,7 +13,8 @@ from math import prod
 
 from torch import nn
 
-from adaptsr_cli.artifacts.base import Factorization, SiteKind, SkippedSite
+from adaptsr_cli.artifacts.base import Factorization, SiteKind
+from adaptsr_cli.artifacts.saliency import SkippedSite
 from adaptsr_cli.backbones.backbone import Traits
 from adaptsr_cli.errors import ArtifactError, nearest
 

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from adaptsr_cli.imaging.degradation import (
+from adaptsr_cli.artifacts.degradation import (
     Degradation,
+    Filter,
     FinalSinc,
     Jpeg,
     KernelBlur,
@@ -29,7 +30,7 @@ from adaptsr_cli.imaging.degradation import (
     ToLr,
 )
 from adaptsr_cli.imaging.kernels import Kernel, draw_kernel, shaped_kernel, sinc_kernel
-from adaptsr_cli.io.images import Filter, decode_rgb, encode_jpeg, resize
+from adaptsr_cli.io.images import decode_rgb, encode_jpeg, resize
 
 Image = np.ndarray[Any, np.dtype[np.uint8]]
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from adaptsr_cli.adapters.sites import Site
-from adaptsr_cli.artifacts.base import Criterion, SiteCriteria
+from adaptsr_cli.artifacts.base import Criterion
+from adaptsr_cli.artifacts.saliency import SiteCriteria
 from adaptsr_cli.backbones.backbone import Backbone, super_resolve
 from adaptsr_cli.data.sampler import Batch
 from adaptsr_cli.distributed import SINGLE_PROCESS, World

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adaptsr_cli.adapters.sites import SiteTable, find_sites
-from adaptsr_cli.artifacts.base import Criterion, InitDirectionsHeader, Saliency, SiteSaliency, SkippedSite
+from adaptsr_cli.artifacts.base import Criterion
+from adaptsr_cli.artifacts.saliency import InitDirectionsHeader, Saliency, SiteSaliency, SkippedSite
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.data.prefetch import Prefetcher
 from adaptsr_cli.data.sampler import Batch, BatchSampler

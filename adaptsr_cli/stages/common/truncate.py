@@ -12,7 +12,8 @@ from adaptsr_cli.adapters.factors import KernelFirstFactors, LowRankFactors
 from adaptsr_cli.adapters.methods import METHODS, list_methods
 from adaptsr_cli.adapters.sites import Site, find_sites
 from adaptsr_cli.adapters.truncation import MatrixFactors, UpdateSpectrum, decompose, put_factors
-from adaptsr_cli.artifacts.base import AdapterHeader, Factorization
+from adaptsr_cli.artifacts.adapter import AdapterHeader
+from adaptsr_cli.artifacts.base import Factorization
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.ranking.allocation import AllocationSite, largest_uniform_rank
@@ -162,7 +163,7 @@ def truncate(backbone: Backbone, adapter: AdapterSource, limit: Limit) -> Trunca
         plan,
         alpha=header.sites[0].alpha,
         method=header.method,
-        lora_scaling=header.scale,
+        lora_scaling=header.lora_scaling,
         factorization=header.factorization,
     )
     for site, _ in plan:

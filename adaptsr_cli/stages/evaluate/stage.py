@@ -10,8 +10,8 @@ from typing import Final, Literal
 
 import numpy as np
 
-from adaptsr_cli.artifacts.base import SplitRecord
 from adaptsr_cli.artifacts.evaluation import Evaluation, ImageScores, ModelScores, PairedTest
+from adaptsr_cli.artifacts.split import SplitRecord
 from adaptsr_cli.backbones.download import file_sha256
 from adaptsr_cli.data.layouts import Pair, PairSet
 from adaptsr_cli.data.mixture import Mixture

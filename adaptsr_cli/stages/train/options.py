@@ -8,6 +8,7 @@ from typing import Self
 
 from adaptsr_cli.adapters.methods import METHODS, validate_method_options
 from adaptsr_cli.artifacts.base import Factorization, LoraInit, LoraScaling, Method, ShiraMask, Strategy
+from adaptsr_cli.artifacts.train_config import ObjectiveName, PresetName, ScheduleName, TrainConfig
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.data.sources import DataSpec
@@ -17,13 +18,7 @@ from adaptsr_cli.runtime import pick_device, pick_precision
 from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder
 from adaptsr_cli.stages.common.training_data import DEFAULT_CACHE, CacheSizes, fit_patch
 from adaptsr_cli.stages.train.request import TrainRequest
-from adaptsr_cli.training.config import (
-    TRAIN_PRESETS,
-    ObjectiveName,
-    PresetName,
-    ScheduleName,
-    TrainConfig,
-)
+from adaptsr_cli.training.presets import TRAIN_PRESETS
 
 
 @dataclass(frozen=True)

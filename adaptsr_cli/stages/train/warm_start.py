@@ -5,45 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
 
-from pydantic import Field
 from torch import Tensor
 
 from adaptsr_cli.adapters.attach import Attachment
 from adaptsr_cli.adapters.methods import METHODS, allows_init, list_methods
 from adaptsr_cli.adapters.truncation import MatrixFactors, put_factors
-from adaptsr_cli.artifacts.base import FORMAT_VERSION, BackboneIdentity, Factorization, Provenance, RankMap, StrictModel
+from adaptsr_cli.artifacts.base import HEADER
+from adaptsr_cli.artifacts.rank_map import RankMap
+from adaptsr_cli.artifacts.train_config import TrainConfig
+from adaptsr_cli.artifacts.warm_start import WarmStartHeader
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.backbones.download import file_sha256
 from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.documents import parse_document
 from adaptsr_cli.io.tensors import read_tensors, write_tensors
 from adaptsr_cli.progress import Progress
-from adaptsr_cli.stages.common.adapter_file import HEADER
 from adaptsr_cli.stages.common.init_directions import find_init_directions
 from adaptsr_cli.stages.common.run_folder import require_same_backbone
 from adaptsr_cli.stages.common.truncate import matrix_factors
 from adaptsr_cli.stages.train.options import TrainOptions
-from adaptsr_cli.training.config import TrainConfig
 
 _AGAIN = "make both anew with `adaptsr allocate --from ADAPTER --force`"
-
-
-class WarmStartHeader(StrictModel):
-    """The header of ``rank_map.safetensors``: factors of every update, scale 1, as ``SITE.lora_A`` and ``SITE.lora_B``.
-
-    Attributes:
-        provenance: Its seed and data are those of the adapter's training.
-        adapter_sha256: Of the file of the adapter that the updates come from.
-    """
-
-    artifact: Literal["start"] = "start"
-    format_version: Literal[1] = FORMAT_VERSION
-    backbone: BackboneIdentity
-    provenance: Provenance
-    factorization: Factorization
-    adapter_sha256: Annotated[str, Field(pattern=r"[0-9a-f]{64}")]
 
 
 def warm_start_path(rank_map: Path) -> Path:

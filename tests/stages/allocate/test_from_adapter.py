@@ -11,7 +11,7 @@ import torch
 from conftest import Command, write_pairs
 from networks import save_tiny
 
-from adaptsr_cli.artifacts.base import RankMap
+from adaptsr_cli.artifacts.rank_map import RankMap
 from adaptsr_cli.backbones.backbone import super_resolve
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.data.sampler import Batch, BatchSampler

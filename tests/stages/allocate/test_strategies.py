@@ -8,7 +8,9 @@ from typing import get_args
 import pytest
 from conftest import Command
 
-from adaptsr_cli.artifacts.base import Criterion, RankMap, Saliency, Strategy
+from adaptsr_cli.artifacts.base import Criterion, Strategy
+from adaptsr_cli.artifacts.rank_map import RankMap
+from adaptsr_cli.artifacts.saliency import Saliency
 from adaptsr_cli.io.documents import read_document
 
 RUN = Path("adaptsr-run")
