@@ -20,28 +20,6 @@ from adaptsr_cli.artifacts.base import (
 )
 
 
-class SiteCriteria(StrictModel):
-    """One site by every criterion, the larger the more it should be adapted. Means over batches where data matter.
-
-    Attributes:
-        gradient: ||grad_W L||_2 (AdaptSR, Eq. 7).
-        fisher: Sum over the weights of the diagonal Fisher information, (grad_W L)^2 of a batch.
-        activation: Root mean square of the layer's output; 0 where the layer is not called as a module.
-        weight: ||W||_2.
-        snip: Sum over the weights of |w grad_w L| (Lee et al. 2019).
-        random: Uniform in [0, 1), by the seed.
-        spectral: Root of the sum of `SiteSaliency.gains`: the norm of the mean gradient, above the noise.
-    """
-
-    gradient: NotNegative
-    fisher: NotNegative
-    activation: NotNegative
-    weight: NotNegative
-    snip: NotNegative
-    random: NotNegative
-    spectral: NotNegative
-
-
 class SiteSaliency(StrictModel):
     """One adaptable weight and how much the loss wants it changed.
 
@@ -58,7 +36,7 @@ class SiteSaliency(StrictModel):
         spectrum: Leading singular values of the mean gradient in the shape of the factorisation, descending.
         gains: What each rank, from the first on, buys: squared singular values less the noise floor, never rising.
             None in files of older versions, as are the criteria.
-        criteria: All criteria.
+        criteria: All criteria by name (`adaptsr_cli.ranking.criteria` says what each measures); `score` is one of them.
     """
 
     name: str
@@ -72,7 +50,7 @@ class SiteSaliency(StrictModel):
     score_std: NotNegative
     spectrum: tuple[float, ...]
     gains: tuple[NotNegative, ...] | None = None
-    criteria: SiteCriteria | None = None
+    criteria: dict[Criterion, NotNegative] | None = None
 
     @model_validator(mode="after")
     def _check_gains(self) -> Self:

@@ -181,11 +181,11 @@ def _to_artifact(
                 params=site.params,
                 rank_cost=site.rank_cost,
                 max_rank=site.max_rank,
-                score=getattr(measure.scores, config.criterion),
+                score=measure.scores[config.criterion],
                 score_std=measure.spread.get(config.criterion, 0.0),
                 spectrum=measure.spectrum,
                 gains=measure.gains,
-                criteria=measure.scores,
+                criteria=dict(measure.scores),
             )
         )
     options = {"batches": config.batches, "batch": config.batch, "patch": patch_px, "degrade": degradation}

@@ -231,7 +231,7 @@ def _by_criterion(saliency: Saliency, name: Criterion) -> Saliency:
     sites = []
     for site in saliency.sites:
         assert site.criteria is not None
-        sites.append(site.model_copy(update={"score": getattr(site.criteria, name), "score_std": 0.0}))
+        sites.append(site.model_copy(update={"score": site.criteria[name], "score_std": 0.0}))
     return saliency.model_copy(update={"criterion": name, "sites": tuple(sites)})
 
 
