@@ -54,7 +54,17 @@ class OddSpan(StrictModel):
         return int(rng.integers(self.low // 2, self.high // 2 + 1)) * 2 + 1
 
 
-class LensBlur(StrictModel):
+class DegradationStep(StrictModel):
+    """Base of the steps; `adaptsr_cli.imaging.degrade` applies them.
+
+    Attributes:
+        leads_to: The size of the picture after the step: its own one, another one, or that of the LR image.
+    """
+
+    leads_to: ClassVar[Literal["same size", "other size", "lr size"]] = "same size"
+
+
+class LensBlur(DegradationStep):
     """A Gaussian blur, stated in LR pixels: so one lens is the same at every scale.
 
     Attributes:
@@ -85,7 +95,7 @@ class KernelShares(StrictModel):
         return self
 
 
-class KernelBlur(StrictModel):
+class KernelBlur(DegradationStep):
     """A blur by a small kernel of random shape, or by a sinc filter that makes ringing (Real-ESRGAN).
 
     Attributes:
@@ -115,7 +125,7 @@ class KernelBlur(StrictModel):
     lengths_at_x4: bool = False
 
 
-class RandomResize(StrictModel):
+class RandomResize(DegradationStep):
     """A change of size on the way, without antialiasing, by the kernels of `torch.nn.functional.interpolate`.
 
     Attributes:
@@ -126,6 +136,7 @@ class RandomResize(StrictModel):
         filters: The kernels to draw from.
     """
 
+    leads_to = "other size"
     kind: Literal["random_resize"] = "random_resize"
     up: Share
     down: Share
@@ -140,7 +151,7 @@ class RandomResize(StrictModel):
         return self
 
 
-class RandomNoise(StrictModel):
+class RandomNoise(DegradationStep):
     """Gaussian or Poisson noise (Real-ESRGAN).
 
     Attributes:
@@ -157,7 +168,7 @@ class RandomNoise(StrictModel):
     grey_share: Share = 0.4
 
 
-class SensorNoise(StrictModel):
+class SensorNoise(DegradationStep):
     """The noise of a sensor: its variance is that of the photons, which grows with brightness, and that of reading.
 
     Attributes:
@@ -172,7 +183,7 @@ class SensorNoise(StrictModel):
     grey_share: Share = 0.0
 
 
-class Jpeg(StrictModel):
+class Jpeg(DegradationStep):
     """A JPEG file with 4:2:0 colour.
 
     Attributes:
@@ -191,14 +202,15 @@ class Jpeg(StrictModel):
         return self
 
 
-class ToLr(StrictModel):
+class ToLr(DegradationStep):
     """The reduction to the LR size, antialiased as by MATLAB's `imresize`; `filters` are those to draw from."""
 
+    leads_to = "lr size"
     kind: Literal["to_lr"] = "to_lr"
     filters: Filters = ("bicubic",)
 
 
-class FinalSinc(StrictModel):
+class FinalSinc(DegradationStep):
     """The end of Real-ESRGAN's pipeline: to the LR size, a sinc filter, and a JPEG file before or after these two.
 
     Attributes:
@@ -210,6 +222,7 @@ class FinalSinc(StrictModel):
         sinc_cutoff: Its cutoff in radians per LR pixel.
     """
 
+    leads_to = "lr size"
     kind: Literal["final_sinc"] = "final_sinc"
     jpeg_last: Share = 0.5
     jpeg_quality: Span
@@ -225,6 +238,7 @@ class FinalSinc(StrictModel):
         return self
 
 
+# A new step is added here, and to the `match` of `adaptsr_cli.imaging.degrade`, which mypy then asks for.
 Step = Annotated[
     LensBlur | KernelBlur | RandomResize | RandomNoise | SensorNoise | Jpeg | ToLr | FinalSinc,
     Field(discriminator="kind"),
@@ -239,13 +253,10 @@ class Degradation(StrictModel):
 
     @model_validator(mode="after")
     def _check_size(self) -> Self:
-        sizes = [isinstance(step, (ToLr, FinalSinc)) for step in self.steps if step.kind in _RESIZES]
-        if sizes.count(True) != 1 or not sizes[-1]:
+        sizes = [step.leads_to for step in self.steps if step.leads_to != "same size"]
+        if sizes.count("lr size") != 1 or sizes[-1] != "lr size":
             raise ValueError("just one step must lead to the LR size, and none may change the size after it")
         return self
-
-
-_RESIZES: Final = frozenset({"random_resize", "to_lr", "final_sinc"})
 
 
 class DegradationRecord(StrictModel):
