@@ -92,5 +92,7 @@ METRICS: Final[dict[str, MetricSpec]] = {
 }
 """Every metric by its name; those that need no reference come last."""
 
-METRIC_KEYS: Final[dict[str, MetricName]] = {key: name for spec in METRICS.values() for key, name in spec.keys.items()}
-"""The words of every key of ``eval.json``."""
+
+def find_metric_name(key: str) -> MetricName | None:
+    """Find the words of a key of ``eval.json``; None where no metric has it."""
+    return next((spec.keys[key] for spec in METRICS.values() if key in spec.keys), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from adaptsr_cli.artifacts.metrics import METRIC_KEYS, MetricName
+from adaptsr_cli.artifacts.metrics import MetricName, find_metric_name
 
 
 def name_metric(key: str) -> MetricName:
@@ -12,8 +12,8 @@ def name_metric(key: str) -> MetricName:
 
     A key that is not known, of another version of the program, is written as it is, lower being better.
     """
-    if key in METRIC_KEYS:
-        return METRIC_KEYS[key]
+    if (known := find_metric_name(key)) is not None:
+        return known
     family, _, variant = key.partition("_")
     return MetricName(f"{family.upper()} ({variant})" if variant else family.upper())
 
