@@ -24,7 +24,7 @@ from adaptsr_cli.artifacts.base import Factorization
 
 
 def unfold_for_factors(weight: Tensor) -> Tensor:
-    """A weight as the matrix whose rank the factors bound.
+    """Unfold a weight to the matrix whose rank the factors bound.
 
     Args:
         weight: (out, in) or (Cout, Cin/groups, k, k).
@@ -39,7 +39,7 @@ def unfold_for_factors(weight: Tensor) -> Tensor:
 
 
 def multiply_factors(lora_a: Tensor, lora_b: Tensor) -> Tensor:
-    """B A in the shape of the site.
+    """Multiply B A, in the shape of the site.
 
     For a convolution this is the kernel of the two convolutions of AdaptSR, Eq. 2 in one: B * (A * x) is linear in x,
     and a 1x1 convolution before a k x k one only mixes the input channels of its kernel.
@@ -79,25 +79,25 @@ class LowRankFactors(SiteAdapter):
         self.lora_B = nn.Parameter(torch.zeros(out, rank, *kernel))
 
     def reset(self, generator: torch.Generator) -> None:
-        """Draws A anew and sets B to zero; the draw depends only on the generator's state."""
+        """Draw A anew and set B to zero; the draw depends only on the generator's state."""
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5), generator=generator)
         nn.init.zeros_(self.lora_B)
 
     def product(self, weights: Tensor) -> Tensor:
-        """B diag(weights) A in the shape of the site; weights: (r,)."""
+        """Multiply B diag(weights) A, in the shape of the site; weights: (r,)."""
         return multiply_factors(self.lora_A * weights.view(-1, *(1 for _ in self.lora_A.shape[1:])), self.lora_B)
 
     def delta(self) -> Tensor:
-        """The update s B A in the shape of the site, fp32."""
+        """Compute the update s B A in the shape of the site, fp32."""
         return multiply_factors(self.lora_A, self.lora_B) * self.scaling
 
     def adapt_weight(self, weight: Tensor) -> Tensor:
-        """W0 + s B A."""
+        """Compute W0 + s B A."""
         return weight + self.delta().to(weight.dtype)
 
 
 def multiply_kernels_first(lora_a: Tensor, lora_b: Tensor) -> Tensor:
-    """B A in the shape of the site, where A has the k x k kernels.
+    """Multiply B A, in the shape of the site, where A has the k x k kernels.
 
     Args:
         lora_a: (r, Cin/groups, k, k).
@@ -129,20 +129,20 @@ class KernelFirstFactors(SiteAdapter):
         self.lora_B = nn.Parameter(torch.zeros(out, rank, 1, 1))
 
     def reset(self, generator: torch.Generator) -> None:
-        """Draws A anew and sets B to zero; the draw depends only on the generator's state."""
+        """Draw A anew and set B to zero; the draw depends only on the generator's state."""
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5), generator=generator)
         nn.init.zeros_(self.lora_B)
 
     def product(self, weights: Tensor) -> Tensor:
-        """B diag(weights) A in the shape of the site; weights: (r,)."""
+        """Multiply B diag(weights) A, in the shape of the site; weights: (r,)."""
         return multiply_kernels_first(self.lora_A, self.lora_B * weights.view(-1, 1, 1))
 
     def delta(self) -> Tensor:
-        """The update s B A in the shape of the site, fp32."""
+        """Compute the update s B A in the shape of the site, fp32."""
         return multiply_kernels_first(self.lora_A, self.lora_B) * self.scaling
 
     def adapt_weight(self, weight: Tensor) -> Tensor:
-        """W0 + s B A."""
+        """Compute W0 + s B A."""
         return weight + self.delta().to(weight.dtype)
 
 
@@ -173,7 +173,7 @@ class SingleKernelFactors(SiteAdapter):
         self.lora_B = nn.Parameter(torch.zeros(out, rank, 1, 1))
 
     def reset(self, generator: torch.Generator) -> None:
-        """Draws A and the kernels anew and sets B to zero; the draw depends only on the generator's state."""
+        """Draw A and the kernels anew and set B to zero; the draw depends only on the generator's state."""
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5), generator=generator)
         nn.init.normal_(self.lora_K, generator=generator)
         with torch.no_grad():
@@ -185,16 +185,16 @@ class SingleKernelFactors(SiteAdapter):
         return self._multiply(self.lora_B * weights.view(-1, 1, 1))
 
     def delta(self) -> Tensor:
-        """The update in the shape of the site, fp32."""
+        """Compute the update in the shape of the site, fp32."""
         return self._multiply(self.lora_B) * self.scaling
 
     def adapt_weight(self, weight: Tensor) -> Tensor:
-        """W0 and the update."""
+        """Add the update to W0."""
         return weight + self.delta().to(weight.dtype)
 
     def _multiply(self, lora_b: Tensor) -> Tensor:
         """The sum of b_r (x) a_r (x) kappa_r; lora_b: (Cout, r, 1, 1)."""
-        # First the smaller side: (r, Cin/g, 1, 1) x (r, 1, k, k) -> (r, Cin/g, k, k).
+        # The smaller side first: (r, Cin/g, 1, 1) x (r, 1, k, k) -> (r, Cin/g, k, k).
         return multiply_kernels_first(self.lora_A * self.lora_K.unsqueeze(1), lora_b)
 
 

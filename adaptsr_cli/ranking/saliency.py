@@ -85,7 +85,7 @@ def measure_gradients(
     Raises:
         TrainingError: The loss is not finite.
     """
-    # The even and the odd batches apart: what the two halves disagree on is noise.
+    # Even and odd batches are summed separately: the difference between the two halves is noise.
     halves: tuple[list[Tensor | None], list[Tensor | None]] = ([None] * len(sites), [None] * len(sites))
     values: list[Tensor] = []
     losses: list[float] = []
