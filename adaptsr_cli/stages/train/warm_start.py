@@ -70,9 +70,7 @@ def choose_init(options: TrainOptions, rank_map: RankMap, path: Path, progress: 
                 "make it with `adaptsr allocate --from adapter.safetensors`",
             )
         return _choose_directions(options, path, progress) if options.init is None else options
-    if options.init is None:
-        options = replace(options, init="adapter")
-    if options.init != "adapter":
+    if options.init not in (None, "adapter"):
         return options
     if "adapter" not in METHODS[options.method].inits:
         able = list_methods(spec for spec in METHODS.values() if "adapter" in spec.inits)
@@ -81,7 +79,7 @@ def choose_init(options: TrainOptions, rank_map: RankMap, path: Path, progress: 
             "leave `method` out, or give `init` default to start anew with these ranks",
         )
     progress.note(f"going on from the adapter that {path} was made from (--init default begins anew at these ranks)")
-    return options
+    return replace(options, init="adapter")
 
 
 def _choose_directions(options: TrainOptions, rank_map: Path, progress: Progress) -> TrainOptions:
