@@ -30,7 +30,7 @@ from adaptsr_cli.data.layouts import find_pairs, fit_scale  # noqa: E402
 from adaptsr_cli.data.pairs import PairReader  # noqa: E402
 from adaptsr_cli.data.prefetch import Prefetcher  # noqa: E402
 from adaptsr_cli.data.sampler import Batch, BatchSampler  # noqa: E402
-from adaptsr_cli.imaging.degradation import find_degradation  # noqa: E402
+from adaptsr_cli.imaging.degradation_presets import find_degradation  # noqa: E402
 from adaptsr_cli.runtime import autocast, describe_machine, pick_device, pick_precision  # noqa: E402
 
 

@@ -29,7 +29,7 @@ from adaptsr_cli.backbones.loader import load_backbone  # noqa: E402
 from adaptsr_cli.data.layouts import find_pairs, fit_scale  # noqa: E402
 from adaptsr_cli.data.pairs import PairReader  # noqa: E402
 from adaptsr_cli.data.sampler import BatchSampler  # noqa: E402
-from adaptsr_cli.imaging.degradation import find_degradation  # noqa: E402
+from adaptsr_cli.imaging.degradation_presets import find_degradation  # noqa: E402
 from adaptsr_cli.inference.engine import Upscaler  # noqa: E402
 from adaptsr_cli.io.tensors import write_tensors  # noqa: E402
 from adaptsr_cli.metrics.protocol import PAPER, score_images  # noqa: E402

@@ -28,6 +28,7 @@ LAYERS: dict[str, int] = {
 
 # Which parts of its own layer a part may import; everything else within a layer is a fault.
 SIBLINGS: dict[str, set[str]] = {
+    "artifacts": {"units"},
     "options": {"errors"},
     "units": {"errors"},
     "backbones": {"io", "runtime"},

@@ -10,11 +10,13 @@ layers with a bias have D output channels: r = min(w, floor((G - D) / (w + L))),
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import Tensor, nn
 
 from adaptsr_cli.adapters.sites import Site
-from adaptsr_cli.adapters.spec import AdapterLayout, AdapterPlacement, AdapterSpec, SiteAdapter, refuse_empty
+from adaptsr_cli.adapters.spec import AdapterLayout, AdapterPlacement, AdapterSpec, MethodSpec, SiteAdapter, require_any
 
 
 class SharedProjection(nn.Module):
@@ -59,7 +61,7 @@ class RecomposedUpdate(SiteAdapter):
 
 
 def place_arc(spec: AdapterSpec) -> AdapterLayout:
-    """A projection for each input width, and coefficients and a bias update at every planned site.
+    """Place a projection for each input width, and coefficients and a bias update at every planned site.
 
     Raises:
         ArtifactError: The budget buys no projection, and no layer has a bias.
@@ -80,13 +82,21 @@ def place_arc(spec: AdapterSpec) -> AdapterLayout:
         if site.shape[1] in projections or spec.has_bias(site)
     ]
     shared = {f"projection#{width}": projection for width, projection in projections.items()}
-    return AdapterLayout(refuse_empty(placements, "a bias or the budget for a projection"), shared)
+    return AdapterLayout(require_any(placements, "a bias or the budget for a projection"), shared)
 
 
 def _leading_directions(weights: list[Tensor], rank: int) -> Tensor:
-    """(w, rank) leading right singular vectors of weights stacked along everything but their input channels."""
+    """Compute the (w, rank) leading right singular vectors of weights stacked along all but their input channels."""
     gram = sum(rows.T @ rows for rows in (weight.movedim(1, -1).flatten(0, -2).double() for weight in weights))
     assert isinstance(gram, Tensor)
     _, vectors = torch.linalg.eigh(gram.cpu())  # ascending
     leading: Tensor = vectors[:, -rank:].flip(1)
     return leading.float().contiguous()
+
+
+METHOD: Final = MethodSpec(
+    name="arc",
+    place=place_arc,
+    summary="projections that all layers of one input width share",
+    learning_rate_factor=10.0,
+)

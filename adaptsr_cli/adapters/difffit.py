@@ -11,12 +11,14 @@ decides.
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import Tensor, nn
 
 from adaptsr_cli.adapters.bitfit import BiasUpdate
 from adaptsr_cli.adapters.sites import Site
-from adaptsr_cli.adapters.spec import AdapterLayout, AdapterPlacement, AdapterSpec, SiteAdapter, refuse_empty
+from adaptsr_cli.adapters.spec import AdapterLayout, AdapterPlacement, AdapterSpec, MethodSpec, SiteAdapter, require_any
 
 
 class ScaledBranch(SiteAdapter):
@@ -67,7 +69,7 @@ class NormUpdate(SiteAdapter):
 
 
 def place_difffit(spec: AdapterSpec) -> AdapterLayout:
-    """Bias updates and branch scales at the planned sites, and updates of all norms.
+    """Place bias updates and branch scales at the planned sites, and updates of all norms.
 
     Raises:
         ArtifactError: The network has none of these.
@@ -82,14 +84,14 @@ def place_difffit(spec: AdapterSpec) -> AdapterLayout:
     placements += [
         AdapterPlacement(name, name, None, NormUpdate(module))
         for name, module in spec.model.named_modules()
-        # The networks bring norm classes of their own, which share nothing but the name.
+        # The networks bring norm classes of their own, which have only the name in common.
         if "Norm" in type(module).__name__ and isinstance(getattr(module, "weight", None), nn.Parameter)
     ]
-    return AdapterLayout(refuse_empty(placements, "a bias, and no block has a branch or a norm"))
+    return AdapterLayout(require_any(placements, "a bias, and no block has a branch or a norm"))
 
 
 def _branch_ends(spec: AdapterSpec) -> set[str]:
-    """The planned sites that end a branch: no layer of the same module comes behind them."""
+    """Find the planned sites that end a branch: no layer of the same module comes after them."""
     last: dict[str, str] = {}
     for name, module in spec.model.named_modules():
         holder = name.rpartition(".")[0]
@@ -101,3 +103,11 @@ def _branch_ends(spec: AdapterSpec) -> set[str]:
     ends = set(last.values())
     # A row block of a fused projection ends nothing.
     return {site.name for site, _ in spec.plan if site.block and site.rows is None and site.module in ends}
+
+
+METHOD: Final = MethodSpec(
+    name="difffit",
+    place=place_difffit,
+    summary="biases, norms and one scale per branch of a block",
+    learning_rate_factor=3.0,
+)

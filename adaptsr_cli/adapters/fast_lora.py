@@ -1,4 +1,6 @@
-"""The training step of low-rank updates: one product with W' forward, thin products backward.
+"""A faster training step of low-rank updates: one product with W' forward, thin products backward.
+
+Only for speed; may be skipped on first reading. The results are those of the parametrizations up to rounding.
 
 A parametrization gives W' = W0 + s B A to autograd, which then makes the gradient of the whole weight, only for B and A
 to be multiplied out of it. Here the layer's own backward pass makes them from the activations x and the gradient g of
@@ -83,7 +85,7 @@ class _LinearStep(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, bordered: Tensor, bias: Tensor | None, blocks: tuple[_Block, ...], *factors: Tensor
     ) -> Tensor:
-        """Computes the layer.
+        """Compute the layer.
 
         Args:
             ctx: Of autograd.
@@ -104,7 +106,7 @@ class _LinearStep(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients of x and of the factors."""
+        """Compute the gradients of x and of the factors."""
         x, hidden, bordered, *factors = ctx.saved_tensors
         inside, ranks = x.shape[-1], hidden.shape[-1]
         gradient = gradients[0].reshape(-1, len(bordered) - ranks)  # (N, out)
@@ -142,7 +144,7 @@ class _ConvStep(torch.autograd.Function):
         down: Tensor,
         up: Tensor,
     ) -> Tensor:
-        """Computes the layer.
+        """Compute the layer.
 
         Args:
             ctx: Of autograd.
@@ -161,7 +163,7 @@ class _ConvStep(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients of x and of the factors."""
+        """Compute the gradients of x and of the factors."""
         x, weight, down, up = ctx.saved_tensors
         window: _Window = ctx.window
         gradient = gradients[0]
@@ -192,7 +194,7 @@ class _ConvStep(torch.autograd.Function):
 
 
 def _channels_first(images: Tensor) -> Tensor:
-    """(B, C, H, W) -> (C, B H W), without a copy for channels-last images and for one image."""
+    """Reshape (B, C, H, W) to (C, B H W), without a copy for channels-last images and for one image."""
     if len(images) == 1:
         return images[0].flatten(1) if images.is_contiguous() else images[0].permute(1, 2, 0).flatten(0, 1).t()
     return images.permute(0, 2, 3, 1).flatten(0, 2).t()
@@ -218,7 +220,7 @@ class _LinearLayer:
 
     @classmethod
     def of(cls, module: nn.Linear, frozen: Tensor, parts: tuple[tuple[_Block, LowRankFactors], ...]) -> _LinearLayer:
-        """The layer with room for its factors."""
+        """Make the layer with room for its factors."""
         ranks = -(-sum(factors.rank for _, factors in parts) // _VECTOR) * _VECTOR
         out, inside = frozen.shape
         bias = module.bias
@@ -238,7 +240,7 @@ class _LinearLayer:
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Takes the factors as they are now."""
+        """Copy the present values of the factors into `bordered`."""
         out, inside = self.frozen.shape
         self.weight.copy_(self.frozen)
         first = 0
@@ -250,7 +252,7 @@ class _LinearLayer:
             first = last
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the layer computes, of any shape that it takes."""
+        """Compute the layer, of any shape that it takes."""
         x, bordered, bias = _autocast(x, self.bordered, self.bias)
         blocks = tuple(block for block, _ in self.parts)
         tensors = [tensor for _, factors in self.parts for tensor in (factors.lora_A, factors.lora_B)]
@@ -275,11 +277,11 @@ class _ConvLayer:
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Computes W' anew."""
+        """Compute W' from the present values of the factors."""
         torch.add(self.frozen, self.factors.delta(), out=self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the layer computes, of any shape that it takes."""
+        """Compute the layer, of any shape that it takes."""
         x, weight, bias = _autocast(x, self.weight, self.module.bias)
         window, factors = _window_of(self.module), self.factors
         return _ConvStep.apply(  # type: ignore[no-any-return]
@@ -288,7 +290,7 @@ class _ConvLayer:
 
 
 def _autocast(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The three in the type that autocast wants; as they are without it."""
+    """Cast the three to the type of autocast; leave them as they are without it."""
     if not torch.is_autocast_enabled(x.device.type):
         return x, weight, bias
     dtype = torch.get_autocast_dtype(x.device.type)
@@ -312,7 +314,7 @@ class LowRankStep:
 
     @contextmanager
     def weights(self) -> Iterator[None]:
-        """Within this block, the layers compute with W' as the factors are now.
+        """Let the layers compute with the present values of the factors within this block.
 
         The factors may change only outside of it: W' is computed once, however many parts a batch has.
         """
@@ -323,7 +325,7 @@ class LowRankStep:
 
 
 def _layer_of(module: nn.Module) -> _LinearLayer | _ConvLayer | None:
-    """The layer, where all that adapts it are plain factors and thin products pay."""
+    """Make the fast layer of a module; None where others than plain factors adapt it, or where it would be slower."""
     if not isinstance(module, nn.Linear | nn.Conv2d) or parametrize.is_parametrized(module, "bias"):
         return None
     chains = module.parametrizations
@@ -356,7 +358,7 @@ def _all_thin(blocks: tuple[tuple[_Block, LowRankFactors], ...], frozen: Tensor,
 
 
 def _is_thin(out: int, inside: int, kernel: tuple[int, ...], rank: int) -> bool:
-    """Whether the thin products take less than the gradient of the whole weight, by multiplications a pixel."""
+    """Tell whether the thin products take less than the gradient of the whole weight, by multiplications a pixel."""
     area = 1
     for size in kernel:
         area *= size

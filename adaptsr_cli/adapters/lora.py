@@ -1,4 +1,4 @@
-"""The method ``lora``: low-rank updates at every planned site, W' = W0 + s B A, by any factorisation and start.
+"""LoRA (Hu et al. 2021; AdaptSR, Eq. 1): low-rank updates W' = W0 + s B A at every planned site.
 
 Trainable parameters: the sum over the planned sites of rank x rank cost, which is what the rank map says. By another
 factorisation with cost c of a rank: floor(rank x rank cost / c) ranks at each site, for c each.
@@ -7,61 +7,36 @@ factorisation with cost c of a rank: floor(rank x rank cost / c) ranks at each s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 from typing import Final
 
 import torch
 
-from adaptsr_cli.adapters.conv_factors import KernelFirstFactors, SingleKernelFactors
-from adaptsr_cli.adapters.factors import LowRankFactors
+from adaptsr_cli.adapters.factors import new_factors
 from adaptsr_cli.adapters.pissa import PrincipalFactors
 from adaptsr_cli.adapters.sites import Site
-from adaptsr_cli.adapters.spec import AdapterLayout, AdapterPlacement, AdapterSpec, SiteAdapter
-from adaptsr_cli.artifacts.base import Factorization
+from adaptsr_cli.adapters.spec import AdapterLayout, AdapterPlacement, AdapterSpec, MethodSpec, SiteAdapter
 from adaptsr_cli.errors import ArtifactError
 
-# Root mean square length of the rows that `reset` draws: in entries, uniform within 1 / sqrt(in).
+# Root mean square length of the rows of A that `LowRankFactors.reset` draws: in entries, uniform within 1 / sqrt(in).
 _ROW_LENGTH: Final = 3**-0.5
-
-Factors = LowRankFactors | KernelFirstFactors | SingleKernelFactors
-
-_KINDS: Final[dict[Factorization, type[Factors]]] = {
-    "1x1-kxk": LowRankFactors,
-    "kxk-1x1": KernelFirstFactors,
-    "single": SingleKernelFactors,
-}
-
-
-def new_factors(spec: AdapterSpec, site: Site, rank: int, scaling: float) -> Factors:
-    """Factors of the wanted factorisation, drawn anew, that make no update yet.
-
-    Args:
-        spec: The factorisation and where random numbers come from.
-        site: Where the update goes; for a Linear or a 1x1 kernel all factorisations are alike.
-        rank: At least 1.
-        scaling: What the update is multiplied with.
-    """
-    kind = LowRankFactors if prod(site.shape[2:]) == 1 else _KINDS[spec.factorization]
-    factors = kind(site, rank, scaling)
-    factors.reset(spec.generator)
-    return factors
 
 
 def make_factors(spec: AdapterSpec, site: Site, rank: int) -> SiteAdapter:
-    """Factors of one site at the wanted start.
+    """Make the factors of one site with the wanted initial values.
 
     With directions the first rows of A are the leading right singular vectors V of the mean gradient U S V^T. As B is
     zero, its first gradient is then in proportion to U S: the first step is the best step of rank r. Rows beyond the
-    known directions stay random. All rows are of one length, so that a learning rate means the same for every start.
+    known directions stay random. They get the length of random rows, so that a learning rate means the same for every
+    initialisation.
 
     Raises:
-        ArtifactError: The directions are not this site's.
+        ArtifactError: The directions of this site are missing, of another width or not finite.
     """
     scaling = spec.scaling(rank)
     if spec.principal:
         kernels_first = spec.factorization == "kxk-1x1"
         return PrincipalFactors(site, spec.weight(site), rank, scaling, kernels_first=kernels_first)
-    factors = new_factors(spec, site, rank, scaling)
+    factors = new_factors(site, rank, scaling, spec.factorization, spec.generator)
     if spec.directions is None:
         return factors
     rows = spec.directions.get(site.name)
@@ -75,28 +50,39 @@ def make_factors(spec: AdapterSpec, site: Site, rank: int) -> SiteAdapter:
 
 
 def place_lora(spec: AdapterSpec) -> AdapterLayout:
-    """Factors of what the planned rank pays for, at every planned site where that is any.
+    """Place factors of the ranks that the planned rank pays for, at every site where that is at least one.
 
     Raises:
-        ArtifactError: It is none anywhere.
+        ArtifactError: It is none at any site.
     """
     placements = [
         AdapterPlacement.at(site, make_factors(spec, site, rank))
         for site, planned in spec.plan
         if (rank := spec.buy(site, planned))
     ]
-    return AdapterLayout(refuse_unpaid(spec, placements))
+    return AdapterLayout(require_paid(spec, placements))
 
 
-def refuse_unpaid(spec: AdapterSpec, placements: Sequence[AdapterPlacement]) -> tuple[AdapterPlacement, ...]:
-    """The placements, where there are any or none was planned.
+def require_paid(spec: AdapterSpec, placements: Sequence[AdapterPlacement]) -> tuple[AdapterPlacement, ...]:
+    """Return the placements if there are any, or if none was planned.
 
     Raises:
         ArtifactError: No planned rank pays for one of the wanted factorisation.
     """
     if spec.plan and not placements:
         raise ArtifactError(
-            f"no planned rank pays for a rank of --conv-factorization {spec.factorization}",
-            "allocate a larger --budget, or use another --conv-factorization",
+            f"no planned rank pays for one rank of `conv_factorization` {spec.factorization}",
+            "allocate a larger `budget`, or use another `conv_factorization`",
         )
     return tuple(placements)
+
+
+METHOD: Final = MethodSpec(
+    name="lora",
+    place=place_lora,
+    summary="low-rank updates of the weights",
+    inits=("default", "gradient", "pissa", "adapter"),
+    factorizations=("1x1-kxk", "kxk-1x1", "single"),
+    is_low_rank=True,
+    is_truncatable=True,
+)

@@ -10,14 +10,17 @@ is its cost of a rank, and r_i how many of these the planned rank pays for; site
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import Tensor, nn
 
-from adaptsr_cli.adapters.lora import Factors, new_factors, refuse_unpaid
+from adaptsr_cli.adapters.factors import Factors, new_factors
+from adaptsr_cli.adapters.lora import require_paid
 from adaptsr_cli.adapters.sites import Site
-from adaptsr_cli.adapters.spec import AdapterLayout, AdapterPlacement, AdapterSpec, SiteAdapter
+from adaptsr_cli.adapters.spec import AdapterLayout, AdapterPlacement, AdapterSpec, MethodSpec, SiteAdapter
 
-_SHARE = 8  # one rank in so many goes into the pool
+_RANKS_PER_SHARED = 8  # of so many ranks of a site one goes into the pool
 
 
 class SharedRankUpdate(SiteAdapter):
@@ -47,10 +50,10 @@ class SharedRankUpdate(SiteAdapter):
 
 
 def place_rasa(spec: AdapterSpec) -> AdapterLayout:
-    """Own factors at every planned site, and a pool for each shape that several of them have.
+    """Place own factors at every planned site, and a pool for each shape that several of them have.
 
     Raises:
-        ArtifactError: The planned ranks pay for no rank of the factorisation anywhere.
+        ArtifactError: No planned rank pays for one rank of the factorisation.
     """
     bought = [(site, rank) for site, planned in spec.plan if (rank := spec.buy(site, planned))]
     groups: dict[tuple[int, ...], list[tuple[Site, int]]] = {}
@@ -62,20 +65,33 @@ def place_rasa(spec: AdapterSpec) -> AdapterLayout:
         given = sum(_given(rank) for _, rank in members)
         if pooled := given * cost // (cost + len(members)):
             # The scaling is that of each site, since it goes by the rank that the site gave.
-            pools[shape] = new_factors(spec, members[0][0], pooled, 1.0)
+            pools[shape] = _new_factors(spec, members[0][0], pooled, 1.0)
     placements = []
     for site, rank in bought:
         scaling = spec.scaling(rank)
         if (pool := pools.get(site.shape)) is None:
-            placements.append(AdapterPlacement.at(site, new_factors(spec, site, rank, scaling)))
+            placements.append(AdapterPlacement.at(site, _new_factors(spec, site, rank, scaling)))
             continue
         kept = rank - _given(rank)
-        own = new_factors(spec, site, kept, scaling) if kept else None
+        own = _new_factors(spec, site, kept, scaling) if kept else None
         placements.append(AdapterPlacement.at(site, SharedRankUpdate(own, pool, scaling)))
     shared = {f"pool#{'x'.join(map(str, shape))}": pool for shape, pool in pools.items()}
-    return AdapterLayout(refuse_unpaid(spec, placements), shared)
+    return AdapterLayout(require_paid(spec, placements), shared)
 
 
 def _given(rank: int) -> int:
-    """Ranks that a site gives to the pool."""
-    return -(-rank // _SHARE)
+    """Count the ranks that a site gives to the pool."""
+    return -(-rank // _RANKS_PER_SHARED)
+
+
+def _new_factors(spec: AdapterSpec, site: Site, rank: int, scaling: float) -> Factors:
+    return new_factors(site, rank, scaling, spec.factorization, spec.generator)
+
+
+METHOD: Final = MethodSpec(
+    name="rasa",
+    place=place_rasa,
+    summary="low-rank updates with a part of the ranks in a pool that layers of one shape share",
+    factorizations=("1x1-kxk", "kxk-1x1", "single"),
+    is_low_rank=True,
+)

@@ -47,10 +47,15 @@ _PURPOSES: Final = {
 }
 
 
+_OWN_ARCHITECTURES: Final = (EDSRArch,)
+"""Architectures that spandrel does not know, each in a file of its own."""
+
+
 def _registry() -> ArchRegistry:
     """Spandrel's architectures and ours, in a registry of our own: the global one is not ours to change."""
     registry = MAIN_REGISTRY.copy()
-    registry.add(ArchSupport.from_architecture(EDSRArch()), ignore_duplicates=True)
+    for architecture in _OWN_ARCHITECTURES:
+        registry.add(ArchSupport.from_architecture(architecture()), ignore_duplicates=True)
     return registry
 
 

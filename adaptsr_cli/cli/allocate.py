@@ -12,7 +12,7 @@ from adaptsr_cli.cli.console import Console
 from adaptsr_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from adaptsr_cli.artifacts.base import RankMap
+    from adaptsr_cli.artifacts.rank_map import RankMap
     from adaptsr_cli.stages.allocate.from_adapter import ReallocateResult
     from adaptsr_cli.stages.common.run_folder import RunFolder
 
@@ -68,7 +68,8 @@ def run_command(
     """Spend a parameter budget on ranks."""
     from typing import get_args
 
-    from adaptsr_cli.artifacts.base import RankMap, Strategy
+    from adaptsr_cli.artifacts.base import Strategy
+    from adaptsr_cli.artifacts.rank_map import RankMap
     from adaptsr_cli.cli.parse import choose, model_choice
     from adaptsr_cli.io.documents import read_document
     from adaptsr_cli.ranking.allocation import DEFAULT_STRATEGY

@@ -65,11 +65,11 @@ def run_command(
     debug: o.Debug = False,
 ) -> None:
     """Fold adapters into the backbone's weights: same file layout, same inference cost."""
+    from adaptsr_cli.artifacts.card import describe_params
     from adaptsr_cli.cli.parse import choose, model_choice
     from adaptsr_cli.stages.common.run_folder import RunFolder
     from adaptsr_cli.stages.common.truncate import Limit
     from adaptsr_cli.stages.merge.stage import MergeOptions, merge
-    from adaptsr_cli.training.card import describe_params
     from adaptsr_cli.units import parse_budget
 
     console = Console(as_json=json)

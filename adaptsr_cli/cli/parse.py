@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, TypeVar, cast, get_args
 
 from adaptsr_cli.artifacts.base import Factorization, LoraInit, LoraScaling, Method, ShiraMask
+from adaptsr_cli.artifacts.train_config import ObjectiveName, PresetName, ScheduleName
 from adaptsr_cli.backbones.catalogue import weights_dir as find_weights_dir
 from adaptsr_cli.data.sources import Align, DataSpec, choose_data
 from adaptsr_cli.errors import UsageError, nearest
@@ -14,7 +15,6 @@ from adaptsr_cli.io.documents import read_toml
 from adaptsr_cli.stages.common.run_folder import ModelSpec
 from adaptsr_cli.stages.common.training_data import CacheSizes
 from adaptsr_cli.stages.train.request import PrecisionChoice, TrainRequest
-from adaptsr_cli.training.config import ObjectiveName, PresetName, ScheduleName
 from adaptsr_cli.units import parse_bytes
 
 Choice = TypeVar("Choice", bound=str)

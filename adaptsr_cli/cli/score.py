@@ -10,7 +10,7 @@ from adaptsr_cli.cli import options as o
 from adaptsr_cli.cli.console import Console
 
 if TYPE_CHECKING:
-    from adaptsr_cli.artifacts.base import Saliency
+    from adaptsr_cli.artifacts.saliency import Saliency
 
 
 def run_command(
@@ -43,7 +43,8 @@ def run_command(
     """Measure how much the loss wants each weight changed."""
     from typing import get_args
 
-    from adaptsr_cli.artifacts.base import Criterion, Saliency
+    from adaptsr_cli.artifacts.base import Criterion
+    from adaptsr_cli.artifacts.saliency import Saliency
     from adaptsr_cli.cli.group import join_group
     from adaptsr_cli.cli.parse import cache_sizes, choose, choose_images, model_choice
     from adaptsr_cli.io.documents import read_document

@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import median
-from typing import Annotated, Final, Literal
+from typing import Final
 
 import numpy as np
-from pydantic import Field
 from skimage.filters import difference_of_gaussians
 from skimage.registration import phase_cross_correlation
 
 from adaptsr_cli.arrays import Float32Array, Uint8Array
-from adaptsr_cli.artifacts.base import StrictModel
+from adaptsr_cli.artifacts.preflight import PairAlignment
 from adaptsr_cli.data.layouts import Pair, PairSet
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.imaging.luma import LUMA
 from adaptsr_cli.io.images import resize_bicubic
 from adaptsr_cli.units import list_some, plural
-
-Verdict = Literal["matched", "flat", "unmatched"]
 
 WINDOW_PX: Final = 512
 WARN_SHIFT_PX: Final = 0.5
@@ -36,39 +33,6 @@ _MIN_MATCH_TIMES_SIDE = 12.0
 _LARGEST_SHIFT_SHARE = 1 / 8
 _BAND_PX = (1.0, 3.0)
 _STEPS_PER_PX = 20
-
-
-class PairAlignment(StrictModel):
-    """Measurement on the centre of one pair.
-
-    Shifts are in pixels of the LR grid, for pairs of one size in pixels of the files. LR at (y + dy, x + dx) shows
-    what HR shows at (y, x).
-
-    Attributes:
-        verdict: ``flat``: there is too little detail to tell; ``unmatched``: the sides do not show the same thing, or
-            are shifted by more than an eighth of the window.
-        dy_px: How much lower the LR side shows everything; 0 unless matched.
-        dx_px: How much further right; 0 unless matched.
-        match: Correlation of the details after the whole-pixel shift is corrected, in [-1, 1]; 0 where flat.
-        gains: LR over HR, means of R, G and B in grey levels as stored, clipped pixels left out; None where not
-            matched.
-    """
-
-    verdict: Verdict
-    dy_px: float = 0.0
-    dx_px: float = 0.0
-    match: Annotated[float, Field(ge=-1, le=1)] = 0.0
-    gains: tuple[float, float, float] | None = None
-
-    @property
-    def shift_px(self) -> float:
-        """Length of the shift."""
-        return float(np.hypot(self.dy_px, self.dx_px))
-
-    @property
-    def whole(self) -> tuple[int, int]:
-        """The shift in whole pixels, (dy, dx)."""
-        return round(self.dy_px), round(self.dx_px)
 
 
 def measure_alignment(lr: Uint8Array, hr: Uint8Array, ratio: int) -> PairAlignment:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from adaptsr_cli.arrays import Uint8Array
+from adaptsr_cli.artifacts.degradation import Degradation
 from adaptsr_cli.data.cache import ImageCache
 from adaptsr_cli.data.layouts import Pair, PairSet, SplitChoice
 from adaptsr_cli.errors import DataError
-from adaptsr_cli.imaging.degradation import Degradation
 from adaptsr_cli.imaging.degrade import degrade
 from adaptsr_cli.io.hashing import file_fingerprint
 from adaptsr_cli.io.images import image_size, read_rgb, resize_bicubic

@@ -11,7 +11,7 @@ import numpy as np
 
 from adaptsr_cli.arrays import Uint8Array
 from adaptsr_cli.errors import DataError
-from adaptsr_cli.imaging.degradation import DEGRADATIONS
+from adaptsr_cli.imaging.degradation_presets import DEGRADATIONS
 from adaptsr_cli.imaging.degrade import degrade
 from adaptsr_cli.io.images import decode_rgb, write_rgb
 

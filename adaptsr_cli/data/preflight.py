@@ -10,10 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
-from adaptsr_cli.artifacts.base import StrictModel
-from adaptsr_cli.data.alignment import PairAlignment, measure_alignment
+from adaptsr_cli.artifacts.preflight import FileStamp, PairAlignment, PairMeasure, PreflightRecord
+from adaptsr_cli.data.alignment import measure_alignment
 from adaptsr_cli.data.layouts import Pair, PairFacts, PairSet, ratio_of
 from adaptsr_cli.data.pairs import pair_fingerprints
 from adaptsr_cli.errors import AdaptsrError, ArtifactError, DataError, ImageError
@@ -24,48 +23,6 @@ from adaptsr_cli.progress import Progress
 from adaptsr_cli.units import list_some, plural
 
 _NAMED_FAULTS = 3
-
-
-class FileStamp(StrictModel):
-    """By what a file is recognised as unchanged without being read."""
-
-    path: str
-    bytes: int
-    mtime_ns: int
-
-
-class PairMeasure(StrictModel):
-    """What decoding one pair told.
-
-    Attributes:
-        lr: The LR file; None for a photograph.
-        hr: The HR file.
-        lr_print: Fingerprint of the LR file; None for a photograph.
-        hr_print: Fingerprint of the HR file.
-        lr_px: (width, height) of the LR side; (0, 0) for a photograph.
-        hr_px: (width, height) of the HR side.
-        alignment: None where it was not measured.
-    """
-
-    lr: FileStamp | None
-    hr: FileStamp
-    lr_print: str | None
-    hr_print: str
-    lr_px: tuple[int, int]
-    hr_px: tuple[int, int]
-    alignment: PairAlignment | None = None
-
-    def __str__(self) -> str:
-        return f"LR {self.lr_px[0]} x {self.lr_px[1]}, HR {self.hr_px[0]} x {self.hr_px[1]}"
-
-
-class PreflightRecord(StrictModel):
-    """``preflight/<hash of the root>.json`` in the cache folder: all pairs of one root that were found whole."""
-
-    artifact: Literal["preflight"] = "preflight"
-    format_version: Literal[1] = 1
-    root: str
-    pairs: tuple[PairMeasure, ...]
 
 
 @dataclass(frozen=True)

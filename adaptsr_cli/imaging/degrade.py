@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from adaptsr_cli.arrays import AnyArray, Uint8Array
-from adaptsr_cli.imaging.degradation import (
+from adaptsr_cli.artifacts.degradation import (
     Degradation,
+    Filter,
     FinalSinc,
     Jpeg,
     KernelBlur,
@@ -30,7 +31,7 @@ from adaptsr_cli.imaging.degradation import (
     ToLr,
 )
 from adaptsr_cli.imaging.kernels import Kernel, draw_kernel, shaped_kernel, sinc_kernel
-from adaptsr_cli.io.images import Filter, decode_rgb, encode_jpeg, resize
+from adaptsr_cli.io.images import decode_rgb, encode_jpeg, resize
 
 PHOTONS_AT_WHITE: Final = 256
 """Photons counted in a white pixel by the Poisson noise of scale 1.

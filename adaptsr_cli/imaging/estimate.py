@@ -10,9 +10,9 @@ from typing import Final
 import numpy as np
 
 from adaptsr_cli.arrays import Uint8Array
+from adaptsr_cli.artifacts.camera import CameraEstimate, Percentiles
+from adaptsr_cli.artifacts.degradation import Degradation, Jpeg, LensBlur, SensorNoise, Span, Step, ToLr
 from adaptsr_cli.errors import DataError
-from adaptsr_cli.imaging.camera import CameraEstimate, Percentiles
-from adaptsr_cli.imaging.degradation import Degradation, Jpeg, LensBlur, SensorNoise, Span, Step, ToLr
 from adaptsr_cli.imaging.estimate_blur import blur_px
 from adaptsr_cli.imaging.estimate_jpeg_quality import find_jpeg_quality, quality_of_table
 from adaptsr_cli.imaging.estimate_noise import flat_noise_levels, is_grey, white_noise_levels

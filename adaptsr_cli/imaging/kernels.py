@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import torch
 
-from adaptsr_cli.imaging.degradation import KernelBlur, KernelShares, Span
+from adaptsr_cli.artifacts.degradation import KernelBlur, KernelShares, Span
 
 Kernel = np.ndarray[Any, np.dtype[np.float64]]
 Shape = Literal["gaussian", "generalized", "plateau"]

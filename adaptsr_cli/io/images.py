@@ -11,14 +11,13 @@ import numpy as np
 from PIL import Image
 
 from adaptsr_cli.arrays import AnyArray
+from adaptsr_cli.artifacts.degradation import Filter
 from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.decoding import READ_FORMATS, decode_picture, decode_size, faults, open_image, pixel_limit_lifted
 from adaptsr_cli.io.encoding import FORMATS, check_fit, encode_picture, find_format
 from adaptsr_cli.io.pictures import Picture, to_8_bit
 from adaptsr_cli.io.tiff import is_tiff, read_xmp
 from adaptsr_cli.io.xmp_note import unpack_note
-
-Filter = Literal["area", "bilinear", "bicubic", "lanczos"]
 
 IMAGE_SUFFIXES: Final = frozenset(FORMATS)
 """Of the files that are read and written."""

@@ -9,23 +9,10 @@ from typing import Final
 import numpy as np
 
 from adaptsr_cli.artifacts.evaluation import ProtocolParameters
+from adaptsr_cli.artifacts.metrics import METRICS
 from adaptsr_cli.errors import DataError, UsageError, nearest
 from adaptsr_cli.metrics.fidelity import SSIM_SIGMA_PX, SSIM_WINDOW_PX, luma, psnr_db, single_luma, ssim
 
-# Those that need no reference come last.
-METRICS: Final = (
-    "psnr",
-    "ssim",
-    "ms_ssim",
-    "delta_e",
-    "lpips_squeeze",
-    "lpips_alex",
-    "lpips_vgg",
-    "dists",
-    "niqe",
-    "sharpness",
-    "noise",
-)
 # The smallest trunk (5 MB); the net is printed with every score, so nobody takes it for another.
 _ALIASES: Final = {"lpips": "lpips_squeeze"}
 

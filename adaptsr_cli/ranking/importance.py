@@ -1,4 +1,4 @@
-"""How much each single weight matters to the loss: SNIP (Lee et al. 2019), for the mask of a sparse update."""
+"""Importance of every single weight by SNIP (Lee et al. 2019), for the mask of a sparse update."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def measure_snip(
     precision: Precision,
     world: World = SINGLE_PROCESS,
 ) -> dict[str, Tensor]:
-    """|w dL/dw| of every weight of the sites, by the gradient of the L1 loss over all batches together.
+    """Measure |w dL/dw| of every weight of the sites, by the gradient of the L1 loss over all batches together.
 
     Args:
         backbone: The network, already on `device`. Its weights are not changed.
@@ -47,7 +47,7 @@ def measure_snip(
                 sr = super_resolve(backbone, batch.lr.to(device))
             loss = nn.functional.l1_loss(sr.float(), batch.hr.to(device)) * len(sr)
             if not torch.isfinite(loss):
-                raise TrainingError("the backbone's loss is not finite on this data", "try --precision fp32")
+                raise TrainingError("the backbone's loss is not finite on this data", "try `precision` fp32")
             torch.autograd.backward(loss)  # adds up
         gradients = {
             name: torch.zeros_like(weight) if weight.grad is None else weight.grad for name, weight in weights.items()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import ceil, floor, log10
 from typing import Final
 
-from adaptsr_cli.artifacts.base import LogRow
+from adaptsr_cli.artifacts.log import LogRow
 from adaptsr_cli.report.series import series_of, smooth
 
 _MAX_POINTS: Final = 400  # more than the pixels of the line
@@ -121,7 +121,7 @@ def training_charts(log: Sequence[LogRow]) -> list[Chart]:
     losses = series_of(log, lambda row: row.loss)
     if len(losses[0]) > 1:
         charts.append(_loss(across, ticks, *losses))
-    rates = series_of(log, lambda row: row.lr)
+    rates = series_of(log, lambda row: row.learning_rate)
     if len(rates[0]) > 1:
         up = _Axis(0, 1.08 * max(rates[1]) or 1.0)
         curve = _curve("learning rate", "rate", (across, up), list(zip(*rates, strict=True)))

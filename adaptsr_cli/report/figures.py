@@ -16,7 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from adaptsr_cli.artifacts.base import LogRow, RankMap, Saliency, SiteSaliency
+from adaptsr_cli.artifacts.log import LogRow
+from adaptsr_cli.artifacts.rank_map import RankMap
+from adaptsr_cli.artifacts.saliency import Saliency, SiteSaliency
 from adaptsr_cli.report.page import (
     INK,
     MARGIN_IN,
@@ -185,7 +187,7 @@ def draw_curves(path: Path, log: Sequence[LogRow]) -> None:
         AdaptsrError: The file cannot be written.
     """
     losses = series_of(log, lambda row: row.loss)
-    rates = series_of(log, lambda row: row.lr)
+    rates = series_of(log, lambda row: row.learning_rate)
     scores = series_of(log, lambda row: row.val_psnr_y_db)
     last = max((row.iteration for row in log), default=0) or 1
     with page_of(path, 8.6, 7.2) as figure:

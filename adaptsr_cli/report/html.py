@@ -15,8 +15,11 @@ from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from adaptsr_cli.artifacts.base import AdapterHeader, BackboneIdentity, LogRow, Provenance, RankMap
+from adaptsr_cli.artifacts.adapter import AdapterHeader
+from adaptsr_cli.artifacts.base import BackboneIdentity, Provenance
 from adaptsr_cli.artifacts.evaluation import Evaluation
+from adaptsr_cli.artifacts.log import LogRow
+from adaptsr_cli.artifacts.rank_map import RankMap
 from adaptsr_cli.report.charts import training_charts
 from adaptsr_cli.report.findings import headline, side_findings
 from adaptsr_cli.report.gallery import ImageDetail, encode

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from adaptsr_cli.artifacts.base import LogRow
+from adaptsr_cli.artifacts.log import LogRow
 
 
 def series_of(log: Sequence[LogRow], value: Callable[[LogRow], float | None]) -> tuple[list[int], list[float]]:

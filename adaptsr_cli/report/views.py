@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from adaptsr_cli.artifacts.base import AdapterHeader, RankMap, SiteRank
+from adaptsr_cli.artifacts.adapter import AdapterHeader
 from adaptsr_cli.artifacts.evaluation import Evaluation
+from adaptsr_cli.artifacts.rank_map import RankMap, SiteRank
 from adaptsr_cli.report.charts import Chart, gain_chart
 from adaptsr_cli.report.findings import counts_text, gain, interval_text, judge, leading_metric, signed
 from adaptsr_cli.report.gallery import EncodedImageDetail

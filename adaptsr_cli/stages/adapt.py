@@ -6,8 +6,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from adaptsr_cli.artifacts.base import RankMap, Saliency
 from adaptsr_cli.artifacts.evaluation import Evaluation
+from adaptsr_cli.artifacts.rank_map import RankMap
+from adaptsr_cli.artifacts.saliency import Saliency
 from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.data.photos import write_demo_pairs
 from adaptsr_cli.data.sources import DataSpec
@@ -27,7 +28,7 @@ from adaptsr_cli.stages.score import ScoreOptions, score_backbone
 from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.stages.train.stage import DEFAULT_BUDGET, TrainResult, train_backbone
 from adaptsr_cli.stages.upscale.stage import UpscaleOptions, single_result, upscale
-from adaptsr_cli.training.config import TRAIN_PRESETS
+from adaptsr_cli.training.presets import TRAIN_PRESETS
 from adaptsr_cli.units import Budget, parse_budget
 
 

@@ -1,40 +1,35 @@
-"""What a file is: any artifact of ours, or a checkpoint."""
+"""Description of a file: any artifact of a run, or a checkpoint."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from functools import singledispatch
 from pathlib import Path
 
-from adaptsr_cli.artifacts.base import (
-    AdapterHeader,
-    BackboneIdentity,
-    InitDirectionsHeader,
-    MergedHeader,
-    RankMap,
-    RunRecord,
-    Saliency,
-    SplitRecord,
-    StrictModel,
-)
+from adaptsr_cli.artifacts.adapter import AdapterHeader
+from adaptsr_cli.artifacts.base import HEADER, BackboneIdentity, StrictModel
+from adaptsr_cli.artifacts.card import RunCard
+from adaptsr_cli.artifacts.degradation import DegradationRecord
 from adaptsr_cli.artifacts.evaluation import Evaluation
+from adaptsr_cli.artifacts.merged import MergedHeader
+from adaptsr_cli.artifacts.rank_map import RankMap
+from adaptsr_cli.artifacts.run import RunRecord
+from adaptsr_cli.artifacts.saliency import InitDirectionsHeader, Saliency
+from adaptsr_cli.artifacts.split import SplitRecord
+from adaptsr_cli.artifacts.train_state import LoopState
+from adaptsr_cli.artifacts.warm_start import WarmStartHeader
 from adaptsr_cli.errors import ArtifactError
-from adaptsr_cli.imaging.degradation import DegradationRecord
-from adaptsr_cli.io.documents import parse_document, read_text, read_toml
+from adaptsr_cli.io.artifacts import parse_artifact
+from adaptsr_cli.io.documents import read_text, read_toml
 from adaptsr_cli.io.headers import read_metadata
-from adaptsr_cli.io.strict_json import parse_json
 from adaptsr_cli.stages.train.request import TrainRequest
-from adaptsr_cli.stages.train.warm_start import WarmStartHeader
-from adaptsr_cli.training.card import RunCard
 from adaptsr_cli.units import format_bytes, format_params
 
 Facts = dict[str, str]
 
-_HEADER = "adaptsr"
-
 
 def describe_file(path: Path) -> Facts:
-    """The facts of one file, in the order in which they should be shown.
+    """Describe one file by facts, in the order in which they should be shown.
 
     Raises:
         ArtifactError: Missing, or of no known kind.
@@ -51,8 +46,8 @@ def describe_file(path: Path) -> Facts:
         return facts | {"kind": "options of train"} | {name: _option_text(value) for name, value in options.items()}
     if path.suffix == ".safetensors":
         metadata = read_metadata(path)
-        if _HEADER in metadata:
-            return facts | _describe_document(metadata[_HEADER], path)
+        if HEADER in metadata:
+            return facts | _describe_document(metadata[HEADER], path)
     if path.suffix == ".onnx":
         return facts | _describe_onnx(path)
     return facts | _describe_checkpoint(path)
@@ -62,8 +57,8 @@ def _describe_onnx(path: Path) -> Facts:
     from adaptsr_cli.backbones.onnx_model import OnnxModel
 
     model = OnnxModel(path)
-    if _HEADER in model.metadata:
-        facts = _describe_document(model.metadata[_HEADER], path)
+    if HEADER in model.metadata:
+        facts = _describe_document(model.metadata[HEADER], path)
         facts["kind"] += ", ONNX"
     else:
         facts = {"kind": "ONNX file of others"}
@@ -75,22 +70,9 @@ def _describe_json(path: Path) -> Facts:
 
 
 def _describe_document(text: str, path: Path) -> Facts:
-    try:
-        content = parse_json(text)
-        kind = content.get("artifact") if isinstance(content, dict) else None
-    except ValueError as error:
-        raise ArtifactError(f"{path} is damaged: {error}", "make it anew") from error
-    for name, model, describe in _KINDS:
-        if kind == name:
-            return {"kind": name.replace("_", " ")} | describe(parse_document(text, model, str(path)))
-    if kind == "training_state":
-        from adaptsr_cli.training.state import LoopState
-
-        state = parse_document(text, LoopState, str(path))
-        return {"kind": "training state", "iteration": f"{state.iteration} of {state.plan.config.iterations}"}
-    raise ArtifactError(
-        f"{path} is no artifact of ours", "artifacts are the JSON and safetensors files of a run folder"
-    )
+    document = parse_artifact(text, str(path))
+    kind = str(type(document).model_fields["artifact"].default)
+    return {"kind": kind.replace("_", " ")} | _describe(document)
 
 
 def _option_text(value: object) -> str:
@@ -104,13 +86,22 @@ def _of_backbone(identity: BackboneIdentity) -> str:
     )
 
 
-def _run(document: StrictModel) -> Facts:
-    assert isinstance(document, RunRecord)
+@singledispatch
+def _describe(document: StrictModel) -> Facts:
+    """Tell the facts of an artifact; kinds that nobody asks about have none but their name."""
+    return {}
+
+
+# The kind of an artifact, and so its function below, is told by the annotation.
+
+
+@_describe.register
+def _(document: RunRecord) -> Facts:
     return {"backbone": _of_backbone(document.backbone), "model": document.model_path}
 
 
-def _saliency(document: StrictModel) -> Facts:
-    assert isinstance(document, Saliency)
+@_describe.register
+def _(document: Saliency) -> Facts:
     best = sorted(document.sites, key=lambda site: -site.score)[:5]
     stable = "one batch" if document.mean_spearman is None else f"{document.mean_spearman:.3f}"
     return {
@@ -122,13 +113,13 @@ def _saliency(document: StrictModel) -> Facts:
     }
 
 
-def _directions(document: StrictModel) -> Facts:
-    assert isinstance(document, InitDirectionsHeader)
+@_describe.register
+def _(document: InitDirectionsHeader) -> Facts:
     return {"backbone": _of_backbone(document.backbone), "for": "adaptsr train --init gradient"}
 
 
-def _start(document: StrictModel) -> Facts:
-    assert isinstance(document, WarmStartHeader)
+@_describe.register
+def _(document: WarmStartHeader) -> Facts:
     return {
         "backbone": _of_backbone(document.backbone),
         "adapter": f"{document.provenance.options.get('adapter')}, sha256 {document.adapter_sha256[:16]}",
@@ -136,8 +127,8 @@ def _start(document: StrictModel) -> Facts:
     }
 
 
-def _rank_map(document: StrictModel) -> Facts:
-    assert isinstance(document, RankMap)
+@_describe.register
+def _(document: RankMap) -> Facts:
     ranks = Counter(site.rank for site in document.sites)
     strategy: str = document.strategy
     if strategy == "adapter":
@@ -150,8 +141,10 @@ def _rank_map(document: StrictModel) -> Facts:
     }
 
 
-def _adapter(document: StrictModel) -> Facts:
-    assert isinstance(document, AdapterHeader)
+@_describe.register
+def _(document: AdapterHeader) -> Facts:
+    from adaptsr_cli.adapters.methods import METHODS  # imports torch, which the other files do not need
+
     ranks = Counter(site.rank for site in document.sites)
     facts = {
         "backbone": _of_backbone(document.backbone),
@@ -159,8 +152,8 @@ def _adapter(document: StrictModel) -> Facts:
         "sites": f"{len(document.sites)}: " + ", ".join(f"{n} x r{rank}" for rank, n in sorted(ranks.items())),
         "iteration": str(document.iteration),
     }
-    if document.method in ("lora", "dora", "rasa"):
-        facts["method"] += f", {document.factorization}, {document.scale} with alpha {document.sites[0].alpha:g}"
+    if METHODS[document.method].is_low_rank:
+        facts["method"] += f", {document.factorization}, {document.lora_scaling} with alpha {document.sites[0].alpha:g}"
         facts["method"] += f", --init {document.init}" if document.init != "default" else ""
     if document.val_psnr_y_db is not None and document.backbone_psnr_y_db is not None:
         gain = document.val_psnr_y_db - document.backbone_psnr_y_db
@@ -168,8 +161,8 @@ def _adapter(document: StrictModel) -> Facts:
     return facts
 
 
-def _merged(document: StrictModel) -> Facts:
-    assert isinstance(document, MergedHeader)
+@_describe.register
+def _(document: MergedHeader) -> Facts:
     facts = {"backbone": _of_backbone(document.backbone)}
     if document.blend is None:
         return facts | {"adapter": f"sha256 {document.adapter_sha256[:16]}"}
@@ -185,49 +178,39 @@ def _merged(document: StrictModel) -> Facts:
     return facts
 
 
-def _split(document: StrictModel) -> Facts:
-    assert isinstance(document, SplitRecord)
+@_describe.register
+def _(document: SplitRecord) -> Facts:
     return {
         "data": f"{document.data} ({document.layout})",
         "images": f"{len(document.train)} trained on, {len(document.held_out)} held out",
     }
 
 
-def _degradation(document: StrictModel) -> Facts:
-    assert isinstance(document, DegradationRecord)
+@_describe.register
+def _(document: DegradationRecord) -> Facts:
     steps = ", ".join(step.kind.replace("_", " ") for step in document.degradation.steps)
     facts = {"degradation": document.degradation.name, "steps": steps}
     return facts | ({"estimate": document.estimate.describe()} if document.estimate is not None else {})
 
 
-def _card(document: StrictModel) -> Facts:
-    assert isinstance(document, RunCard)
+@_describe.register
+def _(document: RunCard) -> Facts:
     gain = f"{document.backbone_psnr_y_db:.2f} -> {document.best_psnr_y_db:.2f} dB ({document.gain_db:+.2f})"
     what, parameters, cost = document.describe()
     return {"held-out PSNR-Y": gain, "training": what, "parameters": parameters, "cost": cost}
 
 
-def _evaluation(document: StrictModel) -> Facts:
-    assert isinstance(document, Evaluation)
+@_describe.register
+def _(document: Evaluation) -> Facts:
     facts = {"protocol": document.protocol_text, "data": f"{document.data}, {len(document.images)} images"}
     for model in document.models:
         facts[model.name] = ", ".join(f"{metric} {value:.4f}" for metric, value in model.metrics.items())
     return facts
 
 
-_KINDS: tuple[tuple[str, type[StrictModel], Callable[[StrictModel], Facts]], ...] = (
-    ("run", RunRecord, _run),
-    ("saliency", Saliency, _saliency),
-    ("directions", InitDirectionsHeader, _directions),
-    ("rank_map", RankMap, _rank_map),
-    ("start", WarmStartHeader, _start),
-    ("adapter", AdapterHeader, _adapter),
-    ("merged", MergedHeader, _merged),
-    ("split", SplitRecord, _split),
-    ("degradation", DegradationRecord, _degradation),
-    ("card", RunCard, _card),
-    ("eval", Evaluation, _evaluation),
-)
+@_describe.register
+def _(document: LoopState) -> Facts:
+    return {"iteration": f"{document.iteration} of {document.plan.config.iterations}"}
 
 
 def _describe_checkpoint(path: Path) -> Facts:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adaptsr_cli.adapters.sites import SiteTable, find_sites
-from adaptsr_cli.artifacts.base import Criterion, InitDirectionsHeader, Saliency, SiteSaliency, SkippedSite
+from adaptsr_cli.artifacts.base import Criterion
+from adaptsr_cli.artifacts.saliency import InitDirectionsHeader, Saliency, SiteSaliency, SkippedSite
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.data.prefetch import Prefetcher
 from adaptsr_cli.data.sampler import Batch, BatchSampler
@@ -180,11 +181,11 @@ def _to_artifact(
                 params=site.params,
                 rank_cost=site.rank_cost,
                 max_rank=site.max_rank,
-                score=getattr(measure.scores, config.criterion),
+                score=measure.scores[config.criterion],
                 score_std=measure.spread.get(config.criterion, 0.0),
                 spectrum=measure.spectrum,
                 gains=measure.gains,
-                criteria=measure.scores,
+                criteria=dict(measure.scores),
             )
         )
     options = {"batches": config.batches, "batch": config.batch, "patch": patch_px, "degrade": degradation}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adaptsr_cli.artifacts.base import LogRow
+from adaptsr_cli.artifacts.log import LogRow
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.atomic import write_text
 from adaptsr_cli.io.documents import parse_document

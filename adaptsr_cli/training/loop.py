@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from adaptsr_cli.adapters.attach import Attachment
-from adaptsr_cli.artifacts.base import LogRow
+from adaptsr_cli.artifacts.log import LogRow
+from adaptsr_cli.artifacts.train_state import LoopState, RunFingerprint
 from adaptsr_cli.backbones.backbone import Backbone, set_differentiable
 from adaptsr_cli.data.prefetch import BatchSource, Prefetcher, pin
 from adaptsr_cli.data.sampler import Batch
@@ -32,15 +33,7 @@ from adaptsr_cli.training.objective import Objective
 from adaptsr_cli.training.resource_usage import ResourceUsage
 from adaptsr_cli.training.schedule import learning_rate
 from adaptsr_cli.training.signals import catch_stop
-from adaptsr_cli.training.state import (
-    LoopState,
-    RunFingerprint,
-    TrainState,
-    read_state,
-    require_same_run,
-    restore,
-    save_state,
-)
+from adaptsr_cli.training.state import TrainState, read_state, require_same_run, restore, save_state
 from adaptsr_cli.training.step import GradientStep
 from adaptsr_cli.training.tensorboard import TensorBoard
 from adaptsr_cli.training.validation import Validator
@@ -292,7 +285,7 @@ class Trainer:
         names = dict.fromkeys(name for losses in pending for name in losses)
         means = {name: float(np.mean([losses[name] for losses in pending if name in losses])) for name in names}
         loss = means.pop("loss")
-        self._log(LogRow(iteration=iteration, loss=loss, parts=means or None, lr=lr))
+        self._log(LogRow(iteration=iteration, loss=loss, parts=means or None, learning_rate=lr))
         task.show(loss=f"{loss:.4f}", lr=f"{lr:.1e}")
 
     def _validate(self, state: LoopState, train_state: TrainState, task: Task) -> tuple[LoopState, float]:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import l1_loss
 
+from adaptsr_cli.artifacts.train_config import ObjectiveName
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.training.adversarial import Adversary, Reduce
-from adaptsr_cli.training.config import ObjectiveName
 from adaptsr_cli.training.perceptual import PerceptualDistance, load_perceptual_distance
 from adaptsr_cli.units import format_params
 

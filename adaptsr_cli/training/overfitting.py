@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from adaptsr_cli.artifacts.base import LogRow
+from adaptsr_cli.artifacts.log import LogRow
 
 LOST_DB = 0.05
 """Smallest fall of the held-out score below its best, in dB, that counts; less is noise between validations."""

@@ -8,9 +8,9 @@ from typing import Protocol, Self, TypedDict
 
 import torch
 
+from adaptsr_cli.artifacts.train_state import LoopState
 from adaptsr_cli.energy import EnergyMeter
 from adaptsr_cli.runtime import peak_host_memory_bytes, peak_memory_bytes, reset_peak_memory
-from adaptsr_cli.training.state import LoopState
 
 
 class WaitingSource(Protocol):

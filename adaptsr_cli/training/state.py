@@ -8,77 +8,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from adaptsr_cli.adapters.attach import Attachment
-from adaptsr_cli.artifacts.base import FORMAT_VERSION, StrictModel
+from adaptsr_cli.artifacts.base import HEADER
+from adaptsr_cli.artifacts.train_state import LoopState, RunFingerprint
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.documents import parse_document
 from adaptsr_cli.io.tensors import read_tensors, write_tensors
-from adaptsr_cli.training.config import TrainConfig
 from adaptsr_cli.training.ema import MovingAverage
 from adaptsr_cli.training.objective import Objective
 from adaptsr_cli.training.optimizer_state import put_moments, read_moments
 
-_HEADER = "adaptsr"
 # These may change between a run and its continuation without changing the result.
 _FREE_OPTIONS = frozenset({"save_freq"})
 _DAMAGED = "start again with `force`"
-
-
-class RunFingerprint(StrictModel):
-    """What must be the same for a run to be the same run.
-
-    Attributes:
-        backbone_sha256: Weights that are adapted.
-        data_fingerprint: Pairs trained on and held out, and how they are mixed and aligned.
-        degradation_sha256: What makes LR from photos; empty where all LR sides are real.
-        start_sha256: Of the file that holds the updates from which it goes on; empty where it begins at the backbone.
-        ranks: Rank by site name.
-    """
-
-    config: TrainConfig
-    backbone_sha256: str
-    data_fingerprint: str
-    degradation_sha256: str = ""
-    start_sha256: str = ""
-    ranks: dict[str, int]
-
-
-class LoopState(StrictModel):
-    """Where the loop stands.
-
-    Attributes:
-        iteration: Steps done.
-        elapsed_s: Seconds spent training, over all sittings; so are the other accounts.
-        waited_s: Of these, seconds spent waiting for data.
-        energy_j: Joules taken; None where it was not reported all the time.
-        peak_device_bytes: Most device memory held at a time; None on the CPU.
-        peak_host_bytes: Most memory held at a time; None where the system does not tell.
-        backbone_psnr_y_db: Validation score before the first step.
-        best_psnr_y_db: Best validation score so far.
-        best_iteration: When it was reached.
-        pending_losses: Losses since the last log row, by name.
-        finished: Nothing is left to do: the iterations are done, the time is over or patience was.
-    """
-
-    artifact: Literal["training_state"] = "training_state"
-    format_version: Literal[1] = FORMAT_VERSION
-    plan: RunFingerprint
-    iteration: int
-    elapsed_s: float = 0.0
-    waited_s: float = 0.0
-    energy_j: float | None = 0.0
-    peak_device_bytes: int | None = None
-    peak_host_bytes: int | None = None
-    backbone_psnr_y_db: float
-    best_psnr_y_db: float
-    best_iteration: int
-    pending_losses: tuple[dict[str, float], ...] = ()
-    finished: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,7 +50,7 @@ def save_state(path: Path, state: LoopState, train_state: TrainState) -> None:
     tensors |= {f"objective/{name}": tensor for name, tensor in train_state.objective.state().items()}
     if train_state.average is not None:
         tensors |= {f"ema/{name}": tensor for name, tensor in train_state.average.state().items()}
-    write_tensors(path, tensors, {_HEADER: state.model_dump_json()})
+    write_tensors(path, tensors, {HEADER: state.model_dump_json()})
 
 
 def read_state(path: Path) -> tuple[LoopState, dict[str, Tensor]]:
@@ -114,9 +60,9 @@ def read_state(path: Path) -> tuple[LoopState, dict[str, Tensor]]:
         ArtifactError: Damaged or not a state file.
     """
     tensors, metadata = read_tensors(path)
-    if _HEADER not in metadata:
+    if HEADER not in metadata:
         raise ArtifactError(f"{path} is not a training state", _DAMAGED)
-    return parse_document(metadata[_HEADER], LoopState, str(path)), tensors
+    return parse_document(metadata[HEADER], LoopState, str(path)), tensors
 
 
 def restore(tensors: Mapping[str, Tensor], train_state: TrainState, path: Path) -> None:

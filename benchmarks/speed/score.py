@@ -30,7 +30,8 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 from upscale import SCALE, TITLES, build  # noqa: E402
 
 from adaptsr_cli.adapters.sites import Site, find_sites  # noqa: E402
-from adaptsr_cli.artifacts.base import Provenance, Saliency, SiteSaliency, Strategy  # noqa: E402
+from adaptsr_cli.artifacts.base import Provenance, Strategy  # noqa: E402
+from adaptsr_cli.artifacts.saliency import Saliency, SiteSaliency  # noqa: E402
 from adaptsr_cli.backbones.backbone import Backbone, set_differentiable, super_resolve  # noqa: E402
 from adaptsr_cli.backbones.loader import load_backbone  # noqa: E402
 from adaptsr_cli.data.sampler import Batch  # noqa: E402

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from study import RESULTS, read_setting
 
-from adaptsr_cli.artifacts.base import RankMap
+from adaptsr_cli.artifacts.rank_map import RankMap
 from adaptsr_cli.data.sources import DataSpec
 from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.progress import Silent

@@ -27,8 +27,10 @@ if str(ROOT) not in sys.path:
 import torch  # noqa: E402
 
 from adaptsr_cli import __version__  # noqa: E402
-from adaptsr_cli.artifacts.base import Criterion, LoraInit, RankMap, Saliency, Strategy  # noqa: E402
+from adaptsr_cli.artifacts.base import Criterion, LoraInit, Strategy  # noqa: E402
 from adaptsr_cli.artifacts.base import Method as KnownMethod  # noqa: E402
+from adaptsr_cli.artifacts.rank_map import RankMap  # noqa: E402
+from adaptsr_cli.artifacts.saliency import Saliency  # noqa: E402
 from adaptsr_cli.backbones.catalogue import default_model  # noqa: E402
 from adaptsr_cli.data.sources import DataSpec  # noqa: E402
 from adaptsr_cli.io.documents import read_document, write_document  # noqa: E402
@@ -229,7 +231,7 @@ def _by_criterion(saliency: Saliency, name: Criterion) -> Saliency:
     sites = []
     for site in saliency.sites:
         assert site.criteria is not None
-        sites.append(site.model_copy(update={"score": getattr(site.criteria, name), "score_std": 0.0}))
+        sites.append(site.model_copy(update={"score": site.criteria[name], "score_std": 0.0}))
     return saliency.model_copy(update={"criterion": name, "sites": tuple(sites)})
 
 

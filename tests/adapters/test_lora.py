@@ -115,10 +115,10 @@ def test_loading_is_strict() -> None:
         attachment.load(state | {"weight_c.lora_A": state["weight_c.lora_A"] * torch.inf}, "a.safetensors")
 
 
-@pytest.mark.parametrize(("scale", "scaling"), [("alpha/r", 2.0), ("alpha/sqrt(r)", 4.0)])
-def test_scale_of_the_update(scale: LoraScaling, scaling: float) -> None:
+@pytest.mark.parametrize(("rule", "scaling"), [("alpha/r", 2.0), ("alpha/sqrt(r)", 4.0)])
+def test_scaling_of_the_update(rule: LoraScaling, scaling: float) -> None:
     model = nn.ModuleDict({"c": nn.Conv2d(8, 12, 3)})
-    attachment = attach(model, [(find_sites(model, Traits()).sites[0], 4)], alpha=8.0, scale=scale)
+    attachment = attach(model, [(find_sites(model, Traits()).sites[0], 4)], alpha=8.0, lora_scaling=rule)
     factors = attachment.adapters["c"]
     assert isinstance(factors, LowRankFactors)
     trained(factors)

@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from adaptsr_cli.adapters.attach import attach
-from adaptsr_cli.adapters.conv_factors import KernelFirstFactors
-from adaptsr_cli.adapters.factors import LowRankFactors
+from adaptsr_cli.adapters.factors import KernelFirstFactors, LowRankFactors
 from adaptsr_cli.adapters.sites import Site, find_sites
 from adaptsr_cli.adapters.truncation import MatrixFactors, decompose, put_factors
 from adaptsr_cli.backbones.backbone import Traits

@@ -136,7 +136,7 @@ def test_budgets_that_cannot_be_spent(adaptsr: Command, pairs: Path) -> None:
     assert_one_clear_fault(adaptsr("allocate", "--budget", "50"), 1, "too small for one rank")
     assert_one_clear_fault(adaptsr("allocate", "--budget", "5M"), 1, "larger than the model can use")
     assert_one_clear_fault(
-        adaptsr("allocate", "--budget", "5k", "--min-rank", 1), 1, "does not cover rank 1", "--min-rank 0"
+        adaptsr("allocate", "--budget", "5k", "--min-rank", 1), 1, "does not cover rank 1", "raise it to"
     )
     assert_one_clear_fault(adaptsr("allocate", "--modules", "atention"), 2, "did you mean attention")
     assert_one_clear_fault(adaptsr("allocate", "--modules", "mlp"), 2, "leaves no site")

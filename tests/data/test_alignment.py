@@ -5,12 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adaptsr_cli.data.alignment import (
-    PairAlignment,
-    apply_shifts,
-    describe_alignment,
-    measure_alignment,
-)
+from adaptsr_cli.artifacts.preflight import PairAlignment
+from adaptsr_cli.data.alignment import apply_shifts, describe_alignment, measure_alignment
 from adaptsr_cli.data.layouts import Pair, PairSet, find_pairs
 from adaptsr_cli.data.pairs import PairReader, set_fingerprint
 from adaptsr_cli.data.preflight import check_pairs

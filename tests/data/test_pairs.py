@@ -12,7 +12,7 @@ from adaptsr_cli.data.cache import ImageCache
 from adaptsr_cli.data.layouts import Pair, PairSet, find_pairs
 from adaptsr_cli.data.pairs import PairReader, set_fingerprint, split_pairs
 from adaptsr_cli.errors import DataError, ImageError
-from adaptsr_cli.imaging.degradation import DEGRADATIONS
+from adaptsr_cli.imaging.degradation_presets import DEGRADATIONS
 from adaptsr_cli.io.images import resize_bicubic, write_rgb
 
 

@@ -13,7 +13,7 @@ from adaptsr_cli.data.layouts import find_pairs
 from adaptsr_cli.data.pairs import PairReader
 from adaptsr_cli.data.prefetch import Prefetcher
 from adaptsr_cli.data.sampler import Batch, BatchSampler
-from adaptsr_cli.imaging.degradation import DEGRADATIONS
+from adaptsr_cli.imaging.degradation_presets import DEGRADATIONS
 from adaptsr_cli.io.images import write_rgb
 
 LONG_S = 20.0  # never reached where the code is right

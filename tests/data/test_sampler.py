@@ -13,7 +13,7 @@ from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.data.pairs import PairReader
 from adaptsr_cli.data.sampler import BatchSampler
 from adaptsr_cli.errors import DataError, UsageError
-from adaptsr_cli.imaging.degradation import DEGRADATIONS
+from adaptsr_cli.imaging.degradation_presets import DEGRADATIONS
 from adaptsr_cli.io.images import write_rgb
 
 

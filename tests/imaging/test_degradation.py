@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from adaptsr_cli.errors import UsageError
-from adaptsr_cli.imaging.camera import CameraEstimate, Percentiles
-from adaptsr_cli.imaging.degradation import (
-    DEGRADATIONS,
+from adaptsr_cli.artifacts.camera import CameraEstimate, Percentiles
+from adaptsr_cli.artifacts.degradation import (
     Degradation,
     DegradationRecord,
     FinalSinc,
@@ -23,8 +21,9 @@ from adaptsr_cli.imaging.degradation import (
     RandomResize,
     Span,
     ToLr,
-    find_degradation,
 )
+from adaptsr_cli.errors import UsageError
+from adaptsr_cli.imaging.degradation_presets import DEGRADATIONS, find_degradation
 
 
 def span(low: float, high: float) -> Span:

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from adaptsr_cli.imaging import degrade as module
-from adaptsr_cli.imaging.degradation import (
-    DEGRADATIONS,
+from adaptsr_cli.artifacts.degradation import (
     Degradation,
     FinalSinc,
     Jpeg,
@@ -21,8 +19,9 @@ from adaptsr_cli.imaging.degradation import (
     Span,
     Step,
     ToLr,
-    find_degradation,
 )
+from adaptsr_cli.imaging import degrade as module
+from adaptsr_cli.imaging.degradation_presets import DEGRADATIONS, find_degradation
 from adaptsr_cli.imaging.degrade import PHOTONS_AT_WHITE, blur, degrade, poisson_noise
 from adaptsr_cli.imaging.kernels import shaped_kernel
 from adaptsr_cli.io.images import encode_jpeg, resize_bicubic

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from adaptsr_cli.artifacts.camera import CameraEstimate, Percentiles
+from adaptsr_cli.artifacts.degradation import Jpeg, LensBlur, SensorNoise, Span
 from adaptsr_cli.data.photos import demo_photos
 from adaptsr_cli.errors import DataError, ImageError
-from adaptsr_cli.imaging.camera import CameraEstimate, Percentiles
-from adaptsr_cli.imaging.degradation import Jpeg, LensBlur, SensorNoise, Span
 from adaptsr_cli.imaging.degrade import blur, degrade
 from adaptsr_cli.imaging.estimate import PhotoEstimate, degradation_of, estimate_camera, estimate_photo, summarise
 from adaptsr_cli.imaging.estimate_blur import blur_px

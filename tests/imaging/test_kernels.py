@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaptsr_cli.imaging.degradation import KernelBlur, KernelShares, OddSpan, Span
+from adaptsr_cli.artifacts.degradation import KernelBlur, KernelShares, OddSpan, Span
 from adaptsr_cli.imaging.kernels import Kernel, Shape, draw_kernel, shaped_kernel, sinc_kernel
 
 SHAPES = st.sampled_from(["gaussian", "generalized", "plateau"])

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from adaptsr_cli.artifacts.base import BackboneIdentity, RunRecord
+from adaptsr_cli.artifacts.base import BackboneIdentity
+from adaptsr_cli.artifacts.run import RunRecord
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io import documents
 from adaptsr_cli.io.documents import parse_document, read_document, read_toml, write_document
-from adaptsr_cli.training.config import Preset
+from adaptsr_cli.training.presets import Preset
 
 RECORD = RunRecord(
     backbone=BackboneIdentity(architecture="SAFMN", scale=4, params=10, sha256="0" * 64, source="x.pth"),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from adaptsr_cli.artifacts.base import BackboneIdentity, LogRow, Provenance, RankMap, SiteRank
+from adaptsr_cli.artifacts.base import BackboneIdentity, Provenance
 from adaptsr_cli.artifacts.evaluation import (
     Evaluation,
     ImageScores,
@@ -15,6 +15,8 @@ from adaptsr_cli.artifacts.evaluation import (
     ProtocolParameters,
     ScoreSpread,
 )
+from adaptsr_cli.artifacts.log import LogRow
+from adaptsr_cli.artifacts.rank_map import RankMap, SiteRank
 from adaptsr_cli.report.comparison import Box
 from adaptsr_cli.report.gallery import ImageDetail
 from adaptsr_cli.report.html import Adaptation, ReportContent
@@ -146,7 +148,9 @@ def make_adaptation() -> Adaptation:
     )
     log = [LogRow(iteration=0, val_psnr_y_db=23.5)]
     log += [
-        LogRow(iteration=10 * n, loss=0.05 / n, lr=0.001 / n, val_psnr_y_db=23.5 + 0.1 * n if n % 2 else None)
+        LogRow(
+            iteration=10 * n, loss=0.05 / n, learning_rate=0.001 / n, val_psnr_y_db=23.5 + 0.1 * n if n % 2 else None
+        )
         for n in range(1, 20)
     ]
     return Adaptation(BACKBONE, rank_map=ranks, log=log, card=("trained in 10 s",), steps=(("allocate", PROVENANCE),))

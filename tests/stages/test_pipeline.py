@@ -15,8 +15,11 @@ from networks import NETWORKS, save_tiny
 from safetensors import safe_open
 from spandrel import ModelLoader
 
-from adaptsr_cli.artifacts.base import AdapterHeader, RankMap, Saliency, SplitRecord
+from adaptsr_cli.artifacts.adapter import AdapterHeader
 from adaptsr_cli.artifacts.evaluation import Evaluation
+from adaptsr_cli.artifacts.rank_map import RankMap
+from adaptsr_cli.artifacts.saliency import Saliency
+from adaptsr_cli.artifacts.split import SplitRecord
 from adaptsr_cli.backbones.backbone import super_resolve
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.io.documents import read_document

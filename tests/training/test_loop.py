@@ -17,16 +17,16 @@ from adaptsr_cli.adapters.attach import Attachment, attach
 from adaptsr_cli.adapters.shira import draw_importance
 from adaptsr_cli.adapters.sites import find_sites
 from adaptsr_cli.artifacts.base import Method
+from adaptsr_cli.artifacts.train_config import TrainConfig
+from adaptsr_cli.artifacts.train_state import LoopState, RunFingerprint
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.data.sampler import Batch
 from adaptsr_cli.errors import ArtifactError, Interrupted, TrainingError
 from adaptsr_cli.progress import Silent
-from adaptsr_cli.training.config import TrainConfig
 from adaptsr_cli.training.folder import TrainingFolder
 from adaptsr_cli.training.log import append_row, read_log
 from adaptsr_cli.training.loop import Trainer, TrainingOutcome
 from adaptsr_cli.training.objective import make_objective
-from adaptsr_cli.training.state import LoopState, RunFingerprint
 from adaptsr_cli.training.validation import Validator
 
 CONFIG = TrainConfig(
@@ -87,7 +87,7 @@ def run(
         alpha=config.alpha,
         seed=config.seed,
         method=config.method,
-        scale=config.scale,
+        lora_scaling=config.scale,
         factorization=config.conv_factorization,
         principal=config.init == "pissa",
         importance=draw_importance(plan, config.seed) if config.shira_mask == "random" else None,

@@ -12,11 +12,11 @@ import torch
 import torchvision
 from torch import Tensor
 
+from adaptsr_cli.artifacts.train_config import ObjectiveName
 from adaptsr_cli.errors import ArtifactError, CheckpointError, UsageError
 from adaptsr_cli.io.tensors import write_tensors
 from adaptsr_cli.metrics.perceptual import Lpips, MissingWeights
 from adaptsr_cli.training.adversarial import Adversary
-from adaptsr_cli.training.config import ObjectiveName
 from adaptsr_cli.training.objective import (
     Objective,
     PerceptualObjective,

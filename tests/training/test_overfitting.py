@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adaptsr_cli.artifacts.base import LogRow
+from adaptsr_cli.artifacts.log import LogRow
 from adaptsr_cli.training.overfitting import LOST_DB, find_overfitting
 
 

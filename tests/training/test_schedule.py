@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adaptsr_cli.training.config import TRAIN_PRESETS
+from adaptsr_cli.training.presets import TRAIN_PRESETS
 from adaptsr_cli.training.schedule import learning_rate
 
 

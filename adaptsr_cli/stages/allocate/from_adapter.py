@@ -8,7 +8,9 @@ from pathlib import Path
 
 from adaptsr_cli.adapters.sites import Site, find_sites
 from adaptsr_cli.adapters.truncation import UpdateSpectrum
-from adaptsr_cli.artifacts.base import RankMap, SiteKind, SiteRank
+from adaptsr_cli.artifacts.base import SiteKind
+from adaptsr_cli.artifacts.rank_map import RankMap, SiteRank
+from adaptsr_cli.artifacts.warm_start import WarmStartHeader
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.documents import write_document
@@ -21,7 +23,7 @@ from adaptsr_cli.report.figures import draw_rank_heatmap
 from adaptsr_cli.stages.common.adapter_file import AdapterSource, open_adapter
 from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder, open_backbone, provenance, refuse_overwriting
 from adaptsr_cli.stages.common.truncate import inner_rank, planned_gains, require_low_rank, spectra_of
-from adaptsr_cli.stages.train.warm_start import WarmStartHeader, warm_start_path, write_warm_start
+from adaptsr_cli.stages.train.warm_start import warm_start_path, write_warm_start
 from adaptsr_cli.units import Budget, parse_budget
 
 

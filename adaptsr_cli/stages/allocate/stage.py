@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, get_args
 
-from adaptsr_cli.artifacts.base import RankMap, Saliency, SiteKind, SiteRank, SiteSaliency, Strategy
+from adaptsr_cli.artifacts.base import SiteKind, Strategy
+from adaptsr_cli.artifacts.rank_map import RankMap, SiteRank
+from adaptsr_cli.artifacts.saliency import Saliency, SiteSaliency
 from adaptsr_cli.errors import ArtifactError, UsageError, nearest
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.lock import hold_folder

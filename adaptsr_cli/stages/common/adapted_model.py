@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from adaptsr_cli.adapters.attach import fold
-from adaptsr_cli.artifacts.base import MergedHeader
+from adaptsr_cli.artifacts.base import HEADER
+from adaptsr_cli.artifacts.merged import MergedHeader
 from adaptsr_cli.backbones.backbone import Backbone, super_resolve
 from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.documents import parse_document
 from adaptsr_cli.io.tensors import weights_sha256
 from adaptsr_cli.progress import Progress
-from adaptsr_cli.stages.common.adapter_file import HEADER, attach_adapter
+from adaptsr_cli.stages.common.adapter_file import attach_adapter
 from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder, load_model, open_backbone, require_same_backbone
 
 

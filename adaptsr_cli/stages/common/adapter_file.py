@@ -1,4 +1,4 @@
-"""The adapter file: a safetensors file whose header says all that is needed to use it (R7, R35)."""
+"""The adapter file: a safetensors file whose header says all that is needed to use it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from torch import Tensor
 
 from adaptsr_cli.adapters.attach import Attachment, attach
 from adaptsr_cli.adapters.sites import find_sites
-from adaptsr_cli.artifacts.base import AdapterHeader
+from adaptsr_cli.artifacts.adapter import AdapterHeader
+from adaptsr_cli.artifacts.base import HEADER
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.documents import parse_document
 from adaptsr_cli.io.hashing import file_sha256
 from adaptsr_cli.io.tensors import read_tensors, write_tensors
 from adaptsr_cli.stages.common.run_folder import require_same_backbone
-
-HEADER = "adaptsr"
 
 
 def write_adapter(path: Path, header: AdapterHeader, state: dict[str, Tensor]) -> None:
@@ -106,7 +105,7 @@ def put_adapter(backbone: Backbone, header: AdapterHeader, tensors: Mapping[str,
             plan,
             alpha=alphas.pop(),
             method=header.method,
-            scale=header.scale,
+            lora_scaling=header.lora_scaling,
             factorization=header.factorization,
             principal=header.init == "pissa",
         )

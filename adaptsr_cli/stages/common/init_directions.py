@@ -7,12 +7,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from adaptsr_cli.artifacts.base import InitDirectionsHeader
+from adaptsr_cli.artifacts.base import HEADER
+from adaptsr_cli.artifacts.saliency import InitDirectionsHeader
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.documents import parse_document
 from adaptsr_cli.io.tensors import read_tensors, write_tensors
-from adaptsr_cli.stages.common.adapter_file import HEADER
 from adaptsr_cli.stages.common.run_folder import RunFolder, require_same_backbone
 
 

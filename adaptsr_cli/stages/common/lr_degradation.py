@@ -6,9 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import Final
 
+from adaptsr_cli.artifacts.degradation import Degradation, DegradationRecord
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import OutputExistsError, UsageError
-from adaptsr_cli.imaging.degradation import DEGRADATIONS, Degradation, DegradationRecord, find_degradation
+from adaptsr_cli.imaging.degradation_presets import DEGRADATIONS, find_degradation
 from adaptsr_cli.imaging.estimate import degradation_of, estimate_camera
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.images import list_images

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adaptsr_cli import __version__
-from adaptsr_cli.artifacts.base import BackboneIdentity, Provenance, RunRecord, Scalar
+from adaptsr_cli.artifacts.base import BackboneIdentity, Provenance, Scalar
+from adaptsr_cli.artifacts.run import RunRecord
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.backbones.catalogue import bundled_weights_dir, default_model, find_model, is_bundled, read_catalogue
 from adaptsr_cli.backbones.loader import load_backbone

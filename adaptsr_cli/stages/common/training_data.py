@@ -11,7 +11,8 @@ from typing import Final, Literal
 
 import torch
 
-from adaptsr_cli.artifacts.base import SplitItem, SplitRecord, SplitSource
+from adaptsr_cli.artifacts.degradation import Degradation
+from adaptsr_cli.artifacts.split import SplitItem, SplitRecord, SplitSource
 from adaptsr_cli.data.alignment import apply_shifts, describe_alignment
 from adaptsr_cli.data.cache import ImageCache
 from adaptsr_cli.data.layouts import PairSet, find_pairs, fit_scale
@@ -21,7 +22,6 @@ from adaptsr_cli.data.pairs import PairReader, pair_fingerprints, set_fingerprin
 from adaptsr_cli.data.preflight import check_pairs
 from adaptsr_cli.data.sources import Align, DataSpec
 from adaptsr_cli.errors import DataError
-from adaptsr_cli.imaging.degradation import Degradation
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.runtime import free_memory_bytes
 from adaptsr_cli.units import list_some, plural

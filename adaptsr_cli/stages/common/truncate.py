@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import torch
 
 from adaptsr_cli.adapters.attach import Attachment, attach, detach
-from adaptsr_cli.adapters.conv_factors import KernelFirstFactors
-from adaptsr_cli.adapters.factors import LowRankFactors
+from adaptsr_cli.adapters.factors import KernelFirstFactors, LowRankFactors
+from adaptsr_cli.adapters.methods import METHODS, list_methods
 from adaptsr_cli.adapters.sites import Site, find_sites
 from adaptsr_cli.adapters.truncation import MatrixFactors, UpdateSpectrum, decompose, put_factors
-from adaptsr_cli.artifacts.base import AdapterHeader, Factorization
+from adaptsr_cli.artifacts.adapter import AdapterHeader
+from adaptsr_cli.artifacts.base import Factorization
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.ranking.allocation import AllocationSite, largest_uniform_rank
@@ -86,16 +87,17 @@ def require_low_rank(adapter: AdapterSource, what: str) -> None:
     Raises:
         ArtifactError: It is of another method or factorisation.
     """
-    if adapter.header.method != "lora":
+    if not METHODS[adapter.header.method].is_truncatable:
+        able = list_methods(spec for spec in METHODS.values() if spec.is_truncatable)
         raise ArtifactError(
-            f"{what} goes by the singular values of low-rank updates, and {adapter.path} is of --method "
+            f"{what} needs the singular values of low-rank updates, and {adapter.path} is of method "
             f"{adapter.header.method}",
-            "name an adapter of --method lora",
+            f"name an adapter of method {able}",
         )
     if adapter.header.factorization == "single" or adapter.header.init == "pissa":
-        option = "--init pissa" if adapter.header.init == "pissa" else "--conv-factorization single"
+        option = "init pissa" if adapter.header.init == "pissa" else "factorization single"
         raise ArtifactError(
-            f"{what} goes by the singular values of low-rank updates, and those of {adapter.path} ({option}) have "
+            f"{what} needs the singular values of low-rank updates, and those of {adapter.path} ({option}) have "
             "other ranks than were planned",
             "name an adapter that was trained without that option",
         )
@@ -161,7 +163,7 @@ def truncate(backbone: Backbone, adapter: AdapterSource, limit: Limit) -> Trunca
         plan,
         alpha=header.sites[0].alpha,
         method=header.method,
-        scale=header.scale,
+        lora_scaling=header.lora_scaling,
         factorization=header.factorization,
     )
     for site, _ in plan:

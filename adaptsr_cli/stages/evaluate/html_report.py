@@ -6,8 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from adaptsr_cli.artifacts.base import AdapterHeader, Provenance, RankMap, RunRecord, Saliency
+from adaptsr_cli.artifacts.adapter import AdapterHeader
+from adaptsr_cli.artifacts.base import HEADER, Provenance
+from adaptsr_cli.artifacts.card import RunCard
 from adaptsr_cli.artifacts.evaluation import Evaluation
+from adaptsr_cli.artifacts.rank_map import RankMap
+from adaptsr_cli.artifacts.run import RunRecord
+from adaptsr_cli.artifacts.saliency import Saliency
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.atomic import write_bytes
 from adaptsr_cli.io.documents import parse_document, read_document
@@ -15,9 +20,7 @@ from adaptsr_cli.io.headers import read_metadata
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.report.gallery import ImageDetail
 from adaptsr_cli.report.html import Adaptation, ReportContent, render_report
-from adaptsr_cli.stages.common.adapter_file import HEADER
 from adaptsr_cli.stages.common.run_folder import RunFolder
-from adaptsr_cli.training.card import RunCard
 from adaptsr_cli.training.log import read_log
 
 Found = TypeVar("Found")

@@ -10,8 +10,9 @@ from typing import Final, Literal
 
 import numpy as np
 
-from adaptsr_cli.artifacts.base import SplitRecord
 from adaptsr_cli.artifacts.evaluation import Evaluation, ImageScores, ModelScores, PairedTest
+from adaptsr_cli.artifacts.metrics import METRICS
+from adaptsr_cli.artifacts.split import SplitRecord
 from adaptsr_cli.data.layouts import Pair, PairSet
 from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.data.sources import DataSpec
@@ -21,7 +22,7 @@ from adaptsr_cli.io.atomic import write_text
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.hashing import file_sha256
 from adaptsr_cli.io.images import resize_bicubic
-from adaptsr_cli.metrics.measures import WITHOUT_REFERENCE, Measures
+from adaptsr_cli.metrics.measures import Measures
 from adaptsr_cli.metrics.protocol import Protocol, find_protocol, score_images
 from adaptsr_cli.metrics.statistics import Bootstrap, common_scores, compare_paired, spread_of
 from adaptsr_cli.progress import Progress
@@ -205,11 +206,11 @@ def evaluate(config: EvaluateOptions, progress: Progress, world: World = SINGLE_
 
 def _check_metrics(protocol: Protocol, metrics: Sequence[str]) -> None:
     """Refuses metrics that compare where there is nothing to compare with."""
-    comparing = [name for name in metrics if name not in WITHOUT_REFERENCE]
+    comparing = [name for name in metrics if METRICS[name].needs_reference]
     if comparing and not protocol.has_reference:
         raise UsageError(
             f"metric {comparing[0]!r} needs a reference, and protocol {protocol.name} has none",
-            f"use --metrics {','.join(WITHOUT_REFERENCE)}",
+            f"use --metrics {','.join(name for name, spec in METRICS.items() if not spec.needs_reference)}",
         )
 
 

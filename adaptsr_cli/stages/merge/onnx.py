@@ -11,12 +11,12 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from adaptsr_cli.artifacts.base import MergedHeader
+from adaptsr_cli.artifacts.base import HEADER
+from adaptsr_cli.artifacts.merged import MergedHeader
 from adaptsr_cli.backbones.backbone import Backbone, super_resolve
 from adaptsr_cli.backbones.onnx_model import OnnxModel, export_onnx
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.progress import Progress
-from adaptsr_cli.stages.common.adapter_file import HEADER
 
 TOLERANCE: Final = 1e-4  # of the image range, or of the largest value where a network goes beyond it
 SPEED_PX: Final = 128

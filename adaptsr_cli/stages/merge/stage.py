@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from adaptsr_cli.adapters.attach import fold
-from adaptsr_cli.artifacts.base import Blend, BlendPart, MergedHeader, Tuning
+from adaptsr_cli.artifacts.base import HEADER
+from adaptsr_cli.artifacts.merged import Blend, BlendPart, MergedHeader, Tuning
 from adaptsr_cli.backbones.backbone import Backbone, super_resolve
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.errors import ArtifactError, UsageError
@@ -22,7 +23,7 @@ from adaptsr_cli.io.documents import parse_document
 from adaptsr_cli.io.tensors import write_pth, write_tensors
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.runtime import pick_device
-from adaptsr_cli.stages.common.adapter_file import HEADER, AdapterSource, open_adapter, put_adapter, write_adapter
+from adaptsr_cli.stages.common.adapter_file import AdapterSource, open_adapter, put_adapter, write_adapter
 from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder, open_backbone, provenance, refuse_overwriting
 from adaptsr_cli.stages.common.truncate import Limit, Truncation, truncate
 from adaptsr_cli.stages.merge.blend import Tuned, open_soup, require_one_backbone

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from adaptsr_cli.artifacts.base import SplitRecord, Tuning
+from adaptsr_cli.artifacts.merged import Tuning
+from adaptsr_cli.artifacts.split import SplitRecord
 from adaptsr_cli.data.layouts import PairSet
 from adaptsr_cli.data.sources import DataSpec
 from adaptsr_cli.errors import DataError

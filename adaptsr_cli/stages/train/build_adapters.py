@@ -12,6 +12,7 @@ from torch import Tensor
 from adaptsr_cli.adapters.attach import Attachment, attach
 from adaptsr_cli.adapters.shira import draw_importance
 from adaptsr_cli.adapters.sites import Site
+from adaptsr_cli.artifacts.train_config import TrainConfig
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.data.prefetch import BatchSource
 from adaptsr_cli.data.sampler import Batch
@@ -21,7 +22,6 @@ from adaptsr_cli.ranking.importance import measure_snip
 from adaptsr_cli.stages.common.init_directions import read_init_directions
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.training.accumulation import split_rows
-from adaptsr_cli.training.config import TrainConfig
 from adaptsr_cli.units import plural
 
 SNIP_BATCHES: Final = 4
@@ -64,7 +64,7 @@ def build_adapters(
         alpha=config.alpha,
         seed=config.seed,
         method=config.method,
-        scale=config.scale,
+        lora_scaling=config.scale,
         factorization=config.conv_factorization,
         principal=config.init == "pissa",
         directions=read_init_directions(directions, backbone) if config.init == "gradient" else None,

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from adaptsr_cli.adapters.methods import validate_method_options
+from adaptsr_cli.adapters.methods import METHODS, validate_method_options
 from adaptsr_cli.artifacts.base import Factorization, LoraInit, LoraScaling, Method, ShiraMask, Strategy
+from adaptsr_cli.artifacts.train_config import ObjectiveName, PresetName, ScheduleName, TrainConfig
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.data.sources import DataSpec
@@ -17,14 +18,7 @@ from adaptsr_cli.runtime import pick_device, pick_precision
 from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder
 from adaptsr_cli.stages.common.training_data import DEFAULT_CACHE, CacheSizes, fit_patch
 from adaptsr_cli.stages.train.request import TrainRequest
-from adaptsr_cli.training.config import (
-    METHOD_RATES,
-    TRAIN_PRESETS,
-    ObjectiveName,
-    PresetName,
-    ScheduleName,
-    TrainConfig,
-)
+from adaptsr_cli.training.presets import TRAIN_PRESETS
 
 
 @dataclass(frozen=True)
@@ -159,7 +153,7 @@ def resolve_config(options: TrainOptions, backbone: Backbone, reader: Mixture, p
         batch=options.batch or preset.batch,
         accumulate=options.accumulate or 1,
         patch_px=fit_patch(reader, options.patch_px, preset.patch_px, progress),
-        lr=options.lr or preset.lr * METHOD_RATES.get(options.method, 1.0),
+        lr=options.lr or preset.lr * METHODS[options.method].learning_rate_factor,
         schedule=options.schedule or preset.schedule,
         alpha=options.alpha or preset.alpha,
         scale=options.scale,

@@ -8,8 +8,8 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import Field
 
 from adaptsr_cli.artifacts.base import Factorization, LoraInit, LoraScaling, Method, ShiraMask, StrictModel
+from adaptsr_cli.artifacts.train_config import ObjectiveName, PresetName, ScheduleName, TrainConfig
 from adaptsr_cli.data.sources import Align, DataSpec, choose_data
-from adaptsr_cli.training.config import ObjectiveName, PresetName, ScheduleName, TrainConfig
 
 # Ways to name the images, of which only one can be meant.
 _IMAGES: Final = ("data", "hr_folder", "lr_folder", "list")

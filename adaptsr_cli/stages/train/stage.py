@@ -8,7 +8,10 @@ from pathlib import Path
 
 from adaptsr_cli.adapters.attach import Attachment
 from adaptsr_cli.adapters.sites import Site, find_sites
-from adaptsr_cli.artifacts.base import AdapterHeader, AdapterSite, RankMap
+from adaptsr_cli.artifacts.adapter import AdapterHeader, AdapterSite
+from adaptsr_cli.artifacts.card import RunCard
+from adaptsr_cli.artifacts.rank_map import RankMap
+from adaptsr_cli.artifacts.train_state import LoopState, RunFingerprint
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.backbones.catalogue import is_bundled
 from adaptsr_cli.data.cache import CacheStats
@@ -38,12 +41,11 @@ from adaptsr_cli.stages.train.build_adapters import build_adapters
 from adaptsr_cli.stages.train.options import TrainOptions, resolve_config
 from adaptsr_cli.stages.train.request import resolved_request
 from adaptsr_cli.stages.train.warm_start import apply_warm_start, choose_init
-from adaptsr_cli.training.card import RunCard
 from adaptsr_cli.training.log import read_log
 from adaptsr_cli.training.loop import Trainer
 from adaptsr_cli.training.objective import make_objective
 from adaptsr_cli.training.overfitting import find_overfitting
-from adaptsr_cli.training.state import LoopState, RunFingerprint, require_same_run
+from adaptsr_cli.training.state import require_same_run
 from adaptsr_cli.training.validation import Validator
 from adaptsr_cli.units import format_bytes, format_params, format_seconds, parse_budget, plural
 
@@ -253,7 +255,7 @@ class _BestAdapterWriter:
             backbone=self.backbone.identity,
             provenance=provenance("train", options, config.seed, self.made_by.data_fingerprint),
             method=config.method,
-            scale=config.scale,
+            lora_scaling=config.scale,
             factorization=config.conv_factorization,
             init=config.init,
             sites=tuple(

@@ -5,45 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
 
-from pydantic import Field
 from torch import Tensor
 
 from adaptsr_cli.adapters.attach import Attachment
-from adaptsr_cli.adapters.methods import DIRECTED_FACTORIZATION, DIRECTED_METHODS
+from adaptsr_cli.adapters.methods import METHODS, allows_init, list_methods
 from adaptsr_cli.adapters.truncation import MatrixFactors, put_factors
-from adaptsr_cli.artifacts.base import FORMAT_VERSION, BackboneIdentity, Factorization, Provenance, RankMap, StrictModel
+from adaptsr_cli.artifacts.base import HEADER
+from adaptsr_cli.artifacts.rank_map import RankMap
+from adaptsr_cli.artifacts.train_config import TrainConfig
+from adaptsr_cli.artifacts.warm_start import WarmStartHeader
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.documents import parse_document
 from adaptsr_cli.io.hashing import file_sha256
 from adaptsr_cli.io.tensors import read_tensors, write_tensors
 from adaptsr_cli.progress import Progress
-from adaptsr_cli.stages.common.adapter_file import HEADER
 from adaptsr_cli.stages.common.init_directions import find_init_directions
 from adaptsr_cli.stages.common.run_folder import require_same_backbone
 from adaptsr_cli.stages.common.truncate import matrix_factors
 from adaptsr_cli.stages.train.options import TrainOptions
-from adaptsr_cli.training.config import TrainConfig
 
 _AGAIN = "make both anew with `adaptsr allocate --from ADAPTER --force`"
-
-
-class WarmStartHeader(StrictModel):
-    """The header of ``rank_map.safetensors``: factors of every update, scale 1, as ``SITE.lora_A`` and ``SITE.lora_B``.
-
-    Attributes:
-        provenance: Its seed and data are those of the adapter's training.
-        adapter_sha256: Of the file of the adapter that the updates come from.
-    """
-
-    artifact: Literal["start"] = "start"
-    format_version: Literal[1] = FORMAT_VERSION
-    backbone: BackboneIdentity
-    provenance: Provenance
-    factorization: Factorization
-    adapter_sha256: Annotated[str, Field(pattern=r"[0-9a-f]{64}")]
 
 
 def warm_start_path(rank_map: Path) -> Path:
@@ -87,26 +70,21 @@ def choose_init(options: TrainOptions, rank_map: RankMap, path: Path, progress: 
                 "make it with `adaptsr allocate --from adapter.safetensors`",
             )
         return _choose_directions(options, path, progress) if options.init is None else options
-    if options.init is None:
-        options = replace(options, init="adapter")
-    if options.init != "adapter":
+    if options.init not in (None, "adapter"):
         return options
-    if options.method != "lora":
+    if "adapter" not in METHODS[options.method].inits:
+        able = list_methods(spec for spec in METHODS.values() if "adapter" in spec.inits)
         raise UsageError(
-            f"{path} goes on from a trained adapter of --method lora, which --method {options.method} cannot",
-            "leave --method out, or give --init default to begin anew at these ranks",
+            f"{path} continues a trained adapter of method {able}, which `method` {options.method} cannot do",
+            "leave `method` out, or give `init` default to start anew with these ranks",
         )
     progress.note(f"going on from the adapter that {path} was made from (--init default begins anew at these ranks)")
-    return options
+    return replace(options, init="adapter")
 
 
 def _choose_directions(options: TrainOptions, rank_map: Path, progress: Progress) -> TrainOptions:
     """The options with the gradient's directions as the start, or with random ones, which is then said."""
-    if (
-        options.preset == "paper"
-        or options.method not in DIRECTED_METHODS
-        or options.conv_factorization != DIRECTED_FACTORIZATION
-    ):
+    if options.preset == "paper" or not allows_init(options.method, "gradient", options.conv_factorization):
         return replace(options, init="default")
     if find_init_directions(options.run, rank_map).exists():
         return replace(options, init="gradient")

@@ -4,41 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from pydantic import ValidationError
 
 from adaptsr_cli import __version__
-from adaptsr_cli.artifacts.base import StrictModel
+from adaptsr_cli.artifacts.upscale import UpscaleMetadata
 from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.hashing import file_fingerprint
 from adaptsr_cli.io.images import read_note
 from adaptsr_cli.io.integrity import is_whole
 
 LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".webp", ".avif"})
-
-
-class UpscaleMetadata(StrictModel):
-    """How a result was made, as far as its pixels depend on it; tiles are no part of it.
-
-    Attributes:
-        tool_version: Of the program; not compared.
-        weights_sha256: The network's weights as they were run, adapters folded in.
-        outscale: The final factor.
-        precision: The arithmetic.
-        ensemble: Whether eight turned copies were averaged.
-        quality: Of a lossy file; None for the others.
-        source: Fingerprint of the input file.
-    """
-
-    artifact: Literal["upscaled"] = "upscaled"
-    tool_version: str = __version__
-    weights_sha256: str
-    outscale: float
-    precision: str
-    ensemble: bool
-    quality: int | None
-    source: str
 
 
 @dataclass(frozen=True)
@@ -63,6 +39,7 @@ class UpscaleSettings:
             DataError: `source` cannot be read.
         """
         return UpscaleMetadata(
+            tool_version=__version__,
             weights_sha256=self.weights_sha256,
             outscale=self.outscale,
             precision=self.precision,

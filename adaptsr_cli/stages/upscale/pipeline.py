@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 import torch
 
+from adaptsr_cli.artifacts.upscale import UpscaleMetadata
 from adaptsr_cli.errors import AdaptsrError, ImageError
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.inference.memory import picture_bytes
@@ -27,7 +28,7 @@ from adaptsr_cli.io.tiff import is_tiff
 from adaptsr_cli.progress import Progress, Task
 from adaptsr_cli.runtime import free_memory_bytes
 from adaptsr_cli.stages.upscale.jobs import Job
-from adaptsr_cli.stages.upscale.metadata import UpscaleMetadata, UpscaleSettings, judge_existing
+from adaptsr_cli.stages.upscale.metadata import UpscaleSettings, judge_existing
 from adaptsr_cli.units import format_bytes
 
 DECODERS: Final = 2

@@ -11,7 +11,7 @@ import torch
 from conftest import Command, write_pairs
 from networks import save_tiny
 
-from adaptsr_cli.artifacts.base import RankMap
+from adaptsr_cli.artifacts.rank_map import RankMap
 from adaptsr_cli.backbones.backbone import super_resolve
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.data.sampler import Batch, BatchSampler
@@ -203,11 +203,11 @@ def test_what_cannot_be_gone_on_from_is_refused(adaptsr: Command, camera: Path) 
     reallocate(adaptsr)
     new = ("--run", "new", *model)
     for words, code, text in (
-        (("allocate", "--from", "full/adapter.safetensors", *new), 1, "is of --method full"),
+        (("allocate", "--from", "full/adapter.safetensors", *new), 1, "is of method full"),
         (("allocate", "--from", "zero.safetensors", *new), 1, "changes nothing"),
         (("merge", "--run", FIRST, "--adapter", "zero.safetensors", "--to-rank", 1), 1, "changes nothing"),
-        (("allocate", "--from", "pissa/adapter.safetensors", *new), 1, "(--init pissa) have other ranks"),
-        (("merge", "--run", "single", "--to-rank", 1), 1, "(--conv-factorization single) have other ranks"),
+        (("allocate", "--from", "pissa/adapter.safetensors", *new), 1, "(init pissa) have other ranks"),
+        (("merge", "--run", "single", "--to-rank", 1), 1, "(factorization single) have other ranks"),
         (("allocate", "--from", "none.safetensors", *new), 1, "there is no none.safetensors"),
         (("allocate", "--from", ADAPTER, "--run", "fresh"), 1, "was made for m.safetensors"),
         (("allocate", "--from", ADAPTER, *new, "--strategy", "uniform"), 2, "not by --strategy"),
@@ -216,7 +216,7 @@ def test_what_cannot_be_gone_on_from_is_refused(adaptsr: Command, camera: Path) 
         (("allocate", *new), 2, "--model is for --from"),
         (("allocate", "--from", ADAPTER, "--run", SECOND), 1, "exists already"),
         ((*train, "--run", FIRST, "--init", "adapter"), 2, "was made without one"),
-        ((*train, "--run", SECOND, "--method", "dora"), 2, "--method dora cannot"),
+        ((*train, "--run", SECOND, "--method", "dora"), 2, "dora cannot"),
     ):
         outcome = adaptsr(*words)
         assert outcome.code == code, (words, outcome.err)

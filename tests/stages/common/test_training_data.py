@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from conftest import write_pairs
 
-from adaptsr_cli.artifacts.base import SplitRecord
+from adaptsr_cli.artifacts.split import SplitRecord
 from adaptsr_cli.data.cache import ImageCache
 from adaptsr_cli.data.pairs import split_pairs
 from adaptsr_cli.data.sources import Align, DataSpec, WeightedFolder, choose_data
 from adaptsr_cli.errors import DataError
-from adaptsr_cli.imaging.degradation import DEGRADATIONS
+from adaptsr_cli.imaging.degradation_presets import DEGRADATIONS
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.images import read_rgb, write_rgb
 from adaptsr_cli.progress import Silent

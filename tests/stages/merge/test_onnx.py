@@ -10,7 +10,7 @@ import torch
 from conftest import Command
 from networks import save_tiny
 
-from adaptsr_cli.artifacts.base import MergedHeader
+from adaptsr_cli.artifacts.merged import MergedHeader
 from adaptsr_cli.backbones.backbone import super_resolve
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.backbones.onnx_model import OnnxModel

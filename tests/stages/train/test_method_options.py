@@ -23,7 +23,7 @@ QUICK = ("--iterations", 2, "--batch", 2, "--patch", 32)
 def test_scale_and_lora_plus_are_kept_and_merged(adaptsr: Command, pairs: Path) -> None:
     train = adaptsr("train", "--data", pairs, *WORDS, "--scale", "alpha/sqrt(r)", "--lora-plus", 8)
     assert train.code == 0, train.err
-    assert read_adapter(RUN / "adapter.safetensors")[0].scale == "alpha/sqrt(r)"
+    assert read_adapter(RUN / "adapter.safetensors")[0].lora_scaling == "alpha/sqrt(r)"
     request = read_toml(RUN / "training" / "config.toml", TrainRequest)
     assert (request.scale, request.lora_plus) == ("alpha/sqrt(r)", 8.0)
     assert "alpha/sqrt(r) with alpha 8" in adaptsr("info", RUN / "adapter.safetensors").out
@@ -120,7 +120,7 @@ def test_a_snip_mask_is_chosen_once(adaptsr: Command, prepared: Path) -> None:
 def test_options_that_the_method_does_not_obey_end_before_the_work(adaptsr: Command, pairs: Path) -> None:
     for words, said in (
         (("--method", "arc", "--conv-factorization", "single"), "lora, dora and rasa"),
-        (("--shira-mask", "snip"), "--method shira"),
+        (("--shira-mask", "snip"), "is for"),
         (("--method", "rasa", "--init", "pissa"), "lora and dora"),
         (("--conv-factorization", "kxk"), "--conv-factorization 'kxk' is unknown"),
     ):

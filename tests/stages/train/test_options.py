@@ -14,9 +14,9 @@ import pytest
 from conftest import Command, write_pairs
 from PIL import Image
 
-from adaptsr_cli.imaging.degradation import DegradationRecord
+from adaptsr_cli.artifacts.card import RunCard
+from adaptsr_cli.artifacts.degradation import DegradationRecord
 from adaptsr_cli.io.documents import read_document
-from adaptsr_cli.training.card import RunCard
 
 QUICK = ("--iterations", 6, "--batch", 2, "--patch", 32, "--lr", 0.005)
 

@@ -1,8 +1,8 @@
-"""What a training run is asked to do, with the presets."""
+"""The resolved options of a training run, a part of its saved state."""
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -64,29 +64,3 @@ class TrainConfig(StrictModel):
     save_freq: Annotated[int, Field(ge=1)]
     precision: Literal["fp32", "bf16", "fp16"]
     seed: Annotated[int, Field(ge=0)]
-
-
-class Preset(StrictModel):
-    """Defaults of the options that the user left out."""
-
-    iterations: int
-    batch: int
-    patch_px: int
-    lr: float
-    schedule: ScheduleName
-    alpha: float
-
-
-TRAIN_PRESETS: Final[dict[PresetName, Preset]] = {
-    # Chosen by measurement on real pairs: README, "How the fast preset was chosen".
-    "fast": Preset(iterations=300, batch=8, patch_px=128, lr=2e-3, schedule="cosine", alpha=8.0),
-    # AdaptSR, Section 4.1.
-    "paper": Preset(iterations=100_000, batch=8, patch_px=256, lr=1e-3, schedule="steps", alpha=1.0),
-}
-
-METHOD_RATES: Final[dict[Method, float]] = {"full": 0.5, "shira": 3.0, "difffit": 3.0, "arc": 10.0, "bitfit": 10.0}
-"""The preset's learning rate times this is a method's own, 1 where it is not named.
-
-The best of three rates for each on iPhone pairs (README, "The methods of Table 3"). Weights trained as they are need
-another rate than factors whose product is scaled.
-"""

@@ -10,8 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from adaptsr_cli.adapters.attach import attach
-from adaptsr_cli.adapters.conv_factors import KernelFirstFactors, SingleKernelFactors
-from adaptsr_cli.adapters.factors import LowRankFactors
+from adaptsr_cli.adapters.factors import KernelFirstFactors, LowRankFactors, SingleKernelFactors
 from adaptsr_cli.adapters.pissa import PrincipalFactors
 from adaptsr_cli.adapters.sites import Site, find_sites
 from adaptsr_cli.artifacts.base import Factorization
@@ -95,7 +94,7 @@ def test_a_planned_rank_buys_whole_ranks(layer: nn.Module, factorization: Factor
     model, site = only_site(layer)
     if not ranks:
         with pytest.raises(
-            ArtifactError, match=f"no planned rank pays for a rank of --conv-factorization {factorization}"
+            ArtifactError, match=f"no planned rank pays for one rank of `conv_factorization` {factorization}"
         ):
             attach(model, [(site, 2)], alpha=1.0, factorization=factorization)
         return

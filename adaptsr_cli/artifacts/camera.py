@@ -6,10 +6,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from adaptsr_cli.artifacts.base import StrictModel
+from adaptsr_cli.artifacts.base import NotNegative, StrictModel
 from adaptsr_cli.units import plural
-
-NotNegative = Annotated[float, Field(ge=0)]
 
 
 class Percentiles(StrictModel):

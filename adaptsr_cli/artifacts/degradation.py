@@ -1,18 +1,19 @@
-"""Schema of degradations: typed steps with typed ranges, and presets made of them."""
+"""``degradation.json``: what happens to a picture between lens and file, as typed steps with typed ranges."""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, Self
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from adaptsr_cli.artifacts.base import FORMAT_VERSION, StrictModel
-from adaptsr_cli.errors import UsageError, nearest
-from adaptsr_cli.imaging.camera import CameraEstimate
-from adaptsr_cli.io.images import Filter
+from adaptsr_cli.artifacts.camera import CameraEstimate
 
+if TYPE_CHECKING:
+    import numpy as np
+
+Filter = Literal["area", "bilinear", "bicubic", "lanczos"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Filters = Annotated[tuple[Filter, ...], Field(min_length=1)]
 
@@ -53,7 +54,17 @@ class OddSpan(StrictModel):
         return int(rng.integers(self.low // 2, self.high // 2 + 1)) * 2 + 1
 
 
-class LensBlur(StrictModel):
+class DegradationStep(StrictModel):
+    """Base of the steps; `adaptsr_cli.imaging.degrade` applies them.
+
+    Attributes:
+        leads_to: The size of the picture after the step: its own one, another one, or that of the LR image.
+    """
+
+    leads_to: ClassVar[Literal["same size", "other size", "lr size"]] = "same size"
+
+
+class LensBlur(DegradationStep):
     """A Gaussian blur, stated in LR pixels: so one lens is the same at every scale.
 
     Attributes:
@@ -84,7 +95,7 @@ class KernelShares(StrictModel):
         return self
 
 
-class KernelBlur(StrictModel):
+class KernelBlur(DegradationStep):
     """A blur by a small kernel of random shape, or by a sinc filter that makes ringing (Real-ESRGAN).
 
     Attributes:
@@ -114,7 +125,7 @@ class KernelBlur(StrictModel):
     lengths_at_x4: bool = False
 
 
-class RandomResize(StrictModel):
+class RandomResize(DegradationStep):
     """A change of size on the way, without antialiasing, by the kernels of `torch.nn.functional.interpolate`.
 
     Attributes:
@@ -125,6 +136,7 @@ class RandomResize(StrictModel):
         filters: The kernels to draw from.
     """
 
+    leads_to = "other size"
     kind: Literal["random_resize"] = "random_resize"
     up: Share
     down: Share
@@ -139,7 +151,7 @@ class RandomResize(StrictModel):
         return self
 
 
-class RandomNoise(StrictModel):
+class RandomNoise(DegradationStep):
     """Gaussian or Poisson noise (Real-ESRGAN).
 
     Attributes:
@@ -156,7 +168,7 @@ class RandomNoise(StrictModel):
     grey_share: Share = 0.4
 
 
-class SensorNoise(StrictModel):
+class SensorNoise(DegradationStep):
     """The noise of a sensor: its variance is that of the photons, which grows with brightness, and that of reading.
 
     Attributes:
@@ -171,7 +183,7 @@ class SensorNoise(StrictModel):
     grey_share: Share = 0.0
 
 
-class Jpeg(StrictModel):
+class Jpeg(DegradationStep):
     """A JPEG file with 4:2:0 colour.
 
     Attributes:
@@ -190,14 +202,15 @@ class Jpeg(StrictModel):
         return self
 
 
-class ToLr(StrictModel):
+class ToLr(DegradationStep):
     """The reduction to the LR size, antialiased as by MATLAB's `imresize`; `filters` are those to draw from."""
 
+    leads_to = "lr size"
     kind: Literal["to_lr"] = "to_lr"
     filters: Filters = ("bicubic",)
 
 
-class FinalSinc(StrictModel):
+class FinalSinc(DegradationStep):
     """The end of Real-ESRGAN's pipeline: to the LR size, a sinc filter, and a JPEG file before or after these two.
 
     Attributes:
@@ -209,6 +222,7 @@ class FinalSinc(StrictModel):
         sinc_cutoff: Its cutoff in radians per LR pixel.
     """
 
+    leads_to = "lr size"
     kind: Literal["final_sinc"] = "final_sinc"
     jpeg_last: Share = 0.5
     jpeg_quality: Span
@@ -224,6 +238,7 @@ class FinalSinc(StrictModel):
         return self
 
 
+# A new step is added here, and to the `match` of `adaptsr_cli.imaging.degrade`, which mypy then asks for.
 Step = Annotated[
     LensBlur | KernelBlur | RandomResize | RandomNoise | SensorNoise | Jpeg | ToLr | FinalSinc,
     Field(discriminator="kind"),
@@ -238,13 +253,10 @@ class Degradation(StrictModel):
 
     @model_validator(mode="after")
     def _check_size(self) -> Self:
-        sizes = [isinstance(step, (ToLr, FinalSinc)) for step in self.steps if step.kind in _RESIZES]
-        if sizes.count(True) != 1 or not sizes[-1]:
+        sizes = [step.leads_to for step in self.steps if step.leads_to != "same size"]
+        if sizes.count("lr size") != 1 or sizes[-1] != "lr size":
             raise ValueError("just one step must lead to the LR size, and none may change the size after it")
         return self
-
-
-_RESIZES: Final = frozenset({"random_resize", "to_lr", "final_sinc"})
 
 
 class DegradationRecord(StrictModel):
@@ -254,57 +266,3 @@ class DegradationRecord(StrictModel):
     format_version: Literal[1] = FORMAT_VERSION
     degradation: Degradation
     estimate: CameraEstimate | None
-
-
-Preset = Literal["bicubic", "realesrgan", "phone", "demo"]
-
-DEGRADATIONS: Final[dict[Preset, Degradation]] = {
-    "bicubic": Degradation(name="bicubic", steps=(ToLr(),)),
-    "phone": Degradation(
-        name="phone",
-        steps=(
-            LensBlur(sigma_lr_px=Span(low=0.2, high=0.6), roundness=Span(low=0.6, high=1)),
-            ToLr(filters=ALL_FILTERS),
-            SensorNoise(shot=Span(low=0, high=0.0012), read_levels=Span(low=0.5, high=4)),
-            Jpeg(quality=Span(low=70, high=95)),
-        ),
-    ),
-    # One particular cheap camera: a soft lens, a little noise, ordinary JPEG. Narrow, so that it can be learnt.
-    "demo": Degradation(
-        name="demo",
-        steps=(
-            LensBlur(sigma_lr_px=Span(low=0.42, high=0.46), roundness=Span(low=0.8, high=0.9)),
-            ToLr(filters=("area",)),
-            SensorNoise(shot=Span(low=0.0002, high=0.0003), read_levels=Span(low=0.8, high=1.2)),
-            Jpeg(quality=Span(low=82, high=90)),
-        ),
-    ),
-    # The defaults published with Real-ESRGAN (Wang et al. 2021, Sec. 4.1; its options for RealESRGAN_x4plus), which are
-    # for x4. Its sharpening of the HR side is left out: pairs with real LR have none either.
-    "realesrgan": Degradation(
-        name="realesrgan",
-        steps=(
-            KernelBlur(sigma_px=Span(low=0.2, high=3), lengths_at_x4=True),
-            RandomResize(up=0.2, down=0.7, size=Span(low=0.15, high=1.5), base=4),
-            RandomNoise(gaussian_levels=Span(low=1, high=30), poisson_scale=Span(low=0.05, high=3)),
-            Jpeg(quality=Span(low=30, high=95)),
-            KernelBlur(share=0.8, sigma_px=Span(low=0.2, high=1.5)),
-            RandomResize(up=0.3, down=0.4, size=Span(low=0.3, high=1.2)),
-            RandomNoise(gaussian_levels=Span(low=1, high=25), poisson_scale=Span(low=0.05, high=2.5)),
-            FinalSinc(jpeg_quality=Span(low=30, high=95)),
-        ),
-    ),
-}
-
-
-def find_degradation(name: str) -> Degradation:
-    """The preset of that name.
-
-    Raises:
-        UsageError: There is none.
-    """
-    for preset, degradation in DEGRADATIONS.items():
-        if preset == name:
-            return degradation
-    hint = nearest(name, DEGRADATIONS) or f"use one of {', '.join(DEGRADATIONS)}"
-    raise UsageError(f"`degrade` {name!r} is not a known degradation", hint)
