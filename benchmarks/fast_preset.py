@@ -24,7 +24,8 @@ from adaptsr_cli.data.sources import DataSpec  # noqa: E402
 from adaptsr_cli.progress import Silent  # noqa: E402
 from adaptsr_cli.runtime import describe_machine, pick_device  # noqa: E402
 from adaptsr_cli.stages.allocate.stage import AllocateOptions, Strategy, allocate  # noqa: E402
-from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder  # noqa: E402
+from adaptsr_cli.stages.common.models import ModelSpec  # noqa: E402
+from adaptsr_cli.stages.common.run_folder import RunFolder  # noqa: E402
 from adaptsr_cli.stages.score import ScoreOptions, score  # noqa: E402
 from adaptsr_cli.stages.train.options import TrainOptions  # noqa: E402
 from adaptsr_cli.stages.train.stage import train  # noqa: E402

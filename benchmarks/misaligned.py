@@ -28,7 +28,8 @@ from adaptsr_cli.data.sources import Align, DataSpec  # noqa: E402
 from adaptsr_cli.io.images import read_rgb, write_rgb  # noqa: E402
 from adaptsr_cli.progress import Silent  # noqa: E402
 from adaptsr_cli.stages.adapt import AdaptOptions, adapt  # noqa: E402
-from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder  # noqa: E402
+from adaptsr_cli.stages.common.models import ModelSpec  # noqa: E402
+from adaptsr_cli.stages.common.run_folder import RunFolder  # noqa: E402
 from adaptsr_cli.stages.train.options import TrainOptions  # noqa: E402
 from adaptsr_cli.units import parse_budget  # noqa: E402
 

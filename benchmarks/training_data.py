@@ -28,7 +28,8 @@ from adaptsr_cli.io.images import write_rgb
 from adaptsr_cli.progress import Silent
 from adaptsr_cli.runtime import describe_machine
 from adaptsr_cli.stages.adapt import AdaptOptions, adapt
-from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder
+from adaptsr_cli.stages.common.models import ModelSpec
+from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.common.training_data import open_reader, open_training_data
 from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.units import parse_budget

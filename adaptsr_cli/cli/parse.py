@@ -11,7 +11,7 @@ from adaptsr_cli.backbones.catalogue import weights_dir as find_weights_dir
 from adaptsr_cli.data.sources import Align, DataSpec, choose_data
 from adaptsr_cli.errors import UsageError, nearest
 from adaptsr_cli.io.documents import read_toml
-from adaptsr_cli.stages.common.run_folder import ModelSpec
+from adaptsr_cli.stages.common.models import ModelSpec
 from adaptsr_cli.stages.common.training_data import CacheSizes
 from adaptsr_cli.stages.train.request import PrecisionChoice, TrainRequest
 from adaptsr_cli.training.config import ObjectiveName, PresetName, ScheduleName

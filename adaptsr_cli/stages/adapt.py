@@ -19,7 +19,8 @@ from adaptsr_cli.io.lock import hold_folder
 from adaptsr_cli.progress import Progress, Silent, TellOnce
 from adaptsr_cli.stages.allocate.stage import AllocateOptions, allocate
 from adaptsr_cli.stages.common.lr_degradation import run_degradation
-from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder, expected_scale, load_model, open_backbone
+from adaptsr_cli.stages.common.models import ModelSpec, expected_scale, load_model, open_backbone
+from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.common.training_data import open_reader, open_training_data
 from adaptsr_cli.stages.evaluate.stage import EvaluateOptions, evaluate
 from adaptsr_cli.stages.merge.stage import MergeOptions, MergeResult, merge

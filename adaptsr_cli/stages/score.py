@@ -22,14 +22,8 @@ from adaptsr_cli.report.figures import draw_saliency
 from adaptsr_cli.runtime import describe_device, pick_device, pick_precision
 from adaptsr_cli.stages.common.init_directions import write_directions
 from adaptsr_cli.stages.common.lr_degradation import choose_degradation
-from adaptsr_cli.stages.common.run_folder import (
-    ModelSpec,
-    RunFolder,
-    expected_scale,
-    open_backbone,
-    provenance,
-    refuse_overwriting,
-)
+from adaptsr_cli.stages.common.models import ModelSpec, expected_scale, open_backbone
+from adaptsr_cli.stages.common.run_folder import RunFolder, provenance, refuse_overwriting
 from adaptsr_cli.stages.common.training_data import (
     DEFAULT_CACHE,
     CacheSizes,

@@ -18,7 +18,8 @@ from adaptsr_cli.data.sources import DataSpec
 from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.progress import Silent
 from adaptsr_cli.stages.allocate.stage import AllocateOptions, allocate
-from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder
+from adaptsr_cli.stages.common.models import ModelSpec
+from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.score import ScoreOptions, score
 from adaptsr_cli.units import parse_budget
 

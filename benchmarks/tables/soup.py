@@ -18,7 +18,8 @@ from adaptsr_cli.data.layouts import Pair
 from adaptsr_cli.data.sources import DataSpec
 from adaptsr_cli.progress import Silent
 from adaptsr_cli.runtime import describe_machine, pick_device
-from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder
+from adaptsr_cli.stages.common.models import ModelSpec
+from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.common.training_data import DEFAULT_CACHE, open_training_data
 from adaptsr_cli.stages.evaluate.stage import EvaluateOptions, evaluate
 from adaptsr_cli.stages.merge.stage import MergeOptions, merge

@@ -35,7 +35,8 @@ from adaptsr_cli.io.documents import read_document, write_document  # noqa: E402
 from adaptsr_cli.progress import Silent  # noqa: E402
 from adaptsr_cli.runtime import describe_machine, pick_device  # noqa: E402
 from adaptsr_cli.stages.allocate.stage import AllocateOptions, allocate, parse_modules  # noqa: E402
-from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder, expected_scale  # noqa: E402
+from adaptsr_cli.stages.common.models import ModelSpec, expected_scale  # noqa: E402
+from adaptsr_cli.stages.common.run_folder import RunFolder  # noqa: E402
 from adaptsr_cli.stages.common.training_data import DEFAULT_CACHE, open_training_data  # noqa: E402
 from adaptsr_cli.stages.evaluate.stage import EvaluateOptions, evaluate  # noqa: E402
 from adaptsr_cli.stages.merge.stage import MergeOptions, merge  # noqa: E402

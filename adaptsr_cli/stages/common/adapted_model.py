@@ -17,7 +17,8 @@ from adaptsr_cli.io.documents import parse_document
 from adaptsr_cli.io.tensors import weights_sha256
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.stages.common.adapter_file import HEADER, attach_adapter
-from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder, load_model, open_backbone, require_same_backbone
+from adaptsr_cli.stages.common.models import ModelSpec, load_model, open_backbone, require_same_backbone
+from adaptsr_cli.stages.common.run_folder import RunFolder
 
 
 def open_adapted(

@@ -16,7 +16,7 @@ from adaptsr_cli.backbones.download import file_sha256
 from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.documents import parse_document
 from adaptsr_cli.io.tensors import read_tensors, write_tensors
-from adaptsr_cli.stages.common.run_folder import require_same_backbone
+from adaptsr_cli.stages.common.models import require_same_backbone
 
 HEADER = "adaptsr"
 

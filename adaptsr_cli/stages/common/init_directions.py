@@ -13,7 +13,8 @@ from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.documents import parse_document
 from adaptsr_cli.io.tensors import read_tensors, write_tensors
 from adaptsr_cli.stages.common.adapter_file import HEADER
-from adaptsr_cli.stages.common.run_folder import RunFolder, require_same_backbone
+from adaptsr_cli.stages.common.models import require_same_backbone
+from adaptsr_cli.stages.common.run_folder import RunFolder
 
 
 def write_directions(path: Path, header: InitDirectionsHeader, directions: Mapping[str, Tensor]) -> None:

@@ -18,7 +18,8 @@ from adaptsr_cli.progress import Progress
 from adaptsr_cli.runtime import pick_precision
 from adaptsr_cli.stages.common.adapted_model import add_adapters, model_sha256
 from adaptsr_cli.stages.common.adapter_file import read_adapter
-from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder, load_model, open_backbone
+from adaptsr_cli.stages.common.models import ModelSpec, load_model, open_backbone
+from adaptsr_cli.stages.common.run_folder import RunFolder
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ from adaptsr_cli.report.sheet import draw_comparison
 from adaptsr_cli.report.tables import TABLES, TableKind
 from adaptsr_cli.runtime import describe_machine, pick_device
 from adaptsr_cli.stages.common.lr_degradation import DEFAULT_TO_SCORE_ON, run_degradation
-from adaptsr_cli.stages.common.run_folder import RunFolder, expected_scale, provenance, refuse_overwriting
+from adaptsr_cli.stages.common.models import expected_scale
+from adaptsr_cli.stages.common.run_folder import RunFolder, provenance, refuse_overwriting
 from adaptsr_cli.stages.common.training_data import CacheSizes, fingerprint_of, held_out_only, open_pairs, open_reader
 from adaptsr_cli.stages.evaluate.html_report import write_report
 from adaptsr_cli.stages.evaluate.models import EvaluatedModel, Networks, make_distinct, open_folder, open_networks

@@ -23,7 +23,8 @@ from adaptsr_cli.io.tensors import write_pth, write_tensors
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.runtime import pick_device
 from adaptsr_cli.stages.common.adapter_file import HEADER, AdapterSource, open_adapter, put_adapter, write_adapter
-from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder, open_backbone, provenance, refuse_overwriting
+from adaptsr_cli.stages.common.models import ModelSpec, open_backbone
+from adaptsr_cli.stages.common.run_folder import RunFolder, provenance, refuse_overwriting
 from adaptsr_cli.stages.common.truncate import Limit, Truncation, truncate
 from adaptsr_cli.stages.merge.blend import Tuned, open_soup, require_one_backbone
 from adaptsr_cli.stages.merge.onnx import OnnxReport, write_onnx

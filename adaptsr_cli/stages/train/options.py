@@ -14,7 +14,8 @@ from adaptsr_cli.data.sources import DataSpec
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.ranking.allocation import DEFAULT_STRATEGY
 from adaptsr_cli.runtime import pick_device, pick_precision
-from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder
+from adaptsr_cli.stages.common.models import ModelSpec
+from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.common.training_data import DEFAULT_CACHE, CacheSizes, fit_patch
 from adaptsr_cli.stages.train.request import TrainRequest
 from adaptsr_cli.training.config import (

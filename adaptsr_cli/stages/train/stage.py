@@ -24,14 +24,8 @@ from adaptsr_cli.stages.allocate.stage import AllocateOptions, allocate
 from adaptsr_cli.stages.common.adapter_file import write_adapter
 from adaptsr_cli.stages.common.init_directions import find_init_directions
 from adaptsr_cli.stages.common.lr_degradation import choose_degradation, degradation_sha256, is_auto, run_degradation
-from adaptsr_cli.stages.common.run_folder import (
-    RunFolder,
-    drop_training,
-    expected_scale,
-    open_backbone,
-    provenance,
-    require_same_backbone,
-)
+from adaptsr_cli.stages.common.models import expected_scale, open_backbone, require_same_backbone
+from adaptsr_cli.stages.common.run_folder import RunFolder, drop_training, provenance
 from adaptsr_cli.stages.common.training_data import TrainingData, open_reader, open_training_data
 from adaptsr_cli.stages.score import ScoreOptions, score_backbone
 from adaptsr_cli.stages.train.build_adapters import build_adapters

@@ -22,7 +22,7 @@ from adaptsr_cli.io.tensors import read_tensors, write_tensors
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.stages.common.adapter_file import HEADER
 from adaptsr_cli.stages.common.init_directions import find_init_directions
-from adaptsr_cli.stages.common.run_folder import require_same_backbone
+from adaptsr_cli.stages.common.models import require_same_backbone
 from adaptsr_cli.stages.common.truncate import matrix_factors
 from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.training.config import TrainConfig

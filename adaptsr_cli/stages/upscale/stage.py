@@ -11,7 +11,8 @@ from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.runtime import describe_device, pick_device, pick_precision
 from adaptsr_cli.stages.common.adapted_model import model_sha256, open_adapted
-from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder
+from adaptsr_cli.stages.common.models import ModelSpec
+from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.upscale.jobs import InputError, Inputs, Job, OutputNaming, find_inputs, plan_jobs
 from adaptsr_cli.stages.upscale.metadata import UpscaleSettings
 from adaptsr_cli.stages.upscale.pipeline import FileUpscaler

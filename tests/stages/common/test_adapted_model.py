@@ -16,7 +16,8 @@ from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.images import read_note, read_rgb
 from adaptsr_cli.progress import Silent
 from adaptsr_cli.stages.common.adapted_model import model_sha256, open_adapted
-from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder
+from adaptsr_cli.stages.common.models import ModelSpec
+from adaptsr_cli.stages.common.run_folder import RunFolder
 
 QUICK = ("--iterations", 2, "--batch", 1, "--patch", 32, "--lr", 0.01)
 

@@ -20,7 +20,8 @@ from adaptsr_cli.backbones.edsr import BasicsrEDSR
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.io.tensors import write_tensors
 from adaptsr_cli.progress import Silent
-from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder
+from adaptsr_cli.stages.common.models import ModelSpec
+from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.upscale.stage import UpscaleOptions, UpscaleResult, upscale
 
 SIZES = ((1, 1), (7, 5), (64, 64), (257, 129))

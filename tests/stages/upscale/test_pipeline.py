@@ -25,7 +25,8 @@ from adaptsr_cli.errors import UsageError
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.io.images import image_size, read_note, read_rgb, write_rgb
 from adaptsr_cli.progress import Silent
-from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder
+from adaptsr_cli.stages.common.models import ModelSpec
+from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.upscale import pipeline as upscale_files
 from adaptsr_cli.stages.upscale.metadata import UpscaleMetadata
 from adaptsr_cli.stages.upscale.stage import UpscaleOptions, UpscaleResult, upscale

@@ -11,7 +11,8 @@ import pytest
 from adaptsr_cli.errors import UsageError
 from adaptsr_cli.io.images import write_rgb
 from adaptsr_cli.progress import Silent
-from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder
+from adaptsr_cli.stages.common.models import ModelSpec
+from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.upscale import stage as stage
 from adaptsr_cli.stages.upscale.stage import UpscaleOptions, upscale
 from adaptsr_cli.stages.upscale.watch import watch_folders
