@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from adaptsr_cli.cli.session import Debug as Debug
+from adaptsr_cli.cli.session import Json as Json
 from adaptsr_cli.errors import UsageError
 
 Run = Annotated[
@@ -142,8 +144,6 @@ PrecisionOrNone = Annotated[
 SeedOrNone = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.", show_default="0")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what exists.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Metrics = Annotated[
     str,
     typer.Option(

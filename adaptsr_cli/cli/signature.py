@@ -12,14 +12,13 @@ import typer
 from annotated_types import Ge, Le
 from pydantic.fields import FieldInfo
 
+from adaptsr_cli.cli.session import Debug, Json
 from adaptsr_cli.errors import AdaptsrError, UsageError
 from adaptsr_cli.io.documents import read_toml
 from adaptsr_cli.options import Argument, Flag, NotOnCommandLine, OptionsModel, marker_of, to_flags
 
 Options = TypeVar("Options", bound=OptionsModel)
 
-_JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
-_DEBUG = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 _CONFIG = Annotated[
     Path | None,
     typer.Option(
@@ -63,7 +62,7 @@ def make_command(
         if marker_of(field, NotOnCommandLine) is None
     ]
     extra: list[tuple[str, Any, Any]] = [("config", _CONFIG, None)] if config_file else []
-    for name, annotation, default in [*extra, ("json", _JSON, False), ("debug", _DEBUG, False)]:
+    for name, annotation, default in [*extra, ("json", Json, False), ("debug", Debug, False)]:
         parameters.append(
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
         )
