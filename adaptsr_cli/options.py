@@ -76,9 +76,10 @@ class OptionsModel(BaseModel):
         """What was said, by field name; defaults are left out."""
         return {name: getattr(self, name) for name in self.model_fields_set if getattr(self, name) is not None}
 
-    def over(self, below: Self) -> Self:
-        """These options, with what `below` says where these say nothing."""
-        return self.of(below.given() | self.given())
+    @classmethod
+    def layer(cls, below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+        """What `above` says, and elsewhere what `below` says; both by field name."""
+        return {**below, **above}
 
 
 def describe_fault(error: ValidationError) -> str:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from math import prod
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 FORMAT_VERSION: Final = 1
 
@@ -382,5 +382,5 @@ class LogRow(StrictModel):
     iteration: Annotated[int, Field(ge=0)]
     loss: float | None = None
     parts: dict[str, float] | None = None
-    lr: float | None = None
+    learning_rate: Annotated[float | None, Field(validation_alias=AliasChoices("learning_rate", "lr"))] = None
     val_psnr_y_db: float | None = None

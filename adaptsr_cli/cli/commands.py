@@ -45,6 +45,12 @@ def _allocate() -> ModuleType:
     return allocate
 
 
+def _reallocate() -> ModuleType:
+    from adaptsr_cli.cli import reallocate
+
+    return reallocate
+
+
 def _train() -> ModuleType:
     from adaptsr_cli.cli import train
 
@@ -96,6 +102,7 @@ def _models() -> ModuleType:
 COMMANDS: Final[dict[str, CommandEntry]] = {
     "score": CommandEntry(_score, in_group=True),
     "allocate": CommandEntry(_allocate),
+    "reallocate": CommandEntry(_reallocate),
     "train": CommandEntry(_train, in_group=True),
     "merge": CommandEntry(_merge),
     "eval": CommandEntry(_evaluate, in_group=True),

@@ -49,7 +49,7 @@ def make_command(
         said = {name: value for name, value in said.items() if value not in (None, ())}
         try:
             below = {} if file is None else _read_config(file, options)
-            chosen = options.of(below | said)
+            chosen = options.of(options.layer(below, said))
             run(chosen, as_json)
         except AdaptsrError as error:
             error.message, error.hint = to_flags(error.message, options), to_flags(error.hint, options)

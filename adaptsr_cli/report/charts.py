@@ -121,7 +121,7 @@ def training_charts(log: Sequence[LogRow]) -> list[Chart]:
     losses = series_of(log, lambda row: row.loss)
     if len(losses[0]) > 1:
         charts.append(_loss(across, ticks, *losses))
-    rates = series_of(log, lambda row: row.lr)
+    rates = series_of(log, lambda row: row.learning_rate)
     if len(rates[0]) > 1:
         up = _Axis(0, 1.08 * max(rates[1]) or 1.0)
         curve = _curve("learning rate", "rate", (across, up), list(zip(*rates, strict=True)))

@@ -185,7 +185,7 @@ def draw_curves(path: Path, log: Sequence[LogRow]) -> None:
         AdaptsrError: The file cannot be written.
     """
     losses = series_of(log, lambda row: row.loss)
-    rates = series_of(log, lambda row: row.lr)
+    rates = series_of(log, lambda row: row.learning_rate)
     scores = series_of(log, lambda row: row.val_psnr_y_db)
     last = max((row.iteration for row in log), default=0) or 1
     with page_of(path, 8.6, 7.2) as figure:

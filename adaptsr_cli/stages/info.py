@@ -23,8 +23,8 @@ from adaptsr_cli.imaging.degradation import DegradationRecord
 from adaptsr_cli.io.documents import parse_document, read_text, read_toml
 from adaptsr_cli.io.headers import read_header
 from adaptsr_cli.io.strict_json import parse_json
-from adaptsr_cli.stages.train.request import TrainRequest
-from adaptsr_cli.stages.train.warm_start import WarmStartHeader
+from adaptsr_cli.stages.common.warm_start import WarmStartHeader
+from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.training.card import RunCard
 from adaptsr_cli.units import format_bytes, format_params
 
@@ -47,7 +47,7 @@ def describe_file(path: Path) -> Facts:
     if path.suffix == ".json":
         return facts | _describe_json(path)
     if path.suffix == ".toml":
-        options = read_toml(path, TrainRequest).model_dump(mode="json", exclude_none=True)
+        options = read_toml(path, TrainOptions).model_dump(mode="json", exclude_none=True, exclude_unset=True)
         return facts | {"kind": "options of train"} | {name: _option_text(value) for name, value in options.items()}
     if path.suffix == ".safetensors":
         metadata = read_header(path).metadata

@@ -106,7 +106,9 @@ class Trainer:
         config = self.plan.config
         parameters = list(self.attachment.parameters())
         optimizer = torch.optim.Adam(
-            self.attachment.parameter_groups(config.lora_plus), lr=config.lr, fused=self.device.type == "cuda"
+            self.attachment.parameter_groups(config.lora_plus),
+            lr=config.learning_rate,
+            fused=self.device.type == "cuda",
         )
         gradients = GradientStep(
             self.backbone,
@@ -139,7 +141,7 @@ class Trainer:
                 done = state.iteration / config.iterations
                 if config.minutes is not None:
                     done = max(done, state.elapsed_s / (60 * config.minutes))
-                lr = learning_rate(config.lr, config.schedule, done)
+                lr = learning_rate(config.learning_rate, config.schedule, done)
                 for group in optimizer.param_groups:
                     group["lr"] = lr * group["ratio"]
                 pending.append(self._step(gradients, optimizer, batches.sample(state.iteration), state.iteration))
@@ -170,7 +172,7 @@ class Trainer:
                         worse_said = True
                         progress.warn(
                             f"at iteration {state.iteration} the held-out score is below the backbone's "
-                            f"({score:.2f} < {state.backbone_psnr_y_db:.2f} dB); a smaller --lr may help"
+                            f"({score:.2f} < {state.backbone_psnr_y_db:.2f} dB); a smaller `learning_rate` may help"
                         )
                 out_of_patience = config.patience is not None and state.iteration - state.best_iteration >= (
                     config.patience * config.val_freq
@@ -283,7 +285,7 @@ class Trainer:
             kept = f"the last good state is kept in {self.folder.state}" if self.folder.state.exists() else ""
             raise TrainingError(
                 f"the loss stopped being finite before iteration {iteration}",
-                f"try a smaller --lr or --precision fp32; {kept}".rstrip("; "),
+                f"try a smaller `learning_rate` or `precision` fp32; {kept}".rstrip("; "),
             )
         return known
 
@@ -292,7 +294,7 @@ class Trainer:
         names = dict.fromkeys(name for losses in pending for name in losses)
         means = {name: float(np.mean([losses[name] for losses in pending if name in losses])) for name in names}
         loss = means.pop("loss")
-        self._log(LogRow(iteration=iteration, loss=loss, parts=means or None, lr=lr))
+        self._log(LogRow(iteration=iteration, loss=loss, parts=means or None, learning_rate=lr))
         task.show(loss=f"{loss:.4f}", lr=f"{lr:.1e}")
 
     def _validate(self, state: LoopState, train_state: TrainState, task: Task) -> tuple[LoopState, float]:

@@ -32,7 +32,11 @@ class TensorBoard:
 
     def add(self, row: LogRow) -> None:
         """Writes one row of the log."""
-        for name, value in {"loss": row.loss, "lr": row.lr, "val/psnr_y_db": row.val_psnr_y_db}.items():
+        for name, value in {
+            "loss": row.loss,
+            "lr": row.learning_rate,
+            "val/psnr_y_db": row.val_psnr_y_db,
+        }.items():
             if value is not None:
                 self._writer.add_scalar(name, value, row.iteration)
         for name, value in (row.parts or {}).items():

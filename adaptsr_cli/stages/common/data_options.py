@@ -71,5 +71,3 @@ def pick(kind: type[Model], options: BaseModel, **changes: Any) -> Model:
     """
     shared = options.model_fields_set & kind.model_fields.keys()
     return kind(**({name: getattr(options, name) for name in shared} | changes))
-
-

@@ -87,6 +87,11 @@ CacheRam = Annotated[
     Field(description="Memory for decoded images, such as 8G."),
     Flag(default_text="a quarter of what is free, 4G at most"),
 ]
+CacheDisk = Annotated[
+    str,
+    Field(description="Disk for decoded images that memory has no room for, such as 16G."),
+    Flag(default_text="0, none"),
+]
 Batch = Annotated[int | None, Field(ge=1, description="Patches a step.")]
 Patch = Annotated[int | None, Field(ge=8, description="Side of the HR patch in px.")]
 Adapters = Annotated[

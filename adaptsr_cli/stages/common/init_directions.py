@@ -36,7 +36,7 @@ def read_init_directions(path: Path, backbone: Backbone) -> dict[str, Tensor]:
     """
     if not path.exists():
         raise ArtifactError(
-            f"--init gradient needs {path}, which is not there", "make it with `adaptsr score --data DIR --force`"
+            f"`init` gradient needs {path}, which is not there", "make it with `adaptsr score --data DIR --force`"
         )
     tensors, metadata = read_tensors(path)
     if HEADER not in metadata:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from adaptsr_cli.artifacts.base import BackboneIdentity, RunRecord
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.backbones.catalogue import bundled_weights_dir, default_model, find_model, is_bundled, read_catalogue
+from adaptsr_cli.backbones.catalogue import weights_dir as find_weights_dir
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.documents import read_document, write_document
@@ -29,6 +31,11 @@ class ModelSpec:
     name: str | None
     weights_dir: Path
     offline: bool
+
+    @classmethod
+    def of(cls, name: str | None, weights_dir: Path | None, *, offline: bool) -> Self:
+        """The network that options name; the usual folder of downloaded weights where they name none."""
+        return cls(name, find_weights_dir(weights_dir), offline)
 
 
 def open_backbone(run: RunFolder, choice: ModelSpec, progress: Progress, *, record: bool = True) -> Backbone:
@@ -107,7 +114,7 @@ def _locate(record: RunRecord) -> Path:
     path = bundled_weights_dir() / embedded if embedded != record.model_path else Path(embedded)
     if not path.exists():
         raise ArtifactError(
-            f"the run's backbone {record.model_path} is no longer there", "name where it lies now with --model FILE"
+            f"the run's backbone {record.model_path} is no longer there", "name where it is now by `model`"
         )
     return path
 
@@ -121,7 +128,7 @@ def require_same_backbone(made_for: BackboneIdentity, artifact: Path, backbone: 
     if made_for.sha256 != backbone.sha256:
         raise ArtifactError(
             f"{artifact} was made for {_name(made_for)}, but the backbone is {_name(backbone)}",
-            "give the --model it was made for, or start a new --run",
+            "give the `model` it was made for, or another `run`",
         )
 
 

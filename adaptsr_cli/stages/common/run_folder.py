@@ -109,11 +109,11 @@ def refuse_overwriting(paths: Mapping[str, Path], *, force: bool) -> None:
         return
     for what, path in paths.items():
         if path.exists():
-            raise OutputExistsError(f"{path} exists already ({what})", "replace it with --force, or use another --run")
+            raise OutputExistsError(f"{path} exists already ({what})", "replace it with `force`, or use another `run`")
 
 
 def drop_training(run: RunFolder) -> None:
-    """Removes the state, log and adapter of an earlier training, which ``--force`` allows."""
+    """Removes the state, log and adapter of an earlier training, which `force` allows."""
     shutil.rmtree(run.training.root, ignore_errors=True)
     run.adapter.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""Opening data: found, checked and split before any model is loaded (R20-R22)."""
+"""Opening data: found, checked and split before any model is loaded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 import torch
 
@@ -25,7 +25,7 @@ from adaptsr_cli.imaging.degradation import Degradation
 from adaptsr_cli.io.cache_folder import cache_dir
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.runtime import free_memory_bytes
-from adaptsr_cli.units import plural
+from adaptsr_cli.units import parse_bytes, plural
 
 Role = Literal["train", "val", "test"]
 PairSets = tuple[PairSet, ...]
@@ -82,7 +82,16 @@ class CacheSizes:
     """
 
     ram_bytes: int | None = None
-    disk_bytes: int = 16_000_000_000
+    disk_bytes: int = 0
+
+    @classmethod
+    def of(cls, ram: str | None, disk: str) -> Self:
+        """The sizes that texts such as ``8G`` give.
+
+        Raises:
+            UsageError: One of them is no size.
+        """
+        return cls(parse_bytes(ram) if ram is not None else None, parse_bytes(disk))
 
     def open(self) -> ImageCache:
         """An empty cache of these sizes; the processes of a group on one machine share the room."""
@@ -190,7 +199,7 @@ def _drop_copies(train: PairSets, held_out: PairSets, progress: Progress) -> Pai
             left = tuple(pair for pair, copy in zip(pairs.pairs, copies, strict=True) if not copy)
             kept.append(replace(pairs, pairs=left))
     if not kept:
-        raise DataError("all images are copies of held-out ones", "add images, or name a validation folder by --val")
+        raise DataError("all images are copies of held-out ones", "add images, or name a validation folder by `val`")
     if dropped:
         names = ", ".join(dropped[:3])
         progress.note(f"{plural(len(dropped), 'image')} not trained on, being the same as held-out ones: {names}")
@@ -204,8 +213,8 @@ def _refuse_overlap(train: PairSets, held_out: PairSets, val: Path) -> None:
     if both:
         names = ", ".join(both[:3])
         raise DataError(
-            f"{plural(len(both), 'image')} of --val {val} are in the training data too: {names}",
-            "name other images by --val, or leave it out to hold out a fifth",
+            f"{plural(len(both), 'image')} of `val` {val} are in the training data too: {names}",
+            "name other images by `val`, or leave it out to hold out a fifth",
         )
 
 
