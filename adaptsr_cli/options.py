@@ -76,6 +76,10 @@ class OptionsModel(BaseModel):
         """What was said, by field name; defaults are left out."""
         return {name: getattr(self, name) for name in self.model_fields_set if getattr(self, name) is not None}
 
+    def to_flags(self, text: str) -> str:
+        """A message of the lower layers in the words of the command line."""
+        return to_flags(text, type(self))
+
     @classmethod
     def layer(cls, below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
         """What `above` says, and elsewhere what `below` says; both by field name."""

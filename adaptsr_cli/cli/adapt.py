@@ -17,7 +17,7 @@ def run(options: AdaptOptions, as_json: bool) -> None:
     from adaptsr_cli.cli.options import run_flag
     from adaptsr_cli.stages.adapt.stage import run_adapt
 
-    with join_group(as_json=as_json) as (world, console):
+    with join_group(as_json=as_json, wording=options.to_flags) as (world, console):
         show_adaptation(console, run_adapt(options, progress=console, world=world))
         console.line(f"next: adaptsr upscale in.png{run_flag(options.run)}")
 

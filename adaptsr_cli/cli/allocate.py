@@ -17,7 +17,7 @@ def run(options: AllocateOptions, as_json: bool) -> None:
     from adaptsr_cli.cli.options import run_flag
     from adaptsr_cli.stages.allocate.stage import run_allocate
 
-    console = Console(as_json=as_json)
+    console = Console(as_json=as_json, wording=options.to_flags)
     result = run_allocate(options, progress=console)
     show_rank_map(console, result.rank_map)
     console.line(f"wrote {result.path} and {result.heatmap.name}")

@@ -16,7 +16,7 @@ def run(options: DemoOptions, as_json: bool) -> None:
     from adaptsr_cli.cli.adapt import show_adaptation
     from adaptsr_cli.stages.adapt.stage import run_demo
 
-    console = Console(as_json=as_json)
+    console = Console(as_json=as_json, wording=options.to_flags)
     result = run_demo(options, progress=console)
     show_adaptation(console, result)
     console.line(

@@ -16,7 +16,7 @@ def run(options: ModelsOptions, as_json: bool) -> None:
     from adaptsr_cli.stages.models import run_models
     from adaptsr_cli.units import format_bytes
 
-    console = Console(as_json=as_json)
+    console = Console(as_json=as_json, wording=options.to_flags)
     result = run_models(options, progress=console)
     if result.downloaded is not None:
         console.line(f"{options.download} is at {result.downloaded}")

@@ -19,7 +19,7 @@ def run(options: ReallocateOptions, as_json: bool) -> None:
     from adaptsr_cli.stages.common.run_folder import RunFolder
     from adaptsr_cli.units import plural
 
-    console = Console(as_json=as_json)
+    console = Console(as_json=as_json, wording=options.to_flags)
     result = run_reallocate(options, progress=console)
     show_rank_map(console, result.rank_map)
     console.line(

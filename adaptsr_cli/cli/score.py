@@ -18,7 +18,7 @@ def run(options: ScoreOptions, as_json: bool) -> None:
     from adaptsr_cli.cli.options import run_flag
     from adaptsr_cli.stages.score.stage import run_score
 
-    with join_group(as_json=as_json) as (world, console):
+    with join_group(as_json=as_json, wording=options.to_flags) as (world, console):
         result = run_score(options, progress=console, world=world)
         show_saliency(console, result.saliency)
         console.line(f"wrote {result.path}, {result.heatmap.name} and {result.directions.name}")

@@ -17,7 +17,7 @@ def run(options: TrainOptions, as_json: bool) -> None:
     from adaptsr_cli.cli.options import run_flag
     from adaptsr_cli.stages.train.stage import run_train
 
-    with join_group(as_json=as_json) as (world, console):
+    with join_group(as_json=as_json, wording=options.to_flags) as (world, console):
         result = run_train(options, progress=console, world=world)
         show_training(console, result)
         console.line(f"next: adaptsr merge{run_flag(options.run)}")

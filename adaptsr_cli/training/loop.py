@@ -195,7 +195,7 @@ class Trainer:
                 elif out_of_patience and not last:
                     progress.note(
                         f"stopped at iteration {state.iteration}: {plural(config.patience or 0, 'validation')} "
-                        "in a row without improvement (--patience)"
+                        "in a row without improvement (`patience`)"
                     )
             set_differentiable(self.backbone, False)
             spent_s = account.elapsed_s - account.earlier_s - watching_s

@@ -24,12 +24,12 @@ def assert_one_clear_fault(outcome: Outcome, code: int, *texts: str) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "texts"),
     [
-        (["train"], 2, ["Missing option '--data'", "--help"]),
-        (["trian"], 2, ["No such command 'trian'"]),
+        (["train"], 2, ["--data is missing", "--hr-dir and --lr-dir"]),
+        (["trian"], 2, ["No such command 'trian'", "did you mean train?"]),
         (["train", "--data", "missing"], 1, ["missing"]),
         (["train", "--data", "camera", "--itertions", "3"], 2, ["No such option"]),
         (["train", "--data", "camera", "--iterations", "many"], 2, ["--iterations", "valid integer"]),
-        (["train", "--data", "camera", "--preset", "slow"], 2, ["--preset 'slow' is unknown", "fast, paper"]),
+        (["train", "--data", "camera", "--preset", "slow"], 2, ["'--preset'", "'slow' is not one of 'fast', 'paper'"]),
         (["train", "--data", "camera", "--device", "gpu"], 2, ["--device 'gpu' is not a device"]),
         (["train", "--data", "camera", "--patch", "500"], 1, ["less than --patch 500"]),
         (["train", "--data", "camera", "--degrade", "x", "--model", "nothing"], 2, ["nothing"]),
@@ -178,7 +178,7 @@ def test_ctrl_c_says_so_and_exits_130(adaptsr: Command, pairs: Path, monkeypatch
     def press(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("adaptsr_cli.stages.score.measure_gradients", press)
+    monkeypatch.setattr("adaptsr_cli.stages.score.stage.measure_gradients", press)
     assert_one_clear_fault(adaptsr("score", "--data", pairs), 130, "error: interrupted")
     assert not Path("adaptsr-run/saliency.json").exists()
 

@@ -146,7 +146,9 @@ def make_adaptation() -> Adaptation:
     )
     log = [LogRow(iteration=0, val_psnr_y_db=23.5)]
     log += [
-        LogRow(iteration=10 * n, loss=0.05 / n, lr=0.001 / n, val_psnr_y_db=23.5 + 0.1 * n if n % 2 else None)
+        LogRow(
+            iteration=10 * n, loss=0.05 / n, learning_rate=0.001 / n, val_psnr_y_db=23.5 + 0.1 * n if n % 2 else None
+        )
         for n in range(1, 20)
     ]
     return Adaptation(BACKBONE, rank_map=ranks, log=log, card=("trained in 10 s",), steps=(("allocate", PROVENANCE),))

@@ -101,7 +101,7 @@ def make_rows(name: str = "photo", outputs: tuple[str, ...] = ("bicubic", "backb
 
 
 LOG = [LogRow(iteration=0, val_psnr_y_db=26.0)] + [
-    LogRow(iteration=n, loss=0.05 / n, lr=1e-3, val_psnr_y_db=26.0 + n / 100 if n % 10 == 0 else None)
+    LogRow(iteration=n, loss=0.05 / n, learning_rate=1e-3, val_psnr_y_db=26.0 + n / 100 if n % 10 == 0 else None)
     for n in range(1, 41)
 ]
 
@@ -194,8 +194,8 @@ def test_odd_saliencies_are_drawn(saliency: Saliency, tmp_path: Path) -> None:
     [
         [],
         [LogRow(iteration=0, val_psnr_y_db=26.0)],
-        [LogRow(iteration=1, loss=0.5, lr=1e-3)],
-        [LogRow(iteration=n, loss=0.5, lr=0.0) for n in range(3)],
+        [LogRow(iteration=1, loss=0.5, learning_rate=1e-3)],
+        [LogRow(iteration=n, loss=0.5, learning_rate=0.0) for n in range(3)],
         [LogRow(iteration=n, loss=0.0) for n in range(3)],
     ],
 )
