@@ -39,9 +39,9 @@ from adaptsr_cli.io.tensors import write_pth  # noqa: E402
 from adaptsr_cli.progress import Silent  # noqa: E402
 from adaptsr_cli.ranking.saliency import measure_gradients  # noqa: E402
 from adaptsr_cli.runtime import describe_machine  # noqa: E402
-from adaptsr_cli.stages.allocate.stage import AllocateOptions, allocate, plan_ranks  # noqa: E402
+from adaptsr_cli.stages.allocate.options import AllocateOptions  # noqa: E402
+from adaptsr_cli.stages.allocate.stage import plan_ranks, run_allocate  # noqa: E402
 from adaptsr_cli.stages.common.run_folder import RunFolder  # noqa: E402
-from adaptsr_cli.units import parse_budget  # noqa: E402
 
 CPU = torch.device("cpu")
 STRATEGIES: tuple[Strategy, ...] = ("greedy", "uniform", "proportional", "spectral")
@@ -140,13 +140,13 @@ def time_allocate(folder: Path, rounds: int) -> list[dict[str, Any]]:
     write_document(run.saliency, saliency)
     rows = []
     for strategy in STRATEGIES:
-        config = AllocateOptions(run=run, budget=parse_budget("8%"), strategy=strategy, force=True)
+        config = AllocateOptions(run=run.root, budget="8%", strategy=strategy, force=True)
         plans, stages = [], []
         for _ in range(rounds):
             begin = time.process_time()
             plan_ranks(config, saliency, Silent())
             middle = time.process_time()
-            allocate(config, Silent())
+            run_allocate(config)
             plans.append(middle - begin)
             stages.append(time.process_time() - middle)
         rows.append(

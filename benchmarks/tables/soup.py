@@ -24,7 +24,7 @@ from adaptsr_cli.stages.common.training_data import DEFAULT_CACHE, open_training
 from adaptsr_cli.stages.evaluate.stage import EvaluateOptions, evaluate
 from adaptsr_cli.stages.merge.stage import MergeOptions, merge
 from adaptsr_cli.stages.train.options import TrainOptions
-from adaptsr_cli.stages.train.stage import train
+from adaptsr_cli.stages.train.stage import run_train
 
 
 def main() -> None:
@@ -46,20 +46,20 @@ def main() -> None:
         adapters = []
         for seed in setting.seeds:
             run = RunFolder(root / f"seed-{seed}")
-            train(
+            run_train(
                 TrainOptions(
-                    run=run,
-                    model=choice,
-                    data=DataSpec.of(root / "train"),
+                    run=run.root,
+                    model=str(backbone),
+                    offline=True,
+                    data=str(root / "train"),
                     val=root / "all",
                     iterations=setting.base.iterations,
                     batch=setting.base.batch,
-                    patch_px=setting.base.patch,
-                    lr=setting.base.lr,
+                    patch=setting.base.patch,
+                    learning_rate=setting.base.lr,
                     seed=seed,
                     val_freq=setting.base.iterations,
-                ),
-                Silent(),
+                )
             )
             merge(MergeOptions(run=run, model=choice), Silent())
             adapters.append(run.adapter)
