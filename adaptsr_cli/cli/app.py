@@ -177,7 +177,7 @@ def _to_user_error(error: Exception) -> AdaptsrError:
     if hasattr(error, "format_message"):
         context = getattr(error, "ctx", None)
         place = f"`{context.command_path} --help` lists the options" if context else "see `adaptsr --help`"
-        return UsageError(error.format_message(), place)
+        return UsageError(error.format_message().replace("Value error, ", ""), place)  # pydantic's word, of no use here
     return AdaptsrError(
         f"unexpected {type(error).__name__}: {error}", "run it again with --debug and report what it prints"
     )
