@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def run(options: AdaptOptions, as_json: bool) -> None:
     """Score, allocate, train, merge and evaluate in one call."""
     from adaptsr_cli.cli.group import join_group
-    from adaptsr_cli.cli.options import run_flag
+    from adaptsr_cli.cli.text import run_flag
     from adaptsr_cli.stages.adapt.stage import run_adapt
 
     with join_group(as_json=as_json, wording=options.to_flags) as (world, console):

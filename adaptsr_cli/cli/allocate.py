@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def run(options: AllocateOptions, as_json: bool) -> None:
     """Spend a parameter budget on ranks."""
-    from adaptsr_cli.cli.options import run_flag
+    from adaptsr_cli.cli.text import run_flag
     from adaptsr_cli.stages.allocate.stage import run_allocate
 
     console = Console(as_json=as_json, wording=options.to_flags)

@@ -9,6 +9,7 @@ import typer
 
 from adaptsr_cli.cli.session import Debug as Debug
 from adaptsr_cli.cli.session import Json as Json
+from adaptsr_cli.cli.text import run_flag as run_flag
 from adaptsr_cli.errors import UsageError
 
 Run = Annotated[
@@ -177,8 +178,3 @@ def parse_tile(text: str) -> int | None:
     if not text.isdigit() or 0 < int(text) < 16:
         raise UsageError(f"--tile {text!r} is no tile size", "give auto, 0, or a number of LR pixels from 16 up")
     return int(text)
-
-
-def run_flag(run: Path) -> str:
-    """What to append to a suggested command so that it means the same run folder."""
-    return "" if run == DEFAULT_RUN else f" --run {run}"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def run(options: ReallocateOptions, as_json: bool) -> None:
     """Spend a budget anew by what a trained adapter has learnt; `train` then continues it."""
     from adaptsr_cli.cli.allocate import show_rank_map
-    from adaptsr_cli.cli.options import run_flag
+    from adaptsr_cli.cli.text import run_flag
     from adaptsr_cli.stages.allocate.reallocate import run_reallocate
     from adaptsr_cli.stages.common.run_folder import RunFolder
     from adaptsr_cli.units import plural

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def run(options: ScoreOptions, as_json: bool) -> None:
     """Measure how much the loss wants each weight changed."""
     from adaptsr_cli.cli.group import join_group
-    from adaptsr_cli.cli.options import run_flag
+    from adaptsr_cli.cli.text import run_flag
     from adaptsr_cli.stages.score.stage import run_score
 
     with join_group(as_json=as_json, wording=options.to_flags) as (world, console):

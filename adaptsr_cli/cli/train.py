@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def run(options: TrainOptions, as_json: bool) -> None:
     """Train adapters at the planned sites; the same command resumes."""
     from adaptsr_cli.cli.group import join_group
-    from adaptsr_cli.cli.options import run_flag
+    from adaptsr_cli.cli.text import run_flag
     from adaptsr_cli.stages.train.stage import run_train
 
     with join_group(as_json=as_json, wording=options.to_flags) as (world, console):
