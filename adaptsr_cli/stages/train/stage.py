@@ -27,12 +27,12 @@ from adaptsr_cli.stages.common.training_data import fit_patch, open_reader
 from adaptsr_cli.stages.train.build_adapters import build_adapters
 from adaptsr_cli.stages.train.init import apply_warm_start, choose_init
 from adaptsr_cli.stages.train.options import TrainOptions, resolve_config
-from adaptsr_cli.stages.train.rank_plan import open_rank_plan
+from adaptsr_cli.stages.train.rank_plan import RankPlan, open_rank_plan
 from adaptsr_cli.stages.train.records import BestAdapterWriter, fill_card, tell_cache, tell_result, write_run_records
 from adaptsr_cli.training.card import RunCard
 from adaptsr_cli.training.config import TRAIN_PRESETS, TrainConfig
 from adaptsr_cli.training.log import read_log
-from adaptsr_cli.training.loop import Trainer
+from adaptsr_cli.training.loop import Trainer, TrainingOutcome
 from adaptsr_cli.training.objective import Objective, make_objective
 from adaptsr_cli.training.state import RunFingerprint, require_same_run
 from adaptsr_cli.training.validation import Validator
@@ -112,17 +112,8 @@ def train_backbone(options: TrainOptions, opened: OpenRun, progress: Progress, w
     block = world.block(config.batch)
     sampler = BatchSampler(readers.train, batch=config.batch, patch_px=config.patch_px, seed=config.seed, device=device)
     batches = _Share(sampler, block.start, len(block))
-    attachment = build_adapters(config, backbone, plan, run, batches, device=device, world=world, progress=progress)
-    if config.init == "adapter":
-        apply_warm_start(attachment, backbone, config, plan, opened.data.fingerprint, progress)
-    fingerprint = RunFingerprint(
-        config=config,
-        backbone_sha256=backbone.identity.sha256,
-        data_fingerprint=opened.data.fingerprint,
-        degradation_sha256=readers.degradation_sha256,
-        start_sha256=(plan.rank_map.start_sha256 or "") if config.init == "adapter" else "",
-        ranks=plan.ranks,
-    )
+    attachment = _prepare_adapters(config, opened, plan, batches, device, progress, world)
+    fingerprint = _fingerprint(config, opened, plan, readers)
     if run.training.state.exists():
         # Before anything is written: the split of the run that is there must not be replaced by another's.
         require_same_run(run.training.state, fingerprint)
@@ -150,13 +141,7 @@ def train_backbone(options: TrainOptions, opened: OpenRun, progress: Progress, w
 
     tell_cache(opened.data.cache.stats(), len(readers.train) + len(readers.held_out), progress)
     card = fill_card(outcome.state, attachment, backbone, objective.describe(), describe_device(device), world)
-    if world.is_main_process:
-        write_document(run.card, card)
-        draw_curves(run.curves, read_log(run.training.log))
-        tell_result(run, outcome.state, objective, progress)
-    if outcome.seconds_per_iteration is None:
-        progress.note(f"this run is finished already ({format_seconds(outcome.state.elapsed_s)}); `force` trains anew")
-    return TrainResult(run.adapter, card, outcome.seconds_per_iteration)
+    return _finish(run, card, outcome, objective, progress, world)
 
 
 @dataclass(frozen=True)
@@ -236,6 +221,36 @@ def _refuse_small_batch(config: TrainConfig, world: World) -> None:
         )
 
 
+def _prepare_adapters(
+    config: TrainConfig,
+    opened: OpenRun,
+    plan: RankPlan,
+    batches: _Share,
+    device: torch.device,
+    progress: Progress,
+    world: World,
+) -> Attachment:
+    """Puts the adapters on the network, where they start."""
+    attachment = build_adapters(
+        config, opened.backbone, plan, opened.run, batches, device=device, world=world, progress=progress
+    )
+    if config.init == "adapter":
+        apply_warm_start(attachment, opened.backbone, config, plan, opened.data.fingerprint, progress)
+    return attachment
+
+
+def _fingerprint(config: TrainConfig, opened: OpenRun, plan: RankPlan, readers: _Readers) -> RunFingerprint:
+    """What must be the same for a run to be the same run."""
+    return RunFingerprint(
+        config=config,
+        backbone_sha256=opened.backbone.identity.sha256,
+        data_fingerprint=opened.data.fingerprint,
+        degradation_sha256=readers.degradation_sha256,
+        start_sha256=(plan.rank_map.start_sha256 or "") if config.init == "adapter" else "",
+        ranks=plan.ranks,
+    )
+
+
 def _make_objective(options: TrainOptions, config: TrainConfig, device: torch.device) -> Objective:
     """The loss.
 
@@ -279,6 +294,19 @@ def _tell_start(
             f"only {plural(len(readers.train), 'image')} to train on: the held-out score may turn early; the best "
             "adapter is kept, and `patience` 3 stops in time"
         )
+
+
+def _finish(
+    run: RunFolder, card: RunCard, outcome: TrainingOutcome, objective: Objective, progress: Progress, world: World
+) -> TrainResult:
+    """Writes the card and the curves, and says how the run went."""
+    if world.is_main_process:
+        write_document(run.card, card)
+        draw_curves(run.curves, read_log(run.training.log))
+        tell_result(run, outcome.state, objective, progress)
+    if outcome.seconds_per_iteration is None:
+        progress.note(f"this run is finished already ({format_seconds(outcome.state.elapsed_s)}); `force` trains anew")
+    return TrainResult(run.adapter, card, outcome.seconds_per_iteration)
 
 
 def _blocks_to_checkpoint(wanted: bool, sites: list[tuple[Site, int]], progress: Progress) -> tuple[str, ...]:
