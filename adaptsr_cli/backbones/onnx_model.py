@@ -106,7 +106,7 @@ def export_onnx(backbone: Backbone, path: Path, metadata: Mapping[str, str]) -> 
         import onnx  # torch.onnx imports both only when it has done half the work
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise UsageError("--format onnx needs the packages onnx, onnxscript and onnxruntime", _INSTALL) from error
+        raise UsageError("the format onnx needs the packages onnx, onnxscript and onnxruntime", _INSTALL) from error
     try:
         with torch.no_grad(), _quiet():
             model = _assemble(backbone)

@@ -36,6 +36,7 @@ def show_adaptation(console: Console, result: AdaptResult) -> None:
     from adaptsr_cli.units import format_params, format_seconds
 
     show_evaluation(console, result.evaluation)
+    console.json(result.to_json())
     before, after = (model.metrics.get("psnr_y_db") for model in result.evaluation.models)
     if before is not None and after is not None:
         share = result.rank_map.total_params / result.rank_map.backbone.params

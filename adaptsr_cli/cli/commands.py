@@ -57,6 +57,12 @@ def _train() -> ModuleType:
     return train
 
 
+def _truncate() -> ModuleType:
+    from adaptsr_cli.cli import truncate
+
+    return truncate
+
+
 def _merge() -> ModuleType:
     from adaptsr_cli.cli import merge
 
@@ -67,6 +73,12 @@ def _evaluate() -> ModuleType:
     from adaptsr_cli.cli import evaluate
 
     return evaluate
+
+
+def _export() -> ModuleType:
+    from adaptsr_cli.cli import export
+
+    return export
 
 
 def _upscale() -> ModuleType:
@@ -104,7 +116,9 @@ COMMANDS: Final[dict[str, CommandEntry]] = {
     "allocate": CommandEntry(_allocate),
     "reallocate": CommandEntry(_reallocate),
     "train": CommandEntry(_train, in_group=True),
+    "truncate": CommandEntry(_truncate),
     "merge": CommandEntry(_merge),
+    "export": CommandEntry(_export),
     "eval": CommandEntry(_evaluate, in_group=True),
     "upscale": CommandEntry(_upscale, in_group=True),
     "adapt": CommandEntry(_adapt, in_group=True),

@@ -97,17 +97,22 @@ def _annotate(name: str, field: FieldInfo) -> Any:
             help=_help_text(field, flag),
             show_default=False,
             envvar=flag.environment,
-            metavar=flag.metavar,
+            metavar=flag.metavar or _metavar(kind),
             case_sensitive=False,
             **limits,
         ),
     ]
 
 
+def _metavar(kind: Any) -> str | None:
+    """What stands for the value of an option that may be repeated; None: typer's own choice."""
+    return {list[Path]: "<path>", list[str]: "<text>"}.get(kind) if get_origin(kind) is list else None
+
+
 def _help_text(field: FieldInfo, flag: Flag) -> str:
     """The description and, where there is one, the default, which the command line itself does not know."""
     default = None if field.is_required() else field.get_default(call_default_factory=True)
-    if default in (None, False, (), ""):
+    if default is None or default is False or default in ((), ""):
         default = ""
     if field.is_required():
         return f"{field.description}  [required]"

@@ -10,7 +10,6 @@ from adaptsr_cli.artifacts.base import RankMap, Saliency
 from adaptsr_cli.artifacts.evaluation import Evaluation
 from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.data.photos import write_demo_pairs
-from adaptsr_cli.data.sources import DataSpec
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import OutputExistsError
 from adaptsr_cli.io.documents import read_document
@@ -26,12 +25,15 @@ from adaptsr_cli.stages.common.models import ModelSpec, load_model
 from adaptsr_cli.stages.common.open_run import OpenRun, open_run
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.common.training_data import open_reader
-from adaptsr_cli.stages.evaluate.stage import EvaluateOptions, evaluate
-from adaptsr_cli.stages.merge.stage import MergeOptions, MergeResult, merge
+from adaptsr_cli.stages.evaluate.options import EvaluateOptions
+from adaptsr_cli.stages.evaluate.stage import run_evaluate
+from adaptsr_cli.stages.merge.options import MergeOptions
+from adaptsr_cli.stages.merge.stage import MergeResult, run_merge
 from adaptsr_cli.stages.score.options import ScoreOptions
 from adaptsr_cli.stages.score.stage import score_backbone
 from adaptsr_cli.stages.train.stage import TrainResult, check_options, train_backbone
-from adaptsr_cli.stages.upscale.stage import UpscaleOptions, single_result, upscale
+from adaptsr_cli.stages.upscale.options import UpscaleOptions
+from adaptsr_cli.stages.upscale.stage import run_upscale, single_result
 from adaptsr_cli.training.config import TRAIN_PRESETS
 
 
@@ -70,13 +72,13 @@ def run_adapt(options: AdaptOptions, *, progress: Progress = SILENT, world: Worl
         OutputExistsError: The run has a rank map of another budget.
     """
     check_options(options)
-    metrics = parse_metrics(options.metrics)
+    parse_metrics(options.metrics)  # what is wrong there is said before the work
     progress = TellOnce(progress)
     with open_run(options, progress, world) as opened:
         _plan_ranks(options, opened, progress, world)
         training = train_backbone(options, opened, progress, world)
-        merged = _merge(options, opened.run, progress, world)
-        evaluation = _evaluate(options, opened.run, metrics, progress, world)
+        merged = _merge(options, progress, world)
+        evaluation = _evaluate(options, progress, world)
         example = _upscale_example(options, opened, progress) if world.is_main_process else None
         return AdaptResult(
             run=opened.run,
@@ -122,36 +124,20 @@ def _has_rank_map(run: RunFolder, budget: str) -> bool:
     return True
 
 
-def _merge(options: AdaptOptions, run: RunFolder, progress: Progress, world: World) -> MergeResult | None:
+def _merge(options: AdaptOptions, progress: Progress, world: World) -> MergeResult | None:
     """The merged model, written by the first process while the others wait."""
     with world.rank_zero_first():
         if not world.is_main_process:
             return None
-        spec = ModelSpec.of(options.model, options.weights_dir, offline=options.offline)
-        return merge(MergeOptions(run=run, model=spec, force=True), progress)
+        return run_merge(pick(MergeOptions, options, force=True), progress=progress)
 
 
-def _evaluate(
-    options: AdaptOptions, run: RunFolder, metrics: tuple[str, ...], progress: Progress, world: World
-) -> Evaluation:
+def _evaluate(options: AdaptOptions, progress: Progress, world: World) -> Evaluation:
     """Backbone and merged model on the pairs of `test`, else on those that training watched."""
     folder = options.test or options.val
-    spec = ModelSpec.of(options.model, options.weights_dir, offline=options.offline)
-    return evaluate(
-        EvaluateOptions(
-            run=run,
-            data=options.images if folder is None else DataSpec.of(folder, options.align),
-            weights_dir=spec.weights_dir,
-            offline=spec.offline,
-            metrics=metrics,
-            degrade=options.degrade,
-            device=options.device,
-            seed=options.seed,
-            force=True,
-        ),
-        progress,
-        world,
-    )
+    images = {} if folder is None else {"data": (str(folder),), "lr_dir": None, "hr_dir": None, "list_file": None}
+    chosen = pick(EvaluateOptions, options, **images, precision="auto", force=True)
+    return run_evaluate(chosen, progress=progress, world=world).evaluation
 
 
 def _upscale_example(options: AdaptOptions, opened: OpenRun, progress: Progress) -> Path:
@@ -162,9 +148,15 @@ def _upscale_example(options: AdaptOptions, opened: OpenRun, progress: Progress)
     lr, _ = held_out.read(0)
     source = run.root / "upscaled" / f"{held_out.pairs[0].name}.png"
     write_rgb(source, lr)
-    spec = ModelSpec.of(None, options.weights_dir, offline=options.offline)
-    job = UpscaleOptions(run=run, model=spec, inputs=(source,), device=options.device, force=True)
-    return single_result(upscale(job, progress))
+    job = UpscaleOptions(
+        run=run.root,
+        inputs=(source,),
+        weights_dir=options.weights_dir,
+        offline=options.offline,
+        device=options.device,
+        force=True,
+    )
+    return single_result(run_upscale(job, progress=progress))
 
 
 def run_demo(options: DemoOptions, *, progress: Progress = SILENT, world: World = SINGLE_PROCESS) -> AdaptResult:

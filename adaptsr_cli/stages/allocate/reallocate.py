@@ -22,9 +22,9 @@ from adaptsr_cli.ranking.spectral import allocate_spectral
 from adaptsr_cli.report.figures import draw_rank_heatmap
 from adaptsr_cli.stages.allocate.options import ReallocateOptions
 from adaptsr_cli.stages.common.adapter_file import AdapterSource, open_adapter
+from adaptsr_cli.stages.common.adapter_spectra import inner_rank, planned_gains, require_low_rank, spectra_of
 from adaptsr_cli.stages.common.models import ModelSpec, open_backbone
 from adaptsr_cli.stages.common.run_folder import RunFolder, provenance, refuse_overwriting
-from adaptsr_cli.stages.common.truncate import inner_rank, planned_gains, require_low_rank, spectra_of
 from adaptsr_cli.stages.common.warm_start import WarmStartHeader, warm_start_path, write_warm_start
 from adaptsr_cli.units import Budget, parse_budget
 

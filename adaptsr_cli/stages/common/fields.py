@@ -113,10 +113,8 @@ PrecisionChoice = Annotated[
 ]  # fmt: skip
 Seed = Annotated[int, Field(ge=0, description="Seed of everything random.")]
 Force = Annotated[bool, Field(description="Replace what exists."), Flag(("--force",))]
-Metrics = Annotated[
-    str,
-    Field(
-        description="Comma-separated: psnr, ssim, ms_ssim, delta_e (mean CIEDE2000), lpips_squeeze, lpips_alex, "
-        "lpips_vgg, dists; niqe, sharpness and noise of the output alone."
-    ),
-]
+METRICS_HELP: Final = (
+    "Comma-separated: psnr, ssim, ms_ssim, delta_e (mean CIEDE2000), lpips_squeeze, lpips_alex, lpips_vgg, dists; "
+    "niqe, sharpness and noise of the output alone."
+)
+Metrics = Annotated[str, Field(description=METRICS_HELP)]

@@ -10,8 +10,8 @@ from adaptsr_cli.adapters.truncation import MatrixFactors, put_factors
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.progress import Progress
+from adaptsr_cli.stages.common.adapter_spectra import matrix_factors
 from adaptsr_cli.stages.common.init_directions import find_init_directions
-from adaptsr_cli.stages.common.truncate import matrix_factors
 from adaptsr_cli.stages.common.warm_start import MAKE_AGAIN, read_warm_start, warm_start_path
 from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.stages.train.rank_plan import RankPlan

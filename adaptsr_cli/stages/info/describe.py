@@ -1,0 +1,181 @@
+"""Descriptions of the artifacts, one function for each kind, chosen by the artifact's class."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from functools import singledispatch
+from typing import Final
+
+from adaptsr_cli.artifacts.base import (
+    AdapterHeader,
+    BackboneIdentity,
+    InitDirectionsHeader,
+    MergedHeader,
+    RankMap,
+    RunRecord,
+    Saliency,
+    SplitRecord,
+    StrictModel,
+)
+from adaptsr_cli.artifacts.evaluation import Evaluation
+from adaptsr_cli.imaging.degradation import DegradationRecord
+from adaptsr_cli.stages.common.warm_start import WarmStartHeader
+from adaptsr_cli.training.card import RunCard
+from adaptsr_cli.training.state import LoopState
+from adaptsr_cli.units import format_params
+
+Facts = dict[str, str]
+
+KINDS: Final[Mapping[str, type[StrictModel]]] = {
+    str(kind.model_fields["artifact"].default): kind
+    for kind in (
+        RunRecord,
+        Saliency,
+        InitDirectionsHeader,
+        RankMap,
+        WarmStartHeader,
+        AdapterHeader,
+        MergedHeader,
+        SplitRecord,
+        DegradationRecord,
+        LoopState,
+        RunCard,
+        Evaluation,
+    )
+}
+"""What stands under ``artifact`` in a file -> the class that reads it."""
+
+
+@singledispatch
+def describe(document: StrictModel) -> Facts:
+    """Describes an artifact by facts, in the order in which they should be shown.
+
+    Args:
+        document: An artifact of one of `KINDS`.
+    """
+    raise TypeError(f"no description of {type(document).__name__}")
+
+
+def describe_backbone(identity: BackboneIdentity) -> str:
+    """Describes a network in one line."""
+    return (
+        f"{identity.source}: {identity.architecture} x{identity.scale}, {format_params(identity.params)} parameters, "
+        f"sha256 {identity.sha256[:16]}"
+    )
+
+
+@describe.register
+def _run(document: RunRecord) -> Facts:
+    return {"backbone": describe_backbone(document.backbone), "model": document.model_path}
+
+
+@describe.register
+def _saliency(document: Saliency) -> Facts:
+    best = sorted(document.sites, key=lambda site: -site.score)[:5]
+    stable = "one batch" if document.mean_spearman is None else f"{document.mean_spearman:.3f}"
+    return {
+        "backbone": describe_backbone(document.backbone),
+        "criterion": f"{document.criterion}, {document.batches} batches of {document.batch}",
+        "sites": f"{len(document.sites)} ({len(document.skipped)} left out)",
+        "rank correlation": stable,
+        "highest": ", ".join(site.name for site in best),
+    }
+
+
+@describe.register
+def _directions(document: InitDirectionsHeader) -> Facts:
+    return {"backbone": describe_backbone(document.backbone), "for": "adaptsr train --init gradient"}
+
+
+@describe.register
+def _start(document: WarmStartHeader) -> Facts:
+    return {
+        "backbone": describe_backbone(document.backbone),
+        "adapter": f"{document.provenance.options.get('adapter')}, sha256 {document.adapter_sha256[:16]}",
+        "for": "adaptsr train with the rank map beside it",
+    }
+
+
+@describe.register
+def _rank_map(document: RankMap) -> Facts:
+    ranks = Counter(site.rank for site in document.sites)
+    strategy: str = document.strategy
+    if strategy == "adapter":
+        strategy += f" {document.provenance.options.get('adapter')}, from which training continues"
+    return {
+        "backbone": describe_backbone(document.backbone),
+        "strategy": strategy,
+        "parameters": f"{document.total_params:,} of a budget of {document.budget_params:,}",
+        "ranks": ", ".join(f"{count} x r{rank}" for rank, count in sorted(ranks.items())),
+    }
+
+
+@describe.register
+def _adapter(document: AdapterHeader) -> Facts:
+    ranks = Counter(site.rank for site in document.sites)
+    facts = {
+        "backbone": describe_backbone(document.backbone),
+        "method": document.method,
+        "sites": f"{len(document.sites)}: " + ", ".join(f"{n} x r{rank}" for rank, n in sorted(ranks.items())),
+        "iteration": str(document.iteration),
+    }
+    if document.method in ("lora", "dora", "rasa"):
+        facts["method"] += f", {document.factorization}, {document.scale} with alpha {document.sites[0].alpha:g}"
+        facts["method"] += f", init {document.init}" if document.init != "default" else ""
+    if document.val_psnr_y_db is not None and document.backbone_psnr_y_db is not None:
+        gain = document.val_psnr_y_db - document.backbone_psnr_y_db
+        facts["held-out PSNR-Y"] = f"{document.val_psnr_y_db:.2f} dB ({gain:+.2f} over the backbone)"
+    return facts
+
+
+@describe.register
+def _merged(document: MergedHeader) -> Facts:
+    facts = {"backbone": describe_backbone(document.backbone)}
+    if document.blend is None:
+        return facts | {"adapter": f"sha256 {document.adapter_sha256[:16]}"}
+    blend = document.blend
+    parts = [f"{part.weight:g} x {part.name} (sha256 {part.sha256[:16]})" for part in blend.parts]
+    facts |= {"adapters": ", ".join(parts), "strength": f"{blend.strength:g}"}
+    if blend.to_rank is not None or blend.budget is not None:
+        limit = f"rank {blend.to_rank}" if blend.budget is None else f"a budget of {blend.budget}"
+        facts["truncated"] = f"to {limit}"
+    if blend.tuning is not None:
+        gain = blend.tuning.psnr_y_db - blend.tuning.plain_psnr_y_db
+        facts["tuned"] = f"on {blend.tuning.images} images of {blend.tuning.data}: {gain:+.3f} dB"
+    return facts
+
+
+@describe.register
+def _state(document: LoopState) -> Facts:
+    return {"iteration": f"{document.iteration} of {document.plan.config.iterations}"}
+
+
+@describe.register
+def _split(document: SplitRecord) -> Facts:
+    return {
+        "data": f"{document.data} ({document.layout})",
+        "images": f"{len(document.train)} trained on, {len(document.held_out)} held out",
+    }
+
+
+@describe.register
+def _degradation(document: DegradationRecord) -> Facts:
+    steps = ", ".join(step.kind.replace("_", " ") for step in document.degradation.steps)
+    facts = {"degradation": document.degradation.name, "steps": steps}
+    return facts | ({"estimate": document.estimate.describe()} if document.estimate is not None else {})
+
+
+@describe.register
+def _card(document: RunCard) -> Facts:
+    gain = f"{document.backbone_psnr_y_db:.2f} -> {document.best_psnr_y_db:.2f} dB ({document.gain_db:+.2f})"
+    what, parameters, cost = document.describe()
+    return {"held-out PSNR-Y": gain, "training": what, "parameters": parameters, "cost": cost}
+
+
+@describe.register
+def _evaluation(document: Evaluation) -> Facts:
+    facts = {"protocol": document.protocol_text, "data": f"{document.data}, {len(document.images)} images"}
+    for model in document.models:
+        facts[model.name] = ", ".join(f"{metric} {value:.4f}" for metric, value in model.metrics.items())
+    return facts
