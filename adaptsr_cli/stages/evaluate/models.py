@@ -90,7 +90,9 @@ def _open_merged(options: EvaluateOptions, run: RunFolder, progress: Progress) -
 def _open_with_adapter(options: EvaluateOptions, run: RunFolder, path: Path, progress: Progress) -> Backbone:
     """The network that an adapter was made for, among those named, else the run's, with the adapter folded in."""
     if not path.exists():
-        raise ArtifactError(f"there is no adapter {path}", "check the path, or train one: adaptsr train --data DIR")
+        raise ArtifactError(
+            f"there is no adapter {path}", "check the path, or train one with `adaptsr train --data DIR`"
+        )
     made_for = read_adapter(path)[0].backbone.sha256
     for text in options.models:
         backbone = load_model(_model_spec(options, text), progress)

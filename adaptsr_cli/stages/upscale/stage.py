@@ -95,8 +95,12 @@ def run_upscale(
     return _join_results(world, own, progress)
 
 
-def open_upscaler(options: UpscaleOptions, progress: Progress) -> Upscaler:
+def open_upscaler(options: UpscaleOptions, progress: Progress = SILENT) -> Upscaler:
     """Opens the network that the options name, adapters folded in, on its device.
+
+    Args:
+        options: Which network, and how it is run.
+        progress: Told which network was loaded.
 
     Raises:
         UsageError: A strength, and nothing that is adapted; or an unknown device.
