@@ -39,8 +39,10 @@ from adaptsr_cli.stages.allocate.stage import run_allocate  # noqa: E402
 from adaptsr_cli.stages.common.models import ModelSpec, expected_scale  # noqa: E402
 from adaptsr_cli.stages.common.run_folder import RunFolder  # noqa: E402
 from adaptsr_cli.stages.common.training_data import DEFAULT_CACHE, open_training_data  # noqa: E402
-from adaptsr_cli.stages.evaluate.stage import EvaluateOptions, evaluate  # noqa: E402
-from adaptsr_cli.stages.merge.stage import MergeOptions, merge  # noqa: E402
+from adaptsr_cli.stages.evaluate.options import EvaluateOptions  # noqa: E402
+from adaptsr_cli.stages.evaluate.stage import run_evaluate  # noqa: E402
+from adaptsr_cli.stages.merge.options import MergeOptions  # noqa: E402
+from adaptsr_cli.stages.merge.stage import run_merge  # noqa: E402
 from adaptsr_cli.stages.score.options import ScoreOptions  # noqa: E402
 from adaptsr_cli.stages.score.stage import run_score  # noqa: E402
 from adaptsr_cli.stages.train.options import TrainOptions  # noqa: E402
@@ -196,7 +198,7 @@ def measure(trial: Trial, bench: Bench, folder: Path) -> dict[str, Any]:
             figures |= _adapt(trial, run, choice, bench.data, saliency)
             model = str(run.merged)
         curve = figures["curve"]
-        scores = {} if bench.only_psnr and curve else _evaluate(run, data, model, bench.weights)
+        scores = {} if bench.only_psnr and curve else _evaluate(run, bench.data, model, bench.weights)
     return figures | {
         # Of the last iteration, even where the backbone was better and so kept.
         "psnr_y_db": curve[-1][1] if curve else scores["psnr_y_db"],
@@ -264,7 +266,7 @@ def _adapt(trial: Trial, run: RunFolder, choice: ModelSpec, data: Path, saliency
         **dict(trial.extra),
     )
     report = run_train(options)
-    merge(MergeOptions(run=run, model=choice), Silent())
+    run_merge(MergeOptions(run=run.root, model=choice.name, offline=True))
     rows = [row for row in read_log(run.training.log) if row.val_psnr_y_db is not None]
     return {
         "params": report.card.trainable_params,
@@ -273,8 +275,10 @@ def _adapt(trial: Trial, run: RunFolder, choice: ModelSpec, data: Path, saliency
     }
 
 
-def _evaluate(run: RunFolder, data: DataSpec, model: str, weights: Path | None) -> dict[str, float]:
+def _evaluate(run: RunFolder, data: Path, model: str, weights: Path | None) -> dict[str, float]:
     """Scores of one network on the held-out images."""
-    metrics = ("psnr", "ssim") if weights is None else ("psnr", "ssim", "lpips_squeeze")
-    config = EvaluateOptions(run, data, weights or Path(), offline=True, models=(model,), metrics=metrics)
-    return dict(evaluate(config, Silent()).models[0].metrics)
+    metrics = "psnr,ssim" if weights is None else "psnr,ssim,lpips_squeeze"
+    options = EvaluateOptions(
+        run=run.root, data=(str(data),), weights_dir=weights or Path(), offline=True, models=(model,), metrics=metrics
+    )
+    return dict(run_evaluate(options).evaluation.models[0].metrics)
