@@ -19,7 +19,7 @@ def run(options: EvaluateOptions, as_json: bool) -> None:
     from adaptsr_cli.cli.group import join_group
     from adaptsr_cli.stages.evaluate.stage import run_evaluate
 
-    with join_group(as_json=as_json) as (world, console):
+    with join_group(as_json=as_json, wording=options.to_flags) as (world, console):
         result = run_evaluate(options, progress=console, world=world)
         show_evaluation(console, result.evaluation)
         console.json(result.to_json())

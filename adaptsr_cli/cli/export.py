@@ -15,7 +15,7 @@ def run(options: ExportOptions, as_json: bool) -> None:
     """Write the adapted network in a file format of other programs, such as ONNX."""
     from adaptsr_cli.stages.export.stage import run_export
 
-    console = Console(as_json=as_json)
+    console = Console(as_json=as_json, wording=options.to_flags)
     result = run_export(options, progress=console)
     console.line(
         f"largest difference from adapter + backbone on a probe image: {result.proof.probe_difference:.1e} of the range"

@@ -15,7 +15,7 @@ def run(options: InfoOptions, as_json: bool) -> None:
     """Tell what a file is: any artifact of a run, or a checkpoint."""
     from adaptsr_cli.stages.info.stage import run_info
 
-    console = Console(as_json=as_json)
+    console = Console(as_json=as_json, wording=options.to_flags)
     result = run_info(options, progress=console)
     for facts in result.files:
         console.table("", ("", ""), list(facts.items()))

@@ -18,7 +18,7 @@ def run(options: MergeOptions, as_json: bool) -> None:
     from adaptsr_cli.stages.merge.stage import run_merge
     from adaptsr_cli.training.card import describe_params
 
-    console = Console(as_json=as_json)
+    console = Console(as_json=as_json, wording=options.to_flags)
     result = run_merge(options, progress=console)
     _show_blend(console, result)
     console.line(

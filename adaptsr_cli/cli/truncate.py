@@ -17,7 +17,7 @@ def run(options: TruncateOptions, as_json: bool) -> None:
     """Make an adapter file smaller: to a rank, or to a budget that is spent best by singular values."""
     from adaptsr_cli.stages.truncate.stage import run_truncate
 
-    console = Console(as_json=as_json)
+    console = Console(as_json=as_json, wording=options.to_flags)
     result = run_truncate(options, progress=console)
     rows = [
         (cut.name, str(cut.rank_before), str(cut.rank), f"{cut.kept / cut.energy if cut.energy else 1:.2%}")

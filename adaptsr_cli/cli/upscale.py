@@ -20,7 +20,7 @@ def run(options: UpscaleOptions, as_json: bool) -> None:
     from adaptsr_cli.stages.upscale.stage import run_upscale
 
     # Under torchrun a process that ended with a failed file would take the others with it: they wait for each other.
-    with join_group(as_json=as_json, timeout_s=_TIMEOUT_S) as (world, console):
+    with join_group(as_json=as_json, timeout_s=_TIMEOUT_S, wording=options.to_flags) as (world, console):
         result = run_upscale(options, progress=console, world=world)
         for _, target in result.written[:_MAX_LINES]:
             console.line(f"wrote {target}")

@@ -196,8 +196,8 @@ def _choose_pairs(
             "give other images, or set `split` to all",
         )
     progress.note(
-        f"the run was trained on {plural(dropped, 'image')} of this data: scoring the {left} held-out ones (to score "
-        "all, set the split to all)"
+        f"the run was trained on {plural(dropped, 'image')} of this data: scoring the {left} held-out ones "
+        "(`split` all scores all)"
     )
     return tuple(pairs for pairs in kept if len(pairs)), "held-out"
 

@@ -97,10 +97,10 @@ def check_existing(target: Path, wanted: UpscaleMetadata) -> ExistingResult:
         return ExistingResult(redo=True, warning=None)
     names = {
         "weights_sha256": "by another model",
-        "outscale": f"with outscale {found.outscale:g}",
+        "outscale": f"with `outscale` {found.outscale:g}",
         "precision": f"in {found.precision}",
-        "ensemble": "with ensemble" if found.ensemble else "without ensemble",
-        "quality": f"with quality {found.quality}",
+        "ensemble": "with `ensemble`" if found.ensemble else "without `ensemble`",
+        "quality": f"with `quality` {found.quality}",
         "source": "from another version of the input",
     }
     differing = [text for name, text in names.items() if getattr(found, name) != getattr(wanted, name)]

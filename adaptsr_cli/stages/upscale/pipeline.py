@@ -203,7 +203,7 @@ class FileUpscaler:
                 existing = check_existing(job.target, metadata)
                 if not existing.redo:
                     kind: Literal["kept", "skipped"] = "kept" if existing.warning else "skipped"
-                    return FileOutcome(job, kind, existing.warning or "", "set force to replace it")
+                    return FileOutcome(job, kind, existing.warning or "", "`force` replaces it")
             by_rows = self._can_go_by_rows(job)
             # By rows there may be more pixels than are ever decoded at once.
             outline = read_outline(job.source, by_rows=by_rows)

@@ -28,7 +28,7 @@ class UpscaleResult:
 
     Attributes:
         written: Input and output of what was made.
-        skipped: Outputs that existed already, the other ones included.
+        skipped: Outputs that existed already, up to date or not.
         failed: Input and the reason.
         kept: Outputs among `skipped` that are not what would have been made now.
     """
@@ -146,7 +146,7 @@ def _run_files(
                     kept.append(target)
                     progress.warn(f"{target} {outcome.message}: skipped ({outcome.hint})")
     if len(skipped) > len(kept):
-        progress.note(f"{len(skipped) - len(kept)} up to date, skipped (set force to make them again)")
+        progress.note(f"{len(skipped) - len(kept)} up to date, skipped (`force` makes them again)")
     return UpscaleResult(tuple(written), tuple(skipped), tuple(failed), tuple(kept))
 
 

@@ -243,8 +243,8 @@ def test_a_result_says_how_it_was_made_and_another_one_is_left_alone(run: Run, t
     other = save_tiny("edsr_basicsr_x2", tmp_path / "other.safetensors")
     for options, text in (
         ({"model": other}, "by another model"),
-        ({"outscale": 3.0, "suffix": "_x2"}, "with outscale 2"),
-        ({"ensemble": True}, "without ensemble"),
+        ({"outscale": 3.0, "suffix": "_x2"}, "with `outscale` 2"),
+        ({"ensemble": True}, "without `ensemble`"),
         ({"precision": "bf16"}, "in fp32"),
     ):
         report, progress = run(source, **options)
