@@ -66,12 +66,12 @@ def describe_backbone(identity: BackboneIdentity) -> str:
 
 
 @describe.register
-def _run(document: RunRecord) -> Facts:
+def _describe_run(document: RunRecord) -> Facts:
     return {"backbone": describe_backbone(document.backbone), "model": document.model_path}
 
 
 @describe.register
-def _saliency(document: Saliency) -> Facts:
+def _describe_saliency(document: Saliency) -> Facts:
     best = sorted(document.sites, key=lambda site: -site.score)[:5]
     stable = "one batch" if document.mean_spearman is None else f"{document.mean_spearman:.3f}"
     return {
@@ -84,12 +84,12 @@ def _saliency(document: Saliency) -> Facts:
 
 
 @describe.register
-def _directions(document: InitDirectionsHeader) -> Facts:
+def _describe_directions(document: InitDirectionsHeader) -> Facts:
     return {"backbone": describe_backbone(document.backbone), "for": "adaptsr train --init gradient"}
 
 
 @describe.register
-def _start(document: WarmStartHeader) -> Facts:
+def _describe_start(document: WarmStartHeader) -> Facts:
     return {
         "backbone": describe_backbone(document.backbone),
         "adapter": f"{document.provenance.options.get('adapter')}, sha256 {document.adapter_sha256[:16]}",
@@ -98,7 +98,7 @@ def _start(document: WarmStartHeader) -> Facts:
 
 
 @describe.register
-def _rank_map(document: RankMap) -> Facts:
+def _describe_rank_map(document: RankMap) -> Facts:
     ranks = Counter(site.rank for site in document.sites)
     strategy: str = document.strategy
     if strategy == "adapter":
@@ -112,7 +112,7 @@ def _rank_map(document: RankMap) -> Facts:
 
 
 @describe.register
-def _adapter(document: AdapterHeader) -> Facts:
+def _describe_adapter(document: AdapterHeader) -> Facts:
     ranks = Counter(site.rank for site in document.sites)
     facts = {
         "backbone": describe_backbone(document.backbone),
@@ -130,7 +130,7 @@ def _adapter(document: AdapterHeader) -> Facts:
 
 
 @describe.register
-def _merged(document: MergedHeader) -> Facts:
+def _describe_merged(document: MergedHeader) -> Facts:
     facts = {"backbone": describe_backbone(document.backbone)}
     if document.blend is None:
         return facts | {"adapter": f"sha256 {document.adapter_sha256[:16]}"}
@@ -147,12 +147,12 @@ def _merged(document: MergedHeader) -> Facts:
 
 
 @describe.register
-def _state(document: LoopState) -> Facts:
+def _describe_state(document: LoopState) -> Facts:
     return {"iteration": f"{document.iteration} of {document.plan.config.iterations}"}
 
 
 @describe.register
-def _split(document: SplitRecord) -> Facts:
+def _describe_split(document: SplitRecord) -> Facts:
     return {
         "data": f"{document.data} ({document.layout})",
         "images": f"{len(document.train)} trained on, {len(document.held_out)} held out",
@@ -160,21 +160,21 @@ def _split(document: SplitRecord) -> Facts:
 
 
 @describe.register
-def _degradation(document: DegradationRecord) -> Facts:
+def _describe_degradation(document: DegradationRecord) -> Facts:
     steps = ", ".join(step.kind.replace("_", " ") for step in document.degradation.steps)
     facts = {"degradation": document.degradation.name, "steps": steps}
     return facts | ({"estimate": document.estimate.describe()} if document.estimate is not None else {})
 
 
 @describe.register
-def _card(document: RunCard) -> Facts:
+def _describe_card(document: RunCard) -> Facts:
     gain = f"{document.backbone_psnr_y_db:.2f} -> {document.best_psnr_y_db:.2f} dB ({document.gain_db:+.2f})"
     what, parameters, cost = document.describe()
     return {"held-out PSNR-Y": gain, "training": what, "parameters": parameters, "cost": cost}
 
 
 @describe.register
-def _evaluation(document: Evaluation) -> Facts:
+def _describe_evaluation(document: Evaluation) -> Facts:
     facts = {"protocol": document.protocol_text, "data": f"{document.data}, {len(document.images)} images"}
     for model in document.models:
         facts[model.name] = ", ".join(f"{metric} {value:.4f}" for metric, value in model.metrics.items())
