@@ -23,13 +23,11 @@ class CommandEntry:
 
     def describe(self) -> str:
         """The help text."""
-        module = self.load()
-        return str((module.run if hasattr(module, "run") else module.run_command).__doc__)
+        return str(self.load().run.__doc__)
 
     def make(self) -> Callable[..., None]:
         """The function whose parameters are the options."""
-        module = self.load()
-        made: Callable[..., None] = module.make() if hasattr(module, "make") else module.run_command
+        made: Callable[..., None] = self.load().make()
         return made
 
 
