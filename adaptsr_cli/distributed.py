@@ -1,6 +1,7 @@
 """Process group for work that several processes share, as ``torchrun`` starts them.
 
 Every process computes a share; what is summed or gathered is the same in all of them. Only the first one writes.
+torch is imported where it is used, so that the command line can ask which group there is without waiting for it.
 """
 
 from __future__ import annotations
@@ -10,13 +11,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
-
-import torch
-import torch.distributed as dist
-from torch import Tensor
+from typing import TYPE_CHECKING, TypeVar
 
 from adaptsr_cli.errors import GroupError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Value = TypeVar("Value")
 
@@ -59,6 +59,9 @@ class World:
         """
         if self.size == 1 or not tensors:
             return
+        import torch
+        import torch.distributed as dist
+
         flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])  # (all elements,)
         with _explained():
             dist.all_reduce(flat)
@@ -74,6 +77,9 @@ class World:
         """
         if self.size == 1:
             return list(values)
+        import torch
+        import torch.distributed as dist
+
         numbers = torch.tensor(values, dtype=torch.float64)
         with _explained():
             dist.all_reduce(numbers, op=dist.ReduceOp.MAX)
@@ -83,6 +89,8 @@ class World:
         """Collects one value from every process, in the order of their ranks."""
         if self.size == 1:
             return [value]
+        import torch.distributed as dist
+
         found: list[Value | None] = [None] * self.size
         with _explained():
             dist.all_gather_object(found, value)
@@ -138,6 +146,9 @@ def join_world(*, timeout_s: float = 1800) -> Iterator[World]:
     if world.size == 1:
         yield world
         return
+    import torch
+    import torch.distributed as dist
+
     # Small things are exchanged on the host by gloo even where gradients go from GPU to GPU by NCCL.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     with _explained():

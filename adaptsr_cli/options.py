@@ -30,12 +30,14 @@ class Flag:
         default_text: What the help shows as the default; None: the field's own default.
         environment: Variable that gives it where the command line does not.
         metavar: What stands for the value in the help.
+        as_text: The command line passes the text on as it is, and a validator of the field reads it.
     """
 
     names: tuple[str, ...] = ()
     default_text: str | None = None
     environment: str | None = None
     metavar: str | None = None
+    as_text: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,14 @@ class OptionsModel(BaseModel):
         """What was said, by field name; defaults are left out."""
         return {name: getattr(self, name) for name in self.model_fields_set if getattr(self, name) is not None}
 
-    def over(self, below: Self) -> Self:
-        """These options, with what `below` says where these say nothing."""
-        return self.of(below.given() | self.given())
+    def to_flags(self, text: str) -> str:
+        """A message of the lower layers in the words of the command line."""
+        return to_flags(text, type(self))
+
+    @classmethod
+    def layer(cls, below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+        """What `above` says, and elsewhere what `below` says; both by field name."""
+        return {**below, **above}
 
 
 def describe_fault(error: ValidationError) -> str:
@@ -85,11 +92,13 @@ def describe_fault(error: ValidationError) -> str:
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, UsageError):  # of a validator of ours, which says all
         return cause.message
-    where = ".".join(str(part) for part in first["loc"])
+    where = str(first["loc"][0]) if first["loc"] else ""  # of a sequence its name, not the place within
     found = f"{first['input']!r}" if isinstance(first["input"], str | int | float | Path) else "not usable"
     message = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         return f"`{where}` is not an option"
+    if first["type"] == "missing":
+        return f"`{where}` is required"
     return f"`{where}` is {found}; it should be {message}" if where else message
 
 

@@ -11,19 +11,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from skimage.filters import gaussian
 
-ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+from adaptsr_cli.data.alignment import measure_alignment
+from adaptsr_cli.io.images import decode_rgb, encode_jpeg, list_images, read_rgb, resize_bicubic
 
-from adaptsr_cli.data.alignment import measure_alignment  # noqa: E402
-from adaptsr_cli.io.images import decode_rgb, encode_jpeg, list_images, read_rgb, resize_bicubic  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 FACTOR = 4
 MAX_SHIFT_PX = 6

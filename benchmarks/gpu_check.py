@@ -26,8 +26,6 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PARTS = ("tests", "demo", "upscale", "upscale_peer", "train", "pairs", "photos", "speed_train")
 MAX_SECONDS = 420  # after which no further part begins, so that the whole ends inside nine minutes
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
 
 
 def main() -> int:

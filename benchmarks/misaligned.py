@@ -12,25 +12,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+from adaptsr_cli.data.layouts import find_pairs
+from adaptsr_cli.data.sources import Align
+from adaptsr_cli.io.images import read_rgb, write_rgb
+from adaptsr_cli.stages.adapt.options import AdaptOptions
+from adaptsr_cli.stages.adapt.stage import run_adapt
 
-from adaptsr_cli.data.layouts import find_pairs  # noqa: E402
-from adaptsr_cli.data.sources import Align, DataSpec  # noqa: E402
-from adaptsr_cli.io.images import read_rgb, write_rgb  # noqa: E402
-from adaptsr_cli.progress import Silent  # noqa: E402
-from adaptsr_cli.stages.adapt import AdaptOptions, adapt  # noqa: E402
-from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder  # noqa: E402
-from adaptsr_cli.stages.train.options import TrainOptions  # noqa: E402
-from adaptsr_cli.units import parse_budget  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 MAX_SHIFT_PX = 6
 KEPT_EVERY = 5
@@ -52,14 +46,17 @@ def main() -> None:
         folder = Path(text)
         write_cases(options.pairs, folder)
         for name, data, align in CASES:
-            training = TrainOptions(
-                run=RunFolder(folder / f"run-{data}-{align}"),
-                model=ModelSpec(None, Path(), offline=True),
-                data=DataSpec.of(folder / data, align),
+            job = AdaptOptions(
+                run=folder / f"run-{data}-{align}",
+                offline=True,
+                data=str(folder / data),
+                align=align,
                 iterations=options.iterations,
+                metrics="psnr,ssim",
+                score_batches=4,
+                test=folder / "test",
             )
-            job = AdaptOptions(training, parse_budget("8%"), ("psnr", "ssim"), batches=4, test=folder / "test")
-            before, after = (entry.metrics for entry in adapt(job, Silent()).evaluation.models)
+            before, after = (entry.metrics for entry in run_adapt(job).evaluation.models)
             rows.append(
                 {
                     "pairs": name,

@@ -43,7 +43,7 @@ from torch import Tensor, nn
 PACKAGE = "adaptsr_cli"
 STAGES = (
     "score --data {pairs} --model {model} --run {run} --batches 4 --batch 2 --patch 64 --seed 0 --device cpu --offline",
-    "allocate --budget 20% --min-rank 1 --run {run} --offline",
+    "allocate --budget 20% --min-rank 1 --run {run}",
     "train --data {pairs} --model {model} --run {run} --iterations 12 --batch 2 --patch 64 --val-freq 6 --seed 0 "
     "--device cpu --offline",
     "merge --model {model} --run {run} --device cpu --offline",

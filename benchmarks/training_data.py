@@ -11,14 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from adaptsr_cli.artifacts.evaluation import Evaluation
 from adaptsr_cli.backbones.catalogue import default_model
@@ -27,11 +24,9 @@ from adaptsr_cli.data.sources import DataSpec
 from adaptsr_cli.io.images import write_rgb
 from adaptsr_cli.progress import Silent
 from adaptsr_cli.runtime import describe_machine
-from adaptsr_cli.stages.adapt import AdaptOptions, adapt
-from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder
+from adaptsr_cli.stages.adapt.options import AdaptOptions
+from adaptsr_cli.stages.adapt.stage import run_adapt
 from adaptsr_cli.stages.common.training_data import open_reader, open_training_data
-from adaptsr_cli.stages.train.options import TrainOptions
-from adaptsr_cli.units import parse_budget
 
 RESULTS: Final = Path(__file__).parent / "results"
 
@@ -114,15 +109,20 @@ def measure(
     if degrade == "auto:":
         write_camera_photos(options.pairs, load_backbone(model or default_model()).scale, run.parent / "camera")
         degrade = f"auto:{run.parent / 'camera'}"
-    training = TrainOptions(
-        run=RunFolder(run),
-        model=ModelSpec(str(model) if model else None, Path(), offline=True),
-        data=DataSpec.of(options.pairs if degrade is None else options.hr, "shift" if align == "shift" else "none"),
+    job = AdaptOptions(
+        run=run,
+        model=str(model) if model else None,
+        offline=True,
+        data=str(options.pairs if degrade is None else options.hr),
+        align="shift" if align == "shift" else "none",
         degrade=degrade,
         iterations=options.iterations,
         device="cpu",
+        budget=options.budget,
+        metrics="psnr,ssim",
+        test=options.pairs,
     )
-    done = adapt(AdaptOptions(training, parse_budget(options.budget), ("psnr", "ssim"), test=options.pairs), Silent())
+    done = run_adapt(job)
     before, after = (scores_of(done.evaluation, name) for name in ("backbone", "merged"))
     return {
         "held_out": sorted(image.name for image in done.evaluation.images),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from adaptsr_cli.artifacts.base import Factorization, LoraInit, LoraScaling, Method, ShiraMask, StrictModel
 
@@ -23,11 +23,12 @@ class TrainConfig(StrictModel):
         batch: Patches a step, over all processes together.
         accumulate: In how many parts a process computes its share of a batch, one after the other, to save memory.
         patch_px: Side of the HR patch in pixels.
-        lr: Peak learning rate of Adam.
+        learning_rate: Peak learning rate of Adam; ``lr`` in files of older versions.
         schedule: ``cosine`` with a warm-up, down to 1 % of the peak, or the paper's ``steps`` (x0.75 at 50 %, 75 %
             and 90 %).
-        alpha: Numerator of the scale of low-rank updates.
-        scale: That scale: ``alpha/r``, or ``alpha/sqrt(r)``, which keeps large ranks from learning slower (rsLoRA).
+        alpha: Numerator of LoRA's scaling.
+        lora_scaling: ``alpha/r``, or ``alpha/sqrt(r)``, which keeps large ranks from learning slower (rsLoRA);
+            ``scale`` in files of older versions.
         init: Where low-rank factors start: A at random, or at the leading directions of the gradient that ``score``
             found, and B at zero; or (``pissa``) both at the leading part of the weight; or (``adapter``) both where the
             adapter stands from which the rank map was made.
@@ -49,10 +50,10 @@ class TrainConfig(StrictModel):
     batch: Annotated[int, Field(ge=1)]
     accumulate: Annotated[int, Field(ge=1)] = 1
     patch_px: Annotated[int, Field(ge=8)]
-    lr: Annotated[float, Field(gt=0, le=1)]
+    learning_rate: Annotated[float, Field(gt=0, le=1, validation_alias=AliasChoices("learning_rate", "lr"))]
     schedule: ScheduleName
     alpha: Annotated[float, Field(gt=0)]
-    scale: LoraScaling = "alpha/r"
+    lora_scaling: Annotated[LoraScaling, Field(validation_alias=AliasChoices("lora_scaling", "scale"))] = "alpha/r"
     init: LoraInit = "default"
     conv_factorization: Factorization = "1x1-kxk"
     shira_mask: ShiraMask = "magnitude"

@@ -41,6 +41,7 @@ class Console:
         out: Where results go; stdout where left out.
         err: Where everything else goes; stderr where left out.
         clock: Seconds from any fixed point, for tests.
+        wording: Turns notes and warnings of the lower layers, which name fields of options, into the words of the user.
     """
 
     def __init__(
@@ -50,11 +51,13 @@ class Console:
         out: TextIO | None = None,
         err: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
+        wording: Callable[[str], str] = str,
     ) -> None:
         self.as_json = as_json
         self._out_stream = _tolerant(out or sys.stdout)
         self._err_stream = _tolerant(err or sys.stderr)
         self._clock = clock
+        self._wording = wording
         self._tasks: list[ConsoleTask] = []
         self._live: Live | None = None
 
@@ -81,11 +84,11 @@ class Console:
 
     def note(self, message: str) -> None:
         """A remark the user should read once."""
-        self._message("", "", message)
+        self._message("", "", self._wording(message))
 
     def warn(self, message: str) -> None:
         """Something that is probably not what the user wanted, though work goes on."""
-        self._message("warning: ", "yellow", message)
+        self._message("warning: ", "yellow", self._wording(message))
 
     def error(self, error: AdaptsrError) -> None:
         """Says what is wrong and, on a second line, what to do next."""

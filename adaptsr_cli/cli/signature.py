@@ -12,14 +12,12 @@ import typer
 from annotated_types import Ge, Le
 from pydantic.fields import FieldInfo
 
+from adaptsr_cli.cli.session import Debug, Json
 from adaptsr_cli.errors import AdaptsrError, UsageError
-from adaptsr_cli.io.documents import read_toml
 from adaptsr_cli.options import Argument, Flag, NotOnCommandLine, OptionsModel, marker_of, to_flags
 
 Options = TypeVar("Options", bound=OptionsModel)
 
-_JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
-_DEBUG = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 _CONFIG = Annotated[
     Path | None,
     typer.Option(
@@ -50,8 +48,8 @@ def make_command(
         said = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         said = {name: value for name, value in said.items() if value not in (None, ())}
         try:
-            below = read_toml(file, options) if file is not None else None
-            chosen = options.of(said) if below is None else options.of(below.given() | said)
+            below = {} if file is None else _read_config(file, options)
+            chosen = options.of(options.layer(below, said))
             run(chosen, as_json)
         except AdaptsrError as error:
             error.message, error.hint = to_flags(error.message, options), to_flags(error.hint, options)
@@ -63,7 +61,7 @@ def make_command(
         if marker_of(field, NotOnCommandLine) is None
     ]
     extra: list[tuple[str, Any, Any]] = [("config", _CONFIG, None)] if config_file else []
-    for name, annotation, default in [*extra, ("json", _JSON, False), ("debug", _DEBUG, False)]:
+    for name, annotation, default in [*extra, ("json", Json, False), ("debug", Debug, False)]:
         parameters.append(
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
         )
@@ -72,9 +70,17 @@ def make_command(
     return command
 
 
+def _read_config(file: Path, options: type[OptionsModel]) -> dict[str, Any]:
+    """The options that a TOML file gives, by field name."""
+    from adaptsr_cli.io.documents import read_toml  # here, to keep `--help` quick
+
+    return read_toml(file, options).given()
+
+
 def _annotate(name: str, field: FieldInfo) -> Any:
     """The annotation that typer understands: the type or None, with help, range and default text."""
-    kind = _cli_type(field.annotation)
+    as_text = (marker_of(field, Flag) or Flag()).as_text
+    kind = str if as_text else _cli_type(field.annotation)
     low = next((mark.ge for mark in field.metadata if isinstance(mark, Ge)), None)
     high = next((mark.le for mark in field.metadata if isinstance(mark, Le)), None)
     limits: dict[str, Any] = {"min": low, "max": high} if kind in (int, float) else {}
@@ -91,18 +97,25 @@ def _annotate(name: str, field: FieldInfo) -> Any:
             help=_help_text(field, flag),
             show_default=False,
             envvar=flag.environment,
-            metavar=flag.metavar,
+            metavar=flag.metavar or _metavar(kind),
             case_sensitive=False,
             **limits,
         ),
     ]
 
 
+def _metavar(kind: Any) -> str | None:
+    """What stands for the value of an option that may be repeated; None: typer's own choice."""
+    return {list[Path]: "<path>", list[str]: "<text>"}.get(kind) if get_origin(kind) is list else None
+
+
 def _help_text(field: FieldInfo, flag: Flag) -> str:
     """The description and, where there is one, the default, which the command line itself does not know."""
     default = None if field.is_required() else field.get_default(call_default_factory=True)
-    if default in (None, False, (), ""):
+    if default is None or default is False or default in ((), ""):
         default = ""
+    if field.is_required():
+        return f"{field.description}  [required]"
     text = flag.default_text or (",".join(map(str, default)) if isinstance(default, tuple) else str(default))
     return f"{field.description}  [default: {text}]" if text else field.description or ""
 

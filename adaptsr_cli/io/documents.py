@@ -95,14 +95,16 @@ def read_toml(path: Path, kind: type[Options]) -> Options:
 
 
 def write_toml(path: Path, document: BaseModel, comment: str) -> None:
-    """Writes options as TOML, atomically; those that are None are left out.
+    """Writes options as TOML, atomically; those that nobody gave are left out.
 
     Args:
         path: Where to.
         document: The options.
         comment: Its first line, for people.
     """
-    write_text(path, f"# {comment}\n" + tomli_w.dumps(document.model_dump(mode="json", exclude_none=True)))
+    write_text(
+        path, f"# {comment}\n" + tomli_w.dumps(document.model_dump(mode="json", exclude_none=True, exclude_unset=True))
+    )
 
 
 def write_document(path: Path, document: StrictModel) -> None:

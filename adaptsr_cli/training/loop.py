@@ -99,7 +99,9 @@ class Trainer:
         config = self.plan.config
         parameters = list(self.attachment.parameters())
         optimizer = torch.optim.Adam(
-            self.attachment.parameter_groups(config.lora_plus), lr=config.lr, fused=self.device.type == "cuda"
+            self.attachment.parameter_groups(config.lora_plus),
+            lr=config.learning_rate,
+            fused=self.device.type == "cuda",
         )
         gradients = GradientStep(
             self.backbone,
@@ -132,7 +134,7 @@ class Trainer:
                 done = state.iteration / config.iterations
                 if config.minutes is not None:
                     done = max(done, state.elapsed_s / (60 * config.minutes))
-                lr = learning_rate(config.lr, config.schedule, done)
+                lr = learning_rate(config.learning_rate, config.schedule, done)
                 for group in optimizer.param_groups:
                     group["lr"] = lr * group["ratio"]
                 pending.append(self._step(gradients, optimizer, batches.sample(state.iteration), state.iteration))
@@ -163,7 +165,7 @@ class Trainer:
                         worse_said = True
                         progress.warn(
                             f"at iteration {state.iteration} the held-out score is below the backbone's "
-                            f"({score:.2f} < {state.backbone_psnr_y_db:.2f} dB); a smaller --lr may help"
+                            f"({score:.2f} < {state.backbone_psnr_y_db:.2f} dB); a smaller `learning_rate` may help"
                         )
                 out_of_patience = config.patience is not None and state.iteration - state.best_iteration >= (
                     config.patience * config.val_freq
@@ -186,7 +188,7 @@ class Trainer:
                 elif out_of_patience and not last:
                     progress.note(
                         f"stopped at iteration {state.iteration}: {plural(config.patience or 0, 'validation')} "
-                        "in a row without improvement (--patience)"
+                        "in a row without improvement (`patience`)"
                     )
             set_differentiable(self.backbone, False)
             spent_s = account.elapsed_s - account.earlier_s - watching_s
@@ -276,7 +278,7 @@ class Trainer:
             kept = f"the last good state is kept in {self.folder.state}" if self.folder.state.exists() else ""
             raise TrainingError(
                 f"the loss stopped being finite before iteration {iteration}",
-                f"try a smaller --lr or --precision fp32; {kept}".rstrip("; "),
+                f"try a smaller `learning_rate` or `precision` fp32; {kept}".rstrip("; "),
             )
         return known
 

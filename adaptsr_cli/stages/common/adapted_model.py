@@ -1,4 +1,4 @@
-"""The network that ``upscale`` runs: merged, or a backbone with adapters folded in, in memory and in any strength."""
+"""The adapted network: a merged file, or a backbone with adapters folded in, in memory and in any strength."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from adaptsr_cli.io.documents import parse_document
 from adaptsr_cli.io.tensors import weights_sha256
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.stages.common.adapter_file import attach_adapter
-from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder, load_model, open_backbone, require_same_backbone
+from adaptsr_cli.stages.common.models import ModelSpec, load_model, open_backbone, require_same_backbone
+from adaptsr_cli.stages.common.run_folder import RunFolder
 
 
 def open_adapted(
     run: RunFolder, choice: ModelSpec, progress: Progress, *, adapters: Sequence[Path] = (), strength: float = 1.0
 ) -> Backbone:
-    """The network to upscale with.
+    """Opens the network to upscale with.
 
-    Without adapters and at full strength: ``--model``, else the run's merged model, else its backbone, else the
+    Without adapters and at full strength: the named model, else the run's merged model, else its backbone, else the
     embedded default; which one is noted.
 
     Args:
@@ -49,10 +50,10 @@ def open_adapted(
         return add_adapters(open_backbone(run, choice, progress, record=False), (run.adapter,), strength, progress)
     if choice.name is None and not run.merged.exists():
         raise UsageError(
-            f"--strength {strength:g} needs an adapted model, and {run.root} has none",
-            "give --adapter FILE, or --model with a merged model, or train first",
+            f"`strength` {strength:g} needs an adapted model, and {run.root} has none",
+            "give `adapters`, or a merged model as `model`, or train first",
         )
-    return _between(run, choice, strength, progress)
+    return _interpolate(run, choice, strength, progress)
 
 
 def add_adapters(backbone: Backbone, adapters: Sequence[Path], strength: float, progress: Progress) -> Backbone:
@@ -70,7 +71,9 @@ def add_adapters(backbone: Backbone, adapters: Sequence[Path], strength: float, 
     before = _copy_weights(backbone.model)
     for path in adapters:
         if not path.exists():
-            raise ArtifactError(f"there is no adapter {path}", "check the path, or train one: adaptsr train --data DIR")
+            raise ArtifactError(
+                f"there is no adapter {path}", "check the path, or train one with `adaptsr train --data DIR`"
+            )
         _, attachment = attach_adapter(backbone, path)
         fold(attachment)
         progress.note(f"with {path}")
@@ -80,7 +83,7 @@ def add_adapters(backbone: Backbone, adapters: Sequence[Path], strength: float, 
 
 
 def model_sha256(backbone: Backbone) -> str:
-    """A name for the weights as they are run, the same whether an adapter was merged in a file or in memory."""
+    """Computes the identity of the weights as they are run, merged in a file or in memory alike."""
     return weights_sha256(backbone.model.state_dict())
 
 
@@ -94,8 +97,8 @@ def _open_plain(run: RunFolder, choice: ModelSpec, progress: Progress) -> Backbo
     return load_model(choice, progress)
 
 
-def _between(run: RunFolder, choice: ModelSpec, strength: float, progress: Progress) -> Backbone:
-    """Between a merged model and the backbone that it was made from."""
+def _interpolate(run: RunFolder, choice: ModelSpec, strength: float, progress: Progress) -> Backbone:
+    """Interpolates between a merged model and the backbone that it was made from."""
     adapted = _open_plain(run, choice, progress)
     path = adapted.checkpoint.path
     text = adapted.checkpoint.metadata.get(HEADER)
@@ -108,8 +111,8 @@ def _between(run: RunFolder, choice: ModelSpec, strength: float, progress: Progr
         name: tensor.shape for name, tensor in after.items()
     }:
         raise ArtifactError(
-            f"{path} is no adapted form of {backbone.checkpoint.path}: their weights have other names or shapes",
-            "name the --run whose backbone it was made from",
+            f"{path} is not an adapted form of {backbone.checkpoint.path}: their weights have other names or shapes",
+            "name the `run` whose backbone it was made from",
         )
     _blend_weights(before, adapted.model, strength)
     _refresh_derived_weights(adapted)
@@ -129,7 +132,7 @@ def _blend_weights(before: dict[str, Tensor], model: nn.Module, strength: float)
 
 
 def _refresh_derived_weights(backbone: Backbone) -> None:
-    """Lets layers that derive weights from others derive them anew."""
+    """Lets layers that derive weights from others recompute them."""
     side = max(8, backbone.minimum_px)
     with torch.inference_mode():
         super_resolve(backbone, torch.zeros(1, 3, side, side))

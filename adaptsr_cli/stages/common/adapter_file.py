@@ -17,7 +17,7 @@ from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.documents import parse_document
 from adaptsr_cli.io.hashing import file_sha256
 from adaptsr_cli.io.tensors import read_tensors, write_tensors
-from adaptsr_cli.stages.common.run_folder import require_same_backbone
+from adaptsr_cli.stages.common.models import require_same_backbone
 
 
 def write_adapter(path: Path, header: AdapterHeader, state: dict[str, Tensor]) -> None:
@@ -33,7 +33,7 @@ def read_adapter(path: Path) -> tuple[AdapterHeader, dict[str, Tensor]]:
     """
     tensors, metadata = read_tensors(path)
     if HEADER not in metadata:
-        raise ArtifactError(f"{path} is no adapter of ours", "train one with `adaptsr train --data DIR`")
+        raise ArtifactError(f"{path} is not an adaptsr adapter", "train one with `adaptsr train --data DIR`")
     return parse_document(metadata[HEADER], AdapterHeader, str(path)), tensors
 
 
@@ -93,11 +93,11 @@ def put_adapter(backbone: Backbone, header: AdapterHeader, tensors: Mapping[str,
         if site.shape != entry.shape:
             raise ArtifactError(
                 f"{path}: {site.name} has shape {entry.shape}, in the backbone {site.shape}",
-                "train the adapter anew",
+                "train the adapter again",
             )
     alphas = {entry.alpha for entry in header.sites}
     if len(alphas) != 1:
-        raise ArtifactError(f"{path}: its sites have different alphas or there is none", "train the adapter anew")
+        raise ArtifactError(f"{path}: its sites have different alphas or there is none", "train the adapter again")
     plan = [(site, entry.rank) for site, entry in zip(sites, header.sites, strict=True)]
     try:
         attachment = attach(
@@ -110,6 +110,6 @@ def put_adapter(backbone: Backbone, header: AdapterHeader, tensors: Mapping[str,
             principal=header.init == "pissa",
         )
     except UsageError as error:
-        raise ArtifactError(f"{path} contradicts itself: {error.message}", "train the adapter anew") from error
+        raise ArtifactError(f"{path} contradicts itself: {error.message}", "train the adapter again") from error
     attachment.load(tensors, str(path))
     return attachment

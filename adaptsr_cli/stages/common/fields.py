@@ -9,16 +9,32 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field
 
 from adaptsr_cli.data.sources import Align
+from adaptsr_cli.errors import UsageError
 from adaptsr_cli.options import Flag
 
 DEFAULT_RUN: Final = Path("adaptsr-run")
 
 
-def _as_many(value: Any) -> Any:
-    """Lets Python name one path where the command line may repeat the option."""
+MIN_TILE_PX: Final = 16
+
+
+def as_many(value: Any) -> Any:
+    """Lets Python name one value or path where the command line may repeat the option."""
     if isinstance(value, str | Path):
         value = (value,)
     return tuple(str(item) for item in value) if isinstance(value, Sequence) else value
+
+
+def _read_tile(value: Any) -> Any:
+    """Reads ``auto``, ``0`` or a number of LR pixels, as text or number."""
+    if value is None or value == "auto":
+        return None
+    if not str(value).isdecimal() or 0 < int(value) < MIN_TILE_PX:
+        raise UsageError(
+            f"`tile` {value!r} is not a valid tile size",
+            f"give auto, 0, or a number of LR pixels from {MIN_TILE_PX} up",
+        )
+    return int(value)
 
 
 Run = Annotated[
@@ -37,7 +53,7 @@ WeightsDir = Annotated[
 Offline = Annotated[bool, Field(description="Never open a connection."), Flag(("--offline",))]
 Data = Annotated[
     tuple[str, ...],
-    BeforeValidator(_as_many),
+    BeforeValidator(as_many),
     Field(
         description="Folder of LR/HR pairs in any usual layout, or of photos only. Repeatable; FOLDER:0.3 gives it a "
         "weight."
@@ -73,6 +89,18 @@ CacheRam = Annotated[
 ]
 Batch = Annotated[int | None, Field(ge=1, description="Patches a step.")]
 Patch = Annotated[int | None, Field(ge=8, description="Side of the HR patch in px.")]
+Adapters = Annotated[
+    tuple[Path, ...],
+    BeforeValidator(as_many),
+    Field(description="Adapter file. Repeatable."),
+    Flag(("--adapter",)),
+]
+Tile = Annotated[
+    int | None,
+    BeforeValidator(_read_tile),
+    Field(description="Tile side in LR px; 0 for the whole image, auto for what fits in memory."),
+    Flag(("--tile", "-t"), default_text="auto", metavar="TILE", as_text=True),
+]
 Device = Annotated[str, Field(description="auto, cpu, cuda or cuda:N.")]
 PrecisionChoice = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"], Field(description="Precision of products and convolutions."),
@@ -80,10 +108,8 @@ PrecisionChoice = Annotated[
 ]  # fmt: skip
 Seed = Annotated[int, Field(ge=0, description="Seed of everything random.")]
 Force = Annotated[bool, Field(description="Replace what exists."), Flag(("--force",))]
-Metrics = Annotated[
-    str,
-    Field(
-        description="Comma-separated: psnr, ssim, ms_ssim, delta_e (mean CIEDE2000), lpips_squeeze, lpips_alex, "
-        "lpips_vgg, dists; niqe, sharpness and noise of the output alone."
-    ),
-]
+METRICS_HELP: Final = (
+    "Comma-separated: psnr, ssim, ms_ssim, delta_e (mean CIEDE2000), lpips_squeeze, lpips_alex, lpips_vgg, dists; "
+    "niqe, sharpness and noise of the output alone."
+)
+Metrics = Annotated[str, Field(description=METRICS_HELP)]

@@ -13,7 +13,8 @@ from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.documents import parse_document
 from adaptsr_cli.io.tensors import read_tensors, write_tensors
-from adaptsr_cli.stages.common.run_folder import RunFolder, require_same_backbone
+from adaptsr_cli.stages.common.models import require_same_backbone
+from adaptsr_cli.stages.common.run_folder import RunFolder
 
 
 def write_directions(path: Path, header: InitDirectionsHeader, directions: Mapping[str, Tensor]) -> None:
@@ -35,7 +36,7 @@ def read_init_directions(path: Path, backbone: Backbone) -> dict[str, Tensor]:
     """
     if not path.exists():
         raise ArtifactError(
-            f"--init gradient needs {path}, which is not there", "make it with `adaptsr score --data DIR --force`"
+            f"`init` gradient needs {path}, which is not there", "make it with `adaptsr score --data DIR --force`"
         )
     tensors, metadata = read_tensors(path)
     if HEADER not in metadata:

@@ -56,8 +56,8 @@ def choose_degradation(
     if not photos:
         if name is not None:
             progress.note(
-                f"--degrade {name} is not used: the pairs have an LR side of their own (name only the HR folder by "
-                "--data to train on photographs)"
+                f"`degrade` {name} is not used: the pairs have LR images of their own (name only the HR folder by "
+                "`data` to train on photographs)"
             )
         return None
     with world.rank_zero_first():
@@ -66,7 +66,7 @@ def choose_degradation(
         if known is not None and known.degradation != record.degradation:
             raise OutputExistsError(
                 f"{run.root} was begun with the degradation {known.degradation.name!r}, not {name!r}",
-                "leave --degrade out to go on, or start anew with --force or another --run",
+                "leave `degrade` out to continue, or start anew with `force` or another `run`",
             )
         if known is None and world.is_main_process:
             write_document(run.degradation, record)
@@ -91,14 +91,14 @@ def _decide(
 
 
 def is_auto(name: str | None) -> bool:
-    """Whether this ``--degrade`` is found out from photographs; left out, it is."""
+    """Whether this degradation is found out from photographs; left out, it is."""
     return name is None or name == AUTO or name.startswith(f"{AUTO}:")
 
 
 def _camera_photos(folder: Path) -> list[Path]:
     found = list_images(folder, recursive=True) if folder.is_dir() else []
     if not found:
-        raise UsageError(f"--degrade {AUTO}:{folder}: no photos there", "name a folder of the camera's photos")
+        raise UsageError(f"`degrade` {AUTO}:{folder}: no photos there", "name a folder of the camera's photos")
     return found
 
 

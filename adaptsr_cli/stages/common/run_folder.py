@@ -8,16 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adaptsr_cli import __version__
-from adaptsr_cli.artifacts.base import BackboneIdentity, Provenance, Scalar
-from adaptsr_cli.artifacts.run import RunRecord
-from adaptsr_cli.backbones.backbone import Backbone
-from adaptsr_cli.backbones.catalogue import bundled_weights_dir, default_model, find_model, is_bundled, read_catalogue
-from adaptsr_cli.backbones.loader import load_backbone
-from adaptsr_cli.errors import ArtifactError, OutputExistsError
-from adaptsr_cli.io.documents import read_document, write_document
-from adaptsr_cli.progress import Progress
+from adaptsr_cli.artifacts.base import Provenance, Scalar
+from adaptsr_cli.errors import OutputExistsError
 from adaptsr_cli.training.folder import TrainingFolder
-from adaptsr_cli.units import format_params
 
 
 @dataclass(frozen=True)
@@ -102,119 +95,6 @@ class RunFolder:
         return self.training.root / "curves.png"
 
 
-@dataclass(frozen=True)
-class ModelSpec:
-    """Which network the user wants and where networks are looked for.
-
-    Attributes:
-        name: File or catalogue name; None for the run's backbone, or the embedded default in a new run.
-        weights_dir: Where downloaded checkpoints lie.
-        offline: Never download.
-    """
-
-    name: str | None
-    weights_dir: Path
-    offline: bool
-
-
-def open_backbone(run: RunFolder, choice: ModelSpec, progress: Progress, *, record: bool = True) -> Backbone:
-    """Loads the backbone of a run, and makes it the run's if the run is new.
-
-    Args:
-        run: The run folder.
-        choice: What the user asked for.
-        progress: Told which network was loaded.
-        record: Write ``run.json`` in a new run.
-
-    Raises:
-        ArtifactError: The run belongs to other weights, or its backbone has changed or vanished.
-        CheckpointError: The file is no usable network.
-    """
-    known = read_document(run.record, RunRecord) if run.record.exists() else None
-    backbone = load_model(choice, progress, known)
-    if known is None:
-        if record:
-            location = _portable(backbone.checkpoint.path)
-            write_document(run.record, RunRecord(backbone=backbone.identity, model_path=location))
-    else:
-        require_same_backbone(known.backbone, run.record, backbone.identity)
-    return backbone
-
-
-def load_model(choice: ModelSpec, progress: Progress, known: RunRecord | None = None) -> Backbone:
-    """Loads the chosen network, else the run's, else the embedded default; notes what it is."""
-    if choice.name is not None:
-        path = find_model(choice.name, weights_dir=choice.weights_dir, offline=choice.offline, progress=progress)
-    elif known is not None:
-        path = _locate(known)
-    else:
-        path = default_model()
-    backbone = load_backbone(path)
-    identity = backbone.identity
-    key = f", key {backbone.checkpoint.wrapper!r}" if backbone.checkpoint.wrapper else ""
-    progress.note(
-        f"backbone {identity.source}: {identity.architecture} x{identity.scale}, "
-        f"{format_params(identity.params)} parameters{key}"
-    )
-    return backbone
-
-
-def expected_scale(run: RunFolder | None, name: str | None) -> int | None:
-    """The factor of the network, as far as it is known without loading it: data is looked for before that.
-
-    Args:
-        run: The run folder, whose backbone goes before everything else, since another is refused when it is loaded;
-            None where any network may be named.
-        name: What the user asked for; None for the embedded default.
-
-    Returns:
-        None for a file that only loading can tell.
-
-    Raises:
-        ArtifactError: ``run.json`` is damaged.
-    """
-    if run is not None and run.record.exists():
-        return read_document(run.record, RunRecord).backbone.scale
-    entries = read_catalogue()
-    if name is None:
-        return next((entry.scale for entry in entries if entry.file == default_model().name), None)
-    return next((entry.scale for entry in entries if entry.name == name.lower() and not Path(name).exists()), None)
-
-
-def _portable(path: Path) -> str:
-    """The embedded weights by file name, since they move with the installation; others by absolute path."""
-    if is_bundled(path):
-        return f"embedded:{path.name}"
-    return str(path.resolve())
-
-
-def _locate(record: RunRecord) -> Path:
-    embedded = record.model_path.removeprefix("embedded:")
-    path = bundled_weights_dir() / embedded if embedded != record.model_path else Path(embedded)
-    if not path.exists():
-        raise ArtifactError(
-            f"the run's backbone {record.model_path} is no longer there", "name where it lies now with --model FILE"
-        )
-    return path
-
-
-def require_same_backbone(made_for: BackboneIdentity, artifact: Path, backbone: BackboneIdentity) -> None:
-    """Refuses an artifact that was made for other weights.
-
-    Raises:
-        ArtifactError: Naming the artifact and both networks.
-    """
-    if made_for.sha256 != backbone.sha256:
-        raise ArtifactError(
-            f"{artifact} was made for {_name(made_for)}, but the backbone is {_name(backbone)}",
-            "give the --model it was made for, or start a new --run",
-        )
-
-
-def _name(identity: BackboneIdentity) -> str:
-    return f"{identity.source} ({identity.architecture} x{identity.scale}, {identity.sha256[:8]})"
-
-
 def refuse_overwriting(paths: Mapping[str, Path], *, force: bool) -> None:
     """Refuses to replace results silently.
 
@@ -229,11 +109,11 @@ def refuse_overwriting(paths: Mapping[str, Path], *, force: bool) -> None:
         return
     for what, path in paths.items():
         if path.exists():
-            raise OutputExistsError(f"{path} exists already ({what})", "replace it with --force, or use another --run")
+            raise OutputExistsError(f"{path} exists already ({what})", "replace it with `force`, or use another `run`")
 
 
 def drop_training(run: RunFolder) -> None:
-    """Removes the state, log and adapter of an earlier training, which ``--force`` allows."""
+    """Removes the state, log and adapter of an earlier training, which `force` allows."""
     shutil.rmtree(run.training.root, ignore_errors=True)
     run.adapter.unlink(missing_ok=True)
 

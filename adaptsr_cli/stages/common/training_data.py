@@ -1,4 +1,4 @@
-"""Opening data: found, checked and split before any model is loaded (R20-R22)."""
+"""Opening data: found, checked and split before any model is loaded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 import torch
 
@@ -24,7 +24,7 @@ from adaptsr_cli.data.sources import Align, DataSpec
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.runtime import free_memory_bytes
-from adaptsr_cli.units import list_some, plural
+from adaptsr_cli.units import list_some, parse_bytes, plural
 
 Role = Literal["train", "val", "test"]
 PairSets = tuple[PairSet, ...]
@@ -80,6 +80,15 @@ class CacheSizes:
     """
 
     ram_bytes: int | None = None
+
+    @classmethod
+    def of(cls, ram: str | None) -> Self:
+        """The size that a text such as ``8G`` gives.
+
+        Raises:
+            UsageError: It is not a valid size.
+        """
+        return cls(parse_bytes(ram) if ram is not None else None)
 
     def open(self) -> ImageCache:
         """An empty cache of these sizes; the processes of a group on one machine share the room."""
@@ -187,7 +196,7 @@ def _drop_copies(train: PairSets, held_out: PairSets, progress: Progress) -> Pai
             left = tuple(pair for pair, copy in zip(pairs.pairs, copies, strict=True) if not copy)
             kept.append(replace(pairs, pairs=left))
     if not kept:
-        raise DataError("all images are copies of held-out ones", "add images, or name a validation folder by --val")
+        raise DataError("all images are copies of held-out ones", "add images, or name a validation folder by `val`")
     if dropped:
         count = plural(len(dropped), "image")
         progress.note(f"{count} not trained on, being the same as held-out ones: {list_some(dropped)}")
@@ -200,8 +209,8 @@ def _refuse_overlap(train: PairSets, held_out: PairSets, val: Path) -> None:
     both = [pair.name for pair in name_pairs(held_out) if pair_fingerprints(pair)[1] in seen]
     if both:
         raise DataError(
-            f"{plural(len(both), 'image')} of --val {val} are in the training data too: {list_some(both)}",
-            "name other images by --val, or leave it out to hold out a fifth",
+            f"{plural(len(both), 'image')} of `val` {val} are in the training data too: {list_some(both)}",
+            "name other images by `val`, or leave it out to hold out a fifth",
         )
 
 

@@ -1,4 +1,4 @@
-"""Gathers what ``report.html`` shows from the run folder, and writes it."""
+"""The HTML report: what the run folder tells, gathered and written as ``report.html``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is compared: networks, adapters on their backbones, and folders of images that other systems made."""
+"""Models of an evaluation: networks, adapters on their backbones, and folders of images that other systems made."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from adaptsr_cli.progress import Progress
 from adaptsr_cli.runtime import pick_precision
 from adaptsr_cli.stages.common.adapted_model import add_adapters, model_sha256
 from adaptsr_cli.stages.common.adapter_file import read_adapter
-from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder, load_model, open_backbone
+from adaptsr_cli.stages.common.models import ModelSpec, load_model, open_backbone
+from adaptsr_cli.stages.common.run_folder import RunFolder
+from adaptsr_cli.stages.evaluate.options import EvaluateOptions
 
 
 @dataclass(frozen=True)
@@ -42,62 +44,42 @@ class EvaluatedModel:
     files: Mapping[str, Path] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Networks:
-    """Which networks the user wants compared, and how they are run.
-
-    Attributes:
-        models: Files or catalogue names; empty with no `adapters` for the run's backbone and merged model.
-        adapters: Adapter files, each of which is one more contestant.
-        only_folders: Whether nothing but folders of images is compared when no network is named.
-        tile_px: As for upscaling.
-    """
-
-    run: RunFolder
-    weights_dir: Path
-    offline: bool
-    models: tuple[str, ...]
-    adapters: tuple[Path, ...]
-    only_folders: bool
-    tile_px: int | None
-    precision: str
-
-    @property
-    def are_of_run(self) -> bool:
-        """Whether the run's own backbone and merged model are compared."""
-        return not (self.models or self.adapters or self.only_folders)
-
-    def choice(self, name: str | None) -> ModelSpec:
-        """The network of that name, looked for where the user said."""
-        return ModelSpec(name, self.weights_dir, self.offline)
-
-
-def open_networks(wanted: Networks, device: torch.device, progress: Progress) -> list[EvaluatedModel]:
+def open_networks(
+    options: EvaluateOptions, run: RunFolder, device: torch.device, progress: Progress
+) -> list[EvaluatedModel]:
     """Loads the networks, in the order in which they were named, adapters last.
+
+    Where none is named they are the run's backbone and merged model.
 
     Raises:
         ArtifactError: An adapter that was made for none of the networks at hand.
         CheckpointError: A file that is no usable network.
     """
-    named = [(Path(text), load_model(wanted.choice(text), progress)) for text in wanted.models]
-    if not named and not wanted.only_folders:
-        named.append((Path("backbone"), open_backbone(wanted.run, wanted.choice(None), progress, record=False)))
-        if not wanted.adapters:
-            named += _open_merged(wanted, progress)
-    names = name_files([*(path for path, _ in named), *wanted.adapters])
-    found = [_of_network(name, model, wanted, device, progress) for name, (_, model) in zip(names, named, strict=False)]
-    for name, path in zip(names[len(named) :], wanted.adapters, strict=True):
-        adapted = _open_with_adapter(wanted, path, progress)
-        entry = _of_network(name, adapted, wanted, device, progress)
+    named = [(Path(text), load_model(_model_spec(options, text), progress)) for text in options.models]
+    if not named and not options.scores_folders_only:
+        named.append((Path("backbone"), open_backbone(run, _model_spec(options, None), progress, record=False)))
+        if not options.adapters:
+            named += _open_merged(options, run, progress)
+    names = name_files([*(path for path, _ in named), *options.adapters])
+    found = [
+        _from_network(name, model, options, device, progress) for name, (_, model) in zip(names, named, strict=False)
+    ]
+    for name, path in zip(names[len(named) :], options.adapters, strict=True):
+        adapted = _open_with_adapter(options, run, path, progress)
+        model = _from_network(name, adapted, options, device, progress)
         source = f"{path.name} on {adapted.identity.source}"
-        found.append(replace(entry, source=source, sha256=model_sha256(adapted)))
+        found.append(replace(model, source=source, sha256=model_sha256(adapted)))
     return found
 
 
-def _open_merged(wanted: Networks, progress: Progress) -> list[tuple[Path, Backbone]]:
-    run = wanted.run
+def _model_spec(options: EvaluateOptions, name: str | None) -> ModelSpec:
+    """The network of that name, looked for where the user said."""
+    return ModelSpec.of(name, options.weights_dir, offline=options.offline)
+
+
+def _open_merged(options: EvaluateOptions, run: RunFolder, progress: Progress) -> list[tuple[Path, Backbone]]:
     if run.merged.exists():
-        return [(Path("merged"), load_model(wanted.choice(str(run.merged)), progress))]
+        return [(Path("merged"), load_model(_model_spec(options, str(run.merged)), progress))]
     if run.adapter.exists():
         progress.warn("the run's adapter is not merged: scoring the backbone alone; run `adaptsr merge` first")
     else:
@@ -105,17 +87,19 @@ def _open_merged(wanted: Networks, progress: Progress) -> list[tuple[Path, Backb
     return []
 
 
-def _open_with_adapter(wanted: Networks, path: Path, progress: Progress) -> Backbone:
+def _open_with_adapter(options: EvaluateOptions, run: RunFolder, path: Path, progress: Progress) -> Backbone:
     """The network that an adapter was made for, among those named, else the run's, with the adapter folded in."""
     if not path.exists():
-        raise ArtifactError(f"there is no adapter {path}", "check the path, or train one: adaptsr train --data DIR")
+        raise ArtifactError(
+            f"there is no adapter {path}", "check the path, or train one with `adaptsr train --data DIR`"
+        )
     made_for = read_adapter(path)[0].backbone.sha256
-    for text in wanted.models:
-        backbone = load_model(wanted.choice(text), progress)
+    for text in options.models:
+        backbone = load_model(_model_spec(options, text), progress)
         if backbone.identity.sha256 == made_for:
             break
     else:
-        backbone = open_backbone(wanted.run, wanted.choice(None), progress, record=False)
+        backbone = open_backbone(run, _model_spec(options, None), progress, record=False)
     return add_adapters(backbone, (path,), 1.0, progress)
 
 
@@ -131,13 +115,13 @@ def name_files(paths: Sequence[Path]) -> list[str]:
     return [name if often[name] == 1 else f"{name} ({place})" for place, name in enumerate(names, start=1)]
 
 
-def _of_network(
-    name: str, model: Backbone, wanted: Networks, device: torch.device, progress: Progress
+def _from_network(
+    name: str, model: Backbone, options: EvaluateOptions, device: torch.device, progress: Progress
 ) -> EvaluatedModel:
-    precision = pick_precision(wanted.precision, device, bf16=model.traits.bf16, fp16=model.traits.fp16)
+    precision = pick_precision(options.precision, device, bf16=model.traits.bf16, fp16=model.traits.fp16)
     # Scores that are to be compared with published ones are computed as those were, in fp32.
-    precision = "fp32" if wanted.precision == "auto" else precision
-    upscaler = Upscaler(model, device=device, precision=precision, tile_px=wanted.tile_px, progress=progress)
+    precision = "fp32" if options.precision == "auto" else precision
+    upscaler = Upscaler(model, device=device, precision=precision, tile_px=options.tile, progress=progress)
 
     def produce(_name: str, lr: np.ndarray) -> np.ndarray:
         sr: np.ndarray = np.rint(upscaler.run(lr) * 255).astype(np.uint8)
@@ -163,7 +147,7 @@ def open_folder(name: str, folder: Path, images: Sequence[str]) -> EvaluatedMode
         DataError: None or several outputs for an image, or one for several images.
     """
     if not folder.is_dir():
-        raise UsageError(f"--sr {name}={folder}: no such folder", "give NAME=FOLDER of SR images")
+        raise UsageError(f"`sr` {name}={folder}: there is no such folder", "give NAME=FOLDER of SR images")
     outputs = {
         path.relative_to(folder).with_suffix("").as_posix(): path for path in list_images(folder, recursive=True)
     }
@@ -203,10 +187,10 @@ def _find_output(image: str, outputs: Mapping[str, Path], folder: Path) -> Path:
     raise DataError(f"{folder} has no image for {image!r}", f"name it as the HR image: {Path(image).name}.png")
 
 
-def make_distinct(contestants: Sequence[EvaluatedModel]) -> list[EvaluatedModel]:
-    """The same with a number behind names that come twice."""
-    often = Counter(entry.name for entry in contestants)
+def make_distinct(models: Sequence[EvaluatedModel]) -> list[EvaluatedModel]:
+    """Numbers the models whose names come twice."""
+    often = Counter(model.name for model in models)
     return [
-        entry if often[entry.name] == 1 else replace(entry, name=f"{entry.name} ({position})")
-        for position, entry in enumerate(contestants, start=1)
+        model if often[model.name] == 1 else replace(model, name=f"{model.name} ({position})")
+        for position, model in enumerate(models, start=1)
     ]

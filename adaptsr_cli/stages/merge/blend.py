@@ -1,6 +1,6 @@
-"""Several adapters of one backbone as one: the weighted sum of their updates, and the choice of the weights.
+"""Weighted sums of several adapters of one backbone, and the choice of the weights.
 
-Whatever the method, an adapter is other values in some tensors of the backbone, so all methods can be mixed:
+An adapter of any method is other values in some tensors of the backbone, so adapters of all methods can be blended:
 W = W0 + sum of w_i (W_i - W0). Averaging what several trainings found is a model soup (Wortsman et al. 2022).
 """
 
@@ -28,7 +28,7 @@ _FIRST_STEP, _LAST_STEP = 0.25, 0.03125
 
 
 @dataclass(frozen=True)
-class Soup:
+class AdapterBlend:
     """A backbone and what each of several adapters makes of its tensors.
 
     Attributes:
@@ -47,7 +47,7 @@ class Soup:
         """Names of the tensors that any of the adapters changes."""
         return tuple(self.before)
 
-    def blend(self, weights: Sequence[float]) -> None:
+    def put(self, weights: Sequence[float]) -> None:
         """Puts W0 + sum of w_i (W_i - W0) into the network, summed in float64 and rounded once.
 
         Args:
@@ -57,15 +57,15 @@ class Soup:
         with torch.no_grad():
             for name, tensor in self.before.items():
                 frozen = tensor.double()
-                mixed = frozen.clone()
+                blended = frozen.clone()
                 for weight, adapted in zip(weights, self.after, strict=True):
                     if name in adapted:
-                        mixed += weight * (adapted[name].double() - frozen)
-                state[name].copy_(mixed)
+                        blended += weight * (adapted[name].double() - frozen)
+                state[name].copy_(blended)
 
 
-def open_soup(backbone: Backbone, adapters: Sequence[AdapterSource]) -> Soup:
-    """Finds out what each adapter makes of the network, which stays as it is.
+def open_blend(backbone: Backbone, adapters: Sequence[AdapterSource]) -> AdapterBlend:
+    """Computes what each adapter makes of the network, which stays as it is.
 
     Args:
         backbone: The network that all of them were made for, on the CPU.
@@ -89,11 +89,11 @@ def open_soup(backbone: Backbone, adapters: Sequence[AdapterSource]) -> Soup:
             for name in attachment.changed:
                 before[name] = original[name]
                 state[name].copy_(original[name])
-    return Soup(backbone, before, tuple(after), params)
+    return AdapterBlend(backbone, before, tuple(after), params)
 
 
 def require_one_backbone(adapters: Sequence[AdapterSource]) -> None:
-    """Refuses adapters that cannot be mixed.
+    """Refuses adapters that cannot be blended.
 
     Raises:
         ArtifactError: Two of them were made for different backbones; both are named.
@@ -107,12 +107,12 @@ def require_one_backbone(adapters: Sequence[AdapterSource]) -> None:
             raise ArtifactError(
                 f"{adapter.path} was made for {theirs.source} ({theirs.sha256[:8]}), but {first.path} for "
                 f"{ours.source} ({ours.sha256[:8]})",
-                "mix adapters of one backbone",
+                "blend adapters of one backbone",
             )
         if adapter.sha256 in known:
             raise UsageError(
                 f"{adapter.path} is the same adapter as {known[adapter.sha256].path}",
-                "name it once, with a larger share in --weights",
+                "name it once, with a larger share in `weights`",
             )
         known[adapter.sha256] = adapter
 
@@ -136,11 +136,6 @@ class Tuned:
     plain: float
     alone: tuple[float, ...]
     tried: int
-
-    @property
-    def effective(self) -> Weights:
-        """The weights times the strength."""
-        return tuple(self.strength * weight for weight in self.weights)
 
 
 def tune_weights(count: int, score: Score) -> Tuned:

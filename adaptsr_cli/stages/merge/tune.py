@@ -1,4 +1,4 @@
-"""Scoring blends of adapters on held-out images: what ``merge --tune`` goes by."""
+"""Scores of adapter blends on held-out images, by which ``merge --tune`` chooses weights and strength."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from adaptsr_cli.progress import Progress
 from adaptsr_cli.stages.common.lr_degradation import run_degradation
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.common.training_data import CacheSizes, fingerprint_of, held_out_only, open_pairs, open_reader
-from adaptsr_cli.stages.merge.blend import Soup, Tuned, Weights, tune_weights
+from adaptsr_cli.stages.merge.blend import AdapterBlend, Tuned, Weights, tune_weights
 from adaptsr_cli.training.validation import MAX_LR_PX, Validator
 from adaptsr_cli.units import plural
 
@@ -41,21 +41,21 @@ class TuningJob:
     device: torch.device
 
 
-def tune(job: TuningJob, soup: Soup, progress: Progress) -> tuple[Tuned, Tuning]:
+def tune(job: TuningJob, blend: AdapterBlend, progress: Progress) -> tuple[Tuned, Tuning]:
     """Chooses weights and strength by PSNR-Y on the images of a folder that none of the adapters was trained on.
 
-    The scores are those that training watches: the centres of at most 16 images, spread over the folder. The soup's
-    network is left on the CPU, with the last blend that was tried.
+    The scores are those of validation during training: the centres of at most 16 images, spread over the folder. The
+    blend's network is left on the CPU, with the last blend that was tried.
 
     Args:
         job: What to look at.
-        soup: What may be mixed.
+        blend: The adapters and their network.
         progress: Told which images are left out, and what was found.
 
     Raises:
         DataError: No image of the folder is left.
     """
-    backbone = soup.backbone
+    backbone = blend.backbone
     sets = _held_out(job, open_pairs(DataSpec.of(job.data), "val", progress, backbone.scale), progress)
     degradation = run_degradation(job.run, sets, None)
     reader = open_reader(sets, backbone.scale, degradation, 0, CacheSizes().open())
@@ -69,12 +69,12 @@ def tune(job: TuningJob, soup: Soup, progress: Progress) -> tuple[Tuned, Tuning]
     with progress.task("tune", None, unit="blend") as task:
 
         def score(weights: Weights) -> float:
-            soup.blend(weights)
+            blend.put(weights)
             found = validator.score(upscale).psnr_y_db
             task.advance()
             return found
 
-        tuned = tune_weights(len(soup.after), score)
+        tuned = tune_weights(len(blend.after), score)
     backbone.to(torch.device("cpu"))
     progress.note(
         f"tuned on the centres ({MAX_LR_PX} LR px at most) of {plural(len(validator), 'held-out image')} of "
@@ -97,8 +97,8 @@ def _held_out(job: TuningJob, sets: Sequence[PairSet], progress: Progress) -> tu
     unknown = [path for path in job.adapters if not RunFolder(path.parent).split.exists()]
     if unknown:
         progress.note(
-            f"what {unknown[0]} was trained on is not known, there being no training/split.json beside it: its score "
-            "flatters where it has seen these images"
+            f"what {unknown[0]} was trained on is not known, for there is no training/split.json beside it: if it was "
+            "trained on these images, its scores may be optimistic"
         )
     kept = tuple(sets)
     for path in runs:
@@ -109,8 +109,8 @@ def _held_out(job: TuningJob, sets: Sequence[PairSet], progress: Progress) -> tu
     dropped = sum(map(len, sets)) - left
     if not left:
         raise DataError(
-            f"the adapters were trained on every image of {job.data}", "name a folder of other images by --tune"
+            f"the adapters were trained on every image of {job.data}", "give `tune` a folder of other images"
         )
     if dropped:
-        progress.note(f"{plural(dropped, 'image')} of {job.data} left out, having been trained on: {left} are left")
+        progress.note(f"{plural(dropped, 'image')} of {job.data} were trained on and are left out; {left} remain")
     return tuple(pairs for pairs in kept if len(pairs))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Final
 
 import torch
@@ -19,24 +18,24 @@ from adaptsr_cli.data.sampler import Batch
 from adaptsr_cli.distributed import World
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.ranking.importance import measure_snip
-from adaptsr_cli.stages.common.init_directions import read_init_directions
+from adaptsr_cli.stages.common.init_directions import find_init_directions, read_init_directions
 from adaptsr_cli.stages.common.run_folder import RunFolder
+from adaptsr_cli.stages.train.rank_plan import RankPlan
 from adaptsr_cli.training.accumulation import split_rows
 from adaptsr_cli.units import plural
 
 SNIP_BATCHES: Final = 4
 
-Plan = Sequence[tuple[Site, int]]
+PlannedSites = Sequence[tuple[Site, int]]
 
 
 def build_adapters(
     config: TrainConfig,
     backbone: Backbone,
-    plan: Plan,
+    plan: RankPlan,
     run: RunFolder,
     batches: BatchSource,
     *,
-    directions: Path,
     device: torch.device,
     world: World,
     progress: Progress,
@@ -47,9 +46,8 @@ def build_adapters(
         config: The method and its options.
         backbone: The network, on its device.
         plan: Sites with their ranks.
-        run: The run folder, where there may be a state to go on from.
+        run: The run folder, where there may be a state to continue from.
         batches: This process's share of every training batch.
-        directions: File of the gradient's directions, needed for one start only.
         device: Where to compute.
         world: The processes that train together.
         progress: Told what is measured, and what is left of the plan.
@@ -58,27 +56,31 @@ def build_adapters(
         ArtifactError: The gradient directions are missing, or the method finds nothing to adapt.
         UsageError: The method does not obey one of the options.
     """
+    sites = plan.sites
+    directions = (
+        read_init_directions(find_init_directions(run, plan.path), backbone) if config.init == "gradient" else None
+    )
     attachment = attach(
         backbone.model,
-        plan,
+        sites,
         alpha=config.alpha,
         seed=config.seed,
         method=config.method,
-        lora_scaling=config.scale,
+        lora_scaling=config.lora_scaling,
         factorization=config.conv_factorization,
         principal=config.init == "pissa",
-        directions=read_init_directions(directions, backbone) if config.init == "gradient" else None,
-        importance=_choose_importance(config, backbone, plan, run, batches, device, world, progress),
+        directions=directions,
+        importance=_choose_importance(config, backbone, sites, run, batches, device, world, progress),
     )
     if config.conv_factorization != "1x1-kxk":
-        progress.note(_describe_unspent(config, plan, attachment))
+        progress.note(_describe_unspent(config, sites, attachment))
     return attachment
 
 
 def _choose_importance(
     config: TrainConfig,
     backbone: Backbone,
-    plan: Plan,
+    sites: PlannedSites,
     run: RunFolder,
     batches: BatchSource,
     device: torch.device,
@@ -87,14 +89,14 @@ def _choose_importance(
 ) -> dict[str, Tensor] | None:
     """What the entries of a sparse update are chosen by; None for the magnitude of the weights."""
     if config.shira_mask == "random":
-        return draw_importance(plan, config.seed)
+        return draw_importance(sites, config.seed)
     # A saved state holds the mask. Asked by one process, so that all do the same.
     if config.shira_mask != "snip" or world.gather(run.training.state.exists())[0]:
         return None
     progress.note(f"choosing the weights to train by SNIP on the first {SNIP_BATCHES} batches")
     return measure_snip(
         backbone,
-        [site for site, rank in plan if rank],
+        [site for site, rank in sites if rank],
         _first_batches(batches, config.accumulate),
         device=device,
         precision=config.precision,
@@ -110,13 +112,13 @@ def _first_batches(batches: BatchSource, parts: int) -> Iterator[Batch]:
             yield Batch(batch.lr[rows], batch.hr[rows])
 
 
-def _describe_unspent(config: TrainConfig, plan: Plan, attachment: Attachment) -> str:
+def _describe_unspent(config: TrainConfig, sites: PlannedSites, attachment: Attachment) -> str:
     """What another factorisation leaves of the budget, since its ranks cost other numbers of parameters."""
-    planned = {site.name: rank * site.rank_cost for site, rank in plan if rank}
+    planned = {site.name: rank * site.rank_cost for site, rank in sites if rank}
     without = len(planned.keys() - attachment.adapters.keys())
     left = sum(planned.values()) - attachment.params
     nothing = f"; nothing is trained at {without} of {plural(len(planned), 'site')}, where one rank costs more"
     return (
-        f"--conv-factorization {config.conv_factorization} buys whole ranks of other costs and leaves {left:,} of "
+        f"`conv_factorization` {config.conv_factorization} buys whole ranks of other costs and leaves {left:,} of "
         f"{sum(planned.values()):,} planned parameters" + (nothing if without else "")
     )

@@ -1,171 +1,136 @@
-"""The options of ``train``, from what the user asked for to what the run is made with."""
+"""Options of ``adaptsr train``, and the configuration that they resolve to.
+
+To add an option, add a field to `TrainOptions`; if it decides what the trained adapter is, add one of the same name to
+`TrainConfig`, which then takes it over by itself.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Annotated, Any
 
-from adaptsr_cli.adapters.methods import METHODS, validate_method_options
+from pydantic import Field
+
 from adaptsr_cli.artifacts.base import Factorization, LoraInit, LoraScaling, Method, ShiraMask, Strategy
 from adaptsr_cli.artifacts.train_config import ObjectiveName, PresetName, ScheduleName, TrainConfig
-from adaptsr_cli.backbones.backbone import Backbone
-from adaptsr_cli.data.mixture import Mixture
-from adaptsr_cli.data.sources import DataSpec
-from adaptsr_cli.progress import Progress
+from adaptsr_cli.options import Flag
 from adaptsr_cli.ranking.allocation import DEFAULT_STRATEGY
-from adaptsr_cli.runtime import pick_device, pick_precision
-from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder
-from adaptsr_cli.stages.common.training_data import DEFAULT_CACHE, CacheSizes, fit_patch
-from adaptsr_cli.stages.train.request import TrainRequest
+from adaptsr_cli.stages.common import fields as f
+from adaptsr_cli.stages.common.data_options import DataOptions
 from adaptsr_cli.training.presets import TRAIN_PRESETS
 
+if TYPE_CHECKING:
+    from adaptsr_cli.data.sources import DataSpec
 
-@dataclass(frozen=True)
-class TrainOptions:
-    """What the user asked for; None means the preset's or a derived default."""
+_PRESET = Flag(default_text="the preset's")
 
-    run: RunFolder
-    model: ModelSpec
-    data: DataSpec
-    val: Path | None = None
-    rank_map: Path | None = None
-    preset: PresetName = "fast"
-    method: Method = "lora"
-    objective: ObjectiveName = "fidelity"
-    iterations: int | None = None
-    minutes: float | None = None
-    batch: int | None = None
-    accumulate: int | None = None
-    patch_px: int | None = None
-    lr: float | None = None
-    schedule: ScheduleName | None = None
-    alpha: float | None = None
-    scale: LoraScaling = "alpha/r"
-    init: LoraInit | None = None
-    conv_factorization: Factorization = "1x1-kxk"
-    shira_mask: ShiraMask = "magnitude"
-    lora_plus: float = 1.0
-    ema: float | None = None
-    patience: int | None = None
-    degrade: str | None = None
-    cache: CacheSizes = DEFAULT_CACHE
-    val_freq: int | None = None
-    save_freq: int | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    seed: int = 0
-    tensorboard: bool = False
-    checkpointing: bool = False
-    force: bool = False
 
-    def __post_init__(self) -> None:
-        # Before images and networks are opened, which may take long.
-        validate_method_options(self.method, self.init or "default", self.conv_factorization, self.shira_mask)
+class TrainOptions(DataOptions):
+    """What to train, on what, and how; None means the preset's value or one that follows from the data."""
+
+    rank_map: Annotated[Path | None, Field(description="Rank map. Left out: the run's.")] = None
+    preset: Annotated[PresetName, Field(description="fast takes minutes, paper 100,000 iterations.")] = "fast"
+    method: Annotated[Method, Field(description="What is trained at the planned sites.")] = "lora"
+    objective: Annotated[ObjectiveName, Field(description="fidelity is L1; perceptual is the paper's AdaptSR-GAN.")] = (
+        "fidelity"
+    )
+    iterations: Annotated[int | None, Field(ge=1, description="Optimiser steps."), _PRESET] = None
+    minutes: Annotated[float | None, Field(gt=0, description="Time budget; the schedule is fitted into it.")] = None
+    batch: Annotated[f.Batch, _PRESET] = None
+    accumulate: Annotated[int, Field(ge=1, description="Compute each batch in so many parts, to save memory.")] = 1
+    patch: Annotated[f.Patch, Flag(default_text="the preset's, or what the images allow")] = None
+    learning_rate: Annotated[
+        float | None,
+        Field(gt=0, le=1, description="Peak learning rate."),
+        Flag(("--lr",), default_text="the preset's, times a factor of the method"),
+    ] = None
+    schedule: Annotated[
+        ScheduleName | None, Field(description="cosine with a warm-up, or the paper's steps."), _PRESET
+    ] = None
+    alpha: Annotated[float | None, Field(gt=0, description="Numerator of LoRA's scaling."), _PRESET] = None
+    lora_scaling: Annotated[
+        LoraScaling,
+        Field(description="LoRA's scaling; alpha/sqrt(r) keeps large ranks from learning slower (rsLoRA)."),
+        Flag(("--scale",)),
+    ] = "alpha/r"
+    init: Annotated[
+        LoraInit | None,
+        Field(description="Where low-rank factors start; adapter continues the adapter of `adaptsr reallocate`."),
+        Flag(default_text="adapter where the rank map has one, gradient where `adaptsr score` left its directions"),
+    ] = None
+    conv_factorization: Annotated[Factorization, Field(description="Low-rank updates of convolutions.")] = "1x1-kxk"
+    shira_mask: Annotated[ShiraMask, Field(description="Which weights the method shira trains.")] = "magnitude"
+    lora_plus: Annotated[
+        float, Field(ge=1, description="The B factors learn at so many times the learning rate (LoRA+).")
+    ] = 1.0
+    ema: Annotated[
+        float | None, Field(gt=0, lt=1, description="Keep a moving average of the adapter, with this decay: 0.999.")
+    ] = None
+    patience: Annotated[int | None, Field(ge=1, description="Stop after so many validations without improvement.")] = (
+        None
+    )
+    val_freq: Annotated[
+        int | None,
+        Field(ge=1, description="Iterations between validations."),
+        Flag(default_text="a tenth of the iterations"),
+    ] = None
+    save_freq: Annotated[
+        int | None,
+        Field(ge=1, description="Iterations between saved states."),
+        Flag(default_text="a tenth of the iterations"),
+    ] = None
+    tensorboard: Annotated[bool, Field(description="Write training/tensorboard/ too."), Flag(("--tensorboard",))] = (
+        False
+    )
+    checkpointing: Annotated[
+        bool, Field(description="Compute every block twice to save memory; for small GPUs."), Flag(("--checkpointing",))
+    ] = False
 
     @property
     def strategy(self) -> Strategy:
         """How ranks are chosen where there is no rank map; the paper's preset goes by the paper's Algorithm 1."""
         return "greedy" if self.preset == "paper" else DEFAULT_STRATEGY
 
-    @classmethod
-    def of_request(
-        cls,
-        request: TrainRequest,
-        *,
-        run: RunFolder,
-        weights_dir: Path,
-        offline: bool,
-        device: str,
-        force: bool,
-        cache: CacheSizes,
-    ) -> Self:
-        """The options that a request means.
 
-        Args:
-            request: Command line and file together.
-            run: The run folder.
-            weights_dir: Where downloaded checkpoints lie.
-            offline: Never download.
-            device: As in ``--device``.
-            force: Replace what exists.
-            cache: Room for decoded images.
-
-        Raises:
-            UsageError: No images are named, or in two ways at once; or the method would not obey one of the options.
-        """
-        return cls(
-            run=run,
-            model=ModelSpec(request.model, weights_dir, offline),
-            data=request.images(),
-            val=Path(request.val) if request.val else None,
-            rank_map=Path(request.rank_map) if request.rank_map else None,
-            preset=request.preset or "fast",
-            method=request.method or "lora",
-            objective=request.objective or "fidelity",
-            iterations=request.iterations,
-            minutes=request.minutes,
-            batch=request.batch,
-            accumulate=request.accumulate,
-            patch_px=request.patch,
-            lr=request.lr,
-            schedule=request.schedule,
-            alpha=request.alpha,
-            scale=request.scale or "alpha/r",
-            init=request.init,
-            conv_factorization=request.conv_factorization or "1x1-kxk",
-            shira_mask=request.shira_mask or "magnitude",
-            lora_plus=request.lora_plus or 1.0,
-            ema=request.ema,
-            patience=request.patience,
-            degrade=request.degrade,
-            cache=cache,
-            val_freq=request.val_freq,
-            save_freq=request.save_freq,
-            device=device,
-            precision=request.precision or "auto",
-            seed=request.seed or 0,
-            tensorboard=request.tensorboard or False,
-            checkpointing=request.checkpointing or False,
-            force=force,
-        )
-
-
-def resolve_config(options: TrainOptions, backbone: Backbone, reader: Mixture, progress: Progress) -> TrainConfig:
-    """The preset with the user's options put over it.
+def resolve_config(options: TrainOptions, *, patch_px: int, precision: str) -> TrainConfig:
+    """The preset with the options put over it.
 
     Args:
         options: What the user asked for.
-        backbone: The network; it decides which precisions can be had.
-        reader: The training images; the smallest bounds the patch.
-        progress: Told when the patch is smaller than the preset's.
+        patch_px: Side of the HR patch that the images allow.
+        precision: One that the device and the network can compute in.
     """
+    from adaptsr_cli.adapters.methods import METHODS  # with torch, which the options alone do without
+
     preset = TRAIN_PRESETS[options.preset]
-    iterations = options.iterations or preset.iterations
+    given = {name: value for name in TrainConfig.model_fields if (value := getattr(options, name, None)) is not None}
+    iterations = given.get("iterations", preset.iterations)
     often = min(1000, max(10, iterations // 10))
-    precision = pick_precision(options.precision, pick_device(options.device), bf16=backbone.traits.bf16, fp16=False)
-    return TrainConfig(
-        preset=options.preset,
-        method=options.method,
-        objective=options.objective,
-        iterations=iterations,
-        minutes=options.minutes,
-        batch=options.batch or preset.batch,
-        accumulate=options.accumulate or 1,
-        patch_px=fit_patch(reader, options.patch_px, preset.patch_px, progress),
-        lr=options.lr or preset.lr * METHODS[options.method].learning_rate_factor,
-        schedule=options.schedule or preset.schedule,
-        alpha=options.alpha or preset.alpha,
-        scale=options.scale,
-        init=options.init or "default",
-        conv_factorization=options.conv_factorization,
-        shira_mask=options.shira_mask,
-        lora_plus=options.lora_plus,
-        ema=options.ema,
-        patience=options.patience,
-        degrade=options.degrade,
-        val_freq=options.val_freq or often,
-        save_freq=options.save_freq or often,
-        precision=precision,
-        seed=options.seed,
+    rate = preset.learning_rate * METHODS[options.method].learning_rate_factor
+    values: dict[str, Any] = preset.model_dump() | {"learning_rate": rate, "val_freq": often, "save_freq": often}
+    return TrainConfig(**(values | given | {"patch_px": patch_px, "precision": precision}))
+
+
+def resolved_options(
+    images: DataSpec, config: TrainConfig, paths: Mapping[str, Path | None], **more: Any
+) -> TrainOptions:
+    """Everything that a run was made with, with nothing left to defaults; paths absolute.
+
+    Args:
+        images: What it is trained on.
+        config: The resolved options.
+        paths: Files and folders by field name; None for those that were not given.
+        more: Further fields.
+    """
+    named = {"hr_dir": images.hr, "lr_dir": images.lr, "list_file": images.list_file, **paths}
+    absolute = {name: path.resolve() for name, path in named.items() if path is not None}
+    folders = tuple(
+        f"{folder.path.resolve()}" + ("" if folder.weight is None else f":{folder.weight:g}")
+        for folder in images.folders
     )
+    values = config.model_dump(exclude={"patch_px"}, exclude_none=True)
+    if config.degrade is not None and config.degrade.endswith(".json"):
+        values["degrade"] = str(Path(config.degrade).resolve())
+    values |= {"data": folders} if folders else {}
+    return TrainOptions(**(values | {"patch": config.patch_px, "align": images.align} | absolute | more))

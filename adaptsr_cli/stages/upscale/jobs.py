@@ -1,4 +1,4 @@
-"""Which files ``upscale`` reads and where each result goes."""
+"""Input files of ``upscale`` and the place of each result."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Job:
 
 @dataclass(frozen=True)
 class InputError:
-    """An input of which nothing can be made, and why."""
+    """An input that cannot be upscaled, and why."""
 
     source: Path
     error: AdaptsrError
@@ -52,7 +52,7 @@ class OutputNaming:
 
     Attributes:
         output: A file (for one input) or a folder; None for beside the input.
-        suffix: Put behind the name; empty keeps it.
+        suffix: Appended to the name; empty keeps it.
         ext: File type of the result, without dot; ``auto`` keeps the input's.
     """
 
@@ -63,10 +63,10 @@ class OutputNaming:
 
 @dataclass
 class Inputs:
-    """What was found: images, and what is none."""
+    """Images that were found, and inputs that cannot be read."""
 
     sources: list[Source] = field(default_factory=list)
-    faults: list[InputError] = field(default_factory=list)
+    errors: list[InputError] = field(default_factory=list)
 
 
 def find_inputs(places: Sequence[Path], *, recursive: bool, list_file: str | None) -> Inputs:
@@ -85,9 +85,9 @@ def find_inputs(places: Sequence[Path], *, recursive: bool, list_file: str | Non
     found = Inputs()
     for place in places:
         if place.is_dir():
-            before = len(found.sources) + len(found.faults)
+            before = len(found.sources) + len(found.errors)
             _walk(place, place, recursive, found)
-            if len(found.sources) + len(found.faults) == before:
+            if len(found.sources) + len(found.errors) == before:
                 raise _no_image(place)
         elif place.exists():
             found.sources.append(Source(place, Path(place.name)))
@@ -117,11 +117,11 @@ def plan_jobs(found: Inputs, naming: OutputNaming) -> tuple[list[Job], list[Inpu
         UsageError: Two inputs with one output, an input that is its own output, or an unknown file type.
     """
     jobs: list[Job] = []
-    faults = list(found.faults)
+    errors = list(found.errors)
     if naming.output is not None and _names_file(naming.output):
-        if len(found.sources) + len(faults) != 1:
-            count = len(found.sources) + len(faults)
-            raise UsageError(f"--output {naming.output} is one file, but there are {count} images", "give a folder")
+        if len(found.sources) + len(errors) != 1:
+            count = len(found.sources) + len(errors)
+            raise UsageError(f"`output` {naming.output} is one file, but there are {count} images", "give a folder")
         jobs = [Job(source.path, naming.output) for source in found.sources]
         listed = [source.listed for source in found.sources]
     else:
@@ -132,13 +132,13 @@ def plan_jobs(found: Inputs, naming: OutputNaming) -> tuple[list[Job], list[Inpu
             if length > _MAX_NAME_BYTES:
                 error = ImageError(
                     f"the result's name would be {length} bytes long, and names end at {_MAX_NAME_BYTES}",
-                    "rename it, or give a shorter --suffix",
+                    "rename it, or give a shorter `suffix`",
                 )
-                faults.append(InputError(source.path, error))
+                errors.append(InputError(source.path, error))
             else:
                 jobs.append(Job(source.path, target))
                 listed.append(source.listed)
-    return _resolve_conflicts(jobs, listed, faults)
+    return _resolve_conflicts(jobs, listed, errors)
 
 
 def _walk(folder: Path, root: Path, recursive: bool, found: Inputs) -> None:
@@ -146,8 +146,8 @@ def _walk(folder: Path, root: Path, recursive: bool, found: Inputs) -> None:
         images = list_images(folder)
         below = sorted(_folders(folder)) if recursive else []
     except (ImageError, OSError) as error:
-        fault = error if isinstance(error, ImageError) else ImageError(f"cannot read the folder {folder}: {error}")
-        found.faults.append(InputError(folder, fault))
+        reason = error if isinstance(error, ImageError) else ImageError(f"cannot read the folder {folder}: {error}")
+        found.errors.append(InputError(folder, reason))
         return
     found.sources.extend(Source(image, image.relative_to(root), listed=True) for image in images)
     for child in below:
@@ -164,22 +164,22 @@ def _folders(folder: Path) -> Iterator[Path]:
 
 def _no_image(place: Path) -> UsageError:
     deeper = list_images(place, recursive=True)
-    hint = "give --recursive to go into its folders" if deeper else "is it the right folder?"
+    hint = "set `recursive` to go into its folders" if deeper else "is it the right folder?"
     return UsageError(f"{place} has no image", hint)
 
 
 def _read_list(list_file: str) -> Iterator[Source]:
-    """Paths, one a line; a relative one keeps its folders below ``--output``."""
+    """Paths, one a line; a relative one keeps its folders below the output folder."""
     try:
         text = sys.stdin.read() if list_file == _STDIN else Path(list_file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise UsageError(
-            f"cannot read --list {list_file}: {reason}", "give a text file of paths, one a line"
+            f"cannot read `list_file` {list_file}: {reason}", "give a text file of paths, one a line"
         ) from error
     paths = [Path(line) for line in text.splitlines() if line.strip()]
     if not paths:
-        raise UsageError(f"--list {list_file} names no image", "give a path on each line")
+        raise UsageError(f"`list_file` {list_file} names no image", "give a path on each line")
     for path in paths:
         inside = not path.is_absolute() and ".." not in path.parts
         yield Source(path, path if inside else Path(path.name))
@@ -193,24 +193,24 @@ def _place(source: Source, naming: OutputNaming) -> Path:
     ext = source.path.suffix if naming.ext == "auto" else f".{naming.ext.lower().lstrip('.')}"
     if ext.lower() not in IMAGE_SUFFIXES:
         known = ", ".join(sorted(suffix.lstrip(".") for suffix in IMAGE_SUFFIXES))
-        raise UsageError(f"{ext or source.path} is no image type that can be written", f"give --ext: {known}")
+        raise UsageError(f"the file type {ext or source.path} cannot be written", f"set `ext` to one of: {known}")
     folder = source.path.parent if naming.output is None else naming.output / source.relative.parent
     return folder / f"{source.path.stem}{naming.suffix}{ext}"
 
 
 def _resolve_conflicts(
-    jobs: list[Job], listed: list[bool], faults: list[InputError]
+    jobs: list[Job], listed: list[bool], errors: list[InputError]
 ) -> tuple[list[Job], list[InputError], list[Job]]:
     """Takes out results of others and inputs named twice; refuses what would be lost."""
     sources: dict[Path, Path] = {}  # target -> source
     for job in jobs:
         if job.target.resolve() == job.source.resolve():
-            raise UsageError(f"{job.source} would be overwritten by its own result", "give --suffix or --output")
+            raise UsageError(f"{job.source} would be overwritten by its own result", "give `suffix` or `output`")
         other = sources.setdefault(job.target, job.source)
         if other != job.source:
             raise UsageError(
                 f"{other} and {job.source} would both become {job.target}",
-                "give another --ext or upscale them into different folders",
+                "give another `ext` or upscale them into different folders",
             )
     kept: dict[Path, Job] = {}  # target -> job
     results: list[Job] = []
@@ -219,4 +219,4 @@ def _resolve_conflicts(
             results.append(Job(sources[job.source], job.source))
         else:
             kept[job.target] = job
-    return list(kept.values()), faults, results
+    return list(kept.values()), errors, results

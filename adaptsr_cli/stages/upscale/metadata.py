@@ -1,4 +1,4 @@
-"""What an upscaled file says of how it was made, and what follows from it when it exists already."""
+"""Metadata of upscaled files: how a file was made, and whether an existing file is up to date."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".webp", ".avif"})
 
 @dataclass(frozen=True)
 class UpscaleSettings:
-    """What the notes of all results of one call have in common.
+    """What the metadata of all results of one call have in common.
 
     Attributes:
         weights_sha256: See `UpscaleMetadata`, as all others.
@@ -32,8 +32,8 @@ class UpscaleSettings:
     ensemble: bool
     quality: int
 
-    def note(self, source: Path, target: Path) -> UpscaleMetadata:
-        """The note of one result.
+    def describe(self, source: Path, target: Path) -> UpscaleMetadata:
+        """Makes the metadata of one result.
 
         Raises:
             DataError: `source` cannot be read.
@@ -50,42 +50,42 @@ class UpscaleSettings:
 
 
 @dataclass(frozen=True)
-class Existing:
+class ExistingResult:
     """What to do about a result that exists.
 
     Attributes:
-        redo: It is ours, but cut off: it is made anew.
-        warning: Why it is left alone although it is not what would be made now; None where it is just that.
+        redo: It was written by adaptsr, but is truncated: it is made again.
+        warning: Why it is left alone although it is not what would be made now; None where it is up to date.
     """
 
     redo: bool
     warning: str | None
 
 
-def judge_existing(target: Path, wanted: UpscaleMetadata) -> Existing:
-    """Whether an existing file is whole and what would be made now.
+def check_existing(target: Path, wanted: UpscaleMetadata) -> ExistingResult:
+    """Checks whether an existing file is complete and what would be made now.
 
-    Nobody's file is overwritten: neither one that says nothing, nor a whole one that was made otherwise.
+    No file is overwritten that has no metadata of ours, nor a complete one that was made with other settings.
     """
-    found = _read(target)
+    found = _read_metadata(target)
     if found is None:
-        return Existing(redo=False, warning="exists already, and nothing in it says how it was made")
+        return ExistingResult(redo=False, warning="exists already, and has no metadata that say how it was made")
     if not is_whole(target):
-        return Existing(redo=True, warning=None)
+        return ExistingResult(redo=True, warning=None)
     names = {
         "weights_sha256": "by another model",
-        "outscale": f"by --outscale {found.outscale:g}",
+        "outscale": f"with `outscale` {found.outscale:g}",
         "precision": f"in {found.precision}",
-        "ensemble": "with --ensemble" if found.ensemble else "without --ensemble",
-        "quality": f"with --quality {found.quality}",
+        "ensemble": "with `ensemble`" if found.ensemble else "without `ensemble`",
+        "quality": f"with `quality` {found.quality}",
         "source": "from another version of the input",
     }
     differing = [text for name, text in names.items() if getattr(found, name) != getattr(wanted, name)]
-    return Existing(redo=False, warning=f"exists already, made {', '.join(differing)}" if differing else None)
+    return ExistingResult(redo=False, warning=f"exists already, made {', '.join(differing)}" if differing else None)
 
 
-def _read(target: Path) -> UpscaleMetadata | None:
-    """The note in a file; None where there is none of ours."""
+def _read_metadata(target: Path) -> UpscaleMetadata | None:
+    """The metadata in a file; None where there are none of ours."""
     try:
         text = read_note(target)
         return None if text is None else UpscaleMetadata.model_validate_json(text)

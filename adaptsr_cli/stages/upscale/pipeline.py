@@ -1,4 +1,4 @@
-"""Upscaling many files: decoding, the network and encoding at the same time, each file failing alone (R13, R15)."""
+"""Pipeline of many files: decoding, the network and encoding at the same time, each file failing alone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from adaptsr_cli.io.tiff import is_tiff
 from adaptsr_cli.progress import Progress, Task
 from adaptsr_cli.runtime import free_memory_bytes
 from adaptsr_cli.stages.upscale.jobs import Job
-from adaptsr_cli.stages.upscale.metadata import UpscaleSettings, judge_existing
+from adaptsr_cli.stages.upscale.metadata import UpscaleSettings, check_existing
 from adaptsr_cli.units import format_bytes
 
 DECODERS: Final = 2
@@ -63,14 +63,14 @@ class _Opened:
 
     Attributes:
         job: Its files.
-        note: What will stand in the result.
+        metadata: What the result will say of itself.
         held_bytes: The memory that it may take.
         by_rows: It is too large to be held; `picture` stays None.
         picture: Its pixels.
     """
 
     job: Job
-    note: UpscaleMetadata
+    metadata: UpscaleMetadata
     held_bytes: int
     by_rows: bool = False
     picture: Picture | None = None
@@ -116,7 +116,7 @@ class MemoryBudget:
             self._changed.notify_all()
 
     def release(self, used_bytes: int) -> None:
-        """Gives back what `take` gave."""
+        """Gives back what `acquire` took."""
         with self._changed:
             self._used_bytes -= used_bytes
             self._changed.notify_all()
@@ -133,7 +133,7 @@ class FileUpscaler:
 
     Args:
         upscaler: The network.
-        settings: What the results' notes say.
+        settings: What the metadata of the results say.
         force: Replace whatever exists.
         progress: Where remarks go.
     """
@@ -183,7 +183,7 @@ class FileUpscaler:
 
     def _open(self, job: Job, turn: int, budget: MemoryBudget, limit_bytes: int) -> _Opened | FileOutcome:
         """Reads one input, unless its result is there; in a thread of its own."""
-        found = self._look(job, limit_bytes)
+        found = self._check(job, limit_bytes)
         budget.acquire(turn, found.held_bytes if isinstance(found, _Opened) else 0)
         if isinstance(found, FileOutcome) or found.by_rows:
             return found
@@ -196,16 +196,15 @@ class FileUpscaler:
             budget.release(found.held_bytes)
             raise
 
-    def _look(self, job: Job, limit_bytes: int) -> _Opened | FileOutcome:
+    def _check(self, job: Job, limit_bytes: int) -> _Opened | FileOutcome:
         """What is to be done, known from the header of the input and from what exists."""
         try:
-            note = self._settings.note(job.source, job.target)
+            metadata = self._settings.describe(job.source, job.target)
             if not self._force and job.target.exists():
-                existing = judge_existing(job.target, note)
+                existing = check_existing(job.target, metadata)
                 if not existing.redo:
-                    return FileOutcome(
-                        job, "kept" if existing.warning else "skipped", existing.warning or "", "--force replaces it"
-                    )
+                    kind: Literal["kept", "skipped"] = "kept" if existing.warning else "skipped"
+                    return FileOutcome(job, kind, existing.warning or "", "`force` replaces it")
             by_rows = self._can_go_by_rows(job)
             # By rows there may be more pixels than are ever decoded at once.
             outline = read_outline(job.source, by_rows=by_rows)
@@ -217,9 +216,9 @@ class FileUpscaler:
                 band_px=self._upscaler.most_band_px(outline.height_px, outline.width_px),
             )
             if need_bytes <= limit_bytes:
-                return _Opened(job, note, need_bytes)
+                return _Opened(job, metadata, need_bytes)
             if by_rows:
-                return _Opened(job, note, limit_bytes, by_rows=True)  # alone
+                return _Opened(job, metadata, limit_bytes, by_rows=True)  # alone
             raise ImageError(
                 f"upscaling its {outline.width_px} x {outline.height_px} px needs {format_bytes(need_bytes)} "
                 f"of memory, and there are {format_bytes(limit_bytes)}",
@@ -242,7 +241,7 @@ class FileUpscaler:
     ) -> Future[FileOutcome]:
         """Runs the network, in this thread, and hands the result over to be written."""
         if isinstance(found, FileOutcome):
-            return _settled(found)
+            return _finished(found)
         job = found.job
         task.show(file=job.source.name)
         handed_over = False
@@ -253,10 +252,10 @@ class FileUpscaler:
                     job.source,
                     job.target,
                     room_bytes=found.held_bytes,
-                    note=found.note.model_dump_json(),
+                    note=found.metadata.model_dump_json(),
                     on_tile=_show_share(task),
                 )
-                return _settled(FileOutcome(job, "written"))
+                return _finished(FileOutcome(job, "written"))
             sides_px = [max(1, round(self._settings.outscale * side)) for side in found.picture.colour.shape[1::-1]]
             check_writable(job.target, found.picture, *sides_px)  # before the work, not after it
             self._tell_depth(found.picture, job)
@@ -268,9 +267,9 @@ class FileUpscaler:
             handed_over = True
             return future
         except AdaptsrError as error:
-            return _settled(FileOutcome(job, "failed", error.message, error.hint))
+            return _finished(FileOutcome(job, "failed", error.message, error.hint))
         except MemoryError:
-            return _settled(
+            return _finished(
                 FileOutcome(job, "failed", "there is not enough memory for the result", "cut it into parts")
             )
         finally:
@@ -280,7 +279,8 @@ class FileUpscaler:
     def _write(self, found: _Opened, result: Picture, budget: MemoryBudget) -> FileOutcome:
         """Writes one result; in a thread of its own."""
         try:
-            write_picture(found.job.target, result, quality=self._settings.quality, note=found.note.model_dump_json())
+            text = found.metadata.model_dump_json()
+            write_picture(found.job.target, result, quality=self._settings.quality, note=text)
             return FileOutcome(found.job, "written")
         except AdaptsrError as error:
             return FileOutcome(found.job, "failed", error.message, error.hint)
@@ -311,7 +311,7 @@ class FileUpscaler:
             task.show(speed=f"{self._made_px / 1e6 / seconds:.1f} MP/s")
 
 
-def _settled(outcome: FileOutcome) -> Future[FileOutcome]:
+def _finished(outcome: FileOutcome) -> Future[FileOutcome]:
     future: Future[FileOutcome] = Future()
     future.set_result(outcome)
     return future

@@ -1,68 +1,25 @@
-"""Stage ``upscale``: super-resolving image files, one or a million."""
+"""Stage ``upscale``: super-resolution of image files, one or a million."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.inference.engine import Upscaler
-from adaptsr_cli.progress import Progress
+from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.runtime import describe_device, pick_device, pick_precision
 from adaptsr_cli.stages.common.adapted_model import model_sha256, open_adapted
-from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder
+from adaptsr_cli.stages.common.models import ModelSpec
+from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.upscale.jobs import InputError, Inputs, Job, OutputNaming, find_inputs, plan_jobs
 from adaptsr_cli.stages.upscale.metadata import UpscaleSettings
+from adaptsr_cli.stages.upscale.options import UpscaleOptions
 from adaptsr_cli.stages.upscale.pipeline import FileUpscaler
 from adaptsr_cli.stages.upscale.watch import watch_folders
-
-
-@dataclass(frozen=True)
-class UpscaleOptions:
-    """What to upscale and where to put it.
-
-    Attributes:
-        inputs: Image files and folders.
-        output: A file (for one input) or a folder; None for beside the input.
-        outscale: Final factor; None for the network's own.
-        tile_px: Tile side in LR pixels, 0 for the whole image, None for automatic.
-        pad_px: LR pixels of context around a tile; None for what the network needs.
-        suffix: Put behind the name; None for ``_x4`` (the factor); empty keeps the name.
-        ext: File type of the result, without dot; ``auto`` keeps the input's.
-        quality: Of lossy files.
-        recursive: Go into the folders below; they are mirrored under `output`.
-        list_file: A text file of further inputs; ``-`` for the standard input.
-        watch: Stay, and upscale what comes into the folders.
-        adapters: Adapter files whose updates are added to the backbone, in memory.
-        strength: 0 for the backbone, 1 for the adapted model.
-        ensemble: Average over eight turned and mirrored copies.
-        compile_blocks: Try the network's blocks compiled where there is enough work, and keep what is faster.
-        shard: Which of how many processes this is; it takes every so many-th file.
-        force: Replace whatever exists.
-    """
-
-    run: RunFolder
-    model: ModelSpec
-    inputs: tuple[Path, ...]
-    output: Path | None = None
-    outscale: float | None = None
-    tile_px: int | None = None
-    pad_px: int | None = None
-    suffix: str | None = None
-    ext: str = "auto"
-    quality: int = 95
-    recursive: bool = False
-    list_file: str | None = None
-    watch: bool = False
-    adapters: tuple[Path, ...] = ()
-    strength: float = 1.0
-    ensemble: bool = False
-    compile_blocks: bool = False
-    shard: tuple[int, int] = (0, 1)
-    device: str = "auto"
-    precision: str = "auto"
-    force: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,7 +28,7 @@ class UpscaleResult:
 
     Attributes:
         written: Input and output of what was made.
-        skipped: Outputs that existed already, the other ones included.
+        skipped: Outputs that existed already, up to date or not.
         failed: Input and the reason.
         kept: Outputs among `skipped` that are not what would have been made now.
     """
@@ -85,61 +42,96 @@ class UpscaleResult:
     def summary(self) -> str:
         """``N ok, M failed, K skipped``."""
         counts = f"{len(self.written)} ok, {len(self.failed)} failed, {len(self.skipped)} skipped"
-        return f"{counts} ({len(self.kept)} of them made otherwise)" if self.kept else counts
+        return f"{counts} ({len(self.kept)} of them made with other settings)" if self.kept else counts
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as ``--json`` prints it."""
+        return {
+            "written": [{"input": str(source), "output": str(target)} for source, target in self.written],
+            "skipped": [str(path) for path in self.skipped],
+            "kept": [str(path) for path in self.kept],
+            "failed": [{"input": str(source), "reason": reason} for source, reason in self.failed],
+        }
 
 
-def upscale(config: UpscaleOptions, progress: Progress) -> UpscaleResult:
-    """Upscales every input; a file that fails is reported and the others go on.
+def run_upscale(
+    options: UpscaleOptions, *, progress: Progress = SILENT, world: World = SINGLE_PROCESS
+) -> UpscaleResult:
+    """Upscales every input; a file that fails is reported and the others are still done.
 
     With `watch` this never returns: it ends by KeyboardInterrupt.
+
+    Args:
+        options: Which images, by which model, and where to.
+        progress: Where to tell.
+        world: The processes that share the files; all of them return what became of all files.
 
     Raises:
         UsageError: No input, an input that does not exist, or two inputs with one output.
         ArtifactError: An adapter that belongs to another backbone.
     """
-    if config.watch:
-        _refuse_what_cannot_be_watched(config)
+    if options.watch:
+        _refuse_what_cannot_be_watched(options, world)
         found = Inputs()
     else:
-        found = find_inputs(config.inputs, recursive=config.recursive, list_file=config.list_file)
-    backbone = open_adapted(config.run, config.model, progress, adapters=config.adapters, strength=config.strength)
-    factor = config.outscale or float(backbone.scale)
-    suffix = f"_x{factor:g}" if config.suffix is None else config.suffix
-    naming = OutputNaming(config.output, suffix, config.ext)
-    device = pick_device(config.device)
-    precision = pick_precision(config.precision, device, bf16=backbone.traits.bf16, fp16=backbone.traits.fp16)
-    settings = UpscaleSettings(model_sha256(backbone), factor, precision, config.ensemble, config.quality)
-    upscaler = Upscaler(
-        backbone,
-        device=device,
-        precision=precision,
-        tile_px=config.tile_px,
-        pad_px=config.pad_px,
-        ensemble=config.ensemble,
-        compile_blocks=config.compile_blocks,
-        progress=progress,
+        found = find_inputs(options.inputs, recursive=options.recursive, list_file=options.list_file)
+    upscaler = open_upscaler(options, progress)
+    factor = options.outscale or float(upscaler.backbone.scale)
+    settings = UpscaleSettings(
+        model_sha256(upscaler.backbone), factor, upscaler.precision, options.ensemble, options.quality
     )
-    files = FileUpscaler(upscaler, settings, force=config.force, progress=progress)
-    title = f"upscale x{factor:g} on {describe_device(device)}, {precision}"
-    if config.watch:
-        progress.note(f"watching {', '.join(map(str, config.inputs))}; Ctrl-C ends it")
-        for sources in watch_folders(config.inputs, recursive=config.recursive):
-            jobs, faults, _ = plan_jobs(Inputs(sources), naming)
-            _run_files(files, jobs, faults, title, progress)
-    jobs, faults, results = plan_jobs(found, naming)
+    files = FileUpscaler(upscaler, settings, force=options.force, progress=progress)
+    naming = OutputNaming(options.output, f"_x{factor:g}" if options.suffix is None else options.suffix, options.ext)
+    title = f"upscale x{factor:g} on {describe_device(upscaler.device)}, {upscaler.precision}"
+    if options.watch:
+        progress.note(f"watching {', '.join(map(str, options.inputs))}; Ctrl-C ends it")
+        for sources in watch_folders(options.inputs, recursive=options.recursive):
+            jobs, errors, _ = plan_jobs(Inputs(sources), naming)
+            _run_files(files, jobs, errors, title, progress)
+    jobs, errors, results = plan_jobs(found, naming)
     for result in results:
         progress.note(f"{result.target} is the result of {result.source}: not upscaled again")
-    rank, size = config.shard
-    return _run_files(files, jobs[rank::size], faults[rank::size], title, progress)
+    own = _run_files(files, jobs[world.rank :: world.size], errors[world.rank :: world.size], title, progress)
+    return _join_results(world, own, progress)
+
+
+def open_upscaler(options: UpscaleOptions, progress: Progress = SILENT) -> Upscaler:
+    """Opens the network that the options name, adapters folded in, on its device.
+
+    Args:
+        options: Which network, and how it is run.
+        progress: Told which network was loaded.
+
+    Raises:
+        UsageError: A strength, and nothing that is adapted; or an unknown device.
+        ArtifactError: An adapter or a model that belongs to another backbone.
+        CheckpointError: No usable network.
+    """
+    choice = ModelSpec.of(options.model, options.weights_dir, offline=options.offline)
+    backbone = open_adapted(
+        RunFolder(options.run), choice, progress, adapters=options.adapters, strength=options.strength
+    )
+    device = pick_device(options.device)
+    wanted = "fp32" if options.fp32 else options.precision
+    return Upscaler(
+        backbone,
+        device=device,
+        precision=pick_precision(wanted, device, bf16=backbone.traits.bf16, fp16=backbone.traits.fp16),
+        tile_px=options.tile,
+        pad_px=options.tile_pad,
+        ensemble=options.ensemble,
+        compile_blocks=options.compile == "auto",
+        progress=progress,
+    )
 
 
 def _run_files(
-    files: FileUpscaler, jobs: Sequence[Job], faults: Sequence[InputError], title: str, progress: Progress
+    files: FileUpscaler, jobs: Sequence[Job], errors: Sequence[InputError], title: str, progress: Progress
 ) -> UpscaleResult:
     written, skipped, failed, kept = [], [], [], []
-    for fault in faults:
-        _warn(progress, fault.source, fault.error.message, fault.error.hint)
-        failed.append((fault.source, fault.error.message))
+    for unusable in errors:
+        _warn(progress, unusable.source, unusable.error.message, unusable.error.hint)
+        failed.append((unusable.source, unusable.error.message))
     with progress.task(title, len(jobs), unit="image") as task:
         for outcome in files.run(jobs, task):
             source, target = outcome.job.source, outcome.job.target
@@ -154,7 +146,7 @@ def _run_files(
                     kept.append(target)
                     progress.warn(f"{target} {outcome.message}: skipped ({outcome.hint})")
     if len(skipped) > len(kept):
-        progress.note(f"made just so already, and skipped: {len(skipped) - len(kept)} (--force makes them again)")
+        progress.note(f"{len(skipped) - len(kept)} up to date, skipped (`force` makes them again)")
     return UpscaleResult(tuple(written), tuple(skipped), tuple(failed), tuple(kept))
 
 
@@ -162,37 +154,43 @@ def _warn(progress: Progress, source: Path, message: str, hint: str) -> None:
     progress.warn(f"{source}: {message}" + (f"; {hint}" if hint else ""))
 
 
-def _refuse_what_cannot_be_watched(config: UpscaleOptions) -> None:
-    """A watched folder into which results are written would feed itself."""
-    if not config.inputs or not all(place.is_dir() for place in config.inputs) or config.list_file is not None:
-        raise UsageError("--watch is for folders", "name one or more folders and nothing else")
-    if config.output is None:
-        raise UsageError("--watch needs --output", "give a folder outside of those that are watched")
-    output = config.output.resolve()
-    for place in config.inputs:
+def _refuse_what_cannot_be_watched(options: UpscaleOptions, world: World) -> None:
+    """Refuses a watched folder into which results are written: it would feed itself."""
+    if not options.inputs or not all(place.is_dir() for place in options.inputs) or options.list_file is not None:
+        raise UsageError("`watch` is for folders", "name one or more folders and nothing else")
+    if options.output is None:
+        raise UsageError("`watch` needs `output`", "give a folder outside of those that are watched")
+    output = options.output.resolve()
+    for place in options.inputs:
         if output.is_relative_to(place.resolve()):
-            raise UsageError(f"--output {config.output} lies in the watched folder {place}", "give one outside of it")
-    if config.shard != (0, 1):
-        raise UsageError("--watch is work for one process", "run it without torchrun")
+            raise UsageError(f"`output` {options.output} lies in the watched folder {place}", "give one outside of it")
+    if world.size > 1:
+        raise UsageError("`watch` runs in one process only", "run it without torchrun")
 
 
-def join_reports(reports: Sequence[UpscaleResult]) -> UpscaleResult:
-    """What became of the inputs of several processes."""
+def _join_results(world: World, own: UpscaleResult, progress: Progress) -> UpscaleResult:
+    """Gathers what became of the files of all processes; warns of the failures of the others."""
+    results = world.gather(own)
+    for rank, result in enumerate(results):
+        for source, reason in result.failed if rank != world.rank else ():
+            progress.warn(f"{source}: {reason}")
+    # This process's own come first, as it has reported them.
+    ordered = [own, *(result for rank, result in enumerate(results) if rank != world.rank)]
     return UpscaleResult(
-        tuple(item for report in reports for item in report.written),
-        tuple(item for report in reports for item in report.skipped),
-        tuple(item for report in reports for item in report.failed),
-        tuple(item for report in reports for item in report.kept),
+        tuple(item for result in ordered for item in result.written),
+        tuple(item for result in ordered for item in result.skipped),
+        tuple(item for result in ordered for item in result.failed),
+        tuple(item for result in ordered for item in result.kept),
     )
 
 
-def single_result(report: UpscaleResult) -> Path:
-    """The one output of a report on one input.
+def single_result(result: UpscaleResult) -> Path:
+    """The one output for one input.
 
     Raises:
         ArtifactError: It failed.
     """
-    if report.failed:
-        source, reason = report.failed[0]
+    if result.failed:
+        source, reason = result.failed[0]
         raise ArtifactError(f"{source} could not be upscaled: {reason}")
-    return report.written[0][1] if report.written else report.skipped[0]
+    return result.written[0][1] if result.written else result.skipped[0]

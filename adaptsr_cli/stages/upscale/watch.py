@@ -1,4 +1,4 @@
-"""Folders that are watched for new images."""
+"""New images in watched folders."""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.images import read_note, read_rgb
 from adaptsr_cli.progress import Silent
 from adaptsr_cli.stages.common.adapted_model import model_sha256, open_adapted
-from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder
+from adaptsr_cli.stages.common.models import ModelSpec
+from adaptsr_cli.stages.common.run_folder import RunFolder
 
 QUICK = ("--iterations", 2, "--batch", 1, "--patch", 32, "--lr", 0.01)
 
@@ -66,7 +67,7 @@ def test_adapters_in_memory_equal_the_merged_file(adaptsr: Command, tmp_path: Pa
     for name, tensor in base.items():
         torch.testing.assert_close(both[name], full[name] + other[name] - tensor, rtol=0, atol=1e-6)
 
-    # Through the command line, and in the note of the result.
+    # Through the command line, and in the metadata of the result.
     image = pairs / "lr" / "000.png"
     assert adaptsr("upscale", image, "-o", "merged.png", "--run", "run").code == 0
     assert adaptsr("upscale", image, "-o", "memory.png", "--run", "run", "--adapter", first).code == 0
@@ -82,7 +83,7 @@ def test_adapters_in_memory_equal_the_merged_file(adaptsr: Command, tmp_path: Pa
         open_adapted(RunFolder(Path("none")), ModelSpec(stranger, tmp_path, True), progress, adapters=(first,))
     with pytest.raises(ArtifactError, match="there is no adapter"):
         open_(Path("missing.safetensors"))
-    with pytest.raises(ArtifactError, match="no adapted form"):
+    with pytest.raises(ArtifactError, match="not an adapted form"):
         open_(strength=0.5, model=stranger)
-    with pytest.raises(UsageError, match=r"--strength 0\.5 needs an adapted model"):
+    with pytest.raises(UsageError, match=r"`strength` 0\.5 needs an adapted model"):
         open_adapted(RunFolder(Path("none")), choice, progress, strength=0.5)

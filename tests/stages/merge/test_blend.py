@@ -7,15 +7,13 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from conftest import Command, write_pairs
 from networks import save_tiny
 
 from adaptsr_cli.backbones.loader import load_backbone
-from adaptsr_cli.stages.common.adapter_file import read_adapter
-from adaptsr_cli.stages.merge.blend import MAX_STRENGTH, Weights, tune_weights
+from adaptsr_cli.stages.merge.blend import MAX_STRENGTH, Tuned, Weights, tune_weights
 
 QUICK = ("--iterations", 3, "--batch", 1, "--patch", 32, "--model", "m.safetensors")
 
@@ -42,7 +40,7 @@ def merge(adaptsr: Command, name: str, *words: object) -> dict[str, torch.Tensor
     return weights_of(Path(f"{name}.safetensors"))
 
 
-def test_mixtures_are_exact_sums(adaptsr: Command, camera: Path) -> None:
+def test_blends_are_exact_sums(adaptsr: Command, camera: Path) -> None:
     """Two methods, any weights, any strength: W0 + strength * sum of weight * (W' - W0) of every tensor."""
     first, second = train(adaptsr, camera, "one"), train(adaptsr, camera, "two", "--method", "difffit", lr=0.003)
     base = weights_of(Path("m.safetensors"))
@@ -76,16 +74,16 @@ def test_tuning_never_loses_and_looks_at_held_out_images_only(adaptsr: Command, 
     tuned = adaptsr("merge", "--run", "one", "--adapter", first, "--tune", camera, "-o", "t.safetensors", "--json")
     assert tuned.code == 0, tuned.err
     assert "4 images" in tuned.err
-    assert "left out, having been trained on: 1 are left" in tuned.err
+    assert "were trained on and are left out; 1 remain" in tuned.err
     tuning = json.loads(tuned.out)["blend"]["tuning"]
     assert tuning["images"] == 1
     assert tuning["psnr_y_db"] >= tuning["plain_psnr_y_db"]
 
     others = write_pairs(tmp_path / "others", count=3, side_px=72)
     words = ("merge", "--run", "one", "--adapter", first, "--adapter", second, "--tune", others)
-    soup = adaptsr(*words, "-o", "s.safetensors", "--json")
-    assert soup.code == 0, soup.err
-    blend = json.loads(soup.out)["blend"]
+    blend_file = adaptsr(*words, "-o", "s.safetensors", "--json")
+    assert blend_file.code == 0, blend_file.err
+    blend = json.loads(blend_file.out)["blend"]
     assert blend["tuning"]["psnr_y_db"] >= blend["tuning"]["plain_psnr_y_db"]
     repeated = adaptsr(*words, "-o", "r.safetensors")
     assert "dB PSNR-Y" in repeated.out
@@ -104,64 +102,23 @@ def test_tuning_never_loses_and_looks_at_held_out_images_only(adaptsr: Command, 
     assert "the adapters were trained on every image of" in nothing.err
 
 
-def test_truncation_through_the_command_line(adaptsr: Command, camera: Path) -> None:
-    adaptsr("score", "--data", camera, "--model", "m.safetensors", "--run", "one", "--batches", 1, "--patch", 32)
-    assert adaptsr("allocate", "--run", "one", "--budget", "40%").code == 0
-    adapter = train(adaptsr, camera, "one")
-    header, tensors = read_adapter(adapter)
-    plain = merge(adaptsr, "plain")
-    largest = max(site.rank for site in header.sites)
-    assert largest > 1
-    full = merge(adaptsr, "full", "--to-rank", largest, "--adapter-output", "full-adapter.safetensors")
-    assert all(torch.equal(full[name], tensor) for name, tensor in plain.items())
-    assert all(torch.equal(read_adapter(Path("full-adapter.safetensors"))[1][name], tensors[name]) for name in tensors)
-
-    cut = adaptsr(
-        "merge", "--run", "one", "--to-rank", 1, "--adapter-output", "small.safetensors", "-o", "s.safetensors"
-    )
-    assert cut.code == 0, cut.err
-    assert "of the squared updates are kept" in cut.out
-    small, _ = read_adapter(Path("small.safetensors"))
-    assert {site.rank for site in small.sites} == {1}
-    again = merge(adaptsr, "again", "--adapter", "small.safetensors")
-    assert all(torch.equal(again[name], tensor) for name, tensor in weights_of(Path("s.safetensors")).items())
-
-    spent = sum(site.rank * _cost(site.shape) for site in header.sites)
-    budget = adaptsr("merge", "--run", "one", "--budget", spent // 2, "--adapter-output", "b.safetensors", "--json",
-                     "-o", "bm.safetensors")  # fmt: skip
-    assert budget.code == 0, budget.err
-    half, _ = read_adapter(Path("b.safetensors"))
-    assert sum(site.rank * _cost(site.shape) for site in half.sites) <= spent // 2
-    assert 0.5 < json.loads(budget.out)["kept_share"] < 1
-
-
-def _cost(shape: tuple[int, ...]) -> int:
-    return shape[1] + int(np.prod(shape)) // shape[1]
-
-
-def test_what_cannot_be_mixed_is_refused(adaptsr: Command, camera: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_merged_is_refused(adaptsr: Command, camera: Path, tmp_path: Path) -> None:
     first = train(adaptsr, camera, "one")
     other = save_tiny("edsr_basicsr", Path("other.safetensors"))
     done = adaptsr("train", "--data", camera, "--run", "stranger", *QUICK[:-1], other)
     assert done.code == 0, done.err
     stranger, copy = Path("stranger/adapter.safetensors"), Path("copy.safetensors")
     copy.write_bytes(first.read_bytes())
-    method = train(adaptsr, camera, "full", "--method", "full", lr=1e-3)
     one = ("merge", "--run", "one", "--adapter", first)
     for words, code, text in (
         ((*one, "--adapter", stranger), 1, ("stranger/adapter.safetensors was made for other", "one/adapter")),
         ((*one, "--adapter", copy), 2, ("copy.safetensors is the same adapter as one/adapter.safetensors",)),
-        ((*one, "--weights", "0.5,0.5"), 2, ("--weights has 2 for 1 --adapter",)),
-        ((*one, "--weights", "half"), 2, ("'half' is no list of numbers",)),
-        ((*one, "--weights", "nan"), 2, ("must be numbers",)),
+        ((*one, "--weights", "0.5,0.5"), 2, ("--weights has 2 numbers for 1 --adapter",)),
+        ((*one, "--weights", "half"), 2, ("--weights 'half' is not a list of numbers",)),
+        ((*one, "--weights", "nan"), 2, ("--weights is nan; it should be a finite number",)),
         ((*one, "--tune", camera, "--strength", 0.5), 2, ("--tune chooses weights and strength",)),
-        ((*one, "--adapter", method, "--to-rank", 1), 2, ("truncate one adapter",)),
-        ((*one, "--to-rank", 1, "--budget", "1k"), 2, ("give one of them",)),
-        ((*one, "--adapter-output", "x.safetensors"), 2, ("--to-rank or --budget",)),
-        ((*one, "--to-rank", 1, "--adapter-output", "x.pth"), 2, ("does not end in .safetensors",)),
-        ((*one, "--budget", "3"), 1, ("too small for one rank",)),
+        ((*one, "--output", "x.pth"), 1, ("--output x.pth does not end in .safetensors",)),
         ((*one, "--tune", tmp_path / "nowhere"), 1, ("nowhere",)),
-        (("merge", "--run", "full", "--to-rank", 1), 1, ("full/adapter.safetensors is of --method full",)),
     ):
         outcome = adaptsr(*words)
         assert outcome.code == code, (words, outcome.err)
@@ -171,16 +128,20 @@ def test_what_cannot_be_mixed_is_refused(adaptsr: Command, camera: Path, tmp_pat
     assert not Path("one/merged.safetensors").exists()
 
 
+def effective(tuned: Tuned) -> Weights:
+    return tuple(tuned.strength * weight for weight in tuned.weights)
+
+
 def _peak(best: Weights) -> Callable[[Weights], float]:
     return lambda weights: -sum((x - y) ** 2 for x, y in zip(weights, best, strict=True))
 
 
 def test_the_search_finds_the_strength() -> None:
     tuned = tune_weights(1, _peak((0.66,)))
-    assert tuned.effective[0] == pytest.approx(0.66, abs=1 / 32)
+    assert effective(tuned)[0] == pytest.approx(0.66, abs=1 / 32)
     assert tuned.tried <= 14
     assert tune_weights(1, _peak((9.0,))).strength == MAX_STRENGTH
-    assert tune_weights(1, lambda weights: 0.0).effective == (1.0,)  # nothing is better: as trained
+    assert effective(tune_weights(1, lambda weights: 0.0)) == (1.0,)  # nothing is better: as trained
 
 
 def test_the_search_leaves_out_what_harms() -> None:
@@ -196,5 +157,5 @@ def test_the_search_is_never_worse_than_the_average() -> None:
         table: dict[Weights, float] = {}
         tuned = tune_weights(count, lambda weights, table=table: table.setdefault(weights, rng.random()))
         assert tuned.plain == table[(1 / count,) * count]
-        assert tuned.score == table[tuned.effective] >= tuned.plain
+        assert tuned.score == table[effective(tuned)] >= tuned.plain
         assert tuned.tried == len(table)

@@ -20,8 +20,8 @@ from adaptsr_cli.backbones.edsr import BasicsrEDSR
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.io.tensors import write_tensors
 from adaptsr_cli.progress import Silent
-from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder
-from adaptsr_cli.stages.upscale.stage import UpscaleOptions, UpscaleResult, upscale
+from adaptsr_cli.stages.upscale.options import UpscaleOptions
+from adaptsr_cli.stages.upscale.stage import UpscaleResult, run_upscale
 
 SIZES = ((1, 1), (7, 5), (64, 64), (257, 129))
 LARGE = (1023, 767)
@@ -191,9 +191,9 @@ def outputs(repeater: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
                     source.parent.mkdir(exist_ok=True)
                     kind.write(source, pattern(*size))
                 sources.append(source)
-        config = UpscaleOptions(
-            run=RunFolder(root / "run"),
-            model=ModelSpec(str(repeater), root / "weights", True),
+        options = UpscaleOptions(
+            run=root / "run",
+            model=str(repeater),
             inputs=tuple(sources),
             output=root / ext,
             suffix="",
@@ -201,7 +201,7 @@ def outputs(repeater: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
             quality=100,
             device="cpu",
         )
-        reports[ext] = upscale(config, Silent())
+        reports[ext] = run_upscale(options)
     return root / "in", root, reports
 
 
@@ -259,13 +259,13 @@ def run(repeater: Path, tmp_path: Path) -> Callable[..., tuple[UpscaleResult, Si
     def call(**options: object) -> tuple[UpscaleResult, Silent]:
         progress = Silent()
         settings = {"output": tmp_path / "out", "suffix": "", "quality": 100, "device": "cpu", **options}
-        config = UpscaleOptions(
-            run=RunFolder(tmp_path / "run"),
-            model=ModelSpec(str(repeater), tmp_path / "weights", True),
+        chosen = UpscaleOptions(
+            run=tmp_path / "run",
+            model=str(repeater),
             inputs=(tmp_path / "in",),
             **settings,  # type: ignore[arg-type]
         )
-        return upscale(config, progress), progress
+        return run_upscale(chosen, progress=progress), progress
 
     (tmp_path / "in").mkdir()
     return call

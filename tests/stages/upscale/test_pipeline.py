@@ -22,13 +22,14 @@ from conftest import Command
 from networks import save_tiny
 
 from adaptsr_cli.artifacts.upscale import UpscaleMetadata
+from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import UsageError
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.io.images import image_size, read_note, read_rgb, write_rgb
 from adaptsr_cli.progress import Silent
-from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder
-from adaptsr_cli.stages.upscale import pipeline as upscale_files
-from adaptsr_cli.stages.upscale.stage import UpscaleOptions, UpscaleResult, upscale
+from adaptsr_cli.stages.upscale import pipeline
+from adaptsr_cli.stages.upscale.options import UpscaleOptions
+from adaptsr_cli.stages.upscale.stage import UpscaleResult, run_upscale
 
 Run = Callable[..., tuple[UpscaleResult, Silent]]
 
@@ -38,12 +39,13 @@ def run(tmp_path: Path) -> Run:
     """Upscales with a tiny network of x2 into ``out/``."""
     model = save_tiny("span_x2", tmp_path / "model.safetensors")
 
-    def call(*inputs: Path, **options: object) -> tuple[UpscaleResult, Silent]:
+    def call(
+        *inputs: Path, world: World = SINGLE_PROCESS, model: Path = model, **options: object
+    ) -> tuple[UpscaleResult, Silent]:
         progress = Silent()
         settings = {"output": tmp_path / "out", "device": "cpu", "recursive": True, "precision": "fp32", **options}
-        choice = ModelSpec(str(settings.pop("model", model)), tmp_path / "weights", True)
-        config = UpscaleOptions(run=RunFolder(tmp_path / "run"), model=choice, inputs=inputs, **settings)  # type: ignore[arg-type]
-        return upscale(config, progress), progress
+        chosen = UpscaleOptions(run=tmp_path / "run", model=str(model), inputs=inputs, **settings)  # type: ignore[arg-type]
+        return run_upscale(chosen, progress=progress, world=world), progress
 
     return call
 
@@ -178,7 +180,7 @@ def test_ctrl_c_leaves_whole_files_only(
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            run(folder, tile_px=16, pad_px=0)
+            run(folder, tile=16, tile_pad=0)
     finally:
         signal.signal(signal.SIGINT, handler)
     monkeypatch.undo()
@@ -186,7 +188,7 @@ def test_ctrl_c_leaves_whole_files_only(
     assert 0 < len(made) < 12
     assert all(image_size(tmp_path / "out" / name) == (80, 80) for name in made)
     assert threading.active_count() == threads
-    report, _ = run(folder, tile_px=16, pad_px=0)
+    report, _ = run(folder, tile=16, tile_pad=0)
     assert report.summary == f"{12 - len(made)} ok, 0 failed, {len(made)} skipped"
 
 
@@ -204,7 +206,7 @@ def test_a_full_disk_fails_the_file_and_leaves_nothing(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         sync(descriptor)
 
-    monkeypatch.setattr(upscale_files, "ENCODERS", 1)
+    monkeypatch.setattr(pipeline, "ENCODERS", 1)
     monkeypatch.setattr(os, "fsync", full)
     report, progress = run(tmp_path / "in")
     assert len(report.written) == 2
@@ -243,14 +245,14 @@ def test_a_folder_that_cannot_be_read_fails_alone(run: Run, tmp_path: Path, monk
 def test_an_input_that_vanishes_fails_alone(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for index in range(3):
         write_rgb(tmp_path / "in" / f"{index}.png", photo(index))
-    read = upscale_files.read_picture
+    read = pipeline.read_picture
 
     def vanish(path: Path) -> object:
         if path.name == "1.png":
             path.unlink()
         return read(path)
 
-    monkeypatch.setattr(upscale_files, "read_picture", vanish)
+    monkeypatch.setattr(pipeline, "read_picture", vanish)
     report, progress = run(tmp_path / "in")
     assert report.summary == "2 ok, 1 failed, 0 skipped"
     assert "No such file" in progress.warnings[0]
@@ -267,12 +269,12 @@ def test_a_result_says_how_it_was_made_and_another_one_is_left_alone(run: Run, t
     other = save_tiny("edsr_basicsr_x2", tmp_path / "other.safetensors")
     for options, text in (
         ({"model": other}, "by another model"),
-        ({"outscale": 3.0, "suffix": "_x2"}, "by --outscale 2"),
-        ({"ensemble": True}, "without --ensemble"),
+        ({"outscale": 3.0, "suffix": "_x2"}, "with `outscale` 2"),
+        ({"ensemble": True}, "without `ensemble`"),
         ({"precision": "bf16"}, "in fp32"),
     ):
         report, progress = run(source, **options)
-        assert report.summary == "0 ok, 0 failed, 1 skipped (1 of them made otherwise)"
+        assert report.summary == "0 ok, 0 failed, 1 skipped (1 of them made with other settings)"
         assert text in progress.warnings[0]
         assert target.read_bytes() == before
     assert run(source, quality=50)[0].kept == ()  # PNG has no quality
@@ -322,12 +324,13 @@ def test_a_list_of_paths_is_mirrored(run: Run, tmp_path: Path, monkeypatch: pyte
         run(list_file=os.devnull)
 
 
-def test_shards_share_the_files(run: Run, tmp_path: Path) -> None:
+def test_processes_share_the_files(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(World, "gather", lambda self, value: [value] * self.size)  # nothing is exchanged here
     for index in range(7):
         write_rgb(tmp_path / "in" / f"{index}.png", photo(index))
     (tmp_path / "in" / "7.png").write_bytes(b"")
-    parts = [run(tmp_path / "in", shard=(rank, 3))[0] for rank in range(3)]
-    assert [len(part.written) + len(part.failed) for part in parts] == [3, 3, 2]
+    parts = [run(tmp_path / "in", world=World(rank, 3))[0] for rank in range(3)]
+    assert [len(part.written) + len(part.failed) for part in parts] == [3 * 3, 3 * 3, 3 * 2]
     assert len(contents(tmp_path / "out")) == 7
 
 
@@ -344,8 +347,8 @@ def test_an_image_too_large_for_memory_is_told_before_the_work(
 ) -> None:
     write_rgb(tmp_path / "in" / "large.png", photo(0, 500, 500))
     write_rgb(tmp_path / "in" / "small.png", photo(0))
-    monkeypatch.setattr(upscale_files, "free_memory_bytes", lambda device: 20_000_000)
-    monkeypatch.setattr(upscale_files, "read_picture", _refuse_large(upscale_files.read_picture))
+    monkeypatch.setattr(pipeline, "free_memory_bytes", lambda device: 20_000_000)
+    monkeypatch.setattr(pipeline, "read_picture", _refuse_large(pipeline.read_picture))
     report, progress = run(tmp_path / "in")
     assert report.summary == "1 ok, 1 failed, 0 skipped"
     assert "500 x 500 px needs 28.6 MB of memory, and there are 13.0 MB" in progress.warnings[0]
@@ -363,13 +366,13 @@ def _refuse_large(read: Callable[[Path], object]) -> Callable[[Path], object]:
 def test_a_tiff_too_large_for_memory_goes_by_rows(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "in" / "large.tif"
     write_rgb(source, photo(0, 400, 150))
-    run(source, output=tmp_path / "whole", tile_px=64)
-    monkeypatch.setattr(upscale_files, "picture_bytes", lambda *_, **__: 1 << 60)
-    report, _ = run(source, tile_px=64)
+    run(source, output=tmp_path / "whole", tile=64)
+    monkeypatch.setattr(pipeline, "picture_bytes", lambda *_, **__: 1 << 60)
+    report, _ = run(source, tile=64)
     assert report.summary == "1 ok, 0 failed, 0 skipped"
     target = tmp_path / "out" / "large_x2.tif"
     np.testing.assert_array_equal(read_rgb(target), read_rgb(tmp_path / "whole" / "large_x2.tif"))
-    assert run(source, tile_px=64)[0].summary == "0 ok, 0 failed, 1 skipped"  # it holds its note, too
+    assert run(source, tile=64)[0].summary == "0 ok, 0 failed, 1 skipped"  # it holds its note, too
 
 
 def test_paths_come_from_the_standard_input(adaptsr: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adaptsr_cli.distributed import World
 from adaptsr_cli.errors import UsageError
 from adaptsr_cli.io.images import write_rgb
 from adaptsr_cli.progress import Silent
-from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder
-from adaptsr_cli.stages.upscale import stage as stage
-from adaptsr_cli.stages.upscale.stage import UpscaleOptions, upscale
+from adaptsr_cli.stages.upscale import stage
+from adaptsr_cli.stages.upscale.options import UpscaleOptions
+from adaptsr_cli.stages.upscale.stage import run_upscale
 from adaptsr_cli.stages.upscale.watch import watch_folders
 
 
@@ -70,11 +71,9 @@ def test_new_images_are_upscaled_as_they_come(tmp_path: Path, monkeypatch: pytes
         stage, "watch_folders", lambda folders, recursive: watch_folders(folders, recursive=recursive, wait=wait)
     )
     progress = Silent()
-    config = UpscaleOptions(
-        RunFolder(tmp_path / "run"), ModelSpec(None, tmp_path, True), (folder,), output=out, watch=True, device="cpu"
-    )
+    options = UpscaleOptions(run=tmp_path / "run", inputs=(folder,), output=out, watch=True, device="cpu")
     with pytest.raises(KeyboardInterrupt):
-        upscale(config, progress)
+        run_upscale(options, progress=progress)
     assert sorted(path.name for path in out.iterdir()) == ["a_x4.png", "b_x4.png"]
     assert len(progress.warnings) == 1  # the broken one, and only once
 
@@ -82,7 +81,7 @@ def test_new_images_are_upscaled_as_they_come(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("inputs", "output", "text"),
     [
-        (["in"], None, "needs --output"),
+        (["in"], None, "`watch` needs `output`"),
         (["in"], "in/out", "lies in the watched folder"),
         (["in"], "in", "lies in the watched folder"),
         (["in/a.png"], "out", "is for folders"),
@@ -91,13 +90,19 @@ def test_new_images_are_upscaled_as_they_come(tmp_path: Path, monkeypatch: pytes
 )
 def test_what_would_feed_itself_is_refused(inputs: list[str], output: str | None, text: str, tmp_path: Path) -> None:
     write_rgb(tmp_path / "in" / "a.png", np.zeros((4, 4, 3), np.uint8))
-    config = UpscaleOptions(
-        RunFolder(tmp_path / "run"),
-        ModelSpec(None, tmp_path, True),
-        tuple(tmp_path / name for name in inputs),
+    options = UpscaleOptions(
+        run=tmp_path / "run",
+        inputs=tuple(tmp_path / name for name in inputs),
         output=tmp_path / output if output else None,
         watch=True,
     )
     with pytest.raises(UsageError, match=text):
-        upscale(config, Silent())
+        run_upscale(options)
     assert [path.name for path in tmp_path.iterdir() if path.name != "in"] == []
+
+
+def test_only_one_process_watches(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    options = UpscaleOptions(run=tmp_path / "run", inputs=tmp_path / "in", output=tmp_path / "out", watch=True)
+    with pytest.raises(UsageError, match="`watch` runs in one process only"):
+        run_upscale(options, world=World(0, 2))

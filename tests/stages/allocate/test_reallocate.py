@@ -1,4 +1,4 @@
-"""`allocate --from`: ranks by a trained adapter, and training that goes on from it."""
+"""`reallocate`: ranks by a trained adapter, and training that goes on from it."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def camera(adaptsr: Command, tmp_path: Path) -> Path:
 
 
 def reallocate(adaptsr: Command, *words: object) -> RankMap:
-    done = adaptsr("allocate", "--from", ADAPTER, "--run", SECOND, "--model", "m.safetensors", *words)
+    done = adaptsr("reallocate", ADAPTER, "--run", SECOND, "--model", "m.safetensors", *words)
     assert done.code == 0, done.err
-    assert "training goes on from" in done.out
+    assert "training continues from" in done.out
     return read_document(SECOND / "rank_map.json", RankMap)
 
 
@@ -84,7 +84,7 @@ def test_pruned_and_grown_at_the_same_budget_and_gone_on_with(adaptsr: Command, 
     # At iteration 0 the updates are those of the adapter without the ranks taken away, though some sites have new ones.
     train = adaptsr("train", "--data", camera, "--run", SECOND, *QUICK, "--iterations", 1, "--lr", 1e-8)
     assert train.code == 0, train.err
-    assert "going on from the adapter" in train.err
+    assert "continuing the adapter" in train.err
     assert "adapter before going on:" in train.err
     trained, started = updates(ADAPTER), updates(SECOND / "adapter.safetensors")
     assert set(started) == {name for name, rank in after.items() if rank}
@@ -150,7 +150,7 @@ def test_kernels_first_go_on_too(adaptsr: Command, camera: Path) -> None:
     assert adaptsr(*words, "--run", "turned", "--iterations", 4, "--lr", 0.005, *kernels_first).code == 0
     spent = read_document(Path("turned/rank_map.json"), RankMap).total_params
     model = ("--model", "m.safetensors")
-    assert adaptsr("allocate", "--from", source, "--run", SECOND, *model, "--budget", 2 * spent).code == 0
+    assert adaptsr("reallocate", source, "--run", SECOND, *model, "--budget", 2 * spent).code == 0
     other = adaptsr(*words, "--run", SECOND, "--iterations", 1)
     assert other.code == 2
     assert "is of --conv-factorization kxk-1x1, not 1x1-kxk" in other.err
@@ -172,7 +172,7 @@ def test_a_run_that_went_on_and_was_killed_goes_on_the_same(
     adaptsr: Command, camera: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for run in (SECOND, Path("killed")):
-        assert adaptsr("allocate", "--from", ADAPTER, "--run", run, "--model", "m.safetensors").code == 0
+        assert adaptsr("reallocate", ADAPTER, "--run", run, "--model", "m.safetensors").code == 0
     words = ("train", "--data", camera, *QUICK, "--iterations", 6, "--val-freq", 2, "--save-freq", 1)
     assert adaptsr(*words, "--run", SECOND).code == 0
     sample = BatchSampler.sample_part
@@ -203,20 +203,20 @@ def test_what_cannot_be_gone_on_from_is_refused(adaptsr: Command, camera: Path) 
     reallocate(adaptsr)
     new = ("--run", "new", *model)
     for words, code, text in (
-        (("allocate", "--from", "full/adapter.safetensors", *new), 1, "is of method full"),
-        (("allocate", "--from", "zero.safetensors", *new), 1, "changes nothing"),
+        (("reallocate", "full/adapter.safetensors", *new), 1, "is of --method full"),
+        (("reallocate", "zero.safetensors", *new), 1, "changes nothing"),
         (("merge", "--run", FIRST, "--adapter", "zero.safetensors", "--to-rank", 1), 1, "changes nothing"),
-        (("allocate", "--from", "pissa/adapter.safetensors", *new), 1, "(init pissa) have other ranks"),
-        (("merge", "--run", "single", "--to-rank", 1), 1, "(factorization single) have other ranks"),
-        (("allocate", "--from", "none.safetensors", *new), 1, "there is no none.safetensors"),
-        (("allocate", "--from", ADAPTER, "--run", "fresh"), 1, "was made for m.safetensors"),
-        (("allocate", "--from", ADAPTER, *new, "--strategy", "uniform"), 2, "not by --strategy"),
-        (("allocate", "--from", ADAPTER, *new, "--modules", "convs"), 2, "convs"),
-        (("allocate", "--from", ADAPTER, *new, "--budget", 2), 1, "too small"),
-        (("allocate", *new), 2, "--model is for --from"),
-        (("allocate", "--from", ADAPTER, "--run", SECOND), 1, "exists already"),
+        (("reallocate", "pissa/adapter.safetensors", *new), 1, "(--init pissa) have other ranks"),
+        (("merge", "--run", "single", "--to-rank", 1), 1, "(--conv-factorization single) have other ranks"),
+        (("reallocate", "none.safetensors", *new), 1, "there is no none.safetensors"),
+        (("reallocate", ADAPTER, "--run", "fresh"), 1, "was made for m.safetensors"),
+        (("reallocate", ADAPTER, *new, "--strategy", "uniform"), 2, "No such option"),
+        (("reallocate", ADAPTER, *new, "--modules", "convs"), 2, "convs"),
+        (("reallocate", ADAPTER, *new, "--budget", 2), 1, "too small"),
+        (("allocate", *new), 2, "No such option"),
+        (("reallocate", ADAPTER, "--run", SECOND), 1, "exists already"),
         ((*train, "--run", FIRST, "--init", "adapter"), 2, "was made without one"),
-        ((*train, "--run", SECOND, "--method", "dora"), 2, "dora cannot"),
+        ((*train, "--run", SECOND, "--method", "dora"), 2, "--method dora cannot do"),
     ):
         outcome = adaptsr(*words)
         assert outcome.code == code, (words, outcome.err)
@@ -230,4 +230,4 @@ def test_what_cannot_be_gone_on_from_is_refused(adaptsr: Command, camera: Path) 
     sidecar.unlink()
     gone = adaptsr(*train, "--run", SECOND)
     assert gone.code == 1
-    assert "allocate --from" in gone.err
+    assert "adaptsr reallocate" in gone.err

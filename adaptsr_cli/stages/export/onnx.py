@@ -1,12 +1,12 @@
-"""Part of ``merge``: the merged network as an ONNX file, proven by running it beside torch."""
+"""The ONNX format: a file proven by running it in onnxruntime beside torch."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from adaptsr_cli.backbones.backbone import Backbone, super_resolve
 from adaptsr_cli.backbones.onnx_model import OnnxModel, export_onnx
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.progress import Progress
+from adaptsr_cli.stages.common.merged_model import Probe
 
 TOLERANCE: Final = 1e-4  # of the image range, or of the largest value where a network goes beyond it
 SPEED_PX: Final = 128
@@ -25,11 +26,11 @@ _TIMED_S: Final = 5.0  # enough for one network; a slow one is timed less often
 
 
 @dataclass(frozen=True)
-class OnnxReport:
-    """What the ONNX file is like beside torch.
+class OnnxProof:
+    """How the ONNX file compares with torch.
 
     Attributes:
-        probe_difference: Largest difference from adapter + backbone in torch on the probe image of every merge.
+        probe_difference: Largest difference from adapter + backbone in torch on the probe image.
         sizes: Inputs that both were run on, (batch, width, height) in px.
         max_difference: The largest difference between the two on any of them, in parts of the image range.
         file_bytes: Size of the file.
@@ -46,6 +47,10 @@ class OnnxReport:
     torch_ms: float
     threads: int
 
+    def to_json(self) -> dict[str, Any]:
+        """The figures by name."""
+        return asdict(self)
+
     def describe(self) -> tuple[str, str]:
         """Two lines: what was proven, and size and speed."""
         sizes = ", ".join(
@@ -60,15 +65,13 @@ class OnnxReport:
         )
 
 
-def write_onnx(
-    output: Path, backbone: Backbone, made: MergedHeader, probe: tuple[Tensor, Tensor], progress: Progress
-) -> OnnxReport:
+def write_onnx(output: Path, backbone: Backbone, header: MergedHeader, probe: Probe, progress: Progress) -> OnnxProof:
     """Writes the network as ONNX under another name, proves the file on several sizes, and only then names it.
 
     Args:
         output: The file to write.
         backbone: The network with the adapter folded in, on the CPU.
-        made: What it is, for the file's metadata.
+        header: What it is, for the file's metadata.
         probe: An image, and what adapter + backbone made of it before folding.
         progress: Where to tell.
 
@@ -81,10 +84,10 @@ def write_onnx(
     unproven = output.with_name(f".unproven-{output.name}")
     try:
         with progress.task("onnx", 3 + len(sizes), unit="step") as task:
-            export_onnx(backbone, unproven, _metadata(made))
+            export_onnx(backbone, unproven, _metadata(header))
             task.advance()
             model = OnnxModel(unproven)
-            probe_difference = _compare(backbone, model.run(probe[0]), probe[1])
+            probe_difference = _compare(backbone, model.run(probe.image), probe.expected)
             task.advance()
             worst = 0.0
             for size in sizes:
@@ -93,13 +96,13 @@ def write_onnx(
             image = _image((1, SPEED_PX, SPEED_PX))
             onnx_ms, torch_ms = _time_ms(lambda: model.run(image)), _time_ms(lambda: super_resolve(backbone, image))
             task.advance()
-        report = OnnxReport(
+        proof = OnnxProof(
             probe_difference, sizes, worst, unproven.stat().st_size, onnx_ms, torch_ms, torch.get_num_threads()
         )
         unproven.replace(output)
     finally:
         unproven.unlink(missing_ok=True)
-    return report
+    return proof
 
 
 def proof_sizes(backbone: Backbone) -> tuple[tuple[int, int, int], ...]:
@@ -118,15 +121,15 @@ def proof_sizes(backbone: Backbone) -> tuple[tuple[int, int, int], ...]:
     )
 
 
-def _metadata(made: MergedHeader) -> dict[str, str]:
+def _metadata(header: MergedHeader) -> dict[str, str]:
     """What a program without our code can read off the file, and for ours the header as in all other formats."""
     return {
-        HEADER: made.model_dump_json(),
-        "architecture": made.backbone.architecture,
-        "scale": str(made.backbone.scale),
-        "tool": f"adaptsr {made.provenance.tool_version}",
-        "backbone_sha256": made.backbone.sha256,
-        "adapter_sha256": made.adapter_sha256,
+        HEADER: header.model_dump_json(),
+        "architecture": header.backbone.architecture,
+        "scale": str(header.backbone.scale),
+        "tool": f"adaptsr {header.provenance.tool_version}",
+        "backbone_sha256": header.backbone.sha256,
+        "adapter_sha256": header.adapter_sha256,
         "layout": "lr: (batch, 3, height, width) float32 RGB; sr: the same with scale times the height and width",
         "normalisation": "none outside of the graph: values in [0, 1] in and, not clamped, out",
         "padding": "none needed: any height and width from 1 px up",
@@ -165,12 +168,12 @@ def _compare(backbone: Backbone, found: Tensor, expected: Tensor) -> float:
 def _not_proven(backbone: Backbone, what: str) -> ArtifactError:
     return ArtifactError(
         f"the ONNX file of this {backbone.identity.architecture} {what}; not written",
-        "use --format safetensors or pth, and please report this with the checkpoint's architecture",
+        "use `adaptsr merge`, which writes safetensors or pth; please report this with the checkpoint's architecture",
     )
 
 
 def _time_ms(run: Callable[[], Tensor]) -> float:
-    """The median time of a few runs, after one that does not count."""
+    """Measures the median time of a few runs, after one that does not count."""
     times: list[float] = []
     with torch.inference_mode():
         run()

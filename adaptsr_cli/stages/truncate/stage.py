@@ -1,32 +1,41 @@
-"""Cutting a trained adapter down: to a rank, or to what a budget buys by the singular values of its updates."""
+"""Stage ``truncate``: a trained adapter cut down to a rank, or to what a budget pays for by singular values."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
-import torch
+from torch import Tensor
 
-from adaptsr_cli.adapters.attach import Attachment, attach, detach
-from adaptsr_cli.adapters.factors import KernelFirstFactors, LowRankFactors
-from adaptsr_cli.adapters.methods import METHODS, list_methods
+from adaptsr_cli.adapters.attach import attach, detach
 from adaptsr_cli.adapters.sites import Site, find_sites
-from adaptsr_cli.adapters.truncation import MatrixFactors, UpdateSpectrum, decompose, put_factors
+from adaptsr_cli.adapters.truncation import UpdateSpectrum, put_factors
 from adaptsr_cli.artifacts.adapter import AdapterHeader
-from adaptsr_cli.artifacts.base import Factorization
 from adaptsr_cli.backbones.backbone import Backbone
-from adaptsr_cli.errors import ArtifactError, UsageError
+from adaptsr_cli.distributed import SINGLE_PROCESS, World
+from adaptsr_cli.errors import ArtifactError
+from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.ranking.allocation import AllocationSite, largest_uniform_rank
-from adaptsr_cli.ranking.regrowth import gains_in_proportion
 from adaptsr_cli.ranking.spectral import allocate_spectral
-from adaptsr_cli.stages.common.adapter_file import AdapterSource, put_adapter
-from adaptsr_cli.stages.common.run_folder import provenance
-from adaptsr_cli.units import Budget
+from adaptsr_cli.stages.common.adapter_file import AdapterSource, open_adapter, write_adapter
+from adaptsr_cli.stages.common.adapter_spectra import (
+    inner_rank,
+    matrix_factors,
+    planned_gains,
+    require_low_rank,
+    spectra_of,
+)
+from adaptsr_cli.stages.common.models import ModelSpec, open_backbone
+from adaptsr_cli.stages.common.run_folder import RunFolder, provenance, refuse_overwriting
+from adaptsr_cli.stages.truncate.options import TruncateOptions
+from adaptsr_cli.units import Budget, parse_budget
 
 
 @dataclass(frozen=True)
 class Limit:
-    """How small an adapter shall become; one of the two.
+    """The size that an adapter is cut down to; one of the two.
 
     Attributes:
         to_rank: Largest rank of a site.
@@ -35,10 +44,6 @@ class Limit:
 
     to_rank: int | None = None
     budget: Budget | None = None
-
-    def __post_init__(self) -> None:
-        if self.to_rank is not None and self.budget is not None:
-            raise UsageError("--to-rank and --budget both say how small the adapter shall be", "give one of them")
 
 
 @dataclass(frozen=True)
@@ -60,13 +65,34 @@ class SiteCut:
 
 @dataclass(frozen=True)
 class Truncation:
-    """A smaller adapter, and what it cost.
+    """A smaller adapter.
 
     Attributes:
+        header: What its file says.
+        tensors: By name, as its file holds them.
+        cuts: What truncation did at each site of the larger adapter.
         params: Trainable parameters that it has.
     """
 
-    adapter: AdapterSource
+    header: AdapterHeader
+    tensors: Mapping[str, Tensor]
+    cuts: tuple[SiteCut, ...]
+    params: int
+
+
+@dataclass(frozen=True)
+class TruncateResult:
+    """The smaller adapter, and what it has lost.
+
+    Attributes:
+        output: Its file.
+        header: What the file says.
+        cuts: What truncation did at each site of the larger adapter.
+        params: Trainable parameters that it has.
+    """
+
+    output: Path
+    header: AdapterHeader
     cuts: tuple[SiteCut, ...]
     params: int
 
@@ -76,58 +102,49 @@ class Truncation:
         energy = sum(cut.energy for cut in self.cuts)
         return sum(cut.kept for cut in self.cuts) / energy if energy else 1.0
 
+    def to_json(self) -> dict[str, Any]:
+        """The result as ``--json`` prints it."""
+        return {
+            "output": str(self.output),
+            "params": self.params,
+            "kept_share": self.kept_share,
+            "sites": [asdict(cut) for cut in self.cuts],
+        }
 
-def require_low_rank(adapter: AdapterSource, what: str) -> None:
-    """Refuses adapters whose updates have no ranks to choose from.
+
+def run_truncate(
+    options: TruncateOptions, *, progress: Progress = SILENT, world: World = SINGLE_PROCESS
+) -> TruncateResult:
+    """Writes a smaller adapter file, made of a trained low-rank adapter.
 
     Args:
-        adapter: The adapter.
-        what: What was wanted of it, for the message.
+        options: Which adapter, and how small it shall become.
+        progress: Where to tell.
+        world: Not used: truncating is work for one process.
 
     Raises:
-        ArtifactError: It is of another method or factorisation.
+        ArtifactError: No adapter, one of another method or of other weights, or one that changes nothing.
+        BudgetError: The budget pays for no rank.
+        OutputExistsError: The file exists and `force` is not set.
     """
-    if not METHODS[adapter.header.method].is_truncatable:
-        able = list_methods(spec for spec in METHODS.values() if spec.is_truncatable)
-        raise ArtifactError(
-            f"{what} needs the singular values of low-rank updates, and {adapter.path} is of method "
-            f"{adapter.header.method}",
-            f"name an adapter of method {able}",
-        )
-    if adapter.header.factorization == "single" or adapter.header.init == "pissa":
-        option = "init pissa" if adapter.header.init == "pissa" else "factorization single"
-        raise ArtifactError(
-            f"{what} needs the singular values of low-rank updates, and those of {adapter.path} ({option}) have "
-            "other ranks than were planned",
-            "name an adapter that was trained without that option",
-        )
+    run = RunFolder(options.run)
+    output = options.output or run.root / "adapter-truncated.safetensors"
+    if output.suffix != ".safetensors":
+        raise ArtifactError(f"`output` {output} does not end in .safetensors", "change the name")
+    refuse_overwriting({"truncated adapter": output}, force=options.force)
+    adapter = open_adapter(options.adapter or run.adapter)
+    choice = ModelSpec.of(options.model, options.weights_dir, offline=options.offline)
+    backbone = open_backbone(run, choice, progress, record=False)
+    limit = Limit(options.to_rank, parse_budget(options.budget) if options.budget else None)
+    truncation = truncate_adapter(backbone, adapter, limit)
+    if all(cut.rank == cut.rank_before for cut in truncation.cuts):
+        progress.note("the adapter is within that limit already: nothing is cut off")
+    write_adapter(output, truncation.header, dict(truncation.tensors))
+    return TruncateResult(output, truncation.header, truncation.cuts, truncation.params)
 
 
-def inner_rank(site: Site, planned: int, factorization: Factorization) -> int:
-    """How many ranks of the adapter's factorisation a planned rank pays for at a site."""
-    return planned * site.rank_cost // site.factor_cost(factorization)
-
-
-def spectra_of(backbone: Backbone, adapter: AdapterSource) -> dict[str, UpdateSpectrum]:
-    """The singular values and vectors of all updates of a low-rank adapter, by site name.
-
-    Raises:
-        ArtifactError: The adapter was made for other weights, or its tensors are not what its header says.
-    """
-    attachment = put_adapter(backbone, adapter.header, adapter.tensors, adapter.path)
-    spectra = {}
-    for site in adapter.header.sites:
-        factors = matrix_factors(attachment, site.name)
-        if factors is None:  # the planned rank paid for none of this factorisation
-            spectra[site.name] = decompose(torch.zeros(site.shape))
-        else:
-            spectra[site.name] = decompose(factors.delta(), kernels_first=isinstance(factors, KernelFirstFactors))
-    detach(attachment)
-    return spectra
-
-
-def truncate(backbone: Backbone, adapter: AdapterSource, limit: Limit) -> Truncation:
-    """The nearest adapter within a limit.
+def truncate_adapter(backbone: Backbone, adapter: AdapterSource, limit: Limit) -> Truncation:
+    """Computes the nearest adapter within a limit.
 
     With a rank as limit every update becomes its best approximation of that rank. With a budget the ranks kept are
     those with the largest sum of squared singular values that it buys, exactly, one rank at every site being kept where
@@ -141,7 +158,7 @@ def truncate(backbone: Backbone, adapter: AdapterSource, limit: Limit) -> Trunca
 
     Raises:
         ArtifactError: Another method, other weights, or an adapter that changes nothing.
-        BudgetError: The budget buys no rank.
+        BudgetError: The budget pays for no rank.
     """
     require_low_rank(adapter, "truncation")
     header = adapter.header
@@ -173,11 +190,7 @@ def truncate(backbone: Backbone, adapter: AdapterSource, limit: Limit) -> Trunca
     detach(attachment)
     whole = {site.name for site, rank in plan if rank == before[site.name]}
     tensors |= {name: tensor for name, tensor in adapter.tensors.items() if name.rpartition(".")[0] in whole}
-    return Truncation(
-        replace(adapter, header=_shortened(adapter, ranks, limit), tensors=tensors),
-        cuts,
-        params,
-    )
+    return Truncation(_truncated_header(adapter, ranks, limit), tensors, cuts, params)
 
 
 def _choose_ranks(
@@ -206,20 +219,7 @@ def _choose_ranks(
     return allocate_spectral(candidates, budget_params, min_rank, max(before.values()))
 
 
-def planned_gains(site: Site, gains: Sequence[float], factorization: Factorization, count: int) -> tuple[float, ...]:
-    """What planned ranks are worth where `gains` are those of the ranks that they pay for."""
-    own, planned = site.factor_cost(factorization), site.rank_cost
-    return tuple(gains) if own == planned else gains_in_proportion(gains, planned / own, count)
-
-
-def matrix_factors(attachment: Attachment, name: str) -> MatrixFactors | None:
-    """The factors of a site; None where the planned rank paid for none."""
-    adapter = attachment.adapters.get(name)
-    assert adapter is None or isinstance(adapter, LowRankFactors | KernelFirstFactors)
-    return adapter
-
-
-def _shortened(adapter: AdapterSource, ranks: Mapping[str, int], limit: Limit) -> AdapterHeader:
+def _truncated_header(adapter: AdapterSource, ranks: Mapping[str, int], limit: Limit) -> AdapterHeader:
     """The header of the smaller adapter; the score of the larger one is not its own."""
     made = adapter.header.provenance
     options = {
@@ -230,7 +230,7 @@ def _shortened(adapter: AdapterSource, ranks: Mapping[str, int], limit: Limit) -
     }
     return adapter.header.model_copy(
         update={
-            "provenance": provenance("merge", options, made.seed, made.data_fingerprint),
+            "provenance": provenance("truncate", options, made.seed, made.data_fingerprint),
             "sites": tuple(
                 entry.model_copy(update={"rank": ranks[entry.name]})
                 for entry in adapter.header.sites

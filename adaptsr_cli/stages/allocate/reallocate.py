@@ -1,52 +1,32 @@
-"""Stage ``allocate --from``: ranks by what a trained adapter has learnt, so that training can go on from it."""
+"""Stage ``reallocate``: ranks by what a trained adapter has learnt, so that training can go on from it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from adaptsr_cli.adapters.sites import Site, find_sites
 from adaptsr_cli.adapters.truncation import UpdateSpectrum
-from adaptsr_cli.artifacts.base import SiteKind
 from adaptsr_cli.artifacts.rank_map import RankMap, SiteRank
-from adaptsr_cli.artifacts.warm_start import WarmStartHeader
 from adaptsr_cli.backbones.backbone import Backbone
+from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.documents import write_document
 from adaptsr_cli.io.lock import hold_folder
-from adaptsr_cli.progress import Progress
+from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.ranking.allocation import AllocationSite, largest_uniform_rank
 from adaptsr_cli.ranking.regrowth import extended_gains
 from adaptsr_cli.ranking.spectral import allocate_spectral
 from adaptsr_cli.report.figures import draw_rank_heatmap
+from adaptsr_cli.stages.allocate.options import ReallocateOptions
 from adaptsr_cli.stages.common.adapter_file import AdapterSource, open_adapter
-from adaptsr_cli.stages.common.run_folder import ModelSpec, RunFolder, open_backbone, provenance, refuse_overwriting
-from adaptsr_cli.stages.common.truncate import inner_rank, planned_gains, require_low_rank, spectra_of
-from adaptsr_cli.stages.train.warm_start import warm_start_path, write_warm_start
+from adaptsr_cli.stages.common.adapter_spectra import inner_rank, planned_gains, require_low_rank, spectra_of
+from adaptsr_cli.stages.common.models import ModelSpec, open_backbone
+from adaptsr_cli.stages.common.run_folder import RunFolder, provenance, refuse_overwriting
+from adaptsr_cli.stages.common.warm_start import WarmStartHeader, warm_start_path, write_warm_start
 from adaptsr_cli.units import Budget, parse_budget
-
-
-@dataclass(frozen=True)
-class ReallocateOptions:
-    """How to spend a budget anew.
-
-    Attributes:
-        adapter: The trained adapter.
-        budget: What may be spent; None for what the adapter costs.
-        min_rank: Rank that every site gets at least; None for 1 where the budget covers it, else 0.
-        max_rank: Rank that no site exceeds; None for what each site allows.
-        modules: Kinds of site that may get ranks; None for all.
-    """
-
-    run: RunFolder
-    model: ModelSpec
-    adapter: Path
-    budget: Budget | None = None
-    min_rank: int | None = None
-    max_rank: int | None = None
-    modules: tuple[SiteKind, ...] | None = None
-    force: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,6 +34,9 @@ class ReallocateResult:
     """What became of the ranks.
 
     Attributes:
+        path: ``rank_map.json``.
+        heatmap: A picture of it.
+        start: The updates from which training continues.
         pruned: Ranks taken away, over all sites.
         grown: Ranks given.
         kept_share: Share of the squared norm of the adapter's updates from which training goes on.
@@ -61,12 +44,20 @@ class ReallocateResult:
 
     rank_map: RankMap
     path: Path
+    heatmap: Path
+    start: Path
     pruned: int
     grown: int
     kept_share: float
 
+    def to_json(self) -> dict[str, Any]:
+        """The rank map."""
+        return self.rank_map.model_dump(mode="json")
 
-def reallocate(config: ReallocateOptions, progress: Progress) -> ReallocateResult:
+
+def run_reallocate(
+    options: ReallocateOptions, *, progress: Progress = SILENT, world: World = SINGLE_PROCESS
+) -> ReallocateResult:
     """Writes ``rank_map.json`` with its sidecar and ``rank_map.png`` from a trained adapter.
 
     The ranks are the best that the budget buys by the squared singular values of the updates and what further ranks
@@ -74,27 +65,34 @@ def reallocate(config: ReallocateOptions, progress: Progress) -> ReallocateResul
     one everywhere, else only what is left over. ``train`` then goes on from the updates, truncated where ranks were
     taken away.
 
+    Args:
+        options: Which adapter, and how to spend the budget.
+        progress: Where to tell.
+        world: Not used: this is work for one process.
+
     Raises:
         ArtifactError: No adapter, one of another method or backbone, or one that changes nothing.
         BudgetError: The budget cannot be spent as asked.
         OutputExistsError: The run has a rank map already.
     """
-    refuse_overwriting({"rank map": config.run.rank_map}, force=config.force)
-    adapter = open_adapter(config.adapter)
-    require_low_rank(adapter, "allocate --from")
-    with hold_folder(config.run.root):
-        backbone = open_backbone(config.run, config.model, progress)
+    run = RunFolder(options.run)
+    path = run.rank_map
+    refuse_overwriting({"rank map": path}, force=options.force)
+    adapter = open_adapter(options.adapter)
+    require_low_rank(adapter, "reallocation")
+    spec = ModelSpec.of(options.model, options.weights_dir, offline=options.offline)
+    with hold_folder(run.root):
+        backbone = open_backbone(run, spec, progress)
         spectra = spectra_of(backbone, adapter)
         if not any(spectrum.energies for spectrum in spectra.values()):
             raise ArtifactError(
-                f"{adapter.path} changes nothing: all its updates are zero", "train it first, or use --strategy"
+                f"{adapter.path} changes nothing: all its updates are zero", "train it first, or use `adaptsr allocate`"
             )
         sites = find_sites(backbone.model, backbone.traits).sites
-        ranks, budget = _choose_ranks(config, adapter, sites, spectra, backbone)
-        path = config.run.rank_map
-        options = {"budget": budget.text, "adapter": adapter.path.name, "adapter_sha256": adapter.sha256}
+        ranks, budget = _choose_ranks(options, adapter, sites, spectra, backbone)
+        options_used = {"budget": budget.text, "adapter": adapter.path.name, "adapter_sha256": adapter.sha256}
         made = adapter.header.provenance
-        record = provenance("allocate", options, made.seed, made.data_fingerprint)
+        record = provenance("reallocate", options_used, made.seed, made.data_fingerprint)
         header = WarmStartHeader(
             backbone=backbone.identity,
             provenance=record,
@@ -124,15 +122,20 @@ def reallocate(config: ReallocateOptions, progress: Progress) -> ReallocateResul
     before = {entry.name: entry.rank for entry in adapter.header.sites}
     changes = [entry.rank - before.get(entry.name, 0) for entry in entries]
     energy = sum(sum(spectrum.energies) for spectrum in spectra.values())
-    gone_on_with = sum(sum(spectrum.energies[: left[name]]) for name, spectrum in kept.items())
+    continued = sum(sum(spectrum.energies[: left[name]]) for name, spectrum in kept.items())
     return ReallocateResult(
-        rank_map, path, -sum(min(0, change) for change in changes), sum(max(0, change) for change in changes),
-        gone_on_with / energy,
-    )  # fmt: skip
+        rank_map=rank_map,
+        path=path,
+        heatmap=path.with_suffix(".png"),
+        start=warm_start_path(path),
+        pruned=-sum(min(0, change) for change in changes),
+        grown=sum(max(0, change) for change in changes),
+        kept_share=continued / energy,
+    )
 
 
 def _choose_ranks(
-    config: ReallocateOptions,
+    options: ReallocateOptions,
     adapter: AdapterSource,
     sites: Sequence[Site],
     spectra: Mapping[str, UpdateSpectrum],
@@ -141,7 +144,7 @@ def _choose_ranks(
     """The rank of every site that may have one, and the budget."""
     before = {entry.name: entry.rank for entry in adapter.header.sites}
     cost = {site.name: site.rank_cost for site in sites}
-    budget = config.budget or parse_budget(str(sum(rank * cost[name] for name, rank in before.items())))
+    budget = parse_budget(options.budget or str(sum(rank * cost[name] for name, rank in before.items())))
     kind = adapter.header.factorization
     inner = {site.name: inner_rank(site, before.get(site.name, 0), kind) for site in sites}
     gains = extended_gains({name: spectrum.energies for name, spectrum in spectra.items()}, inner)
@@ -154,14 +157,14 @@ def _choose_ranks(
             planned_gains(site, gains.get(site.name, ()), kind, site.max_rank),
         )
         for site in sites
-        if config.modules is None or site.kind in config.modules
+        if options.modules is None or site.kind in options.modules
     ]
     if not candidates:
         kinds = ", ".join(sorted({site.kind for site in sites}))
-        raise UsageError("--modules leaves no site", f"this backbone has {kinds}")
-    largest = config.max_rank or max(candidate.max_rank for candidate in candidates)
+        raise UsageError("`modules` leaves no site", f"this backbone has {kinds}")
+    largest = options.max_rank or max(candidate.max_rank for candidate in candidates)
     budget_params = budget.resolve(backbone.identity.params)
-    least = min(1, largest_uniform_rank(candidates, budget_params)) if config.min_rank is None else config.min_rank
+    least = min(1, largest_uniform_rank(candidates, budget_params)) if options.min_rank is None else options.min_rank
     return allocate_spectral(candidates, budget_params, least, largest), budget
 
 
