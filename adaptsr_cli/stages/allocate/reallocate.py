@@ -10,6 +10,7 @@ from typing import Any
 from adaptsr_cli.adapters.sites import Site, find_sites
 from adaptsr_cli.adapters.truncation import UpdateSpectrum
 from adaptsr_cli.artifacts.rank_map import RankMap, SiteRank
+from adaptsr_cli.artifacts.warm_start import WarmStartHeader
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import ArtifactError, UsageError
@@ -25,7 +26,7 @@ from adaptsr_cli.stages.common.adapter_file import AdapterSource, open_adapter
 from adaptsr_cli.stages.common.adapter_spectra import inner_rank, planned_gains, require_low_rank, spectra_of
 from adaptsr_cli.stages.common.models import ModelSpec, open_backbone
 from adaptsr_cli.stages.common.run_folder import RunFolder, provenance, refuse_overwriting
-from adaptsr_cli.stages.common.warm_start import WarmStartHeader, warm_start_path, write_warm_start
+from adaptsr_cli.stages.common.warm_start import warm_start_path, write_warm_start
 from adaptsr_cli.units import Budget, parse_budget
 
 
