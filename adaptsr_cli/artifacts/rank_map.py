@@ -18,7 +18,7 @@ from adaptsr_cli.artifacts.base import (
 
 
 class SiteRank(StrictModel):
-    """The rank that one site was given and the parameters which that costs."""
+    """The rank of one site, and the parameters that it costs."""
 
     name: str
     block: str
@@ -33,10 +33,11 @@ class RankMap(StrictModel):
     """``rank_map.json``: how the budget was spent.
 
     Attributes:
-        strategy: ``adapter``: by the singular values of a trained adapter's updates.
-        budget_params: What might be spent.
-        total_params: What is spent; never more than the budget.
-        start_sha256: Of the ``rank_map.safetensors`` beside it, from which training goes on; None where it begins anew.
+        strategy: How the ranks were chosen; ``adapter``: by the singular values of a trained adapter's updates.
+        budget_params: The budget.
+        total_params: Parameters that all ranks cost together; never more than the budget.
+        start_sha256: SHA-256 of the ``rank_map.safetensors`` beside it, whose updates training continues; None where
+            training starts anew.
     """
 
     artifact: Literal["rank_map"] = "rank_map"

@@ -21,21 +21,21 @@ from adaptsr_cli.artifacts.base import (
 
 
 class SiteSaliency(StrictModel):
-    """One adaptable weight and how much the loss wants it changed.
+    """The saliency of one site.
 
     Attributes:
         name: Exact full name, ``#q``, ``#k``, ``#v`` for the row blocks of a fused projection.
-        block: The block it lies in, a row of the heatmap.
-        kind: What layer it is.
+        block: The repeated block of the network that it lies in, a row of the heatmap.
+        kind: Kind of its layer.
         shape: Shape of the weight (of the row block).
         params: Number of weights in it.
         rank_cost: Parameters that one rank costs here.
         max_rank: Largest rank whose adapter is not larger than the weight itself.
-        score: The criterion that was asked for.
+        score: The value of the criterion that was asked for.
         score_std: Its standard deviation over the batches; 0 for a criterion that is one number for all of them.
         spectrum: Leading singular values of the mean gradient in the shape of the factorisation, descending.
-        gains: What each rank, from the first on, buys: squared singular values less the noise floor, never rising.
-            None in files of older versions, as are the criteria.
+        gains: First-order gain of each rank, from the first on: squared singular values less the noise floor, never
+            rising. None in files of older versions, as are the criteria.
         criteria: All criteria by name (`adaptsr_cli.ranking.criteria` says what each measures); `score` is one of them.
     """
 

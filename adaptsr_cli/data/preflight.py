@@ -1,4 +1,4 @@
-"""Check of every pair before any work; the measurements are kept for the next time."""
+"""Check of every pair before any work; the measurements are stored for the next time."""
 
 from __future__ import annotations
 
