@@ -1,0 +1,412 @@
+"""Python API: one function for each command.
+
+A function takes an options object, or the same options by keyword, or both (keywords take precedence). It shows nothing
+unless it is given a `Progress`, raises an `AdaptsrError` where the command would exit with an error, and leaves the
+random number generators of the calling program as they were.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from adaptsr_cli.backbones.backbone import Backbone
+from adaptsr_cli.backbones.catalogue import weights_dir as find_weights_dir
+from adaptsr_cli.errors import (
+    AdaptsrError,
+    ArtifactError,
+    BudgetError,
+    BusyError,
+    CheckpointError,
+    DataError,
+    DownloadError,
+    ImageError,
+    Interrupted,
+    OutputExistsError,
+    TrainingError,
+    UsageError,
+)
+from adaptsr_cli.inference.engine import Upscaler
+from adaptsr_cli.inference.picture import resize_to, upscale_picture
+from adaptsr_cli.io.pictures import layers_of, picture_of
+from adaptsr_cli.options import OptionsModel
+from adaptsr_cli.progress import SILENT, Progress
+from adaptsr_cli.runtime import pick_device, pick_precision
+from adaptsr_cli.stages.adapt.options import AdaptOptions
+from adaptsr_cli.stages.adapt.stage import AdaptResult, run_adapt
+from adaptsr_cli.stages.allocate.options import AllocateOptions, ReallocateOptions
+from adaptsr_cli.stages.allocate.reallocate import ReallocateResult, run_reallocate
+from adaptsr_cli.stages.allocate.stage import AllocateResult, run_allocate
+from adaptsr_cli.stages.common.models import ModelSpec, load_model
+from adaptsr_cli.stages.evaluate.options import EvaluateOptions
+from adaptsr_cli.stages.evaluate.stage import EvaluateResult, run_evaluate
+from adaptsr_cli.stages.export.options import ExportOptions
+from adaptsr_cli.stages.export.stage import ExportResult, run_export
+from adaptsr_cli.stages.merge.options import MergeOptions
+from adaptsr_cli.stages.merge.stage import MergeResult, run_merge
+from adaptsr_cli.stages.score.options import ScoreOptions
+from adaptsr_cli.stages.score.stage import ScoreResult, run_score
+from adaptsr_cli.stages.train.options import TrainOptions
+from adaptsr_cli.stages.train.stage import TrainResult, run_train
+from adaptsr_cli.stages.truncate.options import TruncateOptions
+from adaptsr_cli.stages.truncate.stage import TruncateResult, run_truncate
+from adaptsr_cli.stages.upscale.options import UpscaleOptions
+from adaptsr_cli.stages.upscale.stage import UpscaleResult, run_upscale
+
+__all__ = [
+    "SILENT",
+    "AdaptOptions",
+    "AdaptResult",
+    "AdaptsrError",
+    "AllocateOptions",
+    "AllocateResult",
+    "ArtifactError",
+    "Backbone",
+    "BudgetError",
+    "BusyError",
+    "CheckpointError",
+    "DataError",
+    "DownloadError",
+    "EvaluateOptions",
+    "EvaluateResult",
+    "ExportOptions",
+    "ExportResult",
+    "ImageError",
+    "Interrupted",
+    "MergeOptions",
+    "MergeResult",
+    "OutputExistsError",
+    "Progress",
+    "ReallocateOptions",
+    "ReallocateResult",
+    "ScoreOptions",
+    "ScoreResult",
+    "TrainOptions",
+    "TrainResult",
+    "TrainingError",
+    "TruncateOptions",
+    "TruncateResult",
+    "UpscaleOptions",
+    "UpscaleResult",
+    "UsageError",
+    "adapt",
+    "allocate",
+    "evaluate",
+    "export",
+    "load_backbone",
+    "merge",
+    "reallocate",
+    "score",
+    "train",
+    "truncate",
+    "upscale",
+    "upscale_array",
+]
+
+Options = TypeVar("Options", bound=OptionsModel)
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def score(options: ScoreOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any) -> ScoreResult:
+    """Scores every site of the backbone by its gradient (AdaptSR, Eq. 7).
+
+    Args:
+        options: What to score.
+        progress: Where progress and remarks go.
+        **fields: Fields of `ScoreOptions`, such as ``data="iphone/"``.
+
+    Returns:
+        The saliency and its file, ``saliency.json`` in the run folder.
+
+    Raises:
+        AdaptsrError: As `adaptsr score` would exit with an error.
+    """
+    with _random_state_kept():
+        return run_score(_resolve(ScoreOptions, options, fields), progress=progress)
+
+
+def allocate(
+    options: AllocateOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any
+) -> AllocateResult:
+    """Spends a parameter budget on the ranks of the sites (AdaptSR, Algorithm 1, and other strategies).
+
+    Args:
+        options: The budget and how to spend it.
+        progress: Where progress and remarks go.
+        **fields: Fields of `AllocateOptions`, such as ``budget="8%"``.
+
+    Returns:
+        The rank map and its file, ``rank_map.json`` in the run folder.
+
+    Raises:
+        AdaptsrError: As `adaptsr allocate` would exit with an error.
+    """
+    with _random_state_kept():
+        return run_allocate(_resolve(AllocateOptions, options, fields), progress=progress)
+
+
+def reallocate(
+    options: ReallocateOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any
+) -> ReallocateResult:
+    """Chooses new ranks for a trained adapter, to train on from there.
+
+    Args:
+        options: The adapter and the budget.
+        progress: Where progress and remarks go.
+        **fields: Fields of `ReallocateOptions`, such as ``adapter="adaptsr-run/adapter.safetensors"``.
+
+    Returns:
+        The rank map, and what changed.
+
+    Raises:
+        AdaptsrError: As `adaptsr reallocate` would exit with an error.
+    """
+    with _random_state_kept():
+        return run_reallocate(_resolve(ReallocateOptions, options, fields), progress=progress)
+
+
+def train(options: TrainOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any) -> TrainResult:
+    """Trains the adapters, or resumes a training that was stopped.
+
+    Args:
+        options: What to train, on what, and for how long.
+        progress: Where progress and remarks go.
+        **fields: Fields of `TrainOptions`, such as ``data="iphone/"`` and ``iterations=300``.
+
+    Returns:
+        The adapter's file and the card of the training.
+
+    Raises:
+        AdaptsrError: As `adaptsr train` would exit with an error.
+    """
+    with _random_state_kept():
+        return run_train(_resolve(TrainOptions, options, fields), progress=progress)
+
+
+def merge(options: MergeOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any) -> MergeResult:
+    """Folds adapters into the backbone's weights.
+
+    Args:
+        options: Which adapters, and how much of each.
+        progress: Where progress and remarks go.
+        **fields: Fields of `MergeOptions`, such as ``strength=0.8``.
+
+    Returns:
+        The merged file, and how exactly it computes what backbone and adapters compute.
+
+    Raises:
+        AdaptsrError: As `adaptsr merge` would exit with an error.
+    """
+    with _random_state_kept():
+        return run_merge(_resolve(MergeOptions, options, fields), progress=progress)
+
+
+def truncate(
+    options: TruncateOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any
+) -> TruncateResult:
+    """Makes a trained adapter smaller.
+
+    Args:
+        options: The adapter, and the rank or budget to cut it down to.
+        progress: Where progress and remarks go.
+        **fields: Fields of `TruncateOptions`, such as ``to_rank=2``.
+
+    Returns:
+        The smaller adapter's file, and what was lost.
+
+    Raises:
+        AdaptsrError: As `adaptsr truncate` would exit with an error.
+    """
+    with _random_state_kept():
+        return run_truncate(_resolve(TruncateOptions, options, fields), progress=progress)
+
+
+def export(options: ExportOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any) -> ExportResult:
+    """Writes the adapted network in a file format of other programs, and compares that file with PyTorch.
+
+    Args:
+        options: Which network, and which format.
+        progress: Where progress and remarks go.
+        **fields: Fields of `ExportOptions`, such as ``to="onnx"``.
+
+    Returns:
+        The file, and how it compares.
+
+    Raises:
+        AdaptsrError: As `adaptsr export` would exit with an error.
+    """
+    with _random_state_kept():
+        return run_export(_resolve(ExportOptions, options, fields), progress=progress)
+
+
+def evaluate(
+    options: EvaluateOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any
+) -> EvaluateResult:
+    """Scores models by a named protocol; the command is `adaptsr eval`.
+
+    Args:
+        options: Which models, on which images, by which protocol and metrics.
+        progress: Where progress and remarks go.
+        **fields: Fields of `EvaluateOptions`, such as ``data="test/"``.
+
+    Returns:
+        The evaluation, and the files of scores, pictures and report.
+
+    Raises:
+        AdaptsrError: As `adaptsr eval` would exit with an error.
+    """
+    with _random_state_kept():
+        return run_evaluate(_resolve(EvaluateOptions, options, fields), progress=progress)
+
+
+def upscale(options: UpscaleOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any) -> UpscaleResult:
+    """Upscales image files; for an array in memory see `upscale_array`.
+
+    Args:
+        options: Which files, by which model, and where the results go.
+        progress: Where progress and remarks go.
+        **fields: Fields of `UpscaleOptions`, such as ``inputs="in.png"``.
+
+    Returns:
+        What was written, skipped and failed. A file that fails raises nothing.
+
+    Raises:
+        AdaptsrError: As `adaptsr upscale` would exit before the first file.
+    """
+    with _random_state_kept():
+        return run_upscale(_resolve(UpscaleOptions, options, fields), progress=progress)
+
+
+def adapt(options: AdaptOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any) -> AdaptResult:
+    """Scores, allocates, trains, merges and evaluates in one call; what the run folder has already is kept.
+
+    Args:
+        options: The options of all stages.
+        progress: Where progress and remarks go.
+        **fields: Fields of `AdaptOptions`, such as ``data="iphone/"``.
+
+    Returns:
+        What every stage made.
+
+    Raises:
+        AdaptsrError: As `adaptsr adapt` would exit with an error.
+    """
+    with _random_state_kept():
+        return run_adapt(_resolve(AdaptOptions, options, fields), progress=progress)
+
+
+def load_backbone(
+    model: str | Path | None = None,
+    *,
+    weights_dir: Path | None = None,
+    offline: bool = False,
+    progress: Progress = SILENT,
+) -> Backbone:
+    """Loads a super-resolution network.
+
+    Args:
+        model: Checkpoint file, merged model, or catalogue name; None for the embedded SAFMN x4.
+        weights_dir: Folder of downloaded weights.
+        offline: Never open a connection.
+        progress: Where progress and remarks go.
+
+    Returns:
+        The network, on the CPU, with what is known of it.
+
+    Raises:
+        CheckpointError: The file is not a super-resolution network that can be read.
+        DownloadError: A network of the catalogue could not be fetched.
+    """
+    name = None if model is None else str(model)
+    with _random_state_kept():
+        return load_model(ModelSpec(name, find_weights_dir(weights_dir), offline), progress)
+
+
+def upscale_array(
+    image: Array,
+    model: Backbone | str | Path | None = None,
+    *,
+    outscale: float | None = None,
+    tile: int | None = None,
+    tile_pad: int | None = None,
+    ensemble: bool = False,
+    device: str = "auto",
+    precision: str = "auto",
+    progress: Progress = SILENT,
+) -> Array:
+    """Upscales one image in memory, to the same pixels as `adaptsr upscale` would write.
+
+    Args:
+        image: uint8 or uint16 of shape (H, W), (H, W, 3) or (H, W, 4); or float32 in [0, 1] of shape (H, W, 3).
+            The fourth channel is transparency.
+        model: A network of `load_backbone` (load it once for many images), or what `load_backbone` takes.
+        outscale: Final factor; None for the network's own.
+        tile: Tile side in LR pixels; 0 for the whole image at once, None for what fits into memory.
+        tile_pad: Context around a tile in LR pixels; None for what the network needs.
+        ensemble: Average over eight flipped and rotated copies.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        progress: Where remarks go.
+
+    Returns:
+        The upscaled image, of the same type and number of channels.
+
+    Raises:
+        ImageError: The array is not such an image, or the network fails on it.
+        AdaptsrError: Not enough memory.
+    """
+    backbone = model if isinstance(model, Backbone) else load_backbone(model, progress=progress)
+    target = pick_device(device)
+    upscaler = Upscaler(
+        backbone,
+        device=target,
+        precision=pick_precision(precision, target, bf16=backbone.traits.bf16, fp16=backbone.traits.fp16),
+        tile_px=tile,
+        pad_px=tile_pad,
+        ensemble=ensemble,
+        progress=progress,
+    )
+    with _random_state_kept():
+        if image.dtype == np.float32 and image.ndim == 3 and image.shape[2] == 3 and image.size:
+            sr: Array = upscaler.run(image)
+            if outscale is None or outscale == backbone.scale:
+                return sr
+            height_px, width_px = (max(1, round(outscale * length)) for length in image.shape[:2])
+            return np.clip(resize_to(sr, width_px, height_px), 0, 1)
+        layers = image[..., None] if image.ndim == 2 else image
+        if image.dtype not in (np.uint8, np.uint16) or layers.ndim != 3 or layers.shape[2] not in {1, 3, 4}:
+            raise ImageError(
+                f"an array of {image.dtype} and shape {image.shape} is not an image",
+                "give uint8 or uint16 of shape (H, W), (H, W, 3) or (H, W, 4), or float32 of shape (H, W, 3)",
+            )
+        picture = picture_of(layers, grey=layers.shape[2] == 1)
+        result = layers_of(upscale_picture(upscaler, picture, outscale=outscale))
+        return result[..., 0] if image.ndim == 2 else result
+
+
+def _resolve(kind: type[Options], options: Options | None, fields: Mapping[str, Any]) -> Options:
+    """The options object with the keywords over it.
+
+    Raises:
+        UsageError: A keyword is not an option, or its value cannot be used.
+    """
+    return kind.of((options.given() if options is not None else {}) | dict(fields))
+
+
+@contextmanager
+def _random_state_kept() -> Iterator[None]:
+    """Puts the global random states of Python, NumPy and torch back, which training seeds."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
