@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         truncate,
         upscale,
         upscale_array,
+        write_demo_pairs,
     )
 
 __version__ = "0.1.0"
@@ -115,6 +116,7 @@ __all__ = [
     "truncate",
     "upscale",
     "upscale_array",
+    "write_demo_pairs",
 ]
 
 

@@ -18,6 +18,7 @@ import torch
 
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.backbones.catalogue import weights_dir as find_weights_dir
+from adaptsr_cli.data.photos import write_demo_pairs as _write_demo_pairs
 from adaptsr_cli.errors import (
     AdaptsrError,
     ArtifactError,
@@ -107,6 +108,7 @@ __all__ = [
     "truncate",
     "upscale",
     "upscale_array",
+    "write_demo_pairs",
 ]
 
 Options = TypeVar("Options", bound=OptionsModel)
@@ -361,6 +363,13 @@ def upscale_array(
         ImageError: The array is not such an image, or the network fails on it.
         AdaptsrError: Not enough memory.
     """
+    layers = image[..., None] if image.ndim == 2 else image
+    channels = {np.dtype(np.uint8): (1, 3, 4), np.dtype(np.uint16): (1, 3, 4), np.dtype(np.float32): (3,)}
+    if layers.ndim != 3 or not layers.size or layers.shape[2] not in channels.get(image.dtype, ()):
+        raise ImageError(
+            f"an array of {image.dtype} and shape {image.shape} is not an image",
+            "give uint8 or uint16 of shape (H, W), (H, W, 3) or (H, W, 4), or float32 of shape (H, W, 3)",
+        )
     backbone = model if isinstance(model, Backbone) else load_backbone(model, progress=progress)
     target = pick_device(device)
     upscaler = Upscaler(
@@ -373,21 +382,27 @@ def upscale_array(
         progress=progress,
     )
     with _random_state_kept():
-        if image.dtype == np.float32 and image.ndim == 3 and image.shape[2] == 3 and image.size:
-            sr: Array = upscaler.run(image)
-            if outscale is None or outscale == backbone.scale:
-                return sr
-            height_px, width_px = (max(1, round(outscale * length)) for length in image.shape[:2])
-            return np.clip(resize_to(sr, width_px, height_px), 0, 1)
-        layers = image[..., None] if image.ndim == 2 else image
-        if image.dtype not in (np.uint8, np.uint16) or layers.ndim != 3 or layers.shape[2] not in {1, 3, 4}:
-            raise ImageError(
-                f"an array of {image.dtype} and shape {image.shape} is not an image",
-                "give uint8 or uint16 of shape (H, W), (H, W, 3) or (H, W, 4), or float32 of shape (H, W, 3)",
-            )
+        if image.dtype == np.float32:
+            factor = outscale or backbone.scale
+            height_px, width_px = (max(1, round(factor * length)) for length in image.shape[:2])
+            return resize_to(upscaler.run(image), width_px, height_px)
         picture = picture_of(layers, grey=layers.shape[2] == 1)
         result = layers_of(upscale_picture(upscaler, picture, outscale=outscale))
         return result[..., 0] if image.ndim == 2 else result
+
+
+def write_demo_pairs(folder: str | Path, *, scale: int = 4, seed: int = 0) -> None:
+    """Writes pairs of a simulated camera, made of photographs that ship with scikit-image, to try things on.
+
+    Args:
+        folder: Gets ``train/lr``, ``train/hr``, ``test/lr`` and ``test/hr``; no photograph is in both sets.
+        scale: HR pixels per LR pixel.
+        seed: Seed of the noise.
+
+    Raises:
+        AdaptsrError: The folder cannot be written.
+    """
+    _write_demo_pairs(Path(folder), scale, seed)
 
 
 def _resolve(kind: type[Options], options: Options | None, fields: Mapping[str, Any]) -> Options:

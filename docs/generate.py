@@ -75,7 +75,7 @@ def options_page() -> str:
         "An option is declared once, as a field of an options model. The field is an argument in Python, a flag on the "
         "command line, and for `train` and `adapt` a key in the TOML file of `--config`. `training/config.toml` in the "
         "run folder is such a file, with every option resolved:",
-        '```toml\ndata = ["iphone/"]\niterations = 300\nlr = 0.002\n```',
+        '```toml\ndata = ["iphone/"]\niterations = 300\nlearning_rate = 0.002\n```',
         "```sh\nadaptsr train --config adaptsr-run/training/config.toml --iterations 600 --run second\n```",
         "The command line takes precedence over the file. Unknown keys, wrong types and values out of range are "
         "refused. `None` means that nothing was said: the run folder or the preset decides.",
@@ -99,7 +99,14 @@ def _fields(model: type[OptionsModel]) -> str:
         else:
             default = f"`{_plain(field.default)}`"
         kind = "argument" if marker_of(field, Argument) else flag
-        rows.append((f"`{name}`", kind if kind == flag else f"{flag} (by position)", _cell(default), _cell(field.description or "")))
+        rows.append(
+            (
+                f"`{name}`",
+                kind if kind == flag else f"{flag} (by position)",
+                _cell(default),
+                _cell(field.description or ""),
+            )
+        )
     return _table(("field", "flag", "default", "meaning"), rows)
 
 
