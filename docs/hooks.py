@@ -1,4 +1,4 @@
-"""Hook of mkdocs: makes the pictures of ``benchmarks/results/`` part of the site, so that they are kept in one place."""
+"""Hook of mkdocs that makes the pictures of ``benchmarks/results/`` part of the site, so that they are kept once."""
 
 from __future__ import annotations
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import Command, noise
+from networks import save_tiny
 from PIL import Image
 
 import adaptsr_cli as api
 from adaptsr_cli import api as module
 from adaptsr_cli.io.tensors import read_checkpoint
-from conftest import Command, noise
-from networks import save_tiny
 
 HOST_STATE = """
 import logging, random, sys, warnings
