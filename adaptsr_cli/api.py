@@ -7,38 +7,22 @@ random number generators of the calling program as they were.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.backbones.catalogue import weights_dir as find_weights_dir
 from adaptsr_cli.data.photos import write_demo_pairs as _write_demo_pairs
-from adaptsr_cli.errors import (
-    AdaptsrError,
-    ArtifactError,
-    BudgetError,
-    BusyError,
-    CheckpointError,
-    DataError,
-    DownloadError,
-    ImageError,
-    Interrupted,
-    OutputExistsError,
-    TrainingError,
-    UsageError,
-)
+from adaptsr_cli.errors import ImageError
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.inference.picture import resize_to, upscale_picture
 from adaptsr_cli.io.pictures import layers_of, picture_of
 from adaptsr_cli.options import OptionsModel
 from adaptsr_cli.progress import SILENT, Progress
-from adaptsr_cli.runtime import pick_device, pick_precision
+from adaptsr_cli.runtime import pick_device, pick_precision, random_state_kept
 from adaptsr_cli.stages.adapt.options import AdaptOptions
 from adaptsr_cli.stages.adapt.stage import AdaptResult, run_adapt
 from adaptsr_cli.stages.allocate.options import AllocateOptions, ReallocateOptions
@@ -64,25 +48,15 @@ __all__ = [
     "SILENT",
     "AdaptOptions",
     "AdaptResult",
-    "AdaptsrError",
     "AllocateOptions",
     "AllocateResult",
-    "ArtifactError",
     "Backbone",
-    "BudgetError",
-    "BusyError",
-    "CheckpointError",
-    "DataError",
-    "DownloadError",
     "EvaluateOptions",
     "EvaluateResult",
     "ExportOptions",
     "ExportResult",
-    "ImageError",
-    "Interrupted",
     "MergeOptions",
     "MergeResult",
-    "OutputExistsError",
     "Progress",
     "ReallocateOptions",
     "ReallocateResult",
@@ -90,12 +64,10 @@ __all__ = [
     "ScoreResult",
     "TrainOptions",
     "TrainResult",
-    "TrainingError",
     "TruncateOptions",
     "TruncateResult",
     "UpscaleOptions",
     "UpscaleResult",
-    "UsageError",
     "adapt",
     "allocate",
     "evaluate",
@@ -115,6 +87,7 @@ Options = TypeVar("Options", bound=OptionsModel)
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
+@random_state_kept()
 def score(options: ScoreOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any) -> ScoreResult:
     """Scores every site of the backbone by its gradient (AdaptSR, Eq. 7).
 
@@ -129,10 +102,10 @@ def score(options: ScoreOptions | None = None, /, *, progress: Progress = SILENT
     Raises:
         AdaptsrError: As `adaptsr score` would exit with an error.
     """
-    with _random_state_kept():
-        return run_score(_resolve(ScoreOptions, options, fields), progress=progress)
+    return run_score(_resolve(ScoreOptions, options, fields), progress=progress)
 
 
+@random_state_kept()
 def allocate(
     options: AllocateOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any
 ) -> AllocateResult:
@@ -149,10 +122,10 @@ def allocate(
     Raises:
         AdaptsrError: As `adaptsr allocate` would exit with an error.
     """
-    with _random_state_kept():
-        return run_allocate(_resolve(AllocateOptions, options, fields), progress=progress)
+    return run_allocate(_resolve(AllocateOptions, options, fields), progress=progress)
 
 
+@random_state_kept()
 def reallocate(
     options: ReallocateOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any
 ) -> ReallocateResult:
@@ -169,10 +142,10 @@ def reallocate(
     Raises:
         AdaptsrError: As `adaptsr reallocate` would exit with an error.
     """
-    with _random_state_kept():
-        return run_reallocate(_resolve(ReallocateOptions, options, fields), progress=progress)
+    return run_reallocate(_resolve(ReallocateOptions, options, fields), progress=progress)
 
 
+@random_state_kept()
 def train(options: TrainOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any) -> TrainResult:
     """Trains the adapters, or resumes a training that was stopped.
 
@@ -187,10 +160,10 @@ def train(options: TrainOptions | None = None, /, *, progress: Progress = SILENT
     Raises:
         AdaptsrError: As `adaptsr train` would exit with an error.
     """
-    with _random_state_kept():
-        return run_train(_resolve(TrainOptions, options, fields), progress=progress)
+    return run_train(_resolve(TrainOptions, options, fields), progress=progress)
 
 
+@random_state_kept()
 def merge(options: MergeOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any) -> MergeResult:
     """Folds adapters into the backbone's weights.
 
@@ -205,10 +178,10 @@ def merge(options: MergeOptions | None = None, /, *, progress: Progress = SILENT
     Raises:
         AdaptsrError: As `adaptsr merge` would exit with an error.
     """
-    with _random_state_kept():
-        return run_merge(_resolve(MergeOptions, options, fields), progress=progress)
+    return run_merge(_resolve(MergeOptions, options, fields), progress=progress)
 
 
+@random_state_kept()
 def truncate(
     options: TruncateOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any
 ) -> TruncateResult:
@@ -225,10 +198,10 @@ def truncate(
     Raises:
         AdaptsrError: As `adaptsr truncate` would exit with an error.
     """
-    with _random_state_kept():
-        return run_truncate(_resolve(TruncateOptions, options, fields), progress=progress)
+    return run_truncate(_resolve(TruncateOptions, options, fields), progress=progress)
 
 
+@random_state_kept()
 def export(options: ExportOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any) -> ExportResult:
     """Writes the adapted network in a file format of other programs, and compares that file with PyTorch.
 
@@ -243,10 +216,10 @@ def export(options: ExportOptions | None = None, /, *, progress: Progress = SILE
     Raises:
         AdaptsrError: As `adaptsr export` would exit with an error.
     """
-    with _random_state_kept():
-        return run_export(_resolve(ExportOptions, options, fields), progress=progress)
+    return run_export(_resolve(ExportOptions, options, fields), progress=progress)
 
 
+@random_state_kept()
 def evaluate(
     options: EvaluateOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any
 ) -> EvaluateResult:
@@ -263,10 +236,10 @@ def evaluate(
     Raises:
         AdaptsrError: As `adaptsr eval` would exit with an error.
     """
-    with _random_state_kept():
-        return run_evaluate(_resolve(EvaluateOptions, options, fields), progress=progress)
+    return run_evaluate(_resolve(EvaluateOptions, options, fields), progress=progress)
 
 
+@random_state_kept()
 def upscale(options: UpscaleOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any) -> UpscaleResult:
     """Upscales image files; for an array in memory see `upscale_array`.
 
@@ -281,10 +254,10 @@ def upscale(options: UpscaleOptions | None = None, /, *, progress: Progress = SI
     Raises:
         AdaptsrError: As `adaptsr upscale` would exit before the first file.
     """
-    with _random_state_kept():
-        return run_upscale(_resolve(UpscaleOptions, options, fields), progress=progress)
+    return run_upscale(_resolve(UpscaleOptions, options, fields), progress=progress)
 
 
+@random_state_kept()
 def adapt(options: AdaptOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any) -> AdaptResult:
     """Scores, allocates, trains, merges and evaluates in one call; what the run folder has already is kept.
 
@@ -299,10 +272,10 @@ def adapt(options: AdaptOptions | None = None, /, *, progress: Progress = SILENT
     Raises:
         AdaptsrError: As `adaptsr adapt` would exit with an error.
     """
-    with _random_state_kept():
-        return run_adapt(_resolve(AdaptOptions, options, fields), progress=progress)
+    return run_adapt(_resolve(AdaptOptions, options, fields), progress=progress)
 
 
+@random_state_kept()
 def load_backbone(
     model: str | Path | None = None,
     *,
@@ -326,10 +299,10 @@ def load_backbone(
         DownloadError: A network of the catalogue could not be fetched.
     """
     name = None if model is None else str(model)
-    with _random_state_kept():
-        return load_model(ModelSpec(name, find_weights_dir(weights_dir), offline), progress)
+    return load_model(ModelSpec(name, find_weights_dir(weights_dir), offline), progress)
 
 
+@random_state_kept()
 def upscale_array(
     image: Array,
     model: Backbone | str | Path | None = None,
@@ -381,14 +354,13 @@ def upscale_array(
         ensemble=ensemble,
         progress=progress,
     )
-    with _random_state_kept():
-        if image.dtype == np.float32:
-            factor = outscale or backbone.scale
-            height_px, width_px = (max(1, round(factor * length)) for length in image.shape[:2])
-            return resize_to(upscaler.run(image), width_px, height_px)
-        picture = picture_of(layers, grey=layers.shape[2] == 1)
-        result = layers_of(upscale_picture(upscaler, picture, outscale=outscale))
-        return result[..., 0] if image.ndim == 2 else result
+    if image.dtype == np.float32:
+        factor = outscale or backbone.scale
+        height_px, width_px = (max(1, round(factor * length)) for length in image.shape[:2])
+        return resize_to(upscaler.run(image), width_px, height_px)
+    picture = picture_of(layers, grey=layers.shape[2] == 1)
+    result = layers_of(upscale_picture(upscaler, picture, outscale=outscale))
+    return result[..., 0] if image.ndim == 2 else result
 
 
 def write_demo_pairs(folder: str | Path, *, scale: int = 4, seed: int = 0) -> None:
@@ -412,16 +384,3 @@ def _resolve(kind: type[Options], options: Options | None, fields: Mapping[str, 
         UsageError: A keyword is not an option, or its value cannot be used.
     """
     return kind.of((options.given() if options is not None else {}) | dict(fields))
-
-
-@contextmanager
-def _random_state_kept() -> Iterator[None]:
-    """Puts the global random states of Python, NumPy and torch back, which training seeds."""
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    python, numpy = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(devices):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)

@@ -73,8 +73,8 @@ def layer_faults(module: str, source: str) -> list[str]:
         target = part_of(name)
         target = "" if target not in LAYERS and name.count(".") == 1 else target  # from adaptsr_cli import __version__
         down = LAYERS[target] < LAYERS[part] or target == part or target in SIBLINGS.get(part, set())
-        # The package itself forwards to the API when one of its names is first used.
-        down = down or (module == PACKAGE and target == "api")
+        # The package itself shows the errors, and the API when one of its names is first used.
+        down = down or (module == PACKAGE and target in {"errors", "api"})
         if not down:
             faults.append(f"{module}, line {line}: {part or PACKAGE} may not import {name}")
     return faults
