@@ -19,14 +19,14 @@ from adaptsr_cli import api as module
 from adaptsr_cli.io.tensors import read_tensors
 
 HOST_STATE = """
-import logging, random, sys, warnings
+import logging, random
 import numpy as np, PIL.Image, torch
 
 def state():
     return (
         random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist(), torch.get_num_threads(),
         torch.get_default_dtype(), torch.is_grad_enabled(), PIL.Image.MAX_IMAGE_PIXELS, logging.root.level,
-        logging.getLogger("tifffile").level, list(warnings.filters),
+        logging.getLogger("tifffile").level,
     )
 
 before = state()
