@@ -32,8 +32,8 @@ def test_the_notebook_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     monkeypatch.setattr(plt, "show", lambda: None)  # what is drawn without a screen cannot be shown
     cells = json.loads((EXAMPLES / "adapt.ipynb").read_text(encoding="utf-8"))["cells"]
     sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    assert "iterations = 300" in sources[0]
-    sources[0] = sources[0].replace("iterations = 300", "iterations = 3")
+    assert "iterations = 100" in sources[0]
+    sources[0] = sources[0].replace("iterations = 100", "iterations = 3")
     names: dict[str, object] = {}
     for number, source in enumerate(sources):
         exec(compile(source, f"cell {number}", "exec"), names)
