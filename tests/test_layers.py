@@ -23,7 +23,7 @@ LAYERS: dict[str, int] = {
     **dict.fromkeys(("backbones", "distributed", "energy", "imaging", "io", "runtime"), 1),
     **dict.fromkeys(("adapters", "data", "inference", "metrics", "ranking", "report", "training"), 2),
     "stages": 3,
-    **dict.fromkeys(("__main__", "cli"), 4),
+    **dict.fromkeys(("__main__", "api", "cli"), 4),
 }
 
 # Which parts of its own layer a part may import; everything else within a layer is a fault.
@@ -74,6 +74,8 @@ def layer_faults(module: str, source: str) -> list[str]:
         target = part_of(name)
         target = "" if target not in LAYERS and name.count(".") == 1 else target  # from adaptsr_cli import __version__
         down = LAYERS[target] < LAYERS[part] or target == part or target in SIBLINGS.get(part, set())
+        # The package itself shows the errors, and the API when one of its names is first used.
+        down = down or (module == PACKAGE and target in {"errors", "api"})
         if not down:
             faults.append(f"{module}, line {line}: {part or PACKAGE} may not import {name}")
     return faults
@@ -94,7 +96,7 @@ def declared_libraries() -> set[str]:
     extras = [
         text
         for name, texts in project["optional-dependencies"].items()
-        if name not in {"test", "dev"}
+        if name not in {"test", "docs", "dev"}
         for text in texts
     ]
     declared = {normal(re.split(r"[<>=!~;\[ ]", text)[0]) for text in (*project["dependencies"], *extras)}
