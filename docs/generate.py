@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from adaptsr_cli.artifacts.kinds import ARTIFACTS
 from pydantic import BaseModel
 from typer.testing import CliRunner
 
 import adaptsr_cli
+from adaptsr_cli.artifacts.kinds import ARTIFACTS
 from adaptsr_cli.cli.app import app
 from adaptsr_cli.options import Argument, Flag, NotOnCommandLine, OptionsModel, flag_of, marker_of
 
