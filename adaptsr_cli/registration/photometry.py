@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 
 from adaptsr_cli.registration.geometry import Region
+from adaptsr_cli.registration.opencv import blur
 from adaptsr_cli.registration.planes import Array, Mask
 
 _BLUR_PX: Final = 2.0
@@ -122,7 +123,7 @@ class Photometry:
         return total
 
 
-def fit_photometry(lr: Array, tele: Array, usable: Mask, region: Region, blur: object) -> Photometry | None:
+def fit_photometry(lr: Array, tele: Array, usable: Mask, region: Region) -> Photometry | None:
     """Fits the tele photograph's colours to LR's.
 
     Args:
@@ -130,12 +131,10 @@ def fit_photometry(lr: Array, tele: Array, usable: Mask, region: Region, blur: o
         tele: (h, w, 3) float32: the tele photograph looked up there.
         usable: (h, w): pixels at which both show the same, unclipped.
         region: Where they lie.
-        blur: ``blur(plane, sigma_px)``.
 
     Returns:
         The fit; None where fewer than 200 places are usable.
     """
-    assert callable(blur)
     rows, columns = np.nonzero(usable[::_STRIDE_PX, ::_STRIDE_PX])
     rows, columns = rows * _STRIDE_PX, columns * _STRIDE_PX
     if len(rows) < 200:

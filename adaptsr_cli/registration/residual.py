@@ -129,7 +129,7 @@ def measure_residual(
     clipped_low = prepared.clipped_lr[region.slices]
     places = look_up(mapping, region)
     seen = _is_inside(places, mapping)
-    raw = sample(prepared.tele, places, "cubic")
+    raw = sample(prepared.tele, places, "lanczos4")
     clipped = (clipped_low | (raw <= BLACK_LEVEL) | (raw >= WHITE_LEVEL)) & seen
     # The borders of clipped places are wrong too: blurred there is what was clipped before.
     usable = seen & ~dilate(clipped | ~seen, 2)
@@ -141,7 +141,7 @@ def measure_residual(
     for turn in range(max(1, rounds)):
         field = enlarge_linearly(moved, CELL_PX) if turn else None
         shifted = places if field is None else places + field @ jacobian.T.astype(np.float32)
-        high = blur(sample(prepared.tele, shifted, "cubic"), sigma_px) - np.float32(128)
+        high = blur(sample(prepared.tele, shifted, "lanczos4"), sigma_px) - np.float32(128)
         solved = _solve(low, high, weights)
         done = sum_windows(moved.astype(np.float64)) / 4
         total = done + np.clip(solved.shifts, -_LARGEST_STEP_PX, _LARGEST_STEP_PX)
