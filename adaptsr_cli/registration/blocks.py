@@ -14,12 +14,12 @@ from adaptsr_cli.registration.residual import Residual
 Reason = Literal["parallax", "movement", "light", "saturation", "tele defocus", "wide defocus", "no texture"]
 
 REASONS: Final[dict[Reason, str]] = {
+    "tele defocus": "is out of focus in the tele photograph",
+    "wide defocus": "is out of focus in the wide photograph",
     "parallax": "shows the same, but elsewhere: a near thing, or one that moved as a whole",
     "movement": "shows something else",
     "light": "is lit differently",
     "saturation": "is burnt out or black",
-    "tele defocus": "is out of focus in the tele photograph",
-    "wide defocus": "is out of focus in the wide photograph",
     "no texture": "has too little detail to be registered, or to be learnt from",
 }
 """Reason -> what the block does, for people; in the order in which they are given where several hold."""
@@ -44,13 +44,13 @@ class Block:
     Attributes:
         region: Where.
         reason: Why it is dropped; None for one that is kept.
-        shift_px: Median length of its trusted displacements; 0 where there is none.
+        shift_px: Median displacement (x, y) of its trusted windows; zeros where there is none.
         worst_px: The longest of them.
     """
 
     region: Region
     reason: Reason | None
-    shift_px: float
+    shift_px: tuple[float, float]
     worst_px: float
 
 
@@ -130,10 +130,21 @@ def _judge(
     # Windows that lie in the block whole.
     inside = slice(row, row + side - 1), slice(column, column + side - 1)
     trusted = residual.trusted[inside]
-    lengths = np.hypot(*residual.shifts_px[inside][trusted].T)
+    shifts = residual.shifts_px[inside][trusted]
+    lengths = np.hypot(*shifts.T)
+    middle = np.median(shifts, axis=0) if len(shifts) else np.zeros(2)
     soft = softness[inside][trusted]
+    cells = slice(row, row + side), slice(column, column + side)
+    textured = residual.textured[cells]
+    same = bool(textured.any()) and float(np.median(residual.correlation[cells][textured])) > _LEAST_CORRELATION
+    middle_px2 = float(np.median(soft)) if same and trusted.mean() >= _LEAST_TRUSTED else 0.0
     reason: Reason | None = None
-    if _mean(tables["parallax"], row, column, side) > 0:
+    # First of all, for what is out of focus on one side cannot be registered well, and would be called near.
+    if middle_px2 < -_MOST_SOFTER:
+        reason = "tele defocus"
+    elif middle_px2 > _MOST_SOFTER:
+        reason = "wide defocus"
+    elif _mean(tables["parallax"], row, column, side) > 0:
         reason = "parallax"
     elif _mean(tables["movement"], row, column, side) > 0:
         reason = "movement"
@@ -143,16 +154,12 @@ def _judge(
         reason = "saturation"
     elif trusted.mean() < _LEAST_TRUSTED:
         reason = "no texture"
-    elif float(np.median(soft)) < -_MOST_SOFTER:
-        reason = "tele defocus"
-    elif float(np.median(soft)) > _MOST_SOFTER:
-        reason = "wide defocus"
     origin = residual.region
     place = Region(origin.left + column * CELL_PX, origin.top + row * CELL_PX, side * CELL_PX, side * CELL_PX)
     return Block(
         place,
         reason,
-        float(np.median(lengths)) if len(lengths) else 0.0,
+        (float(middle[0]), float(middle[1])),
         float(lengths.max()) if len(lengths) else 0.0,
     )
 

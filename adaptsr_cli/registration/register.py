@@ -151,7 +151,8 @@ def register(
     on_step("verdict")
     renderer = Renderer(tele, mapping, scale)
     detail = _measure_detail(renderer, blocks)
-    verdict = judge(blocks, spread.median_px, spread.p90_px, detail, region)
+    softness = -float(np.median(residual.blur[residual.trusted]))
+    verdict = judge(blocks, spread.median_px, spread.p90_px, detail, softness, region)
     matches = len(start.agreeing), int(start.agreeing.sum())
     return Registration(
         lr, tele, swapped, zoom, reduction, scale, matches, mapping, region, before, correction, residual,

@@ -16,7 +16,11 @@ LEAST_ZOOM: Final = 1.25
 """Below this the tele photograph shows hardly more than the wide one."""
 LEAST_KEPT_SHARE: Final = 0.1
 MOST_P90_PX: Final = 0.25
-LEAST_DETAIL: Final = 0.02
+LEAST_DETAIL: Final = 0.05
+MOST_TELE_SOFTNESS: Final = 0.15
+"""Half the difference of both blurs' variances in LR px^2 by which the tele photograph may be the softer one at LR's own
+grid; a sharp one is not softer at all. It catches what `LEAST_DETAIL` cannot: a photograph so blurred that nothing is
+left of either octave but noise."""
 
 _WORDS: Final[dict[Reason, str]] = {
     "parallax": "too near: parallax, or things moved between the two photographs",
@@ -62,7 +66,9 @@ class Verdict:
     detail: float
 
 
-def judge(blocks: Sequence[Block], median_px: float, p90_px: float, detail: float, region: Region) -> Verdict:
+def judge(
+    blocks: Sequence[Block], median_px: float, p90_px: float, detail: float, softness: float, region: Region
+) -> Verdict:
     """Applies the gates.
 
     Args:
@@ -70,6 +76,7 @@ def judge(blocks: Sequence[Block], median_px: float, p90_px: float, detail: floa
         median_px: See `Verdict`.
         p90_px: See `Verdict`.
         detail: See `Verdict`.
+        softness: See `MOST_TELE_SOFTNESS`.
         region: What both photographs show.
     """
     kept = sum(block.reason is None for block in blocks)
@@ -77,6 +84,8 @@ def judge(blocks: Sequence[Block], median_px: float, p90_px: float, detail: floa
     accepted = False
     if not blocks:
         sentence = "the tele photograph shows too small a part of the wide one for a single block"
+    elif softness > MOST_TELE_SOFTNESS or (kept > 0 and detail < LEAST_DETAIL):
+        sentence = "the tele photo shows no more detail than the wide one: it is out of focus or shaken"
     elif kept == 0 or share < LEAST_KEPT_SHARE:
         sentence = f"only {kept} of {len(blocks)} blocks can be used; {explain_drops(blocks, region)}"
     elif p90_px > MOST_P90_PX:
@@ -84,8 +93,6 @@ def judge(blocks: Sequence[Block], median_px: float, p90_px: float, detail: floa
             f"the photographs stay {p90_px:.2f} px apart after registration (at most {MOST_P90_PX} px): near things all "
             "over the picture, or a photograph that is shaken"
         )
-    elif detail < LEAST_DETAIL:
-        sentence = "the tele photo shows no more detail than the wide one: it is out of focus or shaken"
     else:
         accepted = True
         dropped = explain_drops(blocks, region)
