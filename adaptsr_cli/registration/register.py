@@ -19,6 +19,7 @@ from adaptsr_cli.registration.refine import Spread, refine_from_features, refine
 from adaptsr_cli.registration.resample import Renderer, detail_ratio
 from adaptsr_cli.registration.residual import (
     BLACK_LEVEL,
+    PREFILTER_PX,
     WHITE_LEVEL,
     Prepared,
     Residual,
@@ -151,7 +152,8 @@ def register(
     on_step("verdict")
     renderer = Renderer(tele, mapping, scale)
     detail = _measure_detail(renderer, blocks)
-    softness = -float(np.median(residual.blur[residual.trusted]))
+    # Of the lens alone: the tele photograph was blurred besides, to be looked up at LR's pixels.
+    softness = -float(np.median(residual.blur[residual.trusted])) - PREFILTER_PX**2 / 2
     verdict = judge(blocks, spread.median_px, spread.p90_px, detail, softness, region)
     matches = len(start.agreeing), int(start.agreeing.sum())
     return Registration(
@@ -206,7 +208,7 @@ def _compare_colours(
     region = residual.region
     low = levels(lr[region.slices])
     places = look_up(mapping, region)
-    high = levels(sample(blur(tele, 0.5 * mapping.zoom), places, "linear"))
+    high = levels(sample(blur(tele, PREFILTER_PX * mapping.zoom), places, "linear"))
     unclipped = np.minimum(low.min(axis=2), high.min(axis=2)) > BLACK_LEVEL
     unclipped &= np.maximum(low.max(axis=2), high.max(axis=2)) < WHITE_LEVEL
     faults = find_faults(residual, None)

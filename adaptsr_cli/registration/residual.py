@@ -28,6 +28,8 @@ from adaptsr_cli.registration.planes import CELL_PX, Array, Mask, Plane, Points,
 
 BLACK_LEVEL: Final = 3.0
 WHITE_LEVEL: Final = 251.0
+PREFILTER_PX: Final = 0.5
+"""Blur of the tele photograph in LR px before it is looked up at LR's pixels: what is finer would alias there."""
 _UNKNOWNS: Final = 5  # gain, blur, dx, dy and offset, in this order
 _ROUNDS: Final = 3
 _LARGEST_STEP_PX: Final = 1.0
@@ -105,8 +107,7 @@ def prepare(lr: Plane, tele: Plane, zoom: float) -> Prepared:
         tele: The same.
         zoom: Tele pixels per LR pixel.
     """
-    # Half an LR pixel: what is finer would alias when the tele photograph is looked up at LR's pixels.
-    return Prepared(lr, blur(tele, 0.5 * zoom), (lr <= BLACK_LEVEL) | (lr >= WHITE_LEVEL))
+    return Prepared(lr, blur(tele, PREFILTER_PX * zoom), (lr <= BLACK_LEVEL) | (lr >= WHITE_LEVEL))
 
 
 def measure_residual(

@@ -1,0 +1,208 @@
+"""Stage ``pair``: photographs in, a folder of aligned pairs out, with ``pairs.json`` and ``pairs.html``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from adaptsr_cli import __version__
+from adaptsr_cli.artifacts import Frozen
+from adaptsr_cli.errors import OutputExistsError
+from adaptsr_cli.io.atomic import write_bytes
+from adaptsr_cli.io.documents import read_document, write_document
+from adaptsr_cli.io.lock import hold_folder
+from adaptsr_cli.io.photographs import hash_file, read_photograph
+from adaptsr_cli.progress import Progress
+from adaptsr_cli.registration.features import find_start
+from adaptsr_cli.registration.opencv import opencv_version, require_opencv
+from adaptsr_cli.registration.planes import luma
+from adaptsr_cli.report.pairs.page import render_pairs_page
+from adaptsr_cli.stages.pair.matching import ShotFiles, find_shots
+from adaptsr_cli.registration.record import PairsRecord, ShotRecord
+from adaptsr_cli.stages.pair.shot import make_shot
+from adaptsr_cli.stages.pair.writing import PairFolder
+from adaptsr_cli.units import plural
+
+DEFAULT_BLOCK_PX: Final = 96
+
+
+class PairOptions(Frozen):
+    """What to pair and where to put it.
+
+    Attributes:
+        places: WIDE and TELE, or any number of photographs and folders.
+        list_file: A table of shots in their place.
+        output: Folder for the pairs.
+        scale: HR pixels per LR pixel.
+        keep_colour: Leave HR in the tele photograph's colours.
+        block_px: Side of a pair's LR file; a multiple of 16.
+        force: Make again what is there.
+    """
+
+    places: tuple[Path, ...] = ()
+    list_file: Path | None = None
+    output: Path = Path("pairs")
+    scale: Annotated[int, Field(ge=2, le=8)] = 4
+    keep_colour: bool = False
+    block_px: Annotated[int, Field(ge=48, le=512, multiple_of=16)] = DEFAULT_BLOCK_PX
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class PairResult:
+    """What became of the shots.
+
+    Attributes:
+        record: What ``pairs.json`` holds.
+        made: Names of shots that were looked at in this call; the others were there already.
+        alone: Photographs without a partner.
+        output: The folder.
+        page: ``pairs.html``.
+    """
+
+    record: PairsRecord
+    made: tuple[str, ...]
+    alone: tuple[Path, ...]
+    output: Path
+    page: Path
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs the folder holds."""
+        return sum(shot.kept for shot in self.record.shots if shot.accepted)
+
+    def to_json(self) -> dict[str, object]:
+        """For ``--json``."""
+        return {
+            "output": str(self.output),
+            "page": str(self.page),
+            "description": self.record.describe(),
+            "scale": self.record.scale,
+            "pairs": self.pairs,
+            "made": list(self.made),
+            "alone": [str(path) for path in self.alone],
+            "shots": [
+                {
+                    "name": shot.name,
+                    "accepted": shot.accepted,
+                    "verdict": shot.verdict,
+                    "pairs": shot.kept,
+                    "blocks": len(shot.blocks),
+                    "zoom": shot.mapping.zoom if shot.mapping else None,
+                    "reduction": shot.mapping.reduction if shot.mapping else None,
+                    "residual_median_px": shot.residual.kept_px[0] if shot.residual else None,
+                    "residual_p90_px": shot.residual.kept_px[1] if shot.residual else None,
+                    "notes": list(shot.notes),
+                }
+                for shot in self.record.shots
+            ],
+        }
+
+
+def run_pair(options: PairOptions, *, progress: Progress, world: object | None = None) -> PairResult:
+    """Registers every shot and writes its blocks; a shot that is refused is told and the others go on.
+
+    What is in the folder already of the same photographs is kept, so the same command goes on where it was stopped.
+
+    Args:
+        options: What to do.
+        progress: Told what is done.
+        world: Of other stages; this one is work for one process.
+
+    Raises:
+        UsageError: No photographs, or none that belong together.
+        OutputExistsError: The folder holds pairs made otherwise.
+        AdaptsrError: A library is missing, or a file cannot be read or written.
+    """
+    require_opencv()
+    matched = find_shots(options.places, options.list_file, _zoom_by_content)
+    for path in matched.alone:
+        progress.note(f"{path}: no other photograph belongs to it")
+    folder = PairFolder(options.output)
+    made = []
+    with hold_folder(options.output):
+        done = _read_done(folder, options)
+        folder.drop_unfinished({shot.name for shot in done.shots})
+        with progress.task("pair", len(matched.shots), unit="shot") as task:
+            for files in matched.shots:
+                task.show(shot=files.name)
+                known = next((shot for shot in done.shots if shot.name == files.name), None)
+                if known is not None and not options.force and _is_same(known, files):
+                    task.advance()
+                    continue
+                if known is not None and not options.force:
+                    raise OutputExistsError(
+                        f"{options.output} holds a shot {files.name} of other photographs",
+                        "give another --output, or --force to make it again",
+                    )
+                if known is not None:
+                    done = _without_shot(done, files.name)
+                    write_document(folder.record, done)  # before its blocks go
+                folder.drop_shot(files.name)
+                record = make_shot(
+                    files, folder, options.scale, options.block_px, keep_colour=options.keep_colour,
+                    on_step=lambda step: task.show(step=step), progress=progress,
+                )  # fmt: skip
+                made.append(record.name)
+                done = _with_shot(done, record)
+                write_document(folder.record, done)
+                if not record.accepted:
+                    progress.warn(f"{record.name} is refused: {record.verdict}")
+                task.advance()
+            task.show(step="", shot="")
+        write_bytes(folder.page, render_pairs_page(done, folder.read_previews([shot.name for shot in done.shots])))
+    return PairResult(done, tuple(made), matched.alone, options.output, folder.page)
+
+
+def _read_done(folder: PairFolder, options: PairOptions) -> PairsRecord:
+    empty = PairsRecord(
+        tool_version=__version__, opencv_version=opencv_version(), scale=options.scale, block_px=options.block_px,
+        keep_colour=options.keep_colour, shots=(),
+    )  # fmt: skip
+    if not folder.record.exists():
+        if folder.holds_images():
+            raise OutputExistsError(
+                f"{folder.root} holds images that adaptsr pair did not make", "give another --output"
+            )
+        return empty
+    found = read_document(folder.record, PairsRecord)
+    wanted = (options.scale, options.block_px, options.keep_colour)
+    if (found.scale, found.block_px, found.keep_colour) != wanted:
+        colour = ", --keep-colour" if found.keep_colour else ""
+        raise OutputExistsError(
+            f"{folder.root} holds pairs made otherwise: x{found.scale}, blocks of {found.block_px} px{colour}",
+            "give another --output",
+        )
+    return found
+
+
+def _is_same(known: ShotRecord, files: ShotFiles) -> bool:
+    """Whether a shot was made of these photographs, in whatever order."""
+    kept = {known.wide.sha256, known.tele.sha256}
+    return kept <= {hash_file(path) for path in (*files.wide, *files.tele)}
+
+
+def _without_shot(record: PairsRecord, name: str) -> PairsRecord:
+    return record.model_copy(update={"shots": tuple(shot for shot in record.shots if shot.name != name)})
+
+
+def _with_shot(record: PairsRecord, shot: ShotRecord) -> PairsRecord:
+    shots = tuple(sorted((*record.shots, shot), key=lambda one: one.name))
+    return record.model_copy(update={"shots": shots})
+
+
+def _zoom_by_content(first: Path, second: Path) -> float | None:
+    start, _ = find_start(luma(read_photograph(first).rgb), luma(read_photograph(second).rgb), None)
+    return None if start is None else start.zoom
+
+
+def require_pairs(result: PairResult) -> str | None:
+    """What to say where no shot gave pairs; None where one did."""
+    if result.pairs:
+        return None
+    return f"none of {plural(len(result.record.shots), 'shot')} could be used"
+
+
