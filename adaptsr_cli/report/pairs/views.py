@@ -10,14 +10,14 @@ from typing import Final
 import numpy as np
 
 from adaptsr_cli.registration.blocks import REASONS
-from adaptsr_cli.registration.geometry import Lens, SmoothField
+from adaptsr_cli.registration.geometry import Lens, Region, SmoothField
 from adaptsr_cli.registration.geometry import Mapping as Geometry
-from adaptsr_cli.registration.geometry import Region
 from adaptsr_cli.registration.photometry import Photometry
-from adaptsr_cli.registration.record import BlockRecord, LensRecord, PhotometryRecord, ShotRecord
+from adaptsr_cli.registration.planes import CELL_PX
+from adaptsr_cli.registration.record import BlockRecord, LensRecord, ShotRecord
 
-ARROW_TIMES: Final = 150
-"""Arrows are so many times longer than the residuals they stand for."""
+ARROW_TIMES: Final = 400
+"""Arrows are so many times longer than the residuals they stand for, but no longer than a block."""
 _CURVE_POINTS: Final = 24
 
 
@@ -48,14 +48,14 @@ class ChannelView:
         name: ``R``, ``G`` or ``B``.
         gain: In the middle.
         offset: What black becomes.
-        corners: Brightest and darkest corner against the middle, per cent.
+        field: Darkest and brightest kept block against the middle, per cent.
         curve: Tele to HR in the middle, as SVG writes points, in a square of 255.
     """
 
     name: str
     gain: float
     offset: float
-    corners: tuple[float, float]
+    field: tuple[float, float]
     curve: str
 
 
@@ -92,7 +92,7 @@ def view_shot(shot: ShotRecord, pictures: Mapping[str, bytes]) -> ShotView:
         pictures=pictures,
         blocks=blocks,
         reasons=tuple((f"{reason}: {words.get(reason, '')}", count) for reason, count in counts.most_common()),
-        channels=_view_channels(shot.photometry) if shot.photometry else (),
+        channels=_view_channels(shot, side) if shot.photometry else (),
         details=tuple(n for n in range(8) if f"lr{n}" in pictures and f"hr{n}" in pictures),
     )
 
@@ -129,7 +129,7 @@ def _view_block(shot: ShotRecord, block: BlockRecord, side: int, geometry: Geome
     length = float(np.hypot(*block.shift_px))
     title = block.reason or f"{block.name or 'good'}: {length:.2f} px off"
     centre = low + side / 2
-    end = centre + ARROW_TIMES * np.array(block.shift_px)
+    end = centre + np.array(block.shift_px) * min(ARROW_TIMES, side / max(length, 1e-6))
     arrow = None if length < 0.01 else (float(centre[0]), float(centre[1]), float(end[0]), float(end[1]))
     return BlockView(kind, title, _points(corners), _points(mapped), arrow)
 
@@ -138,28 +138,32 @@ def _points(corners: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
 
 
-def _view_channels(fit: PhotometryRecord) -> tuple[ChannelView, ...]:
-    frame = Region(0, 0, 3, 3)  # so that 0, 1, 2 are left, middle and right
+def _view_channels(shot: ShotRecord, side: int) -> tuple[ChannelView, ...]:
+    fit, left, top = shot.photometry, *(shot.region or (0, 0, 16, 16))[:2]
+    assert fit is not None and shot.region is not None
+    region = Region(left, top, *(length // CELL_PX * CELL_PX for length in shot.region[2:]))
     whole = Photometry(
-        fit.model, fit.terms, fit.coefficients, fit.range_levels, frame, (0.0, 0.0, 0.0), fit.held_out_levels, fit.before_levels
-    )
+        fit.model, fit.terms, fit.coefficients, fit.range_levels, region, (0.0, 0.0, 0.0), fit.held_out_levels, fit.before_levels
+    )  # fmt: skip
+    x, y = np.array([left + (region.width - 1) / 2]), np.array([top + (region.height - 1) / 2])
     at = np.linspace(0, 255, _CURVE_POINTS)
-    curves = np.stack(
-        [
-            whole.apply(np.full((1, 1, 3), value, np.float32), np.array([1.0]), np.array([1.0]))[0, 0]
-            for value in at
-        ]
-    )
+    # (points, 1, 3): every row is one grey level, all in the middle.
+    levels = np.repeat(at[:, None, None], 3, axis=2).astype(np.float32)
+    curves = whole.apply(levels, x, np.repeat(y, len(at)))[:, 0]
     low, high = np.array(fit.range_levels).T
-    middle = ((low + high) / 2).astype(np.float32)
-    places = whole.apply(np.broadcast_to(middle, (3, 3, 3)).copy(), np.arange(3.0), np.arange(3.0))
-    corners = places[[0, 0, 2, 2], [0, 2, 0, 2]] / np.maximum(places[1, 1], 1) - 1
+    grey = ((low + high) / 2).astype(np.float32)[None, None]
+    middle = whole.apply(grey, x, y)[0, 0]
+    kept = [block for block in shot.blocks if block.reason is None]
+    places = [
+        whole.apply(grey, np.array([block.left + side / 2]), np.array([block.top + side / 2]))[0, 0] for block in kept
+    ]
+    field = 100 * (np.array(places or [middle]) / np.maximum(middle, 1) - 1)
     return tuple(
         ChannelView(
             name,
             fit.gains[channel],
             fit.offsets[channel],
-            (float(corners[:, channel].max() * 100), float(corners[:, channel].min() * 100)),
+            (float(field[:, channel].min()), float(field[:, channel].max())),
             " ".join(f"{x:.1f},{255 - y:.1f}" for x, y in zip(at, np.clip(curves[:, channel], 0, 255), strict=True)),
         )
         for channel, name in enumerate("RGB")

@@ -18,7 +18,7 @@ MAP_FULL_PX: Final = 0.5
 """Residual, LR px, that gets the last colour of the map."""
 _PHOTO_PX: Final = 900
 _DETAIL_PX: Final = 480
-_DETAILS: Final = 3
+_DETAILS: Final = 4
 _MAP_CELL_PX: Final = 8
 # From dark to bright, told apart by lightness alone too; the same as the page's legend.
 _RAMP: Final = np.array([[38, 70, 130], [40, 160, 160], [240, 210, 70], [215, 60, 40]], np.float32)
@@ -58,7 +58,7 @@ def choose_details(found: Registration) -> list[Region]:
             (block.region.top, block.region.height, found.region.top, found.region.height),
         ):
             place.append(int(np.clip(start + (length - side) // 2, first, first + whole - side)))
-        if all(max(abs(place[0] - other.left), abs(place[1] - other.top)) > 2 * side for other in chosen):
+        if all(max(abs(place[0] - other.left), abs(place[1] - other.top)) > side for other in chosen):
             chosen.append(Region(place[0], place[1], side, side))
         if len(chosen) == _DETAILS:
             break
