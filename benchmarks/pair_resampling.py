@@ -67,7 +67,9 @@ def main() -> None:
             def sample(camera: Camera, sigma: float, scene: np.ndarray = scene) -> np.ndarray:
                 x, y = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
                 places = camera.to_scene(np.stack([x, y], -1).astype(float))
-                return map_coordinates(cv2.GaussianBlur(scene, (0, 0), sigma), [places[..., 1], places[..., 0]], order=5)
+                return map_coordinates(
+                    cv2.GaussianBlur(scene, (0, 0), sigma), [places[..., 1], places[..., 0]], order=5
+                )
 
             photo = np.round(sample(tele, 2.0 * 0.5)).astype(np.float32)
             # A coarser grid cannot hold all: its truth is a camera whose blur has grown with its pixels.
@@ -80,7 +82,10 @@ def main() -> None:
                 error = float(((found - truth)[inner] ** 2).mean())
                 rows[name].append((10 * np.log10(255**2 / error), power(found[inner]) / power(truth[inner])))
         table[str(ratio)] = {name: np.mean(values, axis=0).round(3).tolist() for name, values in rows.items()}
-        print(f"ratio {ratio}: " + "; ".join(f"{name} {a:.2f} dB, {b:.2f}" for name, (a, b) in table[str(ratio)].items()), flush=True)
+        print(
+            f"ratio {ratio}: " + "; ".join(f"{name} {a:.2f} dB, {b:.2f}" for name, (a, b) in table[str(ratio)].items()),
+            flush=True,
+        )
     folder = ROOT / "benchmarks" / "results"
     folder.mkdir(exist_ok=True)
     (folder / "pair_resampling.json").write_text(json.dumps(table, indent=1) + "\n")

@@ -142,7 +142,9 @@ def real_shots(data: Path) -> list[tuple[str, Shot]]:
             chosen = (chosen * 4)[: across * across]
             walls = []
             for side in ("LR_samesize", "HR"):
-                tiles = [np.array(Image.open(data / "real_pairs" / source / side / name).convert("RGB")) for name in chosen]
+                tiles = [
+                    np.array(Image.open(data / "real_pairs" / source / side / name).convert("RGB")) for name in chosen
+                ]
                 walls.append(np.vstack([np.hstack(tiles[row * across : (row + 1) * across]) for row in range(across)]))
             zoom = float(rng.uniform(1.5, 3.0))
             shot = make_shot([], 900 + index, zoom=zoom, scenes=(walls[0], walls[1]), moved=False, near=False)
@@ -238,7 +240,11 @@ def write(rows: dict[str, list[Row]], summary: dict[str, dict[str, float]]) -> N
     for key in summary["synthetic"]:
         cells = [f"{summary[kind][key]:.3f}".rstrip("0").rstrip(".") if kind in summary else "" for kind in rows]
         lines.append(f"| {key.replace('_', ' ')} | {' | '.join(cells)} |")
-    lines += ["", "| shot | zoom | kept | error p50 px | error p95 px | changed dropped | colour mean | verdict |", "|---|" + "---|" * 7]
+    lines += [
+        "",
+        "| shot | zoom | kept | error p50 px | error p95 px | changed dropped | colour mean | verdict |",
+        "|---|" + "---|" * 7,
+    ]
     for row in [row for found in rows.values() for row in found]:
         lines.append(
             f"| {row.name} | {row.zoom:.2f} | {row.kept}/{row.blocks} | {row.error_p50_px:.3f} | {row.error_p95_px:.3f} | "

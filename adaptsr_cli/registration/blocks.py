@@ -124,9 +124,7 @@ def choose_blocks(residual: Residual, faults: Faults, block_px: int) -> tuple[Bl
     return tuple(best[2])
 
 
-def _judge(
-    residual: Residual, tables: dict[str, Array], softness: Array, row: int, column: int, side: int
-) -> Block:
+def _judge(residual: Residual, tables: dict[str, Array], softness: Array, row: int, column: int, side: int) -> Block:
     # Windows that lie in the block whole.
     inside = slice(row, row + side - 1), slice(column, column + side - 1)
     trusted = residual.trusted[inside]

@@ -143,7 +143,7 @@ class Mapping:
         return guess
 
     def jacobians(self, points: Points) -> Array:
-        """d tele / d LR at each point, by central differences: (..., 2) -> (..., 2, 2)."""
+        """D tele / d LR at each point, by central differences: (..., 2) -> (..., 2, 2)."""
         half = 0.5
         columns = [
             (self.map_points(points + shift) - self.map_points(points - shift)) / (2 * half)

@@ -100,7 +100,7 @@ class Photometry:
 
     def _value(self, values: Array, across: Array, down: Array, row: tuple[float, ...]) -> Array:
         unit = values * np.float32(1 / 255)
-        total = np.zeros(np.broadcast_shapes(values.shape, across.shape, down.shape), np.float32)
+        total: Array = np.zeros(np.broadcast_shapes(values.shape, across.shape, down.shape), np.float32)
         for power in sorted({term[0] for term in self.terms}, reverse=True):
             total = total * unit if total.any() else total
             total = total + self._field(power, across, down, row)
@@ -108,7 +108,7 @@ class Photometry:
 
     def _slope(self, values: Array, across: Array, down: Array, row: tuple[float, ...]) -> Array:
         unit = values * np.float32(1 / 255)
-        total = np.zeros(np.broadcast_shapes(values.shape, across.shape, down.shape), np.float32)
+        total: Array = np.zeros(np.broadcast_shapes(values.shape, across.shape, down.shape), np.float32)
         for power in sorted({term[0] for term in self.terms} - {0}, reverse=True):
             total = total * unit if total.any() else total
             total = total + np.float32(power / 255) * self._field(power, across, down, row)
@@ -149,7 +149,7 @@ def fit_photometry(lr: Array, tele: Array, usable: Mask, region: Region) -> Phot
     best: int | None = None
     best_left = np.inf
     for index, (_, terms) in enumerate(_MODELS):
-        left = np.mean([_hold_out(high[:, c], x, y, low[:, c], terms, folds) for c in range(3)])
+        left = float(np.mean([_hold_out(high[:, c], x, y, low[:, c], terms, folds) for c in range(3)]))
         if best is None or left < best_left * (1 - _LEAST_GAIN):
             best, best_left = index, left
     assert best is not None
@@ -193,7 +193,11 @@ def _hold_out(
     for fold in range(_FOLDS):
         inside = folds != fold
         if inside.all() or inside.sum() < 4 * len(terms):
-            return float("inf") if len(terms) > 2 else float(np.abs(wanted - design @ _fit_robustly(design, wanted)).mean())
+            return (
+                float("inf")
+                if len(terms) > 2
+                else float(np.abs(wanted - design @ _fit_robustly(design, wanted)).mean())
+            )
         left[~inside] = wanted[~inside] - design[~inside] @ _fit_robustly(design[inside], wanted[inside])
     return float(np.minimum(np.abs(left), 4 * np.median(np.abs(left)) + 0.5).mean())
 

@@ -38,7 +38,7 @@ def luma(image: Array) -> Plane:
     """
     weights = _LUMA / np.float32(257 if image.dtype == np.uint16 else 1)
     # By channels: a product over all three would first make a float copy of the whole image.
-    plane = np.multiply(image[..., 0], weights[0], dtype=np.float32)
+    plane: Plane = np.multiply(image[..., 0], weights[0], dtype=np.float32)
     for channel in (1, 2):
         plane += np.multiply(image[..., channel], weights[channel], dtype=np.float32)
     return plane

@@ -80,9 +80,7 @@ def fit_to_residual(mapping: Mapping, residual: Residual) -> Mapping:
     return fit_mapping(mapping, points, mapping.map_points(points + shifts), spread, distortion=True)
 
 
-def fit_mapping(
-    mapping: Mapping, points: Points, targets: Points, spread_px: Array, *, distortion: bool
-) -> Mapping:
+def fit_mapping(mapping: Mapping, points: Points, targets: Points, spread_px: Array, *, distortion: bool) -> Mapping:
     """Levenberg-Marquardt on a robust cost (Cauchy, at a scale taken from the misses themselves).
 
     Args:

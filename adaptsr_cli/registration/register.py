@@ -219,7 +219,9 @@ def _compare_colours(
         return None, None
     x, y = region.left + np.arange(region.width), region.top + np.arange(region.height)
     # As in the residual's own means, clipped pixels have no say.
-    weights = ((prepared.lr[region.slices] > BLACK_LEVEL) & (prepared.lr[region.slices] < WHITE_LEVEL)).astype(np.float32)
+    weights = ((prepared.lr[region.slices] > BLACK_LEVEL) & (prepared.lr[region.slices] < WHITE_LEVEL)).astype(
+        np.float32
+    )
     count = np.maximum(sum_cells(weights), 1)
     expected = sum_cells(luma(photometry.apply(high, x, y)) * weights) / count
     seen = sum_cells(prepared.lr[region.slices] * weights) / count

@@ -43,7 +43,9 @@ class Renderer:
         right, bottom = (int(value) for value in np.minimum(high, [self.tele.shape[1], self.tele.shape[0]]))
         cut = levels(self.tele[top:bottom, left:right])
         # Tele pixels per HR pixel: above 1 the new grid is coarser, and what it cannot hold is taken out first.
-        zoom = float(self.mapping.zoom_at(np.array([[region.left + region.width / 2, region.top + region.height / 2]]))[0])
+        zoom = float(
+            self.mapping.zoom_at(np.array([[region.left + region.width / 2, region.top + region.height / 2]]))[0]
+        )
         ratio = zoom / self.scale
         if ratio > _MOST_UNFILTERED:
             cut = filter_separably(cut, low_pass(ratio))

@@ -178,10 +178,12 @@ def _solve(low: Plane, high: Plane, weights: Plane) -> _Solution:
     window = _fit(sum_windows(normal), sum_windows(right), sum_windows(total), sum_windows(count))
     cell = _fit(normal, right, total, count)
     halves = [
-        _fit(normal[dy:rows, :-1] + normal[1 - dy : rows + 1 - 2 * dy or None, 1:],
-             right[dy:rows, :-1] + right[1 - dy : rows + 1 - 2 * dy or None, 1:],
-             total[dy:rows, :-1] + total[1 - dy : rows + 1 - 2 * dy or None, 1:],
-             count[dy:rows, :-1] + count[1 - dy : rows + 1 - 2 * dy or None, 1:])
+        _fit(
+            normal[dy:rows, :-1] + normal[1 - dy : rows + 1 - 2 * dy or None, 1:],
+            right[dy:rows, :-1] + right[1 - dy : rows + 1 - 2 * dy or None, 1:],
+            total[dy:rows, :-1] + total[1 - dy : rows + 1 - 2 * dy or None, 1:],
+            count[dy:rows, :-1] + count[1 - dy : rows + 1 - 2 * dy or None, 1:],
+        )
         for dy, rows in ((0, normal.shape[0] - 1), (1, normal.shape[0]))
     ]
     apart = halves[0].solution[..., 2:4] - halves[1].solution[..., 2:4]
@@ -264,9 +266,7 @@ def _on_cells(windows: Array, precision: Array) -> Array:
     return cells
 
 
-def _conclude(
-    region: Region, shifts: Array, solved: _Solution, weights: Plane, seen: Mask, clipped: Mask
-) -> Residual:
+def _conclude(region: Region, shifts: Array, solved: _Solution, weights: Plane, seen: Mask, clipped: Mask) -> Residual:
     area = CELL_PX * CELL_PX
     valid = sum_cells(weights) / area
     enough = sum_windows(valid) / 4 >= _LEAST_VALID

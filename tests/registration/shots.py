@@ -202,7 +202,10 @@ def make_shot(
         wide_long = int(min(most_wide_px, 5400 / (zoom * pitch)))
     else:
         wide_long = int(0.9 * scenes[0].shape[1] / (zoom * pitch))
-        tele_px = min(tele_px[0], int(scenes[0].shape[1] / pitch / 1.3)), min(tele_px[1], int(scenes[0].shape[0] / pitch / 1.3))
+        tele_px = (
+            min(tele_px[0], int(scenes[0].shape[1] / pitch / 1.3)),
+            min(tele_px[1], int(scenes[0].shape[0] / pitch / 1.3)),
+        )
     share = 0.9 * min(1.0, wide_long * zoom / tele_px[0])  # the tele frame must lie within the wide one
     tele_px = int(tele_px[0] * min(1, share / 0.8)), int(tele_px[1] * min(1, share / 0.8))
     wide_px = wide_long, int(wide_long * tele_px[1] / tele_px[0])
@@ -284,7 +287,15 @@ def draw_looks(rng: np.random.Generator) -> tuple[Look, Look]:
 def packaged_photos() -> list[Array]:
     """Photographs that travel inside scikit-image, as (h, w, 3) uint8."""
     folder = Path(skimage.__file__).parent / "data"
-    names = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg", "brick.png", "gravel.png")
+    names = (
+        "astronaut.png",
+        "chelsea.png",
+        "coffee.png",
+        "motorcycle_left.png",
+        "rocket.jpg",
+        "brick.png",
+        "gravel.png",
+    )
     return [np.array(Image.open(folder / name).convert("RGB")) for name in names]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from registration.shots import packaged_photos
 
 from adaptsr_cli.registration.correction import fit_correction
 from adaptsr_cli.registration.geometry import (
@@ -22,7 +23,6 @@ from adaptsr_cli.registration.planes import levels, luma, spread_windows, sum_ce
 from adaptsr_cli.registration.refine import fit_mapping
 from adaptsr_cli.registration.resample import Renderer, detail_ratio, low_pass
 from adaptsr_cli.registration.residual import measure_residual, prepare
-from registration.shots import packaged_photos
 
 BENT = Mapping(
     (2.0, 0.01, 0.02, -0.02, 2.0, -0.01, 0.01, -0.02, 1.0),
@@ -124,9 +124,7 @@ def test_the_photometric_fit_is_exact_on_exact_colours_and_goes_on_straight() ->
     colours = rng.uniform(90, 170, (20, 3)).astype(np.float32)
     for colour in colours:
         u, v = rng.uniform(-0.8, 0.8, 2)
-        found = fit.apply(
-            colour[None, None], np.array([10 + 127.5 * (1 + u)]), np.array([20 + 95.5 * (1 + v)])
-        )[0, 0]
+        found = fit.apply(colour[None, None], np.array([10 + 127.5 * (1 + u)]), np.array([20 + 95.5 * (1 + v)]))[0, 0]
         wanted = 3 + colour * np.array([0.8, 0.95, 1.1]) * (1 - 0.1 * (u**2 + v**2))
         assert np.abs(found - wanted).max() < 1.0
     ends = [fit.apply(np.full((1, 1, 3), v, np.float32), np.array([138.0]), np.array([116.0]))[0, 0] for v in (0, 255)]

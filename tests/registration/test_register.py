@@ -7,11 +7,11 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from registration.shots import Camera, Look, Shot, make_shot, packaged_photos, with_look
 
 from adaptsr_cli.io.images import resize
 from adaptsr_cli.registration.register import Registration, find_reduction, register
 from adaptsr_cli.registration.verdict import Refused
-from registration.shots import Camera, Look, Shot, make_shot, packaged_photos, with_look
 
 PHOTOS = packaged_photos()
 PLAIN = Look(noise=1.0), Look(gains=(0.9, 1.0, 1.1), black=2.0, vignette=0.15, blur=0.5, noise=1.0)
@@ -103,7 +103,8 @@ def test_a_zoom_below_the_scale_reduces_the_wide_photograph(shot: Shot) -> None:
 
 
 @pytest.mark.parametrize(
-    ("zoom", "scale", "reduction"), [(2.0, 2, 1), (1.95, 2, 1), (1.955, 4, 2), (4.1, 4, 1), (3.0, 4, 4 / 3), (1.0, 2, 2)]
+    ("zoom", "scale", "reduction"),
+    [(2.0, 2, 1), (1.95, 2, 1), (1.955, 4, 2), (4.1, 4, 1), (3.0, 4, 4 / 3), (1.0, 2, 2)],
 )
 def test_the_reduction_is_as_small_as_can_be(zoom: float, scale: int, reduction: float) -> None:
     assert find_reduction(zoom, scale) == pytest.approx(reduction)
@@ -174,7 +175,9 @@ def test_a_crop_to_16_by_9(shot: Shot) -> None:
     rows = shot.tele.shape[1] * 9 // 16
     top = (shot.tele.shape[0] - rows) // 2
     found = bring_together(shot.wide, np.ascontiguousarray(shot.tele[top : top + rows]))
-    points = np.array([[block.region.left + 24.0, block.region.top + 24.0] for block in found.blocks if not block.reason])
+    points = np.array(
+        [[block.region.left + 24.0, block.region.top + 24.0] for block in found.blocks if not block.reason]
+    )
     miss = found.mapping.map_points(points) + np.array([0, top]) - shot.map_points(points)
     assert np.percentile(np.hypot(*miss.T) / found.zoom, 95) < 0.1
 

@@ -36,15 +36,19 @@ def render_pairs_page(record: PairsRecord, previews: Mapping[str, Mapping[str, b
     here = files("adaptsr_cli.report.pairs").joinpath("template")
     script = here.joinpath("pairs.js").read_text(encoding="utf-8")
     common = files("adaptsr_cli.report").joinpath("template/style.css").read_text(encoding="utf-8")
-    page = _environment().get_template("pairs.html.jinja").render(
-        record=record,
-        views=views,
-        description=record.describe(),
-        refused=sum(not shot.accepted for shot in record.shots),
-        pairs=sum(shot.kept for shot in record.shots if shot.accepted),
-        script=script,
-        script_hash=b64encode(sha256(script.encode()).digest()).decode(),
-        style=common + here.joinpath("pairs.css").read_text(encoding="utf-8"),
+    page = (
+        _environment()
+        .get_template("pairs.html.jinja")
+        .render(
+            record=record,
+            views=views,
+            description=record.describe(),
+            refused=sum(not shot.accepted for shot in record.shots),
+            pairs=sum(shot.kept for shot in record.shots if shot.accepted),
+            script=script,
+            script_hash=b64encode(sha256(script.encode()).digest()).decode(),
+            style=common + here.joinpath("pairs.css").read_text(encoding="utf-8"),
+        )
     )
     return page.encode("utf-8", "backslashreplace")
 

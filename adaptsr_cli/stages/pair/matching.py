@@ -60,9 +60,7 @@ class Matched:
     alone: tuple[Path, ...]
 
 
-def find_shots(
-    places: Sequence[Path], list_file: Path | None, look: Callable[[Path, Path], float | None]
-) -> Matched:
+def find_shots(places: Sequence[Path], list_file: Path | None, look: Callable[[Path, Path], float | None]) -> Matched:
     """The shots among files and folders.
 
     Args:
@@ -79,7 +77,9 @@ def find_shots(
             raise UsageError("both photographs and --list are given", "give one of them")
         return Matched(_name_shots(_read_list(list_file)), ())
     if not places:
-        raise UsageError("no photographs", "name two, WIDE and TELE, or a folder of shots: adaptsr pair wide.jpg tele.jpg")
+        raise UsageError(
+            "no photographs", "name two, WIDE and TELE, or a folder of shots: adaptsr pair wide.jpg tele.jpg"
+        )
     for place in places:
         if not place.exists():
             raise UsageError(f"{place} does not exist", "check the path")
@@ -167,9 +167,7 @@ def _split_bursts(found: Sequence[Candidate]) -> list[list[Candidate]]:
     return bursts
 
 
-def _match_contents(
-    paths: Sequence[Path], look: Callable[[Path, Path], float | None]
-) -> list[tuple[Path, Path]]:
+def _match_contents(paths: Sequence[Path], look: Callable[[Path, Path], float | None]) -> list[tuple[Path, Path]]:
     """Pairs among photographs without EXIF, each in one pair, among neighbours in the order of names."""
     order = sorted(paths)
     free = set(order)
@@ -203,8 +201,10 @@ def _read_list(list_file: Path) -> list[tuple[tuple[Path, ...], tuple[Path, ...]
     try:
         text = list_file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read --list {list_file}: {error}", "give a text file: WIDE, TELE on each line") from error
-    pairs = []
+        raise UsageError(
+            f"cannot read --list {list_file}: {error}", "give a text file: WIDE, TELE on each line"
+        ) from error
+    pairs: list[tuple[tuple[Path, ...], tuple[Path, ...]]] = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue

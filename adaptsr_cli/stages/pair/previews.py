@@ -99,5 +99,3 @@ def _fit(image: Array) -> Array:
     if factor >= 1:
         return np.ascontiguousarray(image)
     return resize(image, round(image.shape[1] * factor), round(image.shape[0] * factor), "area")
-
-

@@ -54,7 +54,7 @@ def make_shot(
     notes: list[str] = []
     wide, tele = _read_sharpest(files.wide, notes), _read_sharpest(files.tele, notes)
     notes += compare_files(wide, tele)
-    sources = {"wide": describe_source(wide), "tele": describe_source(tele)}
+    source_wide, source_tele = describe_source(wide), describe_source(tele)
     try:
         if wide.grey != tele.grey:
             grey, other = (wide, tele) if wide.grey else (tele, wide)
@@ -68,12 +68,10 @@ def make_shot(
         )  # fmt: skip
     except Refused as refused:
         _tell(notes, files.name, progress)
-        return ShotRecord(
-            name=files.name, accepted=False, verdict=refused.reason, notes=tuple(notes), **sources
-        )
+        return ShotRecord(name=files.name, accepted=False, verdict=refused.reason, notes=tuple(notes), **sources)
     if found.swapped:
         wide, tele = tele, wide
-        sources = {"wide": sources["tele"], "tele": sources["wide"]}
+        source_wide, source_tele = source_tele, source_wide
         notes.append(f"given in the wrong order: {wide.path.name} is the wide photograph; they were swapped")
     notes += explain_grid(found)
     _tell(notes, files.name, progress)
@@ -84,7 +82,14 @@ def make_shot(
         names = {index: folder.block_name(files.name, number) for number, index in enumerate(kept)}
     _write(found, names, folder, files.name, (wide, tele), keep_colour=keep_colour)
     return describe_registration(
-        found, files.name, names, notes, sources["wide"], sources["tele"], hint_zoom(wide, tele), keep_colour=keep_colour
+        found,
+        files.name,
+        names,
+        notes,
+        source_wide,
+        source_tele,
+        hint_zoom(wide, tele),
+        keep_colour=keep_colour,
     )
 
 
@@ -136,7 +141,7 @@ def hint_zoom(wide: Photograph, tele: Photograph) -> float | None:
 
     A focal length on 24 x 36 mm speaks of the long side; a crop to another shape keeps that.
     """
-    pixels = max(tele.rgb.shape[:2]) / max(wide.rgb.shape[:2])
+    pixels = float(max(tele.rgb.shape[:2]) / max(wide.rgb.shape[:2]))
     one, other = wide.facts, tele.facts
     if one.focal_35_mm and other.focal_35_mm:
         return other.focal_35_mm / one.focal_35_mm * pixels

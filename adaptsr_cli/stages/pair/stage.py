@@ -19,9 +19,9 @@ from adaptsr_cli.progress import Progress
 from adaptsr_cli.registration.features import find_start
 from adaptsr_cli.registration.opencv import opencv_version, require_opencv
 from adaptsr_cli.registration.planes import luma
+from adaptsr_cli.registration.record import PairsRecord, ShotRecord
 from adaptsr_cli.report.pairs.page import render_pairs_page
 from adaptsr_cli.stages.pair.matching import ShotFiles, find_shots
-from adaptsr_cli.registration.record import PairsRecord, ShotRecord
 from adaptsr_cli.stages.pair.shot import make_shot
 from adaptsr_cli.stages.pair.writing import PairFolder
 from adaptsr_cli.units import plural
@@ -125,6 +125,7 @@ def run_pair(options: PairOptions, *, progress: Progress, world: object | None =
     made = []
     with hold_folder(options.output):
         done = _read_done(folder, options)
+        write_document(folder.record, done)  # from here on the folder is ours, also to a call that finds it half done
         folder.drop_unfinished({shot.name for shot in done.shots})
         with progress.task("pair", len(matched.shots), unit="shot") as task:
             for files in matched.shots:
@@ -204,5 +205,3 @@ def require_pairs(result: PairResult) -> str | None:
     if result.pairs:
         return None
     return f"none of {plural(len(result.record.shots), 'shot')} could be used"
-
-
