@@ -3,9 +3,9 @@
 Run: python benchmarks/pair_resampling.py --data FOLDER
 
 A lens image (a wall of photographs, blurred as a lens and a pixel's area would) is sampled twice: at the pixels of a
-turned, slightly distorted tele camera, and at those of the HR grid itself, which is the truth. The tele samples are then
-interpolated to the HR grid. Printed: PSNR, and the share of the truth's power between 0.25 and 0.45 cycles a pixel that
-is still there (1 is neither blurred nor sharpened). Ratio: tele pixels per HR pixel.
+turned, slightly distorted tele camera, and at those of the HR grid itself, which is the truth. The tele samples are
+then interpolated to the HR grid. Printed: PSNR, and the share of the truth's power between 0.25 and 0.45 cycles a
+pixel that is still there (1 is neither blurred nor sharpened). Ratio: tele pixels per HR pixel.
 """
 
 from __future__ import annotations

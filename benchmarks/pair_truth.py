@@ -2,11 +2,12 @@
 
 Run: python benchmarks/pair_truth.py --data FOLDER [--shots 60] [--seed 1000] [--part score|tune]
 
-Shots are synthetic (`tests/registration/shots.py`): walls of photographs seen by two cameras with zoom 1.5 to 5, rotation to
-3 degrees, radial distortion to 3 % in both lenses, gains to 20 %, vignetting to 30 %, tone, noise, blur and JPEG of
-each side's own, a patch that moved and a near object with parallax. Settings were chosen on part `tune` (every second
-photograph, other seeds); what is published is part `score`. Sixteen more shots are made from aligned real pairs, whose
-LR side a real camera took: those pairs' own misalignment, up to some tenths of a pixel, is in these figures.
+Shots are synthetic (`tests/registration/shots.py`): walls of photographs seen by two cameras with zoom 1.5 to 5,
+rotation to 3 degrees, radial distortion to 3 % in both lenses, gains to 20 %, vignetting to 30 %, tone, noise, blur
+and JPEG of each side's own, a patch that moved and a near object with parallax. Settings were chosen on part `tune`
+(every second photograph, other seeds); what is published is part `score`. Sixteen more shots are made from aligned
+real pairs, whose LR side a real camera took: those pairs' own misalignment, up to some tenths of a pixel, is in these
+figures.
 """
 
 from __future__ import annotations
@@ -185,9 +186,10 @@ def main() -> None:
 
 def describe(row: Row) -> str:
     return (
-        f"{row.name}: zoom {row.zoom:.2f}, {row.kept}/{row.blocks} kept, error {row.error_p50_px:.3f} / "
-        f"{row.error_p95_px:.3f} px, measured {row.measured_p90_px:.3f}, dropped {row.dropped_changed}/{row.bad_changed} "
-        f"changed {row.dropped_touched}/{row.bad_touched} touched, colour {row.colour_mean:.2f} / {row.colour_p95:.2f}, "
+        f"{row.name}: zoom {row.zoom:.2f}, {row.kept}/{row.blocks} kept, error "
+        f"{row.error_p50_px:.3f} / {row.error_p95_px:.3f} px, measured {row.measured_p90_px:.3f}, "
+        f"dropped {row.dropped_changed}/{row.bad_changed} changed {row.dropped_touched}/{row.bad_touched} touched, "
+        f"colour {row.colour_mean:.2f} / {row.colour_p95:.2f}, "
         f"degree {row.degree}, {row.seconds:.1f} s{'' if row.accepted else ' REFUSED: ' + row.sentence}"
     )
 
@@ -247,8 +249,8 @@ def write(rows: dict[str, list[Row]], summary: dict[str, dict[str, float]]) -> N
     ]
     for row in [row for found in rows.values() for row in found]:
         lines.append(
-            f"| {row.name} | {row.zoom:.2f} | {row.kept}/{row.blocks} | {row.error_p50_px:.3f} | {row.error_p95_px:.3f} | "
-            f"{row.dropped_changed}/{row.bad_changed} | {row.colour_mean:.2f} | "
+            f"| {row.name} | {row.zoom:.2f} | {row.kept}/{row.blocks} | {row.error_p50_px:.3f} | "
+            f"{row.error_p95_px:.3f} | {row.dropped_changed}/{row.bad_changed} | {row.colour_mean:.2f} | "
             f"{'kept' if row.accepted else 'refused: ' + row.sentence} |"
         )
     (folder / "pair_truth.md").write_text("\n".join(lines) + "\n")

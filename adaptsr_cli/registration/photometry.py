@@ -5,8 +5,8 @@ part. The model is linear in its numbers,
 
     LR = c0 + T (c1 + field(x, y)) + c2 T^2 + c3 T^3,
 
-and as simple as held-out places allow: the steps of `_MODELS` are tried in turn, and a richer one is taken only where it
-is better on tiles that it was not fitted to.
+and as simple as held-out places allow: the steps of `_MODELS` are tried in turn, and a richer one is taken only where
+it is better on tiles that it was not fitted to.
 """
 
 from __future__ import annotations
@@ -87,9 +87,8 @@ class Photometry:
         Returns:
             (h, w, 3) float32, not clipped.
         """
-        across = np.float32(2) * (x - self.region.left) / max(self.region.width - 1, 1) - 1
-        down = np.float32(2) * (y - self.region.top) / max(self.region.height - 1, 1) - 1
-        across, down = across.astype(np.float32)[None, :], down.astype(np.float32)[:, None]
+        across = (2 * (x - self.region.left) / max(self.region.width - 1, 1) - 1).astype(np.float32)[None, :]
+        down = (2 * (y - self.region.top) / max(self.region.height - 1, 1) - 1).astype(np.float32)[:, None]
         changed = np.empty_like(image)
         for channel, (row, (low, high)) in enumerate(zip(self.coefficients, self.range_levels, strict=True)):
             values = image[..., channel]

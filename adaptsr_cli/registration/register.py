@@ -117,8 +117,8 @@ def register(
     start, agreeing = find_start(luma(wide), luma(tele), zoom_hint)
     if start is None:
         raise Refused(
-            f"the two photographs do not show the same scene, or hardly (only {agreeing} details match); check that they "
-            "belong together, and that both are sharp"
+            f"the two photographs do not show the same scene, or hardly (only {agreeing} details match); check that "
+            "they belong together, and that both are sharp"
         )
     swapped = start.zoom < 1
     if swapped:

@@ -18,9 +18,9 @@ LEAST_KEPT_SHARE: Final = 0.1
 MOST_P90_PX: Final = 0.25
 LEAST_DETAIL: Final = 0.05
 MOST_TELE_SOFTNESS: Final = 0.15
-"""Half the difference of both blurs' variances in LR px^2 by which the tele photograph may be the softer one at LR's own
-grid; a sharp one is not softer at all. It catches what `LEAST_DETAIL` cannot: a photograph so blurred that nothing is
-left of either octave but noise."""
+"""Half the difference of both blurs' variances in LR px^2 by which the tele photograph may be the softer one at LR's
+own grid; a sharp one is not softer at all. It catches what `LEAST_DETAIL` cannot: a photograph so blurred that
+nothing is left of either octave but noise."""
 
 _WORDS: Final[dict[Reason, str]] = {
     "parallax": "too near: parallax, or things moved between the two photographs",
@@ -90,8 +90,8 @@ def judge(
         sentence = f"only {kept} of {len(blocks)} blocks can be used; {explain_drops(blocks, region)}"
     elif p90_px > MOST_P90_PX:
         sentence = (
-            f"the photographs stay {p90_px:.2f} px apart after registration (at most {MOST_P90_PX} px): near things all "
-            "over the picture, or a photograph that is shaken"
+            f"the photographs stay {p90_px:.2f} px apart after registration (at most {MOST_P90_PX} px): near things "
+            "all over the picture, or a photograph that is shaken"
         )
     else:
         accepted = True

@@ -1,9 +1,9 @@
 """Synthetic shots whose truth is known: two cameras that look at one flat scene made of photographs.
 
-A camera maps its photograph's pixels to the scene through a lens (radial distortion from photograph to ideal image, about
-a centre of its own) and a homography. The package's own model bends the tele side the other way, so the truth is not of
-the form that is fitted. The two photographs differ in the scene (a moved patch, a near object), blur, exposure, white
-balance, vignetting, tone, noise and JPEG.
+A camera maps its photograph's pixels to the scene through a lens (radial distortion from photograph to ideal image,
+about a centre of its own) and a homography. The package's own model bends the tele side the other way, so the truth
+is not of the form that is fitted. The two photographs differ in the scene (a moved patch, a near object), blur,
+exposure, white balance, vignetting, tone, noise and JPEG.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Camera:
     """One photograph's geometry: pixel -> scene.
 
     ``pitch`` is scene pixels per pixel; k1, k2 and the centre are in half diagonals; perspective is the change of scale
-    from middle to corner; relief is the size in scene pixels of a smooth displacement that no lens or plane explains, as
-    hilly ground gives.
+    from middle to corner; relief is the size in scene pixels of a smooth displacement that no lens or plane explains,
+    as hilly ground gives.
     """
 
     width: int
@@ -220,8 +220,10 @@ def make_shot(
 
     def lens() -> dict[str, object]:
         return {
-            "k1": rng.uniform(-0.03, 0.03), "k2": rng.uniform(-0.005, 0.005), "lens": tuple(rng.uniform(-0.01, 0.01, 2)),
-        }  # fmt: skip
+            "k1": rng.uniform(-0.03, 0.03),
+            "k2": rng.uniform(-0.005, 0.005),
+            "lens": tuple(rng.uniform(-0.01, 0.01, 2)),
+        }
 
     wide = Camera(*wide_px, zoom * pitch, middle, **lens())
     off = rng.uniform(-0.02, 0.02, 2) * np.array(tele_px) * pitch

@@ -216,8 +216,7 @@ def test_a_tele_photograph_that_shows_next_to_nothing() -> None:
 
     shot = small_shot(2, moved=False, near=False, zoom=3.0, change=far)
     try:
-        found = bring_together(shot.wide, shot.tele, scale=3)
-    except Refused as refused:
-        assert "same scene" in refused.reason or "too little detail" in refused.reason
-    else:
-        assert not found.verdict.accepted
+        accepted = bring_together(shot.wide, shot.tele, scale=3).verdict.accepted
+    except Refused:
+        accepted = False
+    assert not accepted

@@ -139,12 +139,22 @@ def _points(corners: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> str:
 
 
 def _view_channels(shot: ShotRecord, side: int) -> tuple[ChannelView, ...]:
-    fit, left, top = shot.photometry, *(shot.region or (0, 0, 16, 16))[:2]
-    assert fit is not None and shot.region is not None
-    region = Region(left, top, *(length // CELL_PX * CELL_PX for length in shot.region[2:]))
+    fit = shot.photometry
+    assert fit is not None
+    assert shot.region is not None
+    left, top, width, height = shot.region
+    # Whole cells of it, over which the fit's coordinates run.
+    region = Region(left, top, width // CELL_PX * CELL_PX, height // CELL_PX * CELL_PX)
     whole = Photometry(
-        fit.model, fit.terms, fit.coefficients, fit.range_levels, region, (0.0, 0.0, 0.0), fit.held_out_levels, fit.before_levels
-    )  # fmt: skip
+        fit.model,
+        fit.terms,
+        fit.coefficients,
+        fit.range_levels,
+        region,
+        left_levels=(0.0, 0.0, 0.0),
+        held_out_levels=fit.held_out_levels,
+        before_levels=fit.before_levels,
+    )
     x, y = np.array([left + (region.width - 1) / 2]), np.array([top + (region.height - 1) / 2])
     at = np.linspace(0, 255, _CURVE_POINTS)
     # (points, 1, 3): every row is one grey level, all in the middle.

@@ -59,8 +59,8 @@ def make_shot(
         if wide.grey != tele.grey:
             grey, other = (wide, tele) if wide.grey else (tele, wide)
             raise Refused(
-                f"{grey.path.name} is black and white and {other.path.name} is in colour; take both in colour, or make both "
-                "black and white"
+                f"{grey.path.name} is black and white and {other.path.name} is in colour; take both in colour, or make "
+                "both black and white"
             )
         found = register(
             wide.rgb, tele.rgb, scale, zoom_hint=hint_zoom(wide, tele), block_px=block_px, resize=_resize,
@@ -68,7 +68,14 @@ def make_shot(
         )  # fmt: skip
     except Refused as refused:
         _tell(notes, files.name, progress)
-        return ShotRecord(name=files.name, accepted=False, verdict=refused.reason, notes=tuple(notes), **sources)
+        return ShotRecord(
+            name=files.name,
+            accepted=False,
+            verdict=refused.reason,
+            notes=tuple(notes),
+            wide=source_wide,
+            tele=source_tele,
+        )
     if found.swapped:
         wide, tele = tele, wide
         source_wide, source_tele = source_tele, source_wide
@@ -121,13 +128,14 @@ def compare_files(wide: Photograph, tele: Photograph) -> list[str]:
     if wide.rgb.dtype != tele.rgb.dtype:
         bits = [8 * side.rgb.dtype.itemsize for side in (wide, tele)]
         notes.append(
-            f"{wide.path.name} has {bits[0]} bits a channel and {tele.path.name} {bits[1]}; each side is written as it is"
+            f"{wide.path.name} has {bits[0]} bits a channel and {tele.path.name} {bits[1]}; "
+            "each side is written as it is"
         )
     shapes = [max(side.rgb.shape[:2]) / min(side.rgb.shape[:2]) for side in (wide, tele)]
     if abs(shapes[0] / shapes[1] - 1) > 0.05:
         notes.append(
-            f"the photographs differ in shape ({shapes[0]:.2f}:1 and {shapes[1]:.2f}:1); one is cropped, which is no harm "
-            "as long as it is cropped about its middle"
+            f"the photographs differ in shape ({shapes[0]:.2f}:1 and {shapes[1]:.2f}:1); one is cropped, which is no "
+            "harm as long as it is cropped about its middle"
         )
     if (wide.rendering is None) != (tele.rendering is None):
         notes.append("one photograph is raw and the other is not; they differ in sharpening and noise filters")
