@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from adaptsr_cli import __version__
-from adaptsr_cli.cli import adapt, allocate, demo, evaluate, info, merge, models, score, train, upscale
+from adaptsr_cli.cli import adapt, allocate, demo, evaluate, info, merge, models, pair, score, train, upscale
 from adaptsr_cli.cli.console import Console
 from adaptsr_cli.errors import AdaptsrError, Interrupted, UsageError
 
@@ -59,7 +59,7 @@ def root(
 for command in (score, allocate, train, merge):
     app.command(command.__name__.rpartition(".")[2])(command.run_command)
 app.command("eval")(evaluate.run_command)
-for command in (upscale, adapt, demo, info, models):
+for command in (upscale, pair, adapt, demo, info, models):
     app.command(command.__name__.rpartition(".")[2])(command.run_command)
 
 
