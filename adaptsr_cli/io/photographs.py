@@ -138,7 +138,7 @@ def _read_raw(path: Path) -> Array:
                 demosaic_algorithm=rawpy.DemosaicAlgorithm.AHD,
                 use_camera_wb=True,
                 no_auto_bright=True,
-                adjust_maximum_thr=0.0,  # else a photograph whose brightest pixel is near white would be stretched to it
+                adjust_maximum_thr=0.0,  # else one whose brightest pixel is near white is stretched
                 output_color=rawpy.ColorSpace.sRGB,
                 output_bps=16,
                 gamma=(2.4, 12.92),  # sRGB's own

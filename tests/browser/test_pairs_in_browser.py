@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 pytest.importorskip("selenium", reason="selenium is not installed")
-from browser.test_report_page import CHROMIUM, DRIVER, LOW_CONTRAST, Browser, chromium  # noqa: E402
-from report.pair_pages import PLAIN, make_previews, make_record, make_shot_record  # noqa: E402
+from browser.test_report_page import CHROMIUM, DRIVER, LOW_CONTRAST, Browser, chromium
+from report.pair_pages import PLAIN, make_previews, make_record, make_shot_record
 
-from adaptsr_cli.report.pairs.page import render_pairs_page  # noqa: E402
+from adaptsr_cli.report.pairs.page import render_pairs_page
 
 pytestmark = [
     pytest.mark.browser,
@@ -28,7 +28,7 @@ def page() -> bytes:
 
 
 @pytest.fixture
-def browser(chromium: Browser) -> Iterator[Browser]:  # noqa: F811
+def browser(chromium: Browser) -> Iterator[Browser]:
     """The page of two shots; in the end nothing was complained of and nothing was fetched."""
     for log in ("browser", "performance"):
         chromium.driver.get_log(log)
@@ -80,7 +80,9 @@ def test_blinking_shows_one_after_the_other_and_stops(browser: Browser) -> None:
 
 def test_hr_is_shown_pixel_by_pixel(browser: Browser) -> None:
     # 240 px wide pictures in a frame that holds 480: the frame is as large as the picture.
-    assert browser.run("return document.querySelector('.high').getBoundingClientRect().width") == pytest.approx(240, abs=1)
+    assert browser.run("return document.querySelector('.high').getBoundingClientRect().width") == pytest.approx(
+        240, abs=1
+    )
 
 
 def test_blocks_lie_on_both_photographs(browser: Browser) -> None:

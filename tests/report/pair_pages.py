@@ -88,7 +88,12 @@ def make_shot_record(name: str = "wide_tele", *, accepted: bool = True, file: st
 
 def make_record(*shots: ShotRecord) -> PairsRecord:
     return PairsRecord(
-        tool_version="0", opencv_version="5", scale=2, block_px=48, keep_colour=False, shots=shots or (make_shot_record(),)
+        tool_version="0",
+        opencv_version="5",
+        scale=2,
+        block_px=48,
+        keep_colour=False,
+        shots=shots or (make_shot_record(),),
     )
 
 
@@ -103,4 +108,4 @@ def make_previews(*names: str) -> dict[str, dict[str, bytes]]:
         "lr0": plain(PLAIN["LR"], 240, 240),
         "hr0": plain(PLAIN["HR"], 240, 240),
     }
-    return {name: pictures for name in names or ("wide_tele",)}
+    return dict.fromkeys(names or ("wide_tele",), pictures)

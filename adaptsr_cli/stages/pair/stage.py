@@ -15,11 +15,12 @@ from adaptsr_cli.io.atomic import write_bytes
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.lock import hold_folder
 from adaptsr_cli.io.photographs import hash_file, read_photograph
-from adaptsr_cli.progress import Progress
+from adaptsr_cli.progress import Progress, Task
 from adaptsr_cli.registration.features import find_start
 from adaptsr_cli.registration.opencv import opencv_version, require_opencv
 from adaptsr_cli.registration.planes import luma
 from adaptsr_cli.registration.record import PairsRecord, ShotRecord
+from adaptsr_cli.registration.register import STEPS
 from adaptsr_cli.report.pairs.page import render_pairs_page
 from adaptsr_cli.stages.pair.matching import ShotFiles, find_shots
 from adaptsr_cli.stages.pair.shot import make_shot
@@ -27,6 +28,7 @@ from adaptsr_cli.stages.pair.writing import PairFolder
 from adaptsr_cli.units import plural
 
 DEFAULT_BLOCK_PX: Final = 96
+STEPS_PER_SHOT: Final = STEPS + 2  # reading and writing
 
 
 class PairOptions(Frozen):
@@ -127,12 +129,12 @@ def run_pair(options: PairOptions, *, progress: Progress, world: object | None =
         done = _read_done(folder, options)
         write_document(folder.record, done)  # from here on the folder is ours, also to a call that finds it half done
         folder.drop_unfinished({shot.name for shot in done.shots})
-        with progress.task("pair", len(matched.shots), unit="shot") as task:
-            for files in matched.shots:
-                task.show(shot=files.name)
+        with progress.task("pair", len(matched.shots) * STEPS_PER_SHOT, unit="step") as task:
+            for number, files in enumerate(matched.shots, 1):
+                steps = _Steps(task, f"{number}/{len(matched.shots)} {files.name}")
                 known = next((shot for shot in done.shots if shot.name == files.name), None)
                 if known is not None and not options.force and _is_same(known, files):
-                    task.advance()
+                    steps.finish()
                     continue
                 if known is not None and not options.force:
                     raise OutputExistsError(
@@ -145,17 +147,42 @@ def run_pair(options: PairOptions, *, progress: Progress, world: object | None =
                 folder.drop_shot(files.name)
                 record = make_shot(
                     files, folder, options.scale, options.block_px, keep_colour=options.keep_colour,
-                    on_step=lambda step: task.show(step=step), progress=progress,
+                    on_step=steps.begin, progress=progress,
                 )  # fmt: skip
                 made.append(record.name)
                 done = _with_shot(done, record)
                 write_document(folder.record, done)
                 if not record.accepted:
                     progress.warn(f"{record.name} is refused: {record.verdict}")
-                task.advance()
+                steps.finish()
             task.show(step="", shot="")
         write_bytes(folder.page, render_pairs_page(done, folder.read_previews([shot.name for shot in done.shots])))
     return PairResult(done, tuple(made), matched.alone, options.output, folder.page)
+
+
+class _Steps:
+    """A shot's share of the bar.
+
+    Args:
+        task: The bar.
+        shot: What is shown of it.
+    """
+
+    def __init__(self, task: Task, shot: str) -> None:
+        self._task = task
+        self._done = -1  # the first one to begin ends none
+        task.show(shot=shot)
+
+    def begin(self, step: str) -> None:
+        """The last step is done and `step` begins."""
+        self._done += 1
+        if self._done > 0:
+            self._task.advance()
+        self._task.show(step=step)
+
+    def finish(self) -> None:
+        """The shot is done, whatever steps it had."""
+        self._task.advance(STEPS_PER_SHOT - max(self._done, 0))
 
 
 def _read_done(folder: PairFolder, options: PairOptions) -> PairsRecord:
