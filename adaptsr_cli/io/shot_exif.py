@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +18,8 @@ _TAKEN: Final = 0x9003
 _FRACTION: Final = 0x9291
 _FOCAL: Final = 0x920A
 _FOCAL_35: Final = 0xA405
-_SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 7: 1, 9: 4, 10: 8}
+_SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 7: 1, 9: 4, 10: 8, 13: 4}
+_TIFF_HEADS: Final = frozenset({b"II*\0", b"MM\0*", b"IIRO", b"IIU\0"})  # Olympus and Panasonic have their own
 _MOST_TEXT: Final = 200
 _HEAD_BYTES: Final = 1 << 20
 
@@ -48,6 +50,10 @@ def read_shot_facts(path: Path) -> ShotFacts:
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
+            if head[:4] in _TIFF_HEADS:
+                # Its folders may lie anywhere, behind the pixels too.
+                with mmap(file.fileno(), 0, access=ACCESS_READ) as mapped:
+                    return _parse(mapped)
     except OSError:
         return ShotFacts()
     exif = find_exif(head)
@@ -56,7 +62,7 @@ def read_shot_facts(path: Path) -> ShotFacts:
 
 def find_exif(head: bytes) -> bytes | None:
     """The EXIF in the beginning of a file, from its byte order mark on."""
-    if head[:4] in {b"II*\0", b"MM\0*", b"IIRO", b"IIU\0"}:
+    if head[:4] in _TIFF_HEADS:
         return head
     if head[:2] == b"\xff\xd8":
         return _find_in_jpeg(head)
@@ -89,7 +95,10 @@ def parse_shot_facts(exif: bytes) -> ShotFacts:
     Args:
         exif: The bytes.
     """
-    exif = exif.removeprefix(EXIF_PREFIX)
+    return _parse(exif.removeprefix(EXIF_PREFIX))
+
+
+def _parse(exif: bytes | mmap) -> ShotFacts:
     order = {b"II": "<", b"MM": ">"}.get(exif[:2])
     found: dict[int, object] = {}
     if order is not None:
@@ -110,7 +119,7 @@ def parse_shot_facts(exif: bytes) -> ShotFacts:
     )
 
 
-def _read_folder(exif: bytes, order: str, place: int) -> Iterator[tuple[int, object]]:
+def _read_folder(exif: bytes | mmap, order: str, place: int) -> Iterator[tuple[int, object]]:
     for entry in range(struct.unpack_from(f"{order}H", exif, place)[0]):
         offset = place + 2 + 12 * entry
         tag, kind, count = struct.unpack_from(f"{order}HHI", exif, offset)
@@ -120,8 +129,8 @@ def _read_folder(exif: bytes, order: str, place: int) -> Iterator[tuple[int, obj
         at = offset + 8 if size <= 4 else struct.unpack_from(f"{order}I", exif, offset + 8)[0]
         if kind == 2:
             yield tag, exif[at : at + min(count, _MOST_TEXT)].split(b"\0")[0].decode("ascii", "replace").strip()
-        elif kind in {3, 4} and count == 1:
-            yield tag, struct.unpack_from(order + {3: "H", 4: "I"}[kind], exif, at)[0]
+        elif kind in {3, 4, 13} and count == 1:
+            yield tag, struct.unpack_from(order + {3: "H", 4: "I", 13: "I"}[kind], exif, at)[0]
         elif kind == 5 and count == 1:
             above, below = struct.unpack_from(f"{order}II", exif, at)
             if below:

@@ -42,6 +42,8 @@ def save(
         below[0xA405] = focal_35_mm
     if focal_mm is not None:
         below[0x920A] = IFDRational(focal_mm)
+    if path.suffix == ".tif":
+        exif[0x8769] = below  # else Pillow leaves the folder out of a TIFF
     picture = Image.fromarray(np.ascontiguousarray(stored))
     options = {"quality": 95, "subsampling": 0} if path.suffix == ".jpg" else {}
     picture.save(path, exif=exif, **options)
