@@ -92,8 +92,8 @@ def main() -> None:
     lines = [
         "# Bringing the tele photograph onto LR's grid",
         "",
-        "Written by `benchmarks/pair_resampling.py`: PSNR in dB, and the share of power between 0.25 and 0.45 cycles a pixel",
-        "that is still there. Ratio: tele pixels per HR pixel; above 1 the truth is a camera with larger pixels.",
+        "Written by `benchmarks/pair_resampling.py`: PSNR in dB, and the share of power between 0.25 and 0.45 cycles",
+        "a pixel that is left. Ratio: tele pixels per HR pixel; above 1 the truth is a camera with larger pixels.",
         "",
         f"| ratio | {' | '.join(NAMES)} |",
         f"|---|{'---|' * len(NAMES)}",

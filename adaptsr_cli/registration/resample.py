@@ -12,6 +12,8 @@ from adaptsr_cli.registration.opencv import Kernel, filter_separably, sample
 from adaptsr_cli.registration.planes import Array, levels
 
 KERNEL: Final[Kernel] = "lanczos4"
+"""By ``benchmarks/pair_resampling.py``: at a ratio of 1 it keeps 98 % of the power between 0.25 and 0.45 cycles a pixel
+(cubic 89 %) and is 1.3 dB nearer to the truth than cubic; a quintic spline is 0.15 dB nearer still, and much slower."""
 _LOBES: Final = 3
 _MARGIN_PX: Final = 16
 # A grid that is coarser by less than this loses less to aliasing than to a filter against it.
