@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.backbones.catalogue import weights_dir as find_weights_dir
 from adaptsr_cli.data.photos import write_demo_pairs as _write_demo_pairs
@@ -84,7 +85,6 @@ __all__ = [
 ]
 
 Options = TypeVar("Options", bound=OptionsModel)
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @random_state_kept()
@@ -304,7 +304,7 @@ def load_backbone(
 
 @random_state_kept()
 def upscale_array(
-    image: Array,
+    image: AnyArray,
     model: Backbone | str | Path | None = None,
     *,
     outscale: float | None = None,
@@ -314,7 +314,7 @@ def upscale_array(
     device: str = "auto",
     precision: str = "auto",
     progress: Progress = SILENT,
-) -> Array:
+) -> AnyArray:
     """Upscales one image in memory, to the same pixels as `adaptsr upscale` would write.
 
     Args:

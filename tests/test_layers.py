@@ -21,7 +21,7 @@ FILES = sorted((ROOT / PACKAGE).rglob("*.py"))
 LAYERS: dict[str, int] = {
     **dict.fromkeys(("", "arrays", "artifacts", "errors", "options", "progress", "units"), 0),
     **dict.fromkeys(("backbones", "distributed", "energy", "imaging", "io", "runtime"), 1),
-    **dict.fromkeys(("adapters", "data", "inference", "metrics", "ranking", "report", "training"), 2),
+    **dict.fromkeys(("adapters", "data", "inference", "metrics", "ranking", "registration", "report", "training"), 2),
     "stages": 3,
     **dict.fromkeys(("__main__", "api", "cli"), 4),
 }
@@ -35,6 +35,7 @@ SIBLINGS: dict[str, set[str]] = {
     "imaging": {"io"},
     "training": {"adapters", "data", "inference", "metrics"},
     "ranking": {"adapters", "data"},
+    "report": {"registration"},
     "__main__": {"cli"},
 }
 

@@ -85,6 +85,12 @@ def _upscale() -> ModuleType:
     return upscale
 
 
+def _pair() -> ModuleType:
+    from adaptsr_cli.cli import pair
+
+    return pair
+
+
 def _adapt() -> ModuleType:
     from adaptsr_cli.cli import adapt
 
@@ -119,6 +125,7 @@ COMMANDS: Final[dict[str, CommandEntry]] = {
     "export": CommandEntry(_export),
     "eval": CommandEntry(_evaluate, in_group=True),
     "upscale": CommandEntry(_upscale, in_group=True),
+    "pair": CommandEntry(_pair),
     "adapt": CommandEntry(_adapt, in_group=True),
     "demo": CommandEntry(_demo),
     "info": CommandEntry(_info),

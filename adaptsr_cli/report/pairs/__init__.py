@@ -1,0 +1,1 @@
+"""``pairs.html``: what became of shots that were paired."""

@@ -1,0 +1,220 @@
+"""Stage ``pair``: photographs in, a folder of aligned pairs out, with ``pairs.json`` and ``pairs.html``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from adaptsr_cli import __version__
+from adaptsr_cli.artifacts.pairs import PairsRecord, ShotRecord
+from adaptsr_cli.distributed import SINGLE_PROCESS, World
+from adaptsr_cli.errors import OutputExistsError, UsageError
+from adaptsr_cli.io.atomic import write_bytes
+from adaptsr_cli.io.documents import read_document, write_document
+from adaptsr_cli.io.lock import hold_folder
+from adaptsr_cli.io.photographs import hash_file, read_photograph
+from adaptsr_cli.progress import SILENT, Progress, Task
+from adaptsr_cli.registration.features import find_start
+from adaptsr_cli.registration.opencv import opencv_version, require_opencv
+from adaptsr_cli.registration.planes import luma
+from adaptsr_cli.registration.register import STEPS
+from adaptsr_cli.report.pairs.page import render_pairs_page
+from adaptsr_cli.stages.common.models import expected_scale
+from adaptsr_cli.stages.common.run_folder import RunFolder
+from adaptsr_cli.stages.pair.matching import ShotFiles, find_shots
+from adaptsr_cli.stages.pair.options import PairOptions
+from adaptsr_cli.stages.pair.shot import make_shot
+from adaptsr_cli.stages.pair.writing import PairFolder
+from adaptsr_cli.units import plural
+
+STEPS_PER_SHOT: Final = STEPS + 2  # reading and writing
+
+
+@dataclass(frozen=True)
+class PairResult:
+    """What became of the shots.
+
+    Attributes:
+        record: What ``pairs.json`` holds.
+        made: Names of shots that were looked at in this call; the others were there already.
+        alone: Photographs without a partner.
+        output: The folder.
+        page: ``pairs.html``.
+    """
+
+    record: PairsRecord
+    made: tuple[str, ...]
+    alone: tuple[Path, ...]
+    output: Path
+    page: Path
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs the folder holds."""
+        return sum(shot.kept for shot in self.record.shots if shot.accepted)
+
+    def to_json(self) -> dict[str, object]:
+        """For ``--json``."""
+        return {
+            "output": str(self.output),
+            "page": str(self.page),
+            "description": self.record.describe(),
+            "scale": self.record.scale,
+            "pairs": self.pairs,
+            "made": list(self.made),
+            "alone": [str(path) for path in self.alone],
+            "shots": [
+                {
+                    "name": shot.name,
+                    "accepted": shot.accepted,
+                    "verdict": shot.verdict,
+                    "pairs": shot.kept,
+                    "blocks": len(shot.blocks),
+                    "zoom": shot.mapping.zoom if shot.mapping else None,
+                    "reduction": shot.mapping.reduction if shot.mapping else None,
+                    "residual_median_px": shot.residual.kept_px[0] if shot.residual else None,
+                    "residual_p90_px": shot.residual.kept_px[1] if shot.residual else None,
+                    "notes": list(shot.notes),
+                }
+                for shot in self.record.shots
+            ],
+        }
+
+
+def run_pair(options: PairOptions, *, progress: Progress = SILENT, world: World = SINGLE_PROCESS) -> PairResult:
+    """Registers every shot and writes its blocks; a shot that is refused is told and the others go on.
+
+    What is in the folder already of the same photographs is kept, so the same command goes on where it was stopped.
+
+    Args:
+        options: What to do.
+        progress: Told what is done.
+        world: Not used: this is work for one process.
+
+    Raises:
+        UsageError: No photographs, or none that belong together.
+        OutputExistsError: The folder holds pairs made otherwise.
+        AdaptsrError: A library is missing, or a file cannot be read or written.
+    """
+    require_opencv()
+    scale = _choose_scale(options)
+    matched = find_shots(options.photos, options.list_file, _zoom_by_content)
+    for path in matched.alone:
+        progress.note(f"{path}: no other photograph belongs to it")
+    folder = PairFolder(options.output)
+    made = []
+    with hold_folder(options.output):
+        done = _read_done(folder, options, scale)
+        write_document(folder.record, done)  # from here on the folder is ours, also to a call that finds it half done
+        folder.drop_unfinished({shot.name for shot in done.shots})
+        with progress.task("pair", len(matched.shots) * STEPS_PER_SHOT, unit="step") as task:
+            for number, files in enumerate(matched.shots, 1):
+                steps = _Steps(task, f"{number}/{len(matched.shots)} {files.name}")
+                known = next((shot for shot in done.shots if shot.name == files.name), None)
+                if known is not None and not options.force and _is_same(known, files):
+                    steps.finish()
+                    continue
+                if known is not None and not options.force:
+                    raise OutputExistsError(
+                        f"{options.output} holds a shot {files.name} of other photographs",
+                        "give another `output`, or `force` to make it again",
+                    )
+                if known is not None:
+                    done = _without_shot(done, files.name)
+                    write_document(folder.record, done)  # before its blocks go
+                folder.drop_shot(files.name)
+                record = make_shot(
+                    files, folder, scale, options.block, keep_colour=options.keep_colour,
+                    on_step=steps.begin, progress=progress,
+                )  # fmt: skip
+                made.append(record.name)
+                done = _with_shot(done, record)
+                write_document(folder.record, done)
+                if not record.accepted:
+                    progress.warn(f"{record.name} is refused: {record.verdict}")
+                steps.finish()
+            task.show(step="", shot="")
+        write_bytes(folder.page, render_pairs_page(done, folder.read_previews([shot.name for shot in done.shots])))
+    return PairResult(done, tuple(made), matched.alone, options.output, folder.page)
+
+
+class _Steps:
+    """A shot's share of the bar.
+
+    Args:
+        task: The bar.
+        shot: What is shown of it.
+    """
+
+    def __init__(self, task: Task, shot: str) -> None:
+        self._task = task
+        self._done = -1  # the first one to begin ends none
+        task.show(shot=shot)
+
+    def begin(self, step: str) -> None:
+        """The last step is done and `step` begins."""
+        self._done += 1
+        if self._done > 0:
+            self._task.advance()
+        self._task.show(step=step)
+
+    def finish(self) -> None:
+        """The shot is done, whatever steps it had."""
+        self._task.advance(STEPS_PER_SHOT - max(self._done, 0))
+
+
+def _choose_scale(options: PairOptions) -> int:
+    scale = options.scale or expected_scale(RunFolder(options.run), options.model)
+    if scale is None:
+        raise UsageError(f"the scale of {options.model} is not known before it is loaded", "give `scale`")
+    return scale
+
+
+def _read_done(folder: PairFolder, options: PairOptions, scale: int) -> PairsRecord:
+    empty = PairsRecord(
+        tool_version=__version__, opencv_version=opencv_version(), scale=scale, block_px=options.block,
+        keep_colour=options.keep_colour, shots=(),
+    )  # fmt: skip
+    if not folder.record.exists():
+        if folder.holds_images():
+            raise OutputExistsError(
+                f"{folder.root} holds images that adaptsr pair did not make", "give another `output`"
+            )
+        return empty
+    found = read_document(folder.record, PairsRecord)
+    wanted = (scale, options.block, options.keep_colour)
+    if (found.scale, found.block_px, found.keep_colour) != wanted:
+        colour = ", `keep_colour`" if found.keep_colour else ""
+        raise OutputExistsError(
+            f"{folder.root} holds pairs made otherwise: x{found.scale}, blocks of {found.block_px} px{colour}",
+            "give another `output`",
+        )
+    return found
+
+
+def _is_same(known: ShotRecord, files: ShotFiles) -> bool:
+    """Whether a shot was made of these photographs, in whatever order."""
+    kept = {known.wide.sha256, known.tele.sha256}
+    return kept <= {hash_file(path) for path in (*files.wide, *files.tele)}
+
+
+def _without_shot(record: PairsRecord, name: str) -> PairsRecord:
+    return record.model_copy(update={"shots": tuple(shot for shot in record.shots if shot.name != name)})
+
+
+def _with_shot(record: PairsRecord, shot: ShotRecord) -> PairsRecord:
+    shots = tuple(sorted((*record.shots, shot), key=lambda one: one.name))
+    return record.model_copy(update={"shots": shots})
+
+
+def _zoom_by_content(first: Path, second: Path) -> float | None:
+    start, _ = find_start(luma(read_photograph(first).rgb), luma(read_photograph(second).rgb), None)
+    return None if start is None else start.zoom
+
+
+def require_pairs(result: PairResult) -> str | None:
+    """What to say where no shot gave pairs; None where one did."""
+    if result.pairs:
+        return None
+    return f"none of {plural(len(result.record.shots), 'shot')} could be used"

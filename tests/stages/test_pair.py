@@ -1,0 +1,223 @@
+"""Stage ``pair`` from files to a folder of pairs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from readers import png_16_bit, read_png
+from stages.pair_files import save, save_shot, shot
+
+from adaptsr_cli.artifacts.pairs import PairsRecord
+from adaptsr_cli.data.layouts import find_pairs
+from adaptsr_cli.errors import ImageError, OutputExistsError, UsageError
+from adaptsr_cli.io.documents import read_document
+from adaptsr_cli.progress import Silent
+from adaptsr_cli.stages.pair import shot as making
+from adaptsr_cli.stages.pair.options import PairOptions
+from adaptsr_cli.stages.pair.stage import PairResult, run_pair
+
+pytest.importorskip("cv2", reason="OpenCV is not installed (extra pair)")
+
+
+def make(folder: Path, *places: Path, progress: Silent | None = None, **given: object) -> PairResult:
+    options = PairOptions(photos=places, output=folder / "mine", **{"scale": 2, "block": 48, **given})
+    return run_pair(options, progress=progress or Silent())
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> PairResult:
+    folder = tmp_path_factory.mktemp("made")
+    return make(folder, *save_shot(folder))
+
+
+def test_the_folder_is_data_for_every_other_command(made: PairResult) -> None:
+    pairs = find_pairs(made.output, role="train", scale=2)
+    assert len(pairs) == made.pairs > 5
+    assert pairs.ratio == 2
+    for pair in pairs.pairs:
+        assert pair.lr is not None
+        assert read_png(pair.lr.read_bytes()).shape == (48, 48, 3)
+        assert read_png(pair.hr.read_bytes()).shape == (96, 96, 3)
+    assert made.record.describe() == f"pairs made by adaptsr pair, x2, {made.pairs} pairs of 1 shot"
+
+
+def test_lr_files_are_the_wide_photograph_s_own_pixels(made: PairResult) -> None:
+    wide = shot().wide
+    for block in made.record.shots[0].blocks:
+        if block.name is not None:
+            found = read_png((made.output / "lr" / f"{block.name}.png").read_bytes())
+            assert np.array_equal(found, wide[block.top : block.top + 48, block.left : block.left + 48])
+
+
+def test_the_record_tells_where_all_comes_from(made: PairResult) -> None:
+    record = read_document(made.output / "pairs.json", PairsRecord)
+    assert record == made.record
+    found = record.shots[0]
+    assert found.mapping is not None
+    assert found.residual is not None
+    assert found.photometry is not None
+    assert found.mapping.zoom == pytest.approx(2.1, abs=0.05)
+    assert found.residual.kept_px[1] < 0.2
+    assert found.photometry.applied
+    assert len(found.wide.sha256) == 64
+    assert {block.reason for block in found.blocks if block.name is None} - {None}
+    json.dumps(made.to_json())
+
+
+def test_the_same_command_makes_nothing_again(made: PairResult, tmp_path: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in made.output.rglob("*.png")}
+    folder = made.output.parent
+    again = make(folder, folder / "wide.png", folder / "tele.png")
+    assert again.made == ()
+    assert {path: path.stat().st_mtime_ns for path in made.output.rglob("*.png")} == before
+    with pytest.raises(OutputExistsError, match="made otherwise: x2"):
+        make(folder, folder / "wide.png", folder / "tele.png", scale=3)
+
+
+def test_an_interruption_leaves_no_half_pair_and_the_next_call_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "shots.txt"
+    for seed in (1, 2):
+        save_shot(tmp_path / str(seed), seed)
+    table.write_text("# two shots\n1/wide.png, 1/tele.png\n2/wide.png\t2/tele.png\n")
+    written = 0
+    whole = making.write_picture
+
+    def stop(*given: object, **named: object) -> None:
+        nonlocal written
+        written += 1
+        if written == 61:
+            raise KeyboardInterrupt
+        whole(*given, **named)
+
+    monkeypatch.setattr(making, "write_picture", stop)
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path, list_file=table)
+    monkeypatch.setattr(making, "write_picture", whole)
+    left = [sorted(path.name for path in (tmp_path / "mine" / side).glob("*")) for side in ("lr", "hr")]
+    assert left[0] == left[1]
+    first = read_document(tmp_path / "mine" / "pairs.json", PairsRecord).shots
+    assert len(left[0]) == sum(found.kept for found in first)
+    result = make(tmp_path, list_file=table)
+    assert len(result.record.shots) == 2
+    assert len(result.made) == 2 - len(first)
+    assert not list((tmp_path / "mine").glob(".partial*"))
+
+
+def test_what_a_killed_process_left_is_cleared_away(made: PairResult) -> None:
+    folder = made.output.parent
+    (made.output / ".partial-shot-gone").mkdir()
+    for side in ("lr", "hr"):
+        (made.output / side / "gone_b000.png").write_bytes(b"half")
+    make(folder, folder / "wide.png", folder / "tele.png")
+    assert not (made.output / ".partial-shot-gone").exists()
+    assert not (made.output / "hr" / "gone_b000.png").exists()
+    assert len(list((made.output / "lr").iterdir())) == made.pairs
+
+
+def test_a_folder_of_other_images_is_left_alone(tmp_path: Path) -> None:
+    save(tmp_path / "mine" / "lr" / "own.png", np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(OutputExistsError, match="did not make"):
+        make(tmp_path, *save_shot(tmp_path))
+
+
+def test_the_wrong_order_is_put_right_and_told(tmp_path: Path) -> None:
+    wide, tele = save_shot(tmp_path)
+    progress = Silent()
+    result = make(tmp_path, tele, wide, progress=progress)
+    assert any("wrong order: wide.png is the wide photograph" in note for note in progress.notes)
+    assert result.record.shots[0].wide.file == "wide.png"
+    assert result.pairs > 5
+
+
+def test_a_refused_shot_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    wide, _ = save_shot(tmp_path)
+    progress = Silent()
+    result = make(tmp_path, wide, save(tmp_path / "copy.png", shot().wide), progress=progress)
+    assert result.pairs == 0
+    assert "the same photograph" in result.record.shots[0].verdict
+    assert any("refused" in warning for warning in progress.warnings)
+    assert not list(result.output.rglob("*_b*.png"))
+    assert b"refused" in result.page.read_bytes()
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_a_phone_held_otherwise(tmp_path: Path, orientation: int, made: PairResult) -> None:
+    tele = save(tmp_path / "tele.jpg", shot().tele, orientation=orientation)
+    result = make(tmp_path, save_shot(tmp_path)[0], tele)
+    mapping, plain = result.record.shots[0].mapping, made.record.shots[0].mapping
+    assert mapping is not None
+    assert plain is not None
+    assert mapping.rotation_deg == pytest.approx(plain.rotation_deg, abs=0.02)  # as it is displayed
+    assert result.pairs > 5
+
+
+def test_eight_bits_against_sixteen(tmp_path: Path) -> None:
+    wide, _ = save_shot(tmp_path)
+    deep = tmp_path / "deep.png"
+    deep.write_bytes(png_16_bit(shot().tele.astype(np.uint16) * 257, 2))
+    progress = Silent()
+    result = make(tmp_path, wide, deep, progress=progress)
+    assert any("8 bits a channel and deep.png 16" in note for note in progress.notes)
+    name = next(block.name for block in result.record.shots[0].blocks if block.name)
+    low, high = (read_png((result.output / side / f"{name}.png").read_bytes()) for side in ("lr", "hr"))
+    assert (low.dtype, high.dtype) == (np.uint8, np.uint16)
+
+
+def test_grey_against_colour_is_refused_and_grey_against_grey_is_not(tmp_path: Path) -> None:
+    wide, tele = save_shot(tmp_path)
+    greys = [
+        save(tmp_path / f"grey_{path.name}", np.array(Image.open(path).convert("L"))) for path in (wide, tele)
+    ]  # fmt: skip
+    refused = make(tmp_path, wide, greys[1])
+    assert "grey_tele.png is black and white" in refused.record.shots[0].verdict
+    both = make(tmp_path, *greys)
+    assert both.pairs > 5
+    name = (
+        next(block.name for block in both.record.shots[-1].blocks if block.name)
+        if both.record.shots[-1].accepted
+        else (next(block.name for found in both.record.shots for block in found.blocks if block.name))
+    )
+    assert read_png((both.output / "hr" / f"{name}.png").read_bytes()).shape[2] == 1
+
+
+def test_keeping_the_colour(tmp_path: Path, made: PairResult) -> None:
+    result = make(tmp_path, *save_shot(tmp_path), keep_colour=True)
+    name = next(block.name for block in result.record.shots[0].blocks if block.name)
+    fitted, kept = (
+        read_png((folder / "hr" / f"{name}.png").read_bytes()).astype(float) for folder in (made.output, result.output)
+    )
+    assert np.abs(fitted.mean((0, 1)) - kept.mean((0, 1))).max() > 2
+    assert result.record.shots[0].photometry is not None
+    assert not result.record.shots[0].photometry.applied
+
+
+def test_a_crop_to_another_shape_is_told(tmp_path: Path) -> None:
+    made_shot = shot()
+    progress = Silent()
+    tele = save(tmp_path / "tele.png", made_shot.tele[60:-60])
+    result = make(tmp_path, save_shot(tmp_path / "x")[0], tele, progress=progress)
+    assert any("differ in shape" in note for note in progress.notes)
+    assert result.pairs > 3
+
+
+def test_a_file_that_is_no_photograph(tmp_path: Path) -> None:
+    wide, _ = save_shot(tmp_path)
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"no photograph")
+    with pytest.raises(ImageError, match=r"bad\.jpg"):
+        make(tmp_path, wide, bad)
+
+
+@pytest.mark.parametrize("line", ["only-one.png", "wide.png, missing.png", "a, b, c"])
+def test_a_bad_line_of_the_table_is_named(tmp_path: Path, line: str) -> None:
+    save_shot(tmp_path)
+    table = tmp_path / "shots.txt"
+    table.write_text(f"\n{line}\n")
+    with pytest.raises(UsageError, match="line 2"):
+        make(tmp_path, list_file=table)
