@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
@@ -108,10 +108,37 @@ def pick_precision(choice: str, device: torch.device, *, bf16: bool, fp16: bool)
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
-    """A context in which matrix products and convolutions run in `precision`; nothing for fp32."""
+    """A context in which matrix products and convolutions run in `precision`; fp32 is as `exact_products` says."""
     if precision == "fp32":
-        return nullcontext()
+        return exact_products(device)
     return torch.autocast(device.type, dtype=_DTYPES[precision])
+
+
+@contextmanager
+def exact_products(device: torch.device) -> Iterator[None]:
+    """Within this block products of fp32 numbers on CUDA are IEEE's; nothing on the CPU, where they always are.
+
+    torch lets cuDNN round the factors of convolutions to TF32, 10 bits, which moved results by up to 3 grey levels.
+    The setting is one of the process, so it is put back behind the block; that the backward pass runs in other threads
+    makes no difference to it, but it has to run within the block too.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    # Both of cuDNN's, since torch's older switch cannot be read while they differ. Products of matrices are exact
+    # unless the host has chosen otherwise, and their switch is only touched then.
+    backends: Any = torch.backends
+    switches = [backends.cudnn.conv, backends.cudnn.rnn]
+    if "tf32" in (backends.cuda.matmul.fp32_precision, backends.fp32_precision):
+        switches.append(backends.cuda.matmul)
+    before = [switch.fp32_precision for switch in switches]
+    try:
+        for switch in switches:
+            switch.fp32_precision = "ieee"
+        yield
+    finally:
+        for switch, value in zip(switches, before, strict=True):
+            switch.fp32_precision = value
 
 
 def seed_everything(seed: int) -> None:

@@ -312,7 +312,8 @@ class Upscaler:
             sr = self._compiled.run(self._network, lr) if self._compiled else self._network(lr)
         sr = sr.float()
         if not _is_finite(sr) and self.precision != "fp32":
-            sr = self._network(lr)
+            with autocast(self.device, "fp32"):
+                sr = self._network(lr)
         if not _is_finite(sr):
             raise ImageError(
                 "the network's result on this image is not finite, even in fp32",

@@ -21,7 +21,7 @@ from adaptsr_cli.ranking.activations import ActivationMeter
 from adaptsr_cli.ranking.gradients import site_weights
 from adaptsr_cli.ranking.spectral import signal_gains
 from adaptsr_cli.ranking.spectrum import leading_directions, mean_and_noise_spectrum
-from adaptsr_cli.runtime import Precision, autocast
+from adaptsr_cli.runtime import Precision, autocast, exact_products
 
 PER_BATCH: Final[tuple[Criterion, ...]] = ("gradient", "fisher", "activation", "snip")
 """The criteria that every batch gives a value of; the others are one value for all of them."""
@@ -93,7 +93,7 @@ def measure_gradients(
     values: list[Tensor] = []
     losses: list[float] = []
     meter = ActivationMeter(sites, device)
-    with site_weights(backbone, sites) as weights:
+    with site_weights(backbone, sites) as weights, exact_products(device):
         for place, batch in enumerate(batches):
             backbone.model.zero_grad(set_to_none=True)
             with meter.watching(backbone.model), autocast(device, precision):
