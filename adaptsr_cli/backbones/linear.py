@@ -34,7 +34,8 @@ def multiply_rows(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
         bias: (out,).
 
     Returns:
-        (..., out), contiguous where `x` is; in half precision on CUDA its rows may lie further apart than they are long.
+        (..., out), contiguous where `x` is; but in half precision on CUDA its rows may lie further apart than they are
+        long.
     """
     if x.device.type == "cuda":
         dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else x.dtype

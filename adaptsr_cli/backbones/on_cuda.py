@@ -190,7 +190,17 @@ class _AddNorm(torch.autograd.Function):
         constants = _norm_constants(channels)
         with _on(x.device):
             kernels.add_norm[_norm_programs(count, constants)](
-                x, source, total, weight, bias, out, statistics, *sizes, **constants, ADDS=added is not None, KEEPS=keeps
+                x,
+                source,
+                total,
+                weight,
+                bias,
+                out,
+                statistics,
+                *sizes,
+                **constants,
+                ADDS=added is not None,
+                KEEPS=keeps,
             )
         if keeps:
             ctx.save_for_backward(total, statistics, weight)
