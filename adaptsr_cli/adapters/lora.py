@@ -83,7 +83,8 @@ class LowRankFactors(SiteAdapter):
 
     def delta(self) -> Tensor:
         """The update s B A in the shape of the site, fp32."""
-        return multiply_factors(self.lora_A, self.lora_B) * self.strength
+        update = multiply_factors(self.lora_A, self.lora_B)
+        return update if self.strength == 1 else update * self.strength
 
     def adapt_weight(self, weight: Tensor) -> Tensor:
         """W0 + s B A."""

@@ -115,7 +115,8 @@ class _LinearStep(torch.autograd.Function):
         """The gradients of x and of the factors."""
         x, hidden, bordered, *factors = ctx.saved_tensors
         inside, ranks = x.shape[-1], hidden.shape[-1]
-        gradient = gradients[0].reshape(-1, ctx.out)  # (N, out)
+        given = gradients[0]
+        gradient = given if given.dim() == 2 else given.reshape(-1, ctx.out)  # (N, out)
         rows, hidden = x.reshape(-1, inside), hidden.reshape(-1, ranks)
         columns = bordered[: ctx.out]
         if ctx.needs_input_grad[0]:
@@ -130,10 +131,14 @@ class _LinearStep(torch.autograd.Function):
         for block, down, up in zip(ctx.blocks, factors[::2], factors[1::2], strict=True):
             last = first + len(down)
             to_up = torch.mm(hidden[:, first:last].t(), gradient[:, block.first : block.last])  # (r, out)
-            found.append(to_downs[first:last].to(down.dtype) * block.strength)
-            found.append(to_up.t().to(up.dtype) * block.strength)
+            found.append(_times(to_downs[first:last].to(down.dtype), block.strength))
+            found.append(_times(to_up.t().to(up.dtype), block.strength))
             first = last
         return to_x, None, None, None, None, *found
+
+
+def _times(gradient: Tensor, strength: float) -> Tensor:
+    return gradient if strength == 1 else gradient * strength
 
 
 class _ConvStep(torch.autograd.Function):

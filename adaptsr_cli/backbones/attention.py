@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from adaptsr_cli.backbones.forwards import FusedForward, fuse
 from adaptsr_cli.backbones.linear import RowProduct
-from adaptsr_cli.backbones.on_cuda import Grid, add_norm, attend, can_attend, can_norm
+from adaptsr_cli.backbones.on_cuda import Grid, RowGelu, add_norm, attend, can_attend, can_norm
 from adaptsr_cli.backbones.window_products import WindowKinds, attend_in_windows
 
 _MASKED: Final = -100.0  # what the networks add to the scores of pixels that are no neighbours; e^-100 is 0 in fp32
@@ -318,6 +318,30 @@ class _AsImages(FusedForward):
         return x.reshape(len(x), *x_size, -1).permute(0, 3, 1, 2)
 
 
+@dataclass
+class _MasksOnce:
+    """HAT's masks, which its code makes on the host in every pass, and no block looks at here.
+
+    Attributes:
+        model: The network.
+        known: They by size and device.
+    """
+
+    model: nn.Module
+    known: dict[tuple[tuple[int, int], torch.device], Tensor] = field(default_factory=dict)
+
+    def __call__(self, x_size: tuple[int, int]) -> Tensor:
+        """As the published method, but on the network's device."""
+        device = next(self.model.parameters()).device
+        key = (tuple(x_size), device)
+        if key not in self.known:
+            while len(self.known) >= _MOST_SIZES:
+                self.known.pop(next(iter(self.known)))
+            with torch.inference_mode(False), torch.no_grad():
+                self.known[key] = type(self.model).calculate_mask(self.model, x_size).to(device)  # type: ignore[operator]
+        return self.known[key]
+
+
 def fuse_attention(model: nn.Module) -> int:
     """Gives every Swin-type block of a network the fused forward pass; the others stay as they are.
 
@@ -331,9 +355,13 @@ def fuse_attention(model: nn.Module) -> int:
         for layer in block.modules():
             if isinstance(layer, nn.Linear):
                 fuse(layer, RowProduct(layer))
+            elif type(layer) is nn.GELU:
+                fuse(layer, RowGelu(layer))
     for module in model.modules() if blocks else ():
         if type(module).__name__ == "PatchUnEmbed":
             fuse(module, _AsImages())
+        if type(module).__name__ == "HAT" and callable(getattr(module, "calculate_mask", None)):
+            vars(module)["calculate_mask"] = _MasksOnce(module)
     return len(blocks)
 
 

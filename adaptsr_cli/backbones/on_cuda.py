@@ -19,10 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from adaptsr_cli.backbones.forwards import FusedForward
+
 _MOST_PIXELS: Final = 64  # of a window: all its scores are in registers
 _MOST_DEPTH: Final = 64
 _ALIGNED: Final = 8  # bf16 numbers in 16 bytes
 _NORM_NUMBERS: Final = 4096  # in work in one program
+_FILLED: Final = "adaptsr_filled"  # attribute of a tensor: how long its rows are with the zeros behind them
 _HALVES: Final = (torch.float16, torch.bfloat16)
 
 
@@ -238,10 +241,16 @@ def _norm_programs(count: int, constants: dict[str, int]) -> tuple[int]:
 
 
 def aligned_rows(count: int, length: int, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """Room for (count, length) numbers, each row at a multiple of 16 bytes; what it holds at first is undefined."""
+    """Room for (count, length) numbers, each row at a multiple of 16 bytes; what it holds at first is undefined.
+
+    Whoever writes it must write zeros between the rows, and `multiply_aligned` counts on that: products of 184 numbers
+    are done by kernels that take a third of the time of those for 180.
+    """
     dtype = dtype or like.dtype
     pitch = -(-length // _ALIGNED) * _ALIGNED if dtype in _HALVES else length
-    return torch.empty(count, pitch, dtype=dtype, device=like.device)[:, :length]
+    rows = torch.empty(count, pitch, dtype=dtype, device=like.device)[:, :length]
+    vars(rows)[_FILLED] = pitch
+    return rows
 
 
 def multiply_aligned(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -256,16 +265,93 @@ def multiply_aligned(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         (..., out); rows may lie further apart than they are long.
     """
     out, inside = weight.shape
-    below, right = -out % _ALIGNED, -inside % _ALIGNED
+    below = -out % _ALIGNED
     weight = weight.to(x.dtype)
     bias = None if bias is None else bias.to(x.dtype)
+    rows, length = _filled_rows(x)
     if below or max(weight.stride()) % _ALIGNED:
-        weight = nn.functional.pad(weight, (0, right, 0, below))[:, :inside]
+        weight = nn.functional.pad(weight, (0, -inside % _ALIGNED, 0, below))
         bias = None if bias is None else nn.functional.pad(bias, (0, below))
-    rows = x.reshape(-1, inside)
+    weight = _with_columns(weight, length)
     both = torch.mm(rows, weight.t()) if bias is None else torch.addmm(bias, rows, weight.t())
     result: Tensor = both[:, :out].unflatten(0, x.shape[:-1])
     return result
+
+
+def _filled_rows(x: Tensor) -> tuple[Tensor, int]:
+    """The tensor as (N, length), with the zeros behind its rows where there are such, and that length."""
+    length = vars(x).get(_FILLED, x.shape[-1])
+    wants_gradient = torch.is_grad_enabled() and x.requires_grad
+    if length == x.shape[-1] or wants_gradient or x.dim() != 2 or x.stride() != (length, 1):
+        return x.reshape(-1, x.shape[-1]), x.shape[-1]
+    return x.as_strided((len(x), length), (length, 1)), length
+
+
+def _with_columns(weight: Tensor, length: int) -> Tensor:
+    """The weight with as many columns, those that are met by zeros being whatever lies there, or zeros."""
+    count, inside = weight.shape
+    if length <= inside:
+        return weight[:, :length]
+    down, right = weight.stride()
+    last = weight.storage_offset() + (count - 1) * down + (length - 1) * right
+    if (
+        torch.is_grad_enabled() and weight.requires_grad
+    ) or last >= weight.untyped_storage().nbytes() // weight.element_size():
+        return nn.functional.pad(weight, (0, length - inside))
+    return weight.as_strided((count, length), (down, right))
+
+
+@dataclass(frozen=True)
+class RowGelu(FusedForward):
+    """GELU on rows that may lie apart, on which torch's kernel takes four times as long.
+
+    Attributes:
+        layer: The layer.
+    """
+
+    layer: nn.GELU
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(..., C) -> (..., C)."""
+        fits = x.device.type != "cpu" and x.dim() == 2 and self.layer.approximate == "none" and x.dtype in _HALVES
+        if not (fits and x.stride(-1) == 1 and has_kernels(x.device)):
+            return nn.functional.gelu(x, approximate=self.layer.approximate)
+        return gelu(x)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """GELU of (N, C) rows, which may lie further apart than they are long."""
+    return _Gelu.apply(x)  # type: ignore[no-any-return]
+
+
+class _Gelu(torch.autograd.Function):
+    """See `gelu`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        """The values."""
+        from adaptsr_cli.backbones import triton_kernels as kernels
+
+        ctx.save_for_backward(x)
+        out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+        constants = _norm_constants(x.shape[1])
+        with _on(x.device):
+            kernels.gelu[_norm_programs(len(x), constants)](x, out, len(x), x.stride(0), **constants)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        """The gradient of `x`."""
+        from adaptsr_cli.backbones import triton_kernels as kernels
+
+        (x,), gradient = ctx.saved_tensors, _with_rows(gradients[0])
+        found = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+        constants = _norm_constants(x.shape[1])
+        sizes = len(x), x.stride(0), gradient.stride(0)
+        with _on(x.device):
+            kernels.gelu_backward[_norm_programs(len(x), constants)](x, gradient, found, *sizes, **constants)
+        return found
 
 
 def _with_rows(x: Tensor) -> Tensor:

@@ -71,6 +71,16 @@ def attend(
     share = _shares(query, key, bias, kind, scale, HEADS, SIDE * SIDE, N)
     found = tl.dot(share.to(value.dtype), value, input_precision="ieee")
     tl.store(out + line[:, None] * out_pitch + inside, found.to(out.dtype.element_ty), mask)
+    if tl.program_id(1) == HEADS - 1:
+        _fill(out, line, out_pitch, HEADS * DEPTH, SIDE * SIDE, N)
+
+
+@triton.jit
+def _fill(out, line, pitch, first, AREA: tl.constexpr, N: tl.constexpr):
+    """Zeros between the end of a row and the beginning of the next, which are fewer than 8."""
+    column = first + tl.arange(0, 8)
+    mask = (tl.arange(0, N) < AREA)[:, None] & (column < pitch)[None, :]
+    tl.store(out + line[:, None] * pitch + column[None, :], tl.zeros((N, 8), out.dtype.element_ty), mask)
 
 
 @triton.jit
@@ -114,6 +124,8 @@ def attend_backward(
     tl.store(to, to_query.to(found.dtype.element_ty), mask)
     tl.store(to + HEADS * DEPTH, to_key.to(found.dtype.element_ty), mask)
     tl.store(to + 2 * HEADS * DEPTH, to_value.to(found.dtype.element_ty), mask)
+    if tl.program_id(1) == HEADS - 1:
+        _fill(found, line, found_pitch, 3 * HEADS * DEPTH, SIDE * SIDE, N)
 
 
 @triton.jit
@@ -153,7 +165,12 @@ def add_norm(
     factor = tl.load(weight + channel, channel < CHANNELS, 0.0)
     offset = tl.load(bias + channel, channel < CHANNELS, 0.0)
     normed = apart * scale[:, None] * factor[None, :] + offset[None, :]
-    tl.store(out + row[:, None] * out_pitch + channel[None, :], normed.to(out.dtype.element_ty), mask)
+    normed = tl.where(mask, normed, 0.0).to(out.dtype.element_ty)
+    tl.store(
+        out + row[:, None] * out_pitch + channel[None, :],
+        normed,
+        (row < count)[:, None] & (channel < out_pitch)[None, :],
+    )
 
 
 @triton.jit
@@ -190,4 +207,32 @@ def add_norm_backward(
     found += tl.load(to_total + row[:, None] * total_pitch + channel[None, :], mask, 0.0).to(tl.float32)
     tl.store(to_x + at, found, mask)
     if ADDS:
-        tl.store(to_added + row[:, None] * added_pitch + channel[None, :], found.to(to_added.dtype.element_ty), mask)
+        found = tl.where(mask, found, 0.0).to(to_added.dtype.element_ty)
+        wide = (row < count)[:, None] & (channel < added_pitch)[None, :]
+        tl.store(to_added + row[:, None] * added_pitch + channel[None, :], found, wide)
+
+
+@triton.jit
+def gelu(x, out, count, x_pitch, CHANNELS: tl.constexpr, C: tl.constexpr, ROWS: tl.constexpr):
+    """GELU by the error function, of some rows."""
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    channel = tl.arange(0, C)
+    mask = (row < count)[:, None] & (channel < CHANNELS)[None, :]
+    values = tl.load(x + row[:, None] * x_pitch + channel[None, :], mask, 0.0).to(tl.float32)
+    found = 0.5 * values * (1 + tl.erf(values * 0.7071067811865476))
+    tl.store(out + row[:, None] * CHANNELS + channel[None, :], found.to(out.dtype.element_ty), mask)
+
+
+@triton.jit
+def gelu_backward(
+    x, gradient, found, count, x_pitch, gradient_pitch, CHANNELS: tl.constexpr, C: tl.constexpr, ROWS: tl.constexpr
+):
+    """Its gradient."""
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    channel = tl.arange(0, C)
+    mask = (row < count)[:, None] & (channel < CHANNELS)[None, :]
+    values = tl.load(x + row[:, None] * x_pitch + channel[None, :], mask, 0.0).to(tl.float32)
+    to_out = tl.load(gradient + row[:, None] * gradient_pitch + channel[None, :], mask, 0.0).to(tl.float32)
+    share = 0.5 * (1 + tl.erf(values * 0.7071067811865476))
+    slope = share + values * 0.3989422804014327 * tl.exp(-0.5 * values * values)
+    tl.store(found + row[:, None] * CHANNELS + channel[None, :], (to_out * slope).to(found.dtype.element_ty), mask)
