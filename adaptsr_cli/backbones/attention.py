@@ -320,25 +320,29 @@ class _AsImages(FusedForward):
 
 @dataclass
 class _MasksOnce:
-    """HAT's masks, which its code makes on the host in every pass, and no block looks at here.
+    """HAT's masks, which its code makes on the host in every pass, and at which no block looks here; kept for CUDA.
 
     Attributes:
         model: The network.
-        known: They by size and device.
+        known: They by size, type and device.
     """
 
     model: nn.Module
-    known: dict[tuple[tuple[int, int], torch.device], Tensor] = field(default_factory=dict)
+    known: dict[tuple[object, ...], Tensor] = field(default_factory=dict)
 
-    def __call__(self, x_size: tuple[int, int]) -> Tensor:
+    def __call__(self, x_size: tuple[int, int], dtype: torch.dtype) -> Tensor:
         """As the published method, but on the network's device."""
-        device = next(self.model.parameters()).device
-        key = (tuple(x_size), device)
+        model: Any = self.model
+        device = next(model.parameters()).device
+        if device.type == "cpu":
+            published: Tensor = type(model).calculate_mask(model, x_size, dtype=dtype)
+            return published
+        key = (x_size, dtype, device)
         if key not in self.known:
             while len(self.known) >= _MOST_SIZES:
                 self.known.pop(next(iter(self.known)))
             with torch.inference_mode(False), torch.no_grad():
-                self.known[key] = type(self.model).calculate_mask(self.model, x_size).to(device)  # type: ignore[operator]
+                self.known[key] = type(model).calculate_mask(model, x_size, dtype=dtype).to(device)
         return self.known[key]
 
 

@@ -38,6 +38,7 @@ class Traits:
             `tile_multiple_px`.
         one_image_at_a_time: A batch of several images is not computed as each of them alone would be.
         channels_last: Whether the network runs faster on images whose channels lie together in memory.
+        channels_last_on_cuda: Whether that holds on CUDA too.
         bf16: Known good in bfloat16 on CUDA.
         fp16: Known good in float16 on CUDA.
     """
@@ -52,6 +53,7 @@ class Traits:
     conv_reach: bool = False
     one_image_at_a_time: bool = False
     channels_last: bool = False
+    channels_last_on_cuda: bool = True
     bf16: bool = True
     fp16: bool = False
 
@@ -199,7 +201,8 @@ def super_resolve(backbone: Backbone, lr: Tensor) -> Tensor:
         return torch.cat([super_resolve(backbone, image) for image in lr.split(1)])
     height_px, width_px = lr.shape[-2:]
     fitted = fit_to_network(backbone, lr)
-    if backbone.traits.channels_last:
+    traits = backbone.traits
+    if traits.channels_last and (traits.channels_last_on_cuda or lr.device.type != "cuda"):
         # The layers hand the layout on, so it is enough that the input has it.
         fitted = fitted.contiguous(memory_format=torch.channels_last)
     sr: Tensor = backbone.model(fitted)

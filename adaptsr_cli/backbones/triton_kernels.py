@@ -166,11 +166,8 @@ def add_norm(
     offset = tl.load(bias + channel, channel < CHANNELS, 0.0)
     normed = apart * scale[:, None] * factor[None, :] + offset[None, :]
     normed = tl.where(mask, normed, 0.0).to(out.dtype.element_ty)
-    tl.store(
-        out + row[:, None] * out_pitch + channel[None, :],
-        normed,
-        (row < count)[:, None] & (channel < out_pitch)[None, :],
-    )
+    wide = (row < count)[:, None] & (channel < out_pitch)[None, :]
+    tl.store(out + row[:, None] * out_pitch + channel[None, :], normed, wide)
 
 
 @triton.jit
