@@ -24,6 +24,7 @@ from adaptsr_cli.backbones.forwards import FusedForward
 _MOST_PIXELS: Final = 64  # of a window: all its scores are in registers
 _MOST_DEPTH: Final = 64
 _ALIGNED: Final = 8  # bf16 numbers in 16 bytes
+_WARPS = 4  # that work on a head of a window together
 _NORM_NUMBERS: Final = 4096  # in work in one program
 _FILLED: Final = "adaptsr_filled"  # attribute of a tensor: how long its rows are with the zeros behind them
 _HALVES: Final = (torch.float16, torch.bfloat16)
@@ -60,8 +61,8 @@ def has_kernels(device: torch.device) -> bool:
         return False
     try:
         with torch.inference_mode(False), torch.no_grad():
-            qkv = torch.zeros(64, 3 * 16, device=device)
-            _attend(qkv, torch.zeros(1, 1, 64, 64, device=device), Grid(1, 8, 8, 8, 0), 1, 1.0)
+            qkv, bias = (torch.zeros(shape, dtype=torch.float16, device=device) for shape in ((64, 48), (1, 1, 64, 64)))
+            _attend(qkv, bias, Grid(1, 8, 8, 8, 0), 1, 1.0)
     except Exception as error:
         fault = str(error).strip().partition("\n")[0][:160] or type(error).__name__
         warnings.warn(f"Triton's kernels do not run here, attention is slower without: {fault}", stacklevel=2)
@@ -145,6 +146,7 @@ def _constants(qkv: Tensor, grid: Grid, heads: int) -> dict[str, Any]:
         "N": max(16, _power_of_two(area)),
         "D": max(16, _power_of_two(depth)),
         "SHIFTED": grid.shift > 0,
+        "num_warps": _WARPS,
     }
 
 
