@@ -11,6 +11,7 @@ nothing; ``--quick`` runs everything on tiny sizes, on the CPU too, and writes n
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import statistics
 import sys
@@ -77,22 +78,22 @@ class Race:
         upscaler = Upscaler(backbone, device=self.device, precision=precision, tile_px=tile_px)
         if not on_device:
             upscaler._copies = None
-        result: list[np.ndarray] = []
-        self._time(
-            f"upscale {model} {precision}",
-            variant,
-            lambda: result.__setitem__(slice(None), [upscaler.run(image)]),
-            1,
-            2,
-        )
-        return result[0][:512, :512] * 255
+        result = np.empty(0)
+
+        def run() -> None:
+            nonlocal result
+            result = upscaler.run(image)
+
+        self._time(f"upscale {model} {precision}", variant, run, 1, 2)
+        return result[:512, :512] * 255
 
     def _time(self, what: str, variant: str, run: Callable[[], object], warm_up: int, repeats: int) -> None:
+        gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         reset_peak_memory(self.device)
         seconds = []
-        for turn in range(1 if self.quick else warm_up + repeats):
+        for _ in range(1 if self.quick else warm_up + repeats):
             self._wait()
             begin = time.perf_counter()
             run()
@@ -123,18 +124,21 @@ def with_layout(backbone: Backbone, last: bool | None) -> Backbone:
 @contextmanager
 def changed_layout(last: bool | None) -> Iterator[None]:
     """Within this block training takes this layout."""
+    if last is None:
+        yield
+        return
     plain = training_step.super_resolve
-    with (
-        mock.patch.object(training_step, "super_resolve", lambda backbone, lr: plain(with_layout(backbone, last), lr))
-        if last is not None
-        else nullcontext()
-    ):
+
+    def resolve(backbone: Backbone, lr: torch.Tensor) -> torch.Tensor:
+        return plain(with_layout(backbone, last), lr)
+
+    with mock.patch.object(training_step, "super_resolve", resolve):
         yield
 
 
 def without_kernels() -> Any:
     """No kernels of our own."""
-    return mock.patch.object(on_cuda, "has_kernels", lambda device: False)
+    return mock.patch.object(on_cuda, "has_kernels", return_value=False)
 
 
 def without_pinned_memory() -> Any:
@@ -156,8 +160,8 @@ def with_tf32() -> Iterator[None]:
         for switch in switches:
             switch.fp32_precision = "tf32"
         with (
-            mock.patch("adaptsr_cli.runtime.exact_products", lambda device: nullcontext()),
-            mock.patch.object(training_step, "exact_products", lambda device: nullcontext()),
+            mock.patch("adaptsr_cli.runtime.exact_products", return_value=nullcontext()),
+            mock.patch.object(training_step, "exact_products", return_value=nullcontext()),
         ):
             yield
     finally:
@@ -171,7 +175,7 @@ def race_training(race: Race) -> None:
     race.train("swinir", "bf16", "no CUDA graph", graph=False)
     with without_kernels():
         race.train("swinir", "bf16", "no kernels of our own")
-    with mock.patch.object(low_rank_step, "_layer_of", lambda module: None):
+    with mock.patch.object(low_rank_step, "_layer_of", return_value=None):
         race.train("swinir", "bf16", "gradients of whole weights")
     race.train("swinir", "fp32", "as it is")
     with with_tf32():
