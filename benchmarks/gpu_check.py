@@ -24,7 +24,7 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PARTS = ("tests", "demo", "upscale", "upscale_peer", "train", "pairs", "photos", "speed_train")
+PARTS = ("tests", "demo", "upscale", "train", "pairs", "photos", "speed_train", "upscale_peer", "switches")
 MAX_SECONDS = 420  # after which no further part begins, so that the whole ends inside nine minutes
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
@@ -63,11 +63,12 @@ def list_checks(folder: Path) -> dict[str, Callable[[], dict[str, Any]]]:
         "tests": run_gpu_tests,
         "demo": lambda: run_demo(folder / "demo"),
         "upscale": compare_upscale,
-        "upscale_peer": race_upscale,
         "train": lambda: compare_training(photos),
         "pairs": lambda: read_card(folder / "pairs", photos),
         "photos": lambda: read_card(folder / "photos", photos / "hr", "--degrade", "realesrgan"),
         "speed_train": race_training,
+        "upscale_peer": race_upscale,
+        "switches": race_switches,
     }
 
 
@@ -153,7 +154,7 @@ def race_upscale() -> dict[str, Any]:
         name = f"speed_upscale_swinir_cuda_{precision}"
         command = [sys.executable, str(ROOT / "benchmarks" / "speed" / "upscale.py"), "--model", "swinir"]
         command += ["--device", "cuda", "--size", "1414", "--peer-tile", "512", "--precision", "bf16"]
-        command += ["--peer-precision", precision, "--rounds", "1", "--repeats", "3", "--name", name]
+        command += ["--peer-precision", precision, "--rounds", "1", "--repeats", "2", "--name", name]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
         if done.returncode:
             return {"ok": False, "error": done.stderr[-2000:]}
@@ -168,6 +169,16 @@ def race_upscale() -> dict[str, Any]:
             "mean_grey_levels": round(row["mean_levels"], 4),
         }
     return result
+
+
+def race_switches() -> dict[str, Any]:
+    """What each switch is worth: see ``benchmarks/results/gpu_switches.md``, of which the medians stand here."""
+    command = [sys.executable, str(ROOT / "benchmarks" / "gpu_switches.py")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    if done.returncode:
+        return {"ok": False, "error": done.stderr[-2000:]}
+    rows = json.loads((RESULTS / "gpu_switches.json").read_text(encoding="utf-8"))["rows"]
+    return {"ok": True, "ms": {f"{row['what']}, {row['variant']}": row["ms"] for row in rows if "ms" in row}}
 
 
 def compare_training(photos: Path, iterations: int = 30) -> dict[str, Any]:

@@ -189,7 +189,6 @@ def race_training(race: Race) -> None:
 
 def race_upscaling(race: Race) -> None:
     """All that concerns upscaling."""
-    race.upscale("swinir", "bf16", "as it is")
     race.upscale("swinir", "bf16", "tiles of 512 px", tile_px=512)
     race.upscale("swinir", "bf16", "blended on the host", on_device=False)
     with without_kernels():
@@ -197,7 +196,6 @@ def race_upscaling(race: Race) -> None:
     if race.device.type == "cuda":
         with without_pinned_memory():
             race.upscale("swinir", "bf16", "pageable memory")
-            race.upscale("safmn", "bf16", "pageable memory")
     for model in ("safmn", "edsr"):
         for precision in ("bf16", "fp32"):
             race.upscale(model, precision, "channels last", last=True)

@@ -123,8 +123,10 @@ class Contender:
 
     def step(self, lr: Tensor, hr: Tensor) -> Tensor:
         """One whole training step; returns the loss."""
-        if self.recorded is not None:
-            return self.recorded.run(lr, hr)["loss"]
+        return self.plain_step(lr, hr) if self.recorded is None else self.recorded.run(lr, hr)["loss"]
+
+    def plain_step(self, lr: Tensor, hr: Tensor) -> Tensor:
+        """The same without a CUDA graph, so that every operation can be seen."""
         loss = self.gradients(lr, hr)
         self.optimizer.step()
         return loss

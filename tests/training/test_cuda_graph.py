@@ -143,6 +143,12 @@ def test_what_cannot_be_recorded_goes_on_step_by_step() -> None:
     assert not recorded.is_recorded
     assert len(notes) == 1
     assert "no CUDA graph" in notes[0]
+    # The process is as before: random numbers, memory, and recording something else.
+    assert torch.rand(8, device=CUDA).isfinite().all()
+    torch.cuda.empty_cache()
+    other = RecordedStep(lambda lr, hr: {"loss": (lr * weight).sum()}, CUDA, notes.append)
+    assert [other.run(ones, ones)["loss"].item() for _ in range(6)] == [48 * 7] * 6
+    assert other.is_recorded
 
 
 def test_on_the_cpu_every_step_is_a_plain_call(tmp_path: Path) -> None:
