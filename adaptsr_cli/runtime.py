@@ -125,20 +125,26 @@ def exact_products(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    # Both of cuDNN's, since torch's older switch cannot be read while they differ. Products of matrices are exact
-    # unless the host has chosen otherwise, and their switch is only touched then.
     backends: Any = torch.backends
-    switches = [backends.cudnn.conv, backends.cudnn.rnn]
-    if "tf32" in (backends.cuda.matmul.fp32_precision, backends.fp32_precision):
-        switches.append(backends.cuda.matmul)
+    switches = [backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul]
     before = [switch.fp32_precision for switch in switches]
+    # torch has an older switch for cuDNN beside these, which cannot be read where they say something else.
+    older: bool | None = None
+    with suppress(RuntimeError):
+        older = backends.cudnn.allow_tf32
     try:
+        if older:
+            backends.cudnn.allow_tf32 = False  # turns both of cuDNN's
         for switch in switches:
-            switch.fp32_precision = "ieee"
+            if "tf32" in (switch.fp32_precision, backends.fp32_precision):
+                switch.fp32_precision = "ieee"
         yield
     finally:
+        if older:
+            backends.cudnn.allow_tf32 = True
         for switch, value in zip(switches, before, strict=True):
-            switch.fp32_precision = value
+            if switch.fp32_precision != value:
+                switch.fp32_precision = value
 
 
 def seed_everything(seed: int) -> None:

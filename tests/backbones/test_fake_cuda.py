@@ -7,6 +7,7 @@ read back (which would make the host wait) and a wrong type are found without a 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,9 @@ def test_a_training_step_stays_on_the_device(name: str, tmp_path: Path, monkeypa
         return attention._Order(order.there.to(device), order.back.to(device), order.windows)
 
     monkeypatch.setattr(attention, "_make_order", make_really)
+    # That device has no autocast, not even to be switched off.
+    monkeypatch.setattr(torch, "autocast", lambda device, **options: nullcontext())
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: False)
     backbone = load_backbone(save_tiny(name, tmp_path / "m.safetensors"))
     plan = [(site, min(2, site.max_rank)) for site in find_sites(backbone.model, backbone.traits).sites]
     attachment = attach(backbone.model, plan, alpha=2.0)
