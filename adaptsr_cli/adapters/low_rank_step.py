@@ -126,11 +126,15 @@ class _LinearStep(torch.autograd.Function):
             to_x, to_hidden = None, torch.mm(gradient, columns[:, inside : inside + ranks])
         # The rank in front: with rows of 8 numbers the same product takes up to five times as long on a CPU.
         to_downs = torch.mm(to_hidden.t(), rows)  # (R, in)
+        # One product for all blocks on CUDA, most of it for nothing: it costs less than to start one for each.
+        together = gradient.device.type == "cuda" and len(ctx.blocks) > 1
+        to_ups = torch.mm(hidden.t(), gradient) if together else gradient  # (R, out)
         found: list[Tensor] = []
         first = 0
         for block, down, up in zip(ctx.blocks, factors[::2], factors[1::2], strict=True):
             last = first + len(down)
-            to_up = torch.mm(hidden[:, first:last].t(), gradient[:, block.first : block.last])  # (r, out)
+            own, part = slice(first, last), slice(block.first, block.last)
+            to_up = to_ups[own, part] if together else torch.mm(hidden[:, own].t(), gradient[:, part])  # (r, out)
             found.append(_times(to_downs[first:last].to(down.dtype), block.strength))
             found.append(_times(to_up.t().to(up.dtype), block.strength))
             first = last
