@@ -119,6 +119,9 @@ def exact_products(device: torch.device) -> Iterator[None]:
     """Within this block products of fp32 numbers on CUDA are IEEE's; nothing on the CPU, where they always are.
 
     torch lets cuDNN round the factors of convolutions to TF32, 10 bits, which moved results by up to 3 grey levels.
+    TF32 is no precision of ours: bf16 is as fast or faster and takes less memory, and who asks for fp32 wants to
+    compare. `benchmarks/gpu_switches.py` times all three and says how far apart they are.
+
     The setting is one of the process, so it is put back behind the block; that the backward pass runs in other threads
     makes no difference to it, but it has to run within the block too.
     """

@@ -45,13 +45,16 @@ RESULTS = ROOT / "benchmarks" / "results"
 class Race:
     """Figures of all variants on one device."""
 
-    def __init__(self, device: torch.device, *, quick: bool) -> None:
+    def __init__(self, device: torch.device, *, quick: bool, seconds: float) -> None:
         self.device = device
         self.quick = quick
+        self.stop_s = time.perf_counter() + seconds
         self.rows: list[dict[str, Any]] = []
 
     def train(self, model: str, precision: Any, variant: str, *, graph: bool = True, last: bool | None = None) -> None:
         """Times a training step."""
+        if self._is_over(f"train {model} {precision}", variant):
+            return
         batch, side = (1, 16) if self.quick else (8, 64) if model == "swinir" else (16, 48)
         with changed_layout(last):
             contender = make_ours(model, self.device, precision, graph=graph)
@@ -68,8 +71,10 @@ class Race:
         last: bool | None = None,
         on_device: bool = True,
         tile_px: int | None = None,
-    ) -> np.ndarray:
-        """Times upscaling; returns the result, scaled to grey levels."""
+    ) -> np.ndarray | None:
+        """Times upscaling; returns a part of the result, scaled to grey levels."""
+        if self._is_over(f"upscale {model} {precision}", variant):
+            return None
         side = 64 if self.quick else 1414 if model == "swinir" else 1000
         backbone = with_layout(make_backbone(model, build(model)), last)
         if model == "swinir":
@@ -86,6 +91,13 @@ class Race:
 
         self._time(f"upscale {model} {precision}", variant, run, 1, 2)
         return result[:512, :512] * 255
+
+    def _is_over(self, what: str, variant: str) -> bool:
+        """Whether no time is left for a variant, which is told then."""
+        over = time.perf_counter() > self.stop_s
+        if over:
+            self.rows.append({"what": what, "variant": variant, "skipped": "no time was left"})
+        return over
 
     def _time(self, what: str, variant: str, run: Callable[[], object], warm_up: int, repeats: int) -> None:
         gc.collect()
@@ -207,6 +219,8 @@ def race_upscaling(race: Race) -> None:
         with with_tf32():
             tf32 = race.upscale(model, "fp32", "TF32")
         for name, result in (("TF32", tf32), ("bf16", bf16)):
+            if result is None or exact is None:
+                continue
             apart = np.abs(result - exact)
             row = {"what": f"upscale {model}", "variant": f"{name} from fp32, grey levels"}
             race.rows.append({**row, "mean": round(float(apart.mean()), 4), "most": round(float(apart.max()), 3)})
@@ -225,6 +239,9 @@ def to_markdown(report: dict[str, Any]) -> str:
         for row in report["rows"]
         if "ms" in row
     ]
+    skipped = [f"{row['what']}, {row['variant']}" for row in report["rows"] if "skipped" in row]
+    if skipped:
+        lines += ["", f"No time was left for: {'; '.join(skipped)}."]
     lines += ["", "| | | mean | most |", "|---|---|---|---|"]
     lines += [
         f"| {row['what']} | {row['variant']} | {row['mean']} | {row['most']} |"
@@ -238,13 +255,14 @@ def main() -> int:
     """Races and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="tiny sizes, once, nothing written")
+    parser.add_argument("--seconds", type=float, default=600, help="after which no further variant begins")
     options = parser.parse_args()
     warnings.filterwarnings("ignore", message="torch.meshgrid")
     if not torch.cuda.is_available() and not options.quick:
         print("no CUDA device here: nothing measured, nothing claimed")
         return 0
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-    race = Race(device, quick=options.quick)
+    race = Race(device, quick=options.quick, seconds=options.seconds)
     race_training(race)
     race_upscaling(race)
     report = {"machine": describe_machine(device), "rows": race.rows}

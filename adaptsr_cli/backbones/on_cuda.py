@@ -1,9 +1,10 @@
 """Parts of Swin-type blocks that have a kernel of our own on CUDA, forward and backward.
 
 torch's attention kernels want heads of a multiple of 8 channels (SwinIR has 30), windows one behind the other and a
-batch for each kind of mask: rolling, cutting, filling up and putting back took four times as long as attention itself.
+batch for each kind of mask, so that rolling, cutting, filling up and putting back took longer than attention itself.
 Here a kernel finds the pixels of its window where they lie. Layer norm comes with the sum before it and the rounding
 behind it, and gives rows that begin at multiples of 16 bytes, which is what fast products of matrices want.
+`benchmarks/gpu_switches.py` races training and upscaling with and without them.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ class _Attention(torch.autograd.Function):
         found = aligned_rows(len(qkv), qkv.shape[1], qkv)
         pitches = qkv.stride(0), gradient.stride(0), found.stride(0)
         places = grid.height, grid.width, grid.shift, *pitches, ctx.scale
-        with _on(qkv.device):  # 128 us with 8 warps, 137 with 4; forward 39 with 4, 46 with 8 (batch 8, H100)
+        with _on(qkv.device):
             kernels.attend_backward[_programs(grid, ctx.heads)](
                 qkv, biases, gradient, found, *places, **_constants(qkv, grid, ctx.heads), num_warps=8
             )
@@ -243,8 +244,8 @@ def _norm_programs(count: int, constants: dict[str, int]) -> tuple[int]:
 def aligned_rows(count: int, length: int, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """Room for (count, length) numbers, each row at a multiple of 16 bytes; what it holds at first is undefined.
 
-    Whoever writes it must write zeros between the rows, and `multiply_aligned` counts on that: products of 184 numbers
-    are done by kernels that take a third of the time of those for 180.
+    Whoever writes it must write zeros between the rows, and `multiply_aligned` counts on that: for products of 184
+    numbers there are kernels for Hopper's tensor cores, for those of 180 only slower ones.
     """
     dtype = dtype or like.dtype
     pitch = -(-length // _ALIGNED) * _ALIGNED if dtype in _HALVES else length
@@ -303,7 +304,7 @@ def _with_columns(weight: Tensor, length: int) -> Tensor:
 
 @dataclass(frozen=True)
 class RowGelu(FusedForward):
-    """GELU on rows that may lie apart, on which torch's kernel takes four times as long.
+    """GELU on rows that may lie apart, for which torch has no fast kernel.
 
     Attributes:
         layer: The layer.

@@ -3,7 +3,7 @@
 Of a result only what its neighbours still add to stays on the device: a ramp at the right of the last tile, and one
 below the last row of tiles. So the device holds no more for a larger image, but for the ramp's few rows. What is
 finished is rounded there where integers are wanted (a quarter of the bytes), and goes through a few buffers of pinned
-memory: 192 MB took 4 ms that way and 158 ms into fresh pageable memory (H100).
+memory. `benchmarks/gpu_switches.py` races that against pageable memory, and against blending on the host.
 """
 
 from __future__ import annotations
