@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -43,7 +44,7 @@ class HostCopies:
 
     def __init__(self, device: torch.device) -> None:
         self._is_cuda = device.type == "cuda"
-        self._stream = torch.cuda.Stream(device) if self._is_cuda else None
+        self._stream = _copy_stream(device) if self._is_cuda else None
         self._free: list[_Buffer] = []
 
     def aside(self, ready: torch.cuda.Event | None = None) -> AbstractContextManager[object]:
@@ -53,6 +54,11 @@ class HostCopies:
         if ready is not None:
             self._stream.wait_event(ready)
         return torch.cuda.stream(self._stream)
+
+    def finish(self) -> None:
+        """Waits for all that was ordered within `aside`: until then what it reads must not be let go of."""
+        if self._stream is not None:
+            self._stream.synchronize()
 
     def bring(self, source: Tensor, target: Array) -> None:
         """Copies, and waits until it is done; to be called within `aside`.
@@ -92,6 +98,12 @@ class HostCopies:
             if len(buffer.memory) >= count:
                 return buffer
         return _Buffer(torch.empty(count, dtype=torch.uint8, pin_memory=True), torch.cuda.Event())
+
+
+@cache
+def _copy_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all that copies from a device, since torch keeps memory for each stream apart."""
+    return torch.cuda.Stream(device)
 
 
 @dataclass

@@ -107,6 +107,7 @@ def _finish(
     for index, tile in enumerate(work.tiles):
         with torch.inference_mode(), canvas.copies.aside(ready):
             band = canvas.add(tile, sr[index])
+        canvas.copies.finish()
         if band is not None:
             yield band
     on_group(len(work.tiles))
