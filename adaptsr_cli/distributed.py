@@ -1,6 +1,7 @@
-"""Several processes that share one piece of work, as ``torchrun`` starts them.
+"""Process group for work that several processes share, as ``torchrun`` starts them.
 
 Every process computes a share; what is summed or gathered is the same in all of them. Only the first one writes.
+torch is imported where it is used, so that the command line can ask which group there is without waiting for it.
 """
 
 from __future__ import annotations
@@ -10,13 +11,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
-
-import torch
-import torch.distributed as dist
-from torch import Tensor
+from typing import TYPE_CHECKING, TypeVar
 
 from adaptsr_cli.errors import GroupError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Value = TypeVar("Value")
 
@@ -36,19 +36,19 @@ class World:
     size: int = 1
 
     @property
-    def is_first(self) -> bool:
+    def is_main_process(self) -> bool:
         """Whether this process writes files and talks to the user."""
         return self.rank == 0
 
     def share(self, count: int) -> range:
-        """The indices out of `count` that this process works on, every `size`-th, so that all have alike work."""
+        """Returns the indices out of `count` that this process works on: every `size`-th, for equal work."""
         return range(self.rank, count, self.size)
 
     def block(self, count: int) -> range:
-        """The contiguous indices out of `count` that this process works on; the blocks differ by one at most."""
+        """Returns the contiguous indices out of `count` that this process works on; sizes differ by one at most."""
         return range(self.rank * count // self.size, (self.rank + 1) * count // self.size)
 
-    def sum_in_place(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce_sum_(self, tensors: Sequence[Tensor]) -> None:
         """Replaces every tensor by its sum over all processes, in one exchange.
 
         Args:
@@ -59,6 +59,9 @@ class World:
         """
         if self.size == 1 or not tensors:
             return
+        import torch
+        import torch.distributed as dist
+
         flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])  # (all elements,)
         with _explained():
             dist.all_reduce(flat)
@@ -67,48 +70,60 @@ class World:
             for tensor, part in zip(tensors, parts, strict=True):
                 tensor.copy_(part.view_as(tensor))
 
-    def largest(self, values: Sequence[float]) -> list[float]:
-        """The largest of all processes' numbers, place by place.
+    def all_reduce_max(self, values: Sequence[float]) -> list[float]:
+        """Returns the largest of all processes' numbers, element by element.
 
         Exchanged on the host, so that no device is waited for.
         """
         if self.size == 1:
             return list(values)
+        import torch
+        import torch.distributed as dist
+
         numbers = torch.tensor(values, dtype=torch.float64)
         with _explained():
             dist.all_reduce(numbers, op=dist.ReduceOp.MAX)
         return [float(number) for number in numbers]
 
     def gather(self, value: Value) -> list[Value]:
-        """What every process gave, in the order of their ranks."""
+        """Collects one value from every process, in the order of their ranks."""
         if self.size == 1:
             return [value]
+        import torch.distributed as dist
+
         found: list[Value | None] = [None] * self.size
         with _explained():
             dist.all_gather_object(found, value)
         return found  # type: ignore[return-value]  # all were filled
 
     def gather_shares(self, own: Sequence[Value]) -> list[Value]:
-        """What all processes made of their `share`, in the order of the whole."""
+        """Collects results of all items from all processes.
+
+        Args:
+            own: Results of this process, one for each index of its `share`.
+
+        Returns:
+            The results of all indices, in their order.
+        """
         by_rank = self.gather(list(own))
         count = sum(len(values) for values in by_rank)
         return [by_rank[index % self.size][index // self.size] for index in range(count)]
 
     @contextmanager
-    def first_goes_first(self) -> Iterator[None]:
-        """The first process does this block while the others wait; then they do it."""
-        if not self.is_first:
-            self.wait_for_all()
+    def rank_zero_first(self) -> Iterator[None]:
+        """Runs the block in the first process while the others wait, then in the others."""
+        if not self.is_main_process:
+            self.barrier()
         yield
-        if self.is_first:
-            self.wait_for_all()
+        if self.is_main_process:
+            self.barrier()
 
-    def wait_for_all(self) -> None:
-        """Returns once every process has come here."""
+    def barrier(self) -> None:
+        """Waits until every process has called it."""
         self.gather(None)
 
 
-ALONE = World()
+SINGLE_PROCESS = World()
 """An ordinary command: one process."""
 
 
@@ -124,13 +139,16 @@ def join_world(*, timeout_s: float = 1800) -> Iterator[World]:
         The group.
 
     Raises:
-        UsageError: The variables make no sense.
+        UsageError: The variables do not describe a group.
         GroupError: The others cannot be reached.
     """
-    world = announced_world()
+    world = world_from_env()
     if world.size == 1:
         yield world
         return
+    import torch
+    import torch.distributed as dist
+
     # Small things are exchanged on the host by gloo even where gradients go from GPU to GPU by NCCL.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     with _explained():
@@ -140,15 +158,17 @@ def join_world(*, timeout_s: float = 1800) -> Iterator[World]:
     dist.destroy_process_group()
 
 
-def announced_world() -> World:
-    """The group that the environment tells of; nothing is contacted.
+def world_from_env() -> World:
+    """Reads the group from the environment; nothing is contacted.
 
     Raises:
-        UsageError: RANK or WORLD_SIZE is no number, or out of range.
+        UsageError: RANK or WORLD_SIZE is not a number, or out of range.
     """
     texts = (os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1"))
     if not all(text.isdigit() for text in texts) or not int(texts[0]) < int(texts[1]):
-        raise UsageError(f"RANK={texts[0]} and WORLD_SIZE={texts[1]} make no group", "start it by torchrun")
+        raise UsageError(
+            f"RANK={texts[0]} and WORLD_SIZE={texts[1]} do not describe a process group", "start it by torchrun"
+        )
     return World(int(texts[0]), int(texts[1]))
 
 

@@ -1,137 +1,77 @@
-"""The energy that a device takes, where it counts it itself; the only door to NVML."""
+"""Energy of a CUDA device, by the device's own counter, where the package ``nvidia-ml-py`` is installed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import Final
 
 import torch
 
-_POWERCAP: Final = Path("/sys/class/powercap")
-
-
-@dataclass
-class _Counter:
-    """A counter of energy that only ever rises, but may start again from 0.
-
-    Attributes:
-        read_uj: Its present value in microjoules.
-        range_uj: The value after which it starts again from 0; None: never.
-        last_uj: Its value when it was read last.
-    """
-
-    read_uj: Callable[[], int]
-    range_uj: int | None
-    last_uj: int
-
-    def advance_uj(self) -> int:
-        """Microjoules since the last call."""
-        now_uj = self.read_uj()
-        taken_uj = now_uj - self.last_uj
-        if taken_uj < 0:
-            if self.range_uj is None:
-                raise ValueError("the counter has fallen back")
-            taken_uj += self.range_uj
-        self.last_uj = now_uj
-        return taken_uj
-
 
 class EnergyMeter:
-    """Counts the joules of a device, by the device's own counter.
+    """Counts the joules of a CUDA device: the whole board, by NVML, as Volta and later report it.
 
-    * A CUDA device: the whole board, by NVML (Volta and later report it).
-    * The CPU: all processor packages and the memory on their controllers, by Linux' RAPL, which many systems let only
-      root read.
-
-    The counters know no processes: what others do on the device at the same time is counted as well. RAPL's start
-    again from 0 after 65 to 262 kJ, minutes to an hour under load: call `joules` more often than that, since two turns
-    look like one.
+    The counter knows no processes: what others do on the device at the same time is counted as well. Other devices,
+    and CUDA devices without the extra ``nvml``, report nothing.
 
     Args:
         device: What is measured.
-        powercap: Where Linux shows RAPL.
     """
 
-    def __init__(self, device: torch.device, powercap: Path = _POWERCAP) -> None:
+    def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._powercap = powercap
-        self._counters: list[_Counter] = []
+        self._read_mj: Callable[[], int] | None = None
         self._shut_down: Callable[[], None] | None = None
-        self._taken_uj = 0
+        self._start_mj = 0
 
     def start(self) -> None:
         """Starts counting, from 0."""
         self.close()
-        self._taken_uj = 0
         if self._device.type == "cuda":
-            self._counters, self._shut_down = _cuda_counters(self._device)
-        elif self._device.type == "cpu":
-            self._counters = _package_counters(self._powercap)
+            self._open_nvml()
 
     def joules(self) -> float | None:
-        """Joules since `start`; None where the device does not report them, or has stopped to."""
-        if not self._counters:
+        """Returns joules since `start`; None where the device does not report them, or has stopped to."""
+        if self._read_mj is None:
             return None
         try:
-            self._taken_uj += sum(counter.advance_uj() for counter in self._counters)
-        except (OSError, ValueError):
+            taken_mj = self._read_mj() - self._start_mj
+        except OSError:
+            taken_mj = -1
+        if taken_mj < 0:
             self.close()
             return None
-        return self._taken_uj / 1e6
+        return taken_mj / 1e3
 
     def close(self) -> None:
-        """Lets go of the counters; `joules` is None from here on."""
-        self._counters = []
+        """Releases the counter; `joules` is None from here on."""
+        self._read_mj = None
         if self._shut_down is not None:
             self._shut_down()
             self._shut_down = None
 
-
-def _cuda_counters(device: torch.device) -> tuple[list[_Counter], Callable[[], None] | None]:
-    """The counter of a CUDA device and what closes NVML; nothing where the driver has none."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return [], None
-    try:
-        # By its id, since CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER give CUDA's devices other numbers than NVML's.
-        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
-
-    except pynvml.NVMLError:
-        pynvml.nvmlShutdown()
-        return [], None
-
-    def read_uj() -> int:
+    def _open_nvml(self) -> None:
+        """Opens the device's counter; leaves none where the package or the driver has none."""
         try:
-            return int(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) * 1000  # it counts millijoules
-        except pynvml.NVMLError as error:
-            raise OSError(str(error)) from error
+            import pynvml
+        except ImportError:
+            return
+        try:
+            pynvml.nvmlInit()
+        except pynvml.NVMLError:
+            return
+        self._shut_down = pynvml.nvmlShutdown
 
-    try:
-        return [_Counter(read_uj, None, read_uj())], pynvml.nvmlShutdown
-    except OSError:
-        pynvml.nvmlShutdown()
-        return [], None
+        def read_mj() -> int:
+            try:
+                return int(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle))
+            except pynvml.NVMLError as error:
+                raise OSError(str(error)) from error
 
-
-def _package_counters(powercap: Path) -> list[_Counter]:
-    """The counters of all processor packages and of their memory; nothing where one of them cannot be read."""
-    counters = []
-    try:
-        for zone in sorted(powercap.glob("intel-rapl:*")):
-            # The other zones are parts of a package (core, uncore) or hold several of them (psys).
-            if (zone / "name").read_text(encoding="ascii").strip().startswith(("package", "dram")):
-                read_uj = partial(_read_number, zone / "energy_uj")
-                counters.append(_Counter(read_uj, _read_number(zone / "max_energy_range_uj"), read_uj()))
-    except (OSError, ValueError):
-        return []
-    return counters
-
-
-def _read_number(path: Path) -> int:
-    return int(path.read_text(encoding="ascii"))
+        try:
+            # By its id, since CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER give CUDA's devices other numbers than NVML's.
+            handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(self._device).uuid}")
+            self._start_mj = read_mj()
+        except (OSError, pynvml.NVMLError):
+            self.close()
+            return
+        self._read_mj = read_mj

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 
 class Task(Protocol):
@@ -75,11 +75,16 @@ class SilentTask:
 
 
 class Silent:
-    """A progress that shows nothing, for library use and tests; warnings and notes are kept to be read."""
+    """A progress that shows nothing, for tests and Python programs; warnings and notes can be read afterwards.
 
-    def __init__(self) -> None:
+    Args:
+        keep: Whether notes and warnings are kept.
+    """
+
+    def __init__(self, *, keep: bool = True) -> None:
         self.notes: list[str] = []
         self.warnings: list[str] = []
+        self._keep = keep
 
     def task(self, description: str, total: int | None, *, unit: str = "it") -> SilentTask:
         """Opens a task that shows nothing."""
@@ -87,8 +92,14 @@ class Silent:
 
     def note(self, message: str) -> None:
         """Keeps the remark."""
-        self.notes.append(message)
+        if self._keep:
+            self.notes.append(message)
 
     def warn(self, message: str) -> None:
         """Keeps the warning."""
-        self.warnings.append(message)
+        if self._keep:
+            self.warnings.append(message)
+
+
+SILENT: Final = Silent(keep=False)
+"""The default of every stage: shows nothing and keeps nothing."""

@@ -1,4 +1,4 @@
-"""Where and how precisely the arithmetic is done: device, precision, seeds, memory."""
+"""Device, precision, seeds and memory."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import os
 import platform
 import random
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
+import psutil
 import torch
 
 from adaptsr_cli.errors import UsageError
@@ -23,13 +24,14 @@ Precision = Literal["fp32", "bf16", "fp16"]
 _M_TRIM_THRESHOLD: Final = -1  # from glibc's malloc.h
 _M_MMAP_THRESHOLD: Final = -3
 _MALLOC_DEFAULT: Final = 32 << 20  # where the library's own rule arrives after the first large blocks
-_keeping_freed: Final = ContextVar("keeping_freed", default=False)
+_freed_kept_lock: Final = threading.Lock()
+_freed_kept_blocks = 0  # how many blocks of `freed_memory_kept` are open in all threads
 
 _DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device(choice: str) -> torch.device:
-    """The device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    """Returns the device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
         UsageError: No such device on this machine, or not a device at all.
@@ -40,19 +42,19 @@ def pick_device(choice: str) -> torch.device:
         return torch.device("cpu")
     kind, _, index = choice.partition(":")
     if kind not in {"cpu", "cuda"} or (index and not index.isdigit()) or (kind == "cpu" and index):
-        raise UsageError(f"--device {choice!r} is not a device", "use auto, cpu, cuda or cuda:N")
+        raise UsageError(f"`device` {choice!r} is not a device", "use auto, cpu, cuda or cuda:N")
     if kind == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if count == 0:
-            raise UsageError(f"--device {choice}: no usable CUDA device here", "use --device cpu or auto")
+            raise UsageError(f"`device` {choice}: there is no usable CUDA device", "use `device` cpu or auto")
         if index and int(index) >= count:
-            raise UsageError(f"--device {choice}: only cuda:0 to cuda:{count - 1} exist", "use --device cuda")
+            raise UsageError(f"`device` {choice}: only cuda:0 to cuda:{count - 1} exist", "use `device` cuda")
         return torch.device("cuda", int(index or 0))
     return torch.device("cpu")
 
 
 def _own_cuda_device() -> torch.device:
-    """The first CUDA device; under torchrun the one that belongs to this process."""
+    """Returns the first CUDA device; under torchrun the one that belongs to this process."""
     index, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if index >= count:
         raise UsageError(
@@ -60,12 +62,13 @@ def _own_cuda_device() -> torch.device:
             f"start torchrun with --nproc-per-node {count}",
         )
     device = torch.device("cuda", index)
-    torch.cuda.set_device(device)
+    if "LOCAL_RANK" in os.environ:  # torch.distributed goes by the current device; else that is the host's affair
+        torch.cuda.set_device(device)
     return device
 
 
 def describe_device(device: torch.device) -> str:
-    """The device for people: ``NVIDIA H100`` or ``CPU, 4 threads``."""
+    """Names the device for people: ``NVIDIA H100`` or ``CPU, 4 threads``."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     count = torch.get_num_threads()
@@ -73,13 +76,13 @@ def describe_device(device: torch.device) -> str:
 
 
 def describe_machine(device: torch.device) -> str:
-    """Where figures were measured: ``4 CPU cores (4 threads), x86_64, torch 2.11.0``."""
+    """Describes where figures were measured: ``4 CPU cores (4 threads), x86_64, torch 2.11.0``."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
     return f"{name} ({torch.get_num_threads()} threads), {platform.machine()}, torch {torch.__version__}"
 
 
 def pick_precision(choice: str, device: torch.device, *, bf16: bool, fp16: bool) -> Precision:
-    """The precision for ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+    """Returns the precision for ``auto``, ``fp32``, ``bf16`` or ``fp16``.
 
     Args:
         choice: What the user asked for. ``auto`` is fp32 on the CPU, and bf16 on a CUDA device that computes in it
@@ -89,7 +92,7 @@ def pick_precision(choice: str, device: torch.device, *, bf16: bool, fp16: bool)
         fp16: Whether the architecture is known good in fp16.
 
     Raises:
-        UsageError: Not a precision, or one that the architecture is known not to stand.
+        UsageError: Not a precision, or one in which the architecture is known to be unstable.
     """
     if choice == "auto":
         fast = device.type == "cuda" and bf16 and torch.cuda.is_bf16_supported()
@@ -98,17 +101,17 @@ def pick_precision(choice: str, device: torch.device, *, bf16: bool, fp16: bool)
         return "fp32"
     if choice == "bf16":
         if not bf16:
-            raise UsageError("this architecture does not stand bf16", "use --precision fp32")
+            raise UsageError("this architecture is not numerically stable in bf16", "use `precision` fp32")
         return "bf16"
     if choice == "fp16":
         if not fp16:
-            raise UsageError("this architecture does not stand fp16", "use --precision bf16 or fp32")
+            raise UsageError("this architecture is not numerically stable in fp16", "use `precision` bf16 or fp32")
         return "fp16"
-    raise UsageError(f"--precision {choice!r} is unknown", "use auto, fp32, bf16 or fp16")
+    raise UsageError(f"`precision` {choice!r} is unknown", "use auto, fp32, bf16 or fp16")
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
-    """A context in which matrix products and convolutions run in `precision`; fp32 is as `exact_products` says."""
+    """Returns a context in which matrix products and convolutions run in `precision`; fp32 as `exact_products` says."""
     if precision == "fp32":
         return exact_products(device)
     return torch.autocast(device.type, dtype=_DTYPES[precision])
@@ -157,13 +160,32 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+@contextmanager
+def random_state_kept() -> Iterator[None]:
+    """Gives the global random state of Python, NumPy and torch back as it was before the block.
+
+    May decorate a function. CUDA devices count where CUDA is in use already.
+    """
+    cuda = torch.cuda.is_initialized()
+    python_state, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    cuda_states = torch.cuda.get_rng_state_all() if cuda else []
+    try:
+        yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+        torch.set_rng_state(torch_state)
+        if cuda:
+            torch.cuda.set_rng_state_all(cuda_states)
+
+
 def peak_memory_bytes(device: torch.device) -> int | None:
-    """Peak device memory since `reset_peak_memory`, in bytes; None on the CPU, where nobody counts it."""
+    """Returns peak device memory since `reset_peak_memory`, in bytes; None on the CPU, where it is not counted."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
 def peak_host_memory_bytes() -> int | None:
-    """Most memory that this process has held since it began, in bytes; None where the system does not tell."""
+    """Returns peak memory of this process since it began, in bytes; None where the system does not report it."""
     if sys.platform == "win32":
         return None
     import resource
@@ -174,32 +196,37 @@ def peak_host_memory_bytes() -> int | None:
 
 @contextmanager
 def freed_memory_kept(device: torch.device) -> Iterator[None]:
-    """Within this block freed host memory stays with the process, to be used again by the next step on the CPU.
+    """Keeps freed host memory in the process within this block, for the next step on the CPU.
 
     A training step on the CPU frees all that it saved, the GNU allocator gives that back to the system, and the next
     step pays for fresh pages: measured for SwinIR at 64x64, 200,000 page faults and 0.5 s of a step of 4.5 s. The peak
     is the same. Upscaling: EDSR on 384 pixels squared took 1.8 times as long without, SAFMN 1.3 times, SwinIR on 192
-    pixels 1.45 times. Other allocators (musl, macOS, Windows) are left as they are. Within another such block, as when
-    a training validates, this one does nothing.
+    pixels 1.45 times. Other allocators (musl, macOS, Windows) are left as they are. The setting is one of the whole
+    process: the first of several blocks that are open at once, nested or in threads, makes it, and the last undoes it.
     """
-    adjust = _allocator_settings() if sys.platform == "linux" and device.type == "cpu" else None
-    if adjust is None or _keeping_freed.get():
+    global _freed_kept_blocks
+    library = _glibc() if sys.platform == "linux" and device.type == "cpu" else None
+    if library is None:
         yield
         return
-    _keeping_freed.set(True)
-    adjust.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
-    adjust.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+    with _freed_kept_lock:
+        _freed_kept_blocks += 1
+        if _freed_kept_blocks == 1:
+            library.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+            library.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
     try:
         yield
     finally:
-        _keeping_freed.set(False)
-        adjust.mallopt(_M_MMAP_THRESHOLD, _MALLOC_DEFAULT)
-        adjust.mallopt(_M_TRIM_THRESHOLD, 2 * _MALLOC_DEFAULT)
-        adjust.malloc_trim(0)
+        with _freed_kept_lock:
+            _freed_kept_blocks -= 1
+            if _freed_kept_blocks == 0:
+                library.mallopt(_M_MMAP_THRESHOLD, _MALLOC_DEFAULT)
+                library.mallopt(_M_TRIM_THRESHOLD, 2 * _MALLOC_DEFAULT)
+                library.malloc_trim(0)
 
 
-def _allocator_settings() -> ctypes.CDLL | None:
-    """The C library, where it is GNU's."""
+def _glibc() -> ctypes.CDLL | None:
+    """Returns the C library, where it is GNU's."""
     library = ctypes.CDLL(None)
     return library if hasattr(library, "mallopt") and hasattr(library, "gnu_get_libc_version") else None
 
@@ -211,30 +238,19 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def free_memory_bytes(device: torch.device) -> int:
-    """Free device memory in bytes.
+    """Returns free device memory in bytes.
 
-    On the CPU that is what can be had without swapping, within the limits of the container and of the process
+    On the CPU that is what can be allocated without swapping, within the limits of the container and of the process
     (``ulimit -v``).
     """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    known = [room for room in (_available_bytes(), _container_room_bytes(), _process_room_bytes()) if room is not None]
-    return min(known, default=2 << 30)
-
-
-def _available_bytes() -> int | None:
-    """What Linux says can be had, page cache included; elsewhere the free pages, where the system tells."""
-    with suppress(OSError):
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    with suppress(ValueError, OSError, AttributeError):
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return None
+    rooms = (int(psutil.virtual_memory().available), _container_room_bytes(), _process_room_bytes())
+    return min(room for room in rooms if room is not None)
 
 
 def _container_room_bytes() -> int | None:
-    """What the control group still allows; None without a limit."""
+    """Returns what the control group (v2) still allows, which psutil does not know; None without a limit."""
     with suppress(OSError, ValueError):
         group = Path("/sys/fs/cgroup")
         limit = int((group / "memory.max").read_text(encoding="ascii"))
@@ -243,7 +259,7 @@ def _container_room_bytes() -> int | None:
 
 
 def _process_room_bytes() -> int | None:
-    """What the process's limit of address space still allows; None without a limit, or where none can be read."""
+    """Returns what the process's limit of address space (``ulimit -v``) still allows; None without a limit."""
     if sys.platform == "win32":
         return None
     import resource
@@ -251,7 +267,4 @@ def _process_room_bytes() -> int | None:
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit == resource.RLIM_INFINITY:
         return None
-    with suppress(OSError, ValueError):
-        used_pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-        return max(0, limit - used_pages * os.sysconf("SC_PAGE_SIZE"))
-    return None
+    return max(0, limit - int(psutil.Process().memory_info().vms))

@@ -1,8 +1,9 @@
-"""Numbers as people write and read them: parameter budgets, counts, durations, sizes."""
+"""Parsing and formatting of parameter budgets, counts, durations and sizes."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from adaptsr_cli.errors import UsageError
@@ -51,7 +52,7 @@ def parse_budget(text: str) -> Budget:
         return Budget(text, None, value / 100)
     params = round(value * _FACTORS[unit])
     if params <= 0:
-        raise UsageError(f"budget {text!r} buys no parameter", hint)
+        raise UsageError(f"budget {text!r} is less than one parameter", hint)
     return Budget(text, params, None)
 
 
@@ -59,11 +60,11 @@ def parse_bytes(text: str) -> int:
     """Reads a size such as ``2G``, ``512MB`` or ``0``, with decimal units.
 
     Raises:
-        UsageError: The text is no such size.
+        UsageError: The text is not such a size.
     """
     match = re.fullmatch(r"(?P<value>\d+(?:\.\d+)?)\s*(?P<unit>[kmgt]?)b?", text.strip().lower())
     if match is None:
-        raise UsageError(f"{text!r} is no size", "write it as 2G, 512M or 0")
+        raise UsageError(f"{text!r} is not a valid size", "write it as 2G, 512M or 0")
     power = " kmgt".index(match["unit"] or " ")
     return int(float(match["value"]) * 1000.0**power)
 
@@ -96,6 +97,12 @@ def format_bytes(count: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     raise AssertionError("unreachable")
+
+
+def list_some(items: Sequence[str], limit: int = 3, separator: str = ", ") -> str:
+    """Renders the first items and how many others there are: ``a, b, c and 4 more``."""
+    more = f" and {len(items) - limit:,} more" if len(items) > limit else ""
+    return separator.join(items[:limit]) + more
 
 
 def plural(count: int, noun: str) -> str:

@@ -11,22 +11,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from skimage.filters import gaussian
 
-ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+from adaptsr_cli.data.alignment import measure_alignment
+from adaptsr_cli.io.images import decode_rgb, encode_jpeg, list_images, read_rgb, resize_bicubic
 
-from adaptsr_cli.data.alignment import measure_alignment  # noqa: E402
-from adaptsr_cli.io.images import decode_rgb, encode_jpeg, list_images, read_rgb, resize_bicubic  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 FACTOR = 4
-MOST_SHIFT_PX = 6
+MAX_SHIFT_PX = 6
 SIDES_PX = (192, 96, 48)
 PER_PHOTO = 3
 
@@ -39,7 +36,7 @@ def main() -> None:
     photos = [read_rgb(path) for folder in options.photos for path in list_images(folder)]
     rows = []
     for side_px in SIDES_PX:
-        fitting = [photo for photo in photos if min(photo.shape[:2]) >= (side_px + 2 * MOST_SHIFT_PX) * FACTOR]
+        fitting = [photo for photo in photos if min(photo.shape[:2]) >= (side_px + 2 * MAX_SHIFT_PX) * FACTOR]
         for ratio in (1, FACTOR):
             for treated in (False, True):
                 rows.append(measure(fitting, side_px, ratio, treated=treated))
@@ -54,7 +51,7 @@ def measure(photos: list[np.ndarray], side_px: int, ratio: int, *, treated: bool
     rng = np.random.default_rng(0)
     errors: list[float] = []
     missed = fooled = others = 0
-    room = MOST_SHIFT_PX * FACTOR
+    room = MAX_SHIFT_PX * FACTOR
     reach = side_px * FACTOR
     for index, photo in enumerate(photos):
         for _ in range(PER_PHOTO):

@@ -15,15 +15,13 @@ from typing import Final
 import numpy as np
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+from adaptsr_cli.backbones.catalogue import default_model
+from adaptsr_cli.backbones.loader import load_backbone
+from adaptsr_cli.inference.engine import Upscaler
+from adaptsr_cli.inference.picture import resize_to, to_depth, upscale_alpha
+from adaptsr_cli.metrics.fidelity import psnr_db
 
-from adaptsr_cli.backbones.catalogue import default_model  # noqa: E402
-from adaptsr_cli.backbones.loader import load_backbone  # noqa: E402
-from adaptsr_cli.inference.colour import resize_to, to_depth, upscale_alpha  # noqa: E402
-from adaptsr_cli.inference.engine import Upscaler  # noqa: E402
-from adaptsr_cli.metrics.fidelity import psnr_db  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 HEIGHT_PX: Final = 90
 WIDTH_PX: Final = 120

@@ -10,28 +10,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+from adaptsr_cli.adapters.attach import Attachment, attach
+from adaptsr_cli.adapters.sites import find_sites
+from adaptsr_cli.backbones.backbone import Backbone, set_differentiable, super_resolve
+from adaptsr_cli.backbones.catalogue import default_model
+from adaptsr_cli.backbones.loader import load_backbone
+from adaptsr_cli.data.layouts import find_pairs, fit_scale
+from adaptsr_cli.data.pairs import PairReader
+from adaptsr_cli.data.prefetch import Prefetcher
+from adaptsr_cli.data.sampler import Batch, BatchSampler
+from adaptsr_cli.imaging.degradation_presets import find_degradation
+from adaptsr_cli.runtime import autocast, describe_machine, pick_device, pick_precision
 
-from adaptsr_cli.adapters.attach import Attachment, attach  # noqa: E402
-from adaptsr_cli.adapters.sites import find_sites  # noqa: E402
-from adaptsr_cli.backbones.backbone import Backbone, set_differentiable, super_resolve  # noqa: E402
-from adaptsr_cli.backbones.catalogue import default_model  # noqa: E402
-from adaptsr_cli.backbones.loader import load_backbone  # noqa: E402
-from adaptsr_cli.data.degradation import find_degradation  # noqa: E402
-from adaptsr_cli.data.layouts import find_pairs, fit_scale  # noqa: E402
-from adaptsr_cli.data.pairs import PairReader  # noqa: E402
-from adaptsr_cli.data.prefetch import Prefetcher  # noqa: E402
-from adaptsr_cli.data.sampler import Batch, BatchSampler  # noqa: E402
-from adaptsr_cli.runtime import autocast, describe_machine, pick_device, pick_precision  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 
 class WhenAsked:

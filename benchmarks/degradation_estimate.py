@@ -3,7 +3,7 @@
     python benchmarks/degradation_estimate.py --photos train_hr/
 
 The photographs are halved in size, so that they are clean and sharp, then blurred, noised and stored. Those that the
-constants of `adaptsr_cli.data.softness` were fitted to (every twentieth) are left out. Writes
+constants of `adaptsr_cli.imaging.estimate_blur` were fitted to (every twentieth) are left out. Writes
 ``benchmarks/results/degradation_estimate.json`` and ``.md``.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+from adaptsr_cli.imaging.degrade import blur
+from adaptsr_cli.imaging.estimate import estimate_photo, summarise
+from adaptsr_cli.imaging.estimate_jpeg_quality import find_jpeg_quality
+from adaptsr_cli.imaging.kernels import shaped_kernel
+from adaptsr_cli.io.images import decode_rgb, encode_jpeg, list_images, read_rgb, resize
 
-from adaptsr_cli.data.degrade import blur  # noqa: E402
-from adaptsr_cli.data.estimate import estimate_photo, summarise  # noqa: E402
-from adaptsr_cli.data.jpeg_trace import find_jpeg_quality  # noqa: E402
-from adaptsr_cli.data.kernels import shaped_kernel  # noqa: E402
-from adaptsr_cli.io.images import decode_rgb, encode_jpeg, list_images, read_rgb, resize  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 Image = Any
 

@@ -8,7 +8,6 @@ LPIPS's trunk is a network too, and listed by itself. `PSNR and SSIM` holds the 
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -16,20 +15,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+from adaptsr_cli.data.mixture import Mixture
+from adaptsr_cli.inference.engine import Upscaler
+from adaptsr_cli.metrics import protocol
+from adaptsr_cli.metrics.perceptual import Lpips
+from adaptsr_cli.runtime import describe_machine, pick_device
+from adaptsr_cli.stages.evaluate import stage
+from adaptsr_cli.stages.evaluate.options import EvaluateOptions
 
-from adaptsr_cli.data.mixture import Mixture  # noqa: E402
-from adaptsr_cli.data.sources import DataChoice  # noqa: E402
-from adaptsr_cli.inference.engine import Upscaler  # noqa: E402
-from adaptsr_cli.metrics import protocol  # noqa: E402
-from adaptsr_cli.metrics.perceptual import Lpips  # noqa: E402
-from adaptsr_cli.progress import Silent  # noqa: E402
-from adaptsr_cli.runtime import describe_machine, pick_device  # noqa: E402
-from adaptsr_cli.stages import evaluate as stage  # noqa: E402
-from adaptsr_cli.stages.evaluate import EvaluateConfig, evaluate  # noqa: E402
-from adaptsr_cli.stages.run_folder import RunFolder  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 Function = Callable[..., Any]
 
@@ -83,15 +77,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for what, owner, name in PARTS:
             setattr(owner, name, clock.timed(what, getattr(owner, name)))
-        config = EvaluateConfig(
-            run=RunFolder(Path(folder)),
-            data=DataChoice.of(options.data),
+        evaluation_options = EvaluateOptions(
+            run=Path(folder),
+            data=(str(options.data),),
             weights_dir=options.weights_dir,
             models=tuple(options.model or ["safmn-x4-bicubic"]),
-            metrics=protocol.parse_metrics(options.metrics),
+            metrics=options.metrics,
         )
         start = time.perf_counter()
-        evaluation = evaluate(config, Silent())
+        evaluation = stage.run_evaluate(evaluation_options).evaluation
         whole = time.perf_counter() - start
     clock.seconds["everything else"] = whole - sum(clock.seconds.values())
     lines = [

@@ -11,24 +11,20 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+from adaptsr_cli.runtime import describe_machine, pick_device
+from adaptsr_cli.stages.allocate.options import AllocateOptions
+from adaptsr_cli.stages.allocate.stage import run_allocate
+from adaptsr_cli.stages.common.run_folder import RunFolder
+from adaptsr_cli.stages.score.options import ScoreOptions
+from adaptsr_cli.stages.score.stage import run_score
+from adaptsr_cli.stages.train.options import TrainOptions
+from adaptsr_cli.stages.train.stage import run_train
 
-from adaptsr_cli.data.sources import DataChoice  # noqa: E402
-from adaptsr_cli.progress import Silent  # noqa: E402
-from adaptsr_cli.runtime import describe_machine, pick_device  # noqa: E402
-from adaptsr_cli.stages.allocate import AllocateConfig, Strategy, allocate  # noqa: E402
-from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder  # noqa: E402
-from adaptsr_cli.stages.score import ScoreConfig, score  # noqa: E402
-from adaptsr_cli.stages.train import train  # noqa: E402
-from adaptsr_cli.stages.train_options import TrainOptions  # noqa: E402
-from adaptsr_cli.units import parse_budget  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 # The middle of the search: every other row changes what it names.
 BASE: dict[str, Any] = {"lr": 2e-3, "alpha": 8.0, "batch": 8, "patch": 128, "iterations": 300, "strategy": "greedy"}
@@ -59,17 +55,18 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=BASE["batch"], help="of the base")
     parser.add_argument("--only", type=int, nargs="*", help="numbers of the rows to run; all where left out")
     options = parser.parse_args()
-    choice = ModelChoice(options.model, Path(), offline=True)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         scored = RunFolder(Path(folder) / "scored")
-        score(ScoreConfig(run=scored, model=choice, data=DataChoice.of(options.data), batches=8), Silent())
+        run_score(ScoreOptions(run=scored.root, model=options.model, offline=True, data=str(options.data), batches=8))
         for number, change in enumerate(CHANGES):
             if options.only and number not in options.only:
                 continue
             run = RunFolder(Path(folder) / str(number))
             row = BASE | {"iterations": options.iterations, "batch": options.batch} | change
-            rows.append({"changed": change, **row} | measure(run, scored, choice, options.data, options.budget, row))
+            rows.append(
+                {"changed": change, **row} | measure(run, scored, options.model, options.data, options.budget, row)
+            )
             print(json.dumps(rows[-1]), flush=True)
     model = options.model or "the embedded SAFMN x4"
     report: dict[str, Any] = {"model": Path(model).name, "data": options.data.name, "budget": options.budget}
@@ -85,27 +82,26 @@ def main() -> None:
 
 
 def measure(
-    run: RunFolder, scored: RunFolder, choice: ModelChoice, data: Path, budget: str, row: dict[str, Any]
+    run: RunFolder, scored: RunFolder, model: str | None, data: Path, budget: str, row: dict[str, Any]
 ) -> dict[str, Any]:
     """One training; the best held-out score and what it cost."""
     run.root.mkdir(parents=True)
     shutil.copy(scored.saliency, run.saliency)
     shutil.copy(scored.record, run.record)
-    strategy: Strategy = row["strategy"]
-    allocate(AllocateConfig(run=run, budget=parse_budget(budget), strategy=strategy), Silent())
-    report = train(
+    run_allocate(AllocateOptions(run=run.root, budget=budget, strategy=row["strategy"]))
+    report = run_train(
         TrainOptions(
-            run=run,
-            model=choice,
-            data=DataChoice.of(data),
-            lr=row["lr"],
+            run=run.root,
+            model=model,
+            offline=True,
+            data=str(data),
+            learning_rate=row["lr"],
             alpha=row["alpha"],
             batch=row["batch"],
-            patch_px=row["patch"],
+            patch=row["patch"],
             iterations=row["iterations"],
             val_freq=max(1, row["iterations"] // 5),
-        ),
-        Silent(),
+        )
     )
     return {
         "params": report.card.trainable_params,

@@ -27,8 +27,6 @@ RESULTS = ROOT / "benchmarks" / "results"
 PARTS = ("tests", "demo", "upscale", "train", "pairs", "photos", "speed_train", "upscale_peer", "switches")
 SWITCHES_END_SECONDS = 470  # when the last part begins nothing more
 MAX_SECONDS = 420  # after which no further part begins, so that the whole ends inside nine minutes
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
 
 
 def main() -> int:

@@ -31,9 +31,9 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from contenders import build, make_backbone, make_ours  # noqa: E402
 
-from adaptsr_cli.adapters import low_rank_step  # noqa: E402
-from adaptsr_cli.backbones import on_cuda  # noqa: E402
+from adaptsr_cli.adapters import fast_lora  # noqa: E402
 from adaptsr_cli.backbones.backbone import Backbone  # noqa: E402
+from adaptsr_cli.backbones.fast import on_cuda  # noqa: E402
 from adaptsr_cli.inference import device_canvas  # noqa: E402
 from adaptsr_cli.inference.engine import Upscaler  # noqa: E402
 from adaptsr_cli.runtime import describe_machine, peak_memory_bytes, reset_peak_memory  # noqa: E402
@@ -187,7 +187,7 @@ def race_training(race: Race) -> None:
     race.train("swinir", "bf16", "no CUDA graph", graph=False)
     with without_kernels():
         race.train("swinir", "bf16", "no kernels of our own")
-    with mock.patch.object(low_rank_step, "_layer_of", return_value=None):
+    with mock.patch.object(fast_lora, "_layer_of", return_value=None):
         race.train("swinir", "bf16", "gradients of whole weights")
     race.train("swinir", "fp32", "as it is")
     with with_tf32():

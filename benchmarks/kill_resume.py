@@ -24,8 +24,6 @@ from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from adaptsr_cli.runtime import describe_machine
 
 COMPARED = ("adapter.safetensors", "training/log.jsonl", "training/config.toml")

@@ -12,27 +12,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from adaptsr_cli.data.layouts import find_pairs
+from adaptsr_cli.data.sources import Align
+from adaptsr_cli.io.images import read_rgb, write_rgb
+from adaptsr_cli.stages.adapt.options import AdaptOptions
+from adaptsr_cli.stages.adapt.stage import run_adapt
+
 ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
 
-from adaptsr_cli.data.layouts import find_pairs  # noqa: E402
-from adaptsr_cli.data.sources import Align, DataChoice  # noqa: E402
-from adaptsr_cli.io.images import read_rgb, write_rgb  # noqa: E402
-from adaptsr_cli.progress import Silent  # noqa: E402
-from adaptsr_cli.stages.adapt import AdaptConfig, adapt  # noqa: E402
-from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder  # noqa: E402
-from adaptsr_cli.stages.train_options import TrainOptions  # noqa: E402
-from adaptsr_cli.units import parse_budget  # noqa: E402
-
-MOST_SHIFT_PX = 6
+MAX_SHIFT_PX = 6
 KEPT_EVERY = 5
 CASES: tuple[tuple[str, str, Align], ...] = (
     ("as they are", "plain", "none"),
@@ -52,14 +46,17 @@ def main() -> None:
         folder = Path(text)
         write_cases(options.pairs, folder)
         for name, data, align in CASES:
-            training = TrainOptions(
-                run=RunFolder(folder / f"run-{data}-{align}"),
-                model=ModelChoice(None, Path(), offline=True),
-                data=DataChoice.of(folder / data, align),
+            job = AdaptOptions(
+                run=folder / f"run-{data}-{align}",
+                offline=True,
+                data=str(folder / data),
+                align=align,
                 iterations=options.iterations,
+                metrics="psnr,ssim",
+                score_batches=4,
+                test=folder / "test",
             )
-            job = AdaptConfig(training, parse_budget("8%"), ("psnr", "ssim"), batches=4, test=folder / "test")
-            before, after = (entry.metrics for entry in adapt(job, Silent()).evaluation.models)
+            before, after = (entry.metrics for entry in run_adapt(job).evaluation.models)
             rows.append(
                 {
                     "pairs": name,
@@ -83,8 +80,8 @@ def write_cases(pairs: Path, folder: Path) -> None:
         if index % KEPT_EVERY == 0:
             write_pair(folder / "test", pair.name, lr, hr)
             continue
-        down, right = (int(value) for value in rng.integers(-MOST_SHIFT_PX, MOST_SHIFT_PX + 1, 2))
-        inner = slice(MOST_SHIFT_PX, -MOST_SHIFT_PX)
+        down, right = (int(value) for value in rng.integers(-MAX_SHIFT_PX, MAX_SHIFT_PX + 1, 2))
+        inner = slice(MAX_SHIFT_PX, -MAX_SHIFT_PX)
         moved = np.roll(lr, (down, right), axis=(0, 1))[inner, inner]  # what wrapped round is cut off
         write_pair(folder / "plain", pair.name, lr[inner, inner], hr[inner, inner])
         write_pair(folder / "moved", pair.name, moved, hr[inner, inner])

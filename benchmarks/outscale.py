@@ -22,16 +22,15 @@ from typing import Final
 import numpy as np
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+from adaptsr_cli.artifacts.degradation import Filter
+from adaptsr_cli.backbones.catalogue import default_model
+from adaptsr_cli.backbones.loader import load_backbone
+from adaptsr_cli.inference.engine import Upscaler
+from adaptsr_cli.inference.picture import to_depth
+from adaptsr_cli.io.images import list_images, read_rgb, resize
+from adaptsr_cli.metrics.fidelity import luma, psnr_db
 
-from adaptsr_cli.backbones.catalogue import default_model  # noqa: E402
-from adaptsr_cli.backbones.loader import load_backbone  # noqa: E402
-from adaptsr_cli.inference.colour import to_depth  # noqa: E402
-from adaptsr_cli.inference.engine import Upscaler  # noqa: E402
-from adaptsr_cli.io.images import Filter, list_images, read_rgb, resize  # noqa: E402
-from adaptsr_cli.metrics.fidelity import luma, psnr_db  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 FACTORS: Final = (2, 2.5, 3, 6, 8)
 FILTERS: Final[tuple[Filter, ...]] = ("bicubic", "lanczos")

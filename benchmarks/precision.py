@@ -12,24 +12,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from tile_seams import backbones, images
+
+from adaptsr_cli.backbones.backbone import Backbone
+from adaptsr_cli.errors import AdaptsrError
+from adaptsr_cli.inference.engine import Upscaler
+from adaptsr_cli.io.images import list_images, read_rgb
+from adaptsr_cli.runtime import Precision, describe_device, pick_device
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
-
-from tile_seams import backbones, images  # noqa: E402
-
-from adaptsr_cli.backbones.backbone import Backbone  # noqa: E402
-from adaptsr_cli.errors import AdaptsrError  # noqa: E402
-from adaptsr_cli.inference.engine import Upscaler  # noqa: E402
-from adaptsr_cli.io.images import list_images, read_rgb  # noqa: E402
-from adaptsr_cli.runtime import Precision, describe_device, pick_device  # noqa: E402
 
 
 def compare(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import copy
 import math
-import sys
 import time
 from pathlib import Path
 
@@ -19,21 +18,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+from adaptsr_cli.backbones.backbone import Backbone, super_resolve
+from adaptsr_cli.backbones.catalogue import default_model
+from adaptsr_cli.backbones.loader import load_backbone
+from adaptsr_cli.data.layouts import find_pairs, fit_scale
+from adaptsr_cli.data.pairs import PairReader
+from adaptsr_cli.data.sampler import BatchSampler
+from adaptsr_cli.imaging.degradation_presets import find_degradation
+from adaptsr_cli.inference.engine import Upscaler
+from adaptsr_cli.io.tensors import write_tensors
+from adaptsr_cli.metrics.protocol import PAPER, score_images
+from adaptsr_cli.runtime import pick_device
 
-from adaptsr_cli.backbones.backbone import Backbone, super_resolve  # noqa: E402
-from adaptsr_cli.backbones.catalogue import default_model  # noqa: E402
-from adaptsr_cli.backbones.loader import load_backbone  # noqa: E402
-from adaptsr_cli.data.degradation import find_degradation  # noqa: E402
-from adaptsr_cli.data.layouts import find_pairs, fit_scale  # noqa: E402
-from adaptsr_cli.data.pairs import PairReader  # noqa: E402
-from adaptsr_cli.data.sampler import BatchSampler  # noqa: E402
-from adaptsr_cli.inference.engine import Upscaler  # noqa: E402
-from adaptsr_cli.io.tensors import write_tensors  # noqa: E402
-from adaptsr_cli.metrics.protocol import PAPER, score_images  # noqa: E402
-from adaptsr_cli.runtime import pick_device  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 EMA_DECAY = 0.999
 

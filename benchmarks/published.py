@@ -21,16 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+from adaptsr_cli.artifacts.evaluation import Evaluation
+from adaptsr_cli.runtime import describe_machine, pick_device
+from adaptsr_cli.stages.evaluate.options import EvaluateOptions
+from adaptsr_cli.stages.evaluate.stage import run_evaluate
 
-from adaptsr_cli.data.sources import DataChoice  # noqa: E402
-from adaptsr_cli.evaluation import Evaluation  # noqa: E402
-from adaptsr_cli.progress import Silent  # noqa: E402
-from adaptsr_cli.runtime import describe_machine, pick_device  # noqa: E402
-from adaptsr_cli.stages.evaluate import EvaluateConfig, evaluate  # noqa: E402
-from adaptsr_cli.stages.run_folder import RunFolder  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 PSNR_TOLERANCE_DB = 0.02
 SSIM_TOLERANCE = 0.001
@@ -101,16 +97,15 @@ def score(model: Path, folder: Path, scale: int) -> Evaluation:
     """The evaluation of one checkpoint on one set."""
     made_here = not (folder / "LR_bicubic" / f"X{scale}").is_dir()
     with tempfile.TemporaryDirectory() as run:
-        config = EvaluateConfig(
-            run=RunFolder(Path(run)),
-            data=DataChoice.of(folder / "HR" if made_here else folder),
-            weights_dir=Path(),
+        options = EvaluateOptions(
+            run=Path(run),
+            data=(str(folder / "HR" if made_here else folder),),
             offline=True,
             models=(str(model),),
-            metrics=("psnr", "ssim"),
+            metrics="psnr,ssim",
             degrade="bicubic" if made_here else None,
         )
-        return evaluate(config, Silent())
+        return run_evaluate(options).evaluation
 
 
 def to_row(subject: Subject, name: str, found: Evaluation) -> dict[str, Any]:

@@ -10,22 +10,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+from adaptsr_cli.runtime import describe_machine, pick_device
+from adaptsr_cli.stages.adapt.options import AdaptOptions
+from adaptsr_cli.stages.adapt.stage import run_adapt
 
-from adaptsr_cli.data.sources import DataChoice  # noqa: E402
-from adaptsr_cli.progress import Silent  # noqa: E402
-from adaptsr_cli.runtime import describe_machine, pick_device  # noqa: E402
-from adaptsr_cli.stages.adapt import AdaptConfig, adapt  # noqa: E402
-from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder  # noqa: E402
-from adaptsr_cli.stages.train_options import TrainOptions  # noqa: E402
-from adaptsr_cli.units import parse_budget  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
@@ -53,14 +46,17 @@ def main() -> None:
 
 def measure(run: Path, pairs: Path, model: Path | None, options: argparse.Namespace) -> dict[str, Any]:
     """One adaptation: scores before and after on held-out pairs, parameters and time."""
-    training = TrainOptions(
-        run=RunFolder(run),
-        model=ModelChoice(str(model) if model else None, Path(), offline=True),
-        data=DataChoice.of(pairs),
+    job = AdaptOptions(
+        run=run,
+        model=str(model) if model else None,
+        offline=True,
+        data=str(pairs),
         iterations=options.iterations,
         batch=options.batch,
+        budget=options.budget,
+        metrics="psnr,ssim",
     )
-    done = adapt(AdaptConfig(training, parse_budget(options.budget), ("psnr", "ssim")), Silent())
+    done = run_adapt(job)
     before, after = (entry.metrics for entry in done.evaluation.models)
     improved = sum(
         image.models["merged"]["psnr_y_db"] > image.models["backbone"]["psnr_y_db"] for image in done.evaluation.images

@@ -20,17 +20,18 @@ from typing import Any
 import numpy as np
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from networks import save_tiny
+
+from adaptsr_cli.backbones.backbone import Backbone
+from adaptsr_cli.backbones.catalogue import default_model
+from adaptsr_cli.backbones.loader import load_backbone
+from adaptsr_cli.inference.engine import Upscaler
+from adaptsr_cli.inference.tiles import RAMP_PX, TilePlan
+from adaptsr_cli.io.images import write_rgb
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-
-from networks import save_tiny  # noqa: E402
-
-from adaptsr_cli.backbones.backbone import Backbone  # noqa: E402
-from adaptsr_cli.backbones.catalogue import default_model  # noqa: E402
-from adaptsr_cli.backbones.loader import load_backbone  # noqa: E402
-from adaptsr_cli.inference.engine import Upscaler  # noqa: E402
-from adaptsr_cli.inference.tiles import RAMP_PX, TilePlan  # noqa: E402
-from adaptsr_cli.io.images import write_rgb  # noqa: E402
 
 SMALL = ("edsr_basicsr", "rrdb", "span", "safmn", "realplksr", "rcan", "swinir", "drct", "hat", "dat")
 

@@ -11,27 +11,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+from adaptsr_cli.artifacts.evaluation import Evaluation
 from adaptsr_cli.backbones.catalogue import default_model
 from adaptsr_cli.backbones.loader import load_backbone
-from adaptsr_cli.data.sources import DataChoice
-from adaptsr_cli.evaluation import Evaluation
+from adaptsr_cli.data.sources import DataSpec
 from adaptsr_cli.io.images import write_rgb
 from adaptsr_cli.progress import Silent
 from adaptsr_cli.runtime import describe_machine
-from adaptsr_cli.stages.adapt import AdaptConfig, adapt
-from adaptsr_cli.stages.pairs import open_reader, open_training_data
-from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder
-from adaptsr_cli.stages.train_options import TrainOptions
-from adaptsr_cli.units import parse_budget
+from adaptsr_cli.stages.adapt.options import AdaptOptions
+from adaptsr_cli.stages.adapt.stage import run_adapt
+from adaptsr_cli.stages.common.training_data import open_reader, open_training_data
 
 RESULTS: Final = Path(__file__).parent / "results"
 
@@ -99,7 +94,7 @@ def write(known: list[dict[str, Any]], target: Path) -> None:
 def is_changed_by_alignment(pairs: Path) -> bool:
     """Whether `--align shift` moves or leaves out any pair."""
     plain, aligned = (
-        open_training_data(DataChoice.of(pairs, align), None, 0, Silent()).train for align in ("none", "shift")
+        open_training_data(DataSpec.of(pairs, align), None, 0, Silent()).train for align in ("none", "shift")
     )
     return [(pair.name, pair.shift) for pair in plain[0].pairs] != [
         (pair.name, pair.shift) for pair in aligned[0].pairs
@@ -114,15 +109,20 @@ def measure(
     if degrade == "auto:":
         write_camera_photos(options.pairs, load_backbone(model or default_model()).scale, run.parent / "camera")
         degrade = f"auto:{run.parent / 'camera'}"
-    training = TrainOptions(
-        run=RunFolder(run),
-        model=ModelChoice(str(model) if model else None, Path(), offline=True),
-        data=DataChoice.of(options.pairs if degrade is None else options.hr, "shift" if align == "shift" else "none"),
+    job = AdaptOptions(
+        run=run,
+        model=str(model) if model else None,
+        offline=True,
+        data=str(options.pairs if degrade is None else options.hr),
+        align="shift" if align == "shift" else "none",
         degrade=degrade,
         iterations=options.iterations,
         device="cpu",
+        budget=options.budget,
+        metrics="psnr,ssim",
+        test=options.pairs,
     )
-    done = adapt(AdaptConfig(training, parse_budget(options.budget), ("psnr", "ssim"), test=options.pairs), Silent())
+    done = run_adapt(job)
     before, after = (scores_of(done.evaluation, name) for name in ("backbone", "merged"))
     return {
         "held_out": sorted(image.name for image in done.evaluation.images),
@@ -135,7 +135,7 @@ def measure(
 
 def write_camera_photos(pairs: Path, scale: int, folder: Path) -> None:
     """The LR sides of the pairs that may be trained on, as a network of this scale gets them."""
-    data = open_training_data(DataChoice.of(pairs), None, 0, Silent())
+    data = open_training_data(DataSpec.of(pairs), None, 0, Silent())
     reader = open_reader(data.train, scale, None, 0, data.cache)
     for index in range(len(reader)):
         write_rgb(folder / f"{index:03d}.png", reader.read(index)[0])

@@ -24,12 +24,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from adaptsr_cli.artifacts import BackboneIdentity
+from adaptsr_cli.artifacts.base import BackboneIdentity
 from adaptsr_cli.backbones.backbone import Backbone, Traits
 from adaptsr_cli.backbones.loader import load_backbone
-from adaptsr_cli.inference.colour import upscale_picture
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.inference.memory import picture_bytes
+from adaptsr_cli.inference.picture import upscale_picture
 from adaptsr_cli.inference.streaming import stream_tiff
 from adaptsr_cli.io.decoding import Outline, read_outline
 from adaptsr_cli.io.images import read_picture, write_picture

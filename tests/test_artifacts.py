@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from adaptsr_cli.artifacts import (
-    AdapterHeader,
-    AdapterSite,
-    BackboneIdentity,
-    Provenance,
-    RankMap,
-    Saliency,
-    SiteRank,
-    SiteSaliency,
-)
+from adaptsr_cli.artifacts.adapter import AdapterHeader, AdapterSite
+from adaptsr_cli.artifacts.base import BackboneIdentity, Provenance, StrictModel
+from adaptsr_cli.artifacts.kinds import ARTIFACTS, KINDS, json_schemas
+from adaptsr_cli.artifacts.log import LogRow
+from adaptsr_cli.artifacts.rank_map import RankMap, SiteRank
+from adaptsr_cli.artifacts.saliency import Saliency, SiteSaliency
+from adaptsr_cli.errors import ArtifactError
+from adaptsr_cli.io.artifacts import parse_artifact
+from adaptsr_cli.io.documents import parse_document
 
+ROOT = Path(__file__).resolve().parents[1]
 BACKBONE = BackboneIdentity(architecture="SAFMN", scale=4, params=100, sha256="0" * 64, source="x.pth")
 MADE = Provenance(tool_version="0", command="score", options={}, seed=0, data_fingerprint="0")
 
@@ -80,3 +82,39 @@ def test_a_rank_map_adds_up_within_its_budget() -> None:
 def test_an_adapter_has_a_site() -> None:
     with pytest.raises(ValidationError, match="sites"):
         adapter()
+
+
+def test_every_artifact_is_in_the_table() -> None:
+    """Models that say what they are, and those alone, are found by that; each has a JSON schema."""
+    named = {
+        model.model_fields["artifact"].default: model
+        for path in sorted((ROOT / "adaptsr_cli" / "artifacts").glob("*.py"))
+        for model in vars(import_module(f"adaptsr_cli.artifacts.{path.stem}")).values()
+        if isinstance(model, type) and issubclass(model, StrictModel) and "artifact" in model.model_fields
+    }
+    assert {name: kind.model for name, kind in KINDS.items()} == named
+    assert len(KINDS) > 10
+    schemas = json_schemas()
+    assert schemas.keys() == {kind.file for kind in ARTIFACTS}
+    assert all(schema["properties"] for schema in schemas.values())
+
+
+def test_renamed_fields_are_read_by_their_old_names() -> None:
+    text = adapter("a").model_dump_json()
+    assert '"lora_scaling":"alpha/r"' in text
+    old = text.replace('"lora_scaling":"alpha/r"', '"scale":"alpha/sqrt(r)"')
+    assert parse_document(old, AdapterHeader, "old").lora_scaling == "alpha/sqrt(r)"
+    assert LogRow.model_validate_json('{"iteration": 1, "lr": 0.5}').learning_rate == 0.5
+
+
+def test_an_artifact_is_read_whatever_its_kind() -> None:
+    found = saliency({})
+    assert parse_artifact(found.model_dump_json(), "x.json") == found
+    for text, said in (
+        ("[]", "not an adaptsr artifact"),
+        ('{"artifact": "cat"}', "not an adaptsr artifact"),
+        ("{", "damaged"),
+        ('{"artifact": "saliency"}', "format_version is missing"),
+    ):
+        with pytest.raises(ArtifactError, match=said):
+            parse_artifact(text, "x.json")

@@ -18,7 +18,7 @@ from conftest import write_pairs
 from networks import save_tiny
 from safetensors.torch import load_file
 
-from adaptsr_cli.distributed import ALONE, World, announced_world
+from adaptsr_cli.distributed import SINGLE_PROCESS, World, world_from_env
 from adaptsr_cli.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,14 +31,40 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def start(words: Sequence[object], folder: Path, *, size: int = 1) -> list[subprocess.Popen[str]]:
-    """Starts a command in `size` processes, as torchrun would."""
+# Waits for ever where the gradients of the 25th step would be summed.
+HANG_AT_THE_25TH_STEP = """
+import threading
+from pathlib import Path
+
+from adaptsr_cli.cli.app import main
+from adaptsr_cli.distributed import World
+
+add, calls = World.all_reduce_sum_, iter(range(1, 1000))
+
+
+def hang(world, tensors):
+    if next(calls) == 25:
+        Path("hanging").touch()
+        threading.Event().wait()
+    add(world, tensors)
+
+
+World.all_reduce_sum_ = hang
+main()
+"""
+
+
+def start(
+    words: Sequence[object], folder: Path, *, size: int = 1, program_of_last: str | None = None
+) -> list[subprocess.Popen[str]]:
+    """Starts a command in `size` processes, as torchrun would; the last one may run a program of its own."""
     settings = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "ADAPTSR_CACHE": str(folder / "cache")}
     if size > 1:
         settings |= {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    program = ("-m", "adaptsr_cli") if program_of_last is None else ("-c", program_of_last)
     return [
         subprocess.Popen(
-            [sys.executable, "-m", "adaptsr_cli", *map(str, words)],
+            [sys.executable, *(program if rank == size - 1 else ("-m", "adaptsr_cli")), *map(str, words)],
             cwd=folder,
             env=settings | ({"RANK": str(rank), "LOCAL_RANK": str(rank)} if size > 1 else {}),
             stdout=subprocess.PIPE,
@@ -138,10 +164,8 @@ def test_a_dead_process_ends_the_run_with_a_message_and_it_goes_on(place: Path) 
     words = (*new_run(place, "straight"), "--lr", "5e-3", "--save-freq", "5")
     run(words, place, size=2)
     words = (*new_run(place, "broken"), "--lr", "5e-3", "--save-freq", "5")
-    first, second = start(words, place, size=2)
-    log = place / "broken/training/log.jsonl"
-    deadline = time.monotonic() + 60
-    while not (log.exists() and log.read_text().count("\n") >= 2) and time.monotonic() < deadline:
+    first, second = start(words, place, size=2, program_of_last=HANG_AT_THE_25TH_STEP)
+    while second.poll() is None and not (place / "hanging").exists():
         time.sleep(0.01)
     second.send_signal(signal.SIGKILL)
     (code, _, err), _ = finish((first, second))
@@ -150,7 +174,7 @@ def test_a_dead_process_ends_the_run_with_a_message_and_it_goes_on(place: Path) 
     assert "start the same command again" in err
     assert "Traceback" not in err
     talk = run(words, place, size=2)
-    assert "resuming at iteration" in talk[0][2]
+    assert "resuming at iteration 20" in talk[0][2]
     for name in ("training/log.jsonl", "adapter.safetensors"):
         assert (place / "broken" / name).read_bytes() == (place / "straight" / name).read_bytes()
 
@@ -179,15 +203,15 @@ def test_shares_are_all_the_work_once() -> None:
 
 
 def test_alone_nothing_is_exchanged() -> None:
-    assert ALONE.is_first
-    assert ALONE.gather("a") == ["a"]
-    assert ALONE.gather_shares([1, 2]) == [1, 2]
-    assert ALONE.largest([0.5, 2]) == [0.5, 2]
+    assert SINGLE_PROCESS.is_main_process
+    assert SINGLE_PROCESS.gather("a") == ["a"]
+    assert SINGLE_PROCESS.gather_shares([1, 2]) == [1, 2]
+    assert SINGLE_PROCESS.all_reduce_max([0.5, 2]) == [0.5, 2]
 
 
 @pytest.mark.parametrize(("rank", "size"), [("2", "2"), ("x", "2"), ("0", ""), ("-1", "2")])
 def test_a_group_that_makes_no_sense_is_refused(rank: str, size: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", rank)
     monkeypatch.setenv("WORLD_SIZE", size)
-    with pytest.raises(UsageError, match="make no group"):
-        announced_world()
+    with pytest.raises(UsageError, match="do not describe a process group"):
+        world_from_env()

@@ -1,109 +1,15 @@
-"""The energy meter, against a fake driver and a fake tree of counters."""
+"""The energy meter, against a fake driver."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from adaptsr_cli.energy import EnergyMeter
-
-CPU = torch.device("cpu")
-
-
-def write_zone(powercap: Path, zone: str, name: str, energy_uj: int, range_uj: int = 1_000_000_000) -> Path:
-    folder = powercap / zone
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "name").write_text(f"{name}\n")
-    (folder / "max_energy_range_uj").write_text(f"{range_uj}\n")
-    (folder / "energy_uj").write_text(f"{energy_uj}\n")
-    return folder / "energy_uj"
-
-
-def test_packages_and_their_memory_are_counted_once(tmp_path: Path) -> None:
-    zones = {
-        "intel-rapl:0": "package-0",
-        "intel-rapl:0:0": "core",
-        "intel-rapl:0:1": "dram",
-        "intel-rapl:1": "package-1",
-        "intel-rapl:2": "psys",
-    }
-    paths = {zone: write_zone(tmp_path, zone, name, 5_000_000) for zone, name in zones.items()}
-    meter = EnergyMeter(CPU, tmp_path)
-    meter.start()
-    assert meter.joules() == 0
-    added_j = {"intel-rapl:0": 10, "intel-rapl:0:0": 200, "intel-rapl:0:1": 3, "intel-rapl:1": 20, "intel-rapl:2": 500}
-    for zone, joules in added_j.items():
-        paths[zone].write_text(f"{5_000_000 + joules * 1_000_000}\n")
-    assert meter.joules() == pytest.approx(33)
-    assert meter.joules() == pytest.approx(33)
-
-
-def test_a_counter_that_starts_again_from_0_goes_on(tmp_path: Path) -> None:
-    counter = write_zone(tmp_path, "intel-rapl:0", "package-0", 90_000_000, range_uj=100_000_000)
-    meter = EnergyMeter(CPU, tmp_path)
-    meter.start()
-    for value_uj in (99_000_000, 5_000_000, 50_000_000, 2_000_000):
-        counter.write_text(str(value_uj))
-        joules = meter.joules()
-    assert joules == pytest.approx(9 + 6 + 45 + 52)
-
-
-def test_start_begins_anew(tmp_path: Path) -> None:
-    counter = write_zone(tmp_path, "intel-rapl:0", "package-0", 0)
-    meter = EnergyMeter(CPU, tmp_path)
-    meter.start()
-    counter.write_text("4000000")
-    assert meter.joules() == 4
-    meter.start()
-    counter.write_text("7000000")
-    assert meter.joules() == 3
-    meter.close()
-    assert meter.joules() is None
-
-
-def test_no_counter_is_none(tmp_path: Path) -> None:
-    meter = EnergyMeter(CPU, tmp_path / "nowhere")
-    assert meter.joules() is None
-    meter.start()
-    assert meter.joules() is None
-
-
-def test_counters_for_root_only_are_none_and_not_a_part_of_the_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_zone(tmp_path, "intel-rapl:0", "package-0", 0)
-    closed = write_zone(tmp_path, "intel-rapl:1", "package-1", 0)
-    read_text = Path.read_text
-
-    def refuse(path: Path, **options: str) -> str:
-        if path == closed:
-            raise PermissionError(13, "Permission denied", str(path))
-        return read_text(path, **options)
-
-    monkeypatch.setattr(Path, "read_text", refuse)
-    meter = EnergyMeter(CPU, tmp_path)
-    meter.start()
-    assert meter.joules() is None
-
-
-@pytest.mark.parametrize("fault", ["gone", "rubbish"])
-def test_a_counter_that_breaks_is_none_from_then_on(tmp_path: Path, fault: str) -> None:
-    counter = write_zone(tmp_path, "intel-rapl:0", "package-0", 0)
-    meter = EnergyMeter(CPU, tmp_path)
-    meter.start()
-    assert meter.joules() == 0
-    if fault == "gone":
-        counter.unlink()
-    else:
-        counter.write_text("?")
-    assert meter.joules() is None
-    counter.write_text("1000000")
-    assert meter.joules() is None
 
 
 class FakeError(Exception):
@@ -197,8 +103,30 @@ def test_a_board_that_stops_reporting_is_none_from_then_on(nvml: FakeNvml, fault
     assert meter.joules() is None
 
 
-def test_other_devices_are_none() -> None:
-    meter = EnergyMeter(torch.device("meta"))
+@pytest.mark.parametrize("kind", ["cpu", "meta"])
+def test_other_devices_are_none(kind: str, nvml: FakeNvml) -> None:
+    meter = EnergyMeter(torch.device(kind))
+    assert meter.joules() is None
+    meter.start()
+    assert meter.joules() is None
+    assert nvml.sessions == 0
+
+
+def test_start_begins_anew(nvml: FakeNvml) -> None:
+    meter = EnergyMeter(torch.device("cuda", 0))
+    meter.start()
+    nvml.energy_mj["GPU-bb-2"] += 4_000
+    assert meter.joules() == 4
+    meter.start()
+    nvml.energy_mj["GPU-bb-2"] += 3_000
+    assert meter.joules() == 3
+    meter.close()
+    assert meter.joules() is None
+
+
+def test_without_the_package_nothing_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    meter = EnergyMeter(torch.device("cuda", 0))
     meter.start()
     assert meter.joules() is None
 

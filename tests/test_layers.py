@@ -19,26 +19,26 @@ FILES = sorted((ROOT / PACKAGE).rglob("*.py"))
 
 # The part of the package that each layer holds. "" is the package's own __init__.
 LAYERS: dict[str, int] = {
-    **dict.fromkeys(("", "artifacts", "errors", "evaluation", "progress", "units"), 0),
-    **dict.fromkeys(("backbones", "distributed", "energy", "io", "runtime"), 1),
+    **dict.fromkeys(("", "arrays", "artifacts", "errors", "options", "progress", "units"), 0),
+    **dict.fromkeys(("backbones", "distributed", "energy", "imaging", "io", "runtime"), 1),
     **dict.fromkeys(("adapters", "data", "inference", "metrics", "ranking", "report", "training"), 2),
     "stages": 3,
-    **dict.fromkeys(("__main__", "cli"), 4),
+    **dict.fromkeys(("__main__", "api", "cli"), 4),
 }
 
 # Which parts of its own layer a part may import; everything else within a layer is a fault.
 SIBLINGS: dict[str, set[str]] = {
-    "evaluation": {"artifacts"},
+    "artifacts": {"units"},
+    "options": {"errors"},
     "units": {"errors"},
     "backbones": {"io", "runtime"},
-    "metrics": {"data"},
+    "imaging": {"io"},
     "training": {"adapters", "data", "inference", "metrics"},
     "ranking": {"adapters", "data"},
-    "report": {"ranking"},
     "__main__": {"cli"},
 }
 
-MOST_LINES = 400
+MAX_LINES = 400
 
 
 def module_of(path: Path) -> str:
@@ -74,6 +74,8 @@ def layer_faults(module: str, source: str) -> list[str]:
         target = part_of(name)
         target = "" if target not in LAYERS and name.count(".") == 1 else target  # from adaptsr_cli import __version__
         down = LAYERS[target] < LAYERS[part] or target == part or target in SIBLINGS.get(part, set())
+        # The package itself shows the errors, and the API when one of its names is first used.
+        down = down or (module == PACKAGE and target in {"errors", "api"})
         if not down:
             faults.append(f"{module}, line {line}: {part or PACKAGE} may not import {name}")
     return faults
@@ -94,7 +96,7 @@ def declared_libraries() -> set[str]:
     extras = [
         text
         for name, texts in project["optional-dependencies"].items()
-        if name not in {"test", "dev"}
+        if name not in {"test", "docs", "dev"}
         for text in texts
     ]
     declared = {normal(re.split(r"[<>=!~;\[ ]", text)[0]) for text in (*project["dependencies"], *extras)}
@@ -127,7 +129,7 @@ def test_imports_point_down(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_files_stay_small(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
@@ -164,7 +166,7 @@ def test_an_import_that_points_up_or_aside_is_found(module: str, source: str) ->
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("cli.train", "from adaptsr_cli.stages.train import train\nfrom adaptsr_cli.cli import options"),
+        ("cli.train", "from adaptsr_cli.stages.train.stage import train\nfrom adaptsr_cli.cli import options"),
         ("training.loop", "from adaptsr_cli.metrics.protocol import PAPER\nimport adaptsr_cli.io.atomic"),
         ("stages.run_folder", "from adaptsr_cli import __version__"),
         ("io.atomic", "import os, torch"),

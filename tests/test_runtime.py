@@ -47,7 +47,7 @@ def test_devices_that_are_none(choice: str) -> None:
 def test_precision_is_fp32_on_the_cpu_unless_asked() -> None:
     assert pick_precision("auto", CPU, bf16=True, fp16=True) == "fp32"
     assert pick_precision("bf16", CPU, bf16=True, fp16=True) == "bf16"
-    with pytest.raises(UsageError, match="does not stand fp16"):
+    with pytest.raises(UsageError, match="is not numerically stable in fp16"):
         pick_precision("fp16", CPU, bf16=True, fp16=False)
     with pytest.raises(UsageError, match="unknown"):
         pick_precision("int8", CPU, bf16=True, fp16=True)

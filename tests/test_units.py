@@ -6,7 +6,7 @@ import pytest
 
 from adaptsr_cli.errors import AdaptsrError, UsageError, nearest
 from adaptsr_cli.progress import Silent, TellOnce
-from adaptsr_cli.units import format_bytes, format_params, format_seconds, parse_budget, parse_bytes, plural
+from adaptsr_cli.units import format_bytes, format_params, format_seconds, list_some, parse_budget, parse_bytes, plural
 
 
 @pytest.mark.parametrize(
@@ -63,5 +63,11 @@ def test_sizes_are_read(text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "G", "-1G", "2GiB", "many", "1e9"])
 def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="is no size"):
+    with pytest.raises(UsageError, match="is not a valid size"):
         parse_bytes(text)
+
+
+def test_a_list_is_cut_and_says_how_many_are_left() -> None:
+    assert list_some(["a", "b", "c"]) == "a, b, c"
+    assert list_some(["a", "b", "c", "d"]) == "a, b, c and 1 more"
+    assert list_some(["a", "b", "c"], 1, "; ") == "a and 2 more"

@@ -10,11 +10,13 @@ layers with a bias have D output channels: r = min(w, floor((G - D) / (w + L))),
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import Tensor, nn
 
-from adaptsr_cli.adapters.parametrization import Blueprint, Order, Placement, SiteAdapter, refuse_empty
 from adaptsr_cli.adapters.sites import Site
+from adaptsr_cli.adapters.spec import AdapterLayout, AdapterPlacement, AdapterSpec, MethodSpec, SiteAdapter, require_any
 
 
 class SharedProjection(nn.Module):
@@ -58,35 +60,43 @@ class RecomposedUpdate(SiteAdapter):
         return bias + self.bias_delta.to(bias.dtype)
 
 
-def place_arc(order: Order) -> Blueprint:
-    """A projection for each input width, and coefficients and a bias update at every planned site.
+def place_arc(spec: AdapterSpec) -> AdapterLayout:
+    """Place a projection for each input width, and coefficients and a bias update at every planned site.
 
     Raises:
         ArtifactError: The budget buys no projection, and no layer has a bias.
     """
     groups: dict[int, list[tuple[Site, int]]] = {}
-    for site, rank in order.plan:
+    for site, rank in spec.plan:
         groups.setdefault(site.shape[1], []).append((site, rank))
     projections: dict[int, SharedProjection] = {}
     for width, members in groups.items():
         budget = sum(rank * site.rank_cost for site, rank in members)
-        biases = sum(site.shape[0] for site, _ in members if order.has_bias(site))
+        biases = sum(site.shape[0] for site, _ in members if spec.has_bias(site))
         if rank := min(width, (budget - biases) // (width + len(members))):
-            weights = [order.weight(site) for site, _ in members]
+            weights = [spec.weight(site) for site, _ in members]
             projections[width] = SharedProjection(_leading_directions(weights, rank))
     placements = [
-        Placement.at(site, RecomposedUpdate(site, projections.get(site.shape[1]), bias=order.has_bias(site)))
-        for site, _ in order.plan
-        if site.shape[1] in projections or order.has_bias(site)
+        AdapterPlacement.at(site, RecomposedUpdate(site, projections.get(site.shape[1]), bias=spec.has_bias(site)))
+        for site, _ in spec.plan
+        if site.shape[1] in projections or spec.has_bias(site)
     ]
     shared = {f"projection#{width}": projection for width, projection in projections.items()}
-    return Blueprint(refuse_empty(placements, "a bias or the budget for a projection"), shared)
+    return AdapterLayout(require_any(placements, "a bias or the budget for a projection"), shared)
 
 
 def _leading_directions(weights: list[Tensor], rank: int) -> Tensor:
-    """(w, rank) leading right singular vectors of weights stacked along everything but their input channels."""
+    """Compute the (w, rank) leading right singular vectors of weights stacked along all but their input channels."""
     gram = sum(rows.T @ rows for rows in (weight.movedim(1, -1).flatten(0, -2).double() for weight in weights))
     assert isinstance(gram, Tensor)
     _, vectors = torch.linalg.eigh(gram.cpu())  # ascending
     leading: Tensor = vectors[:, -rank:].flip(1)
     return leading.float().contiguous()
+
+
+METHOD: Final = MethodSpec(
+    name="arc",
+    place=place_arc,
+    summary="projections that all layers of one input width share",
+    learning_rate_factor=10.0,
+)

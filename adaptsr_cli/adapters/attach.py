@@ -1,4 +1,4 @@
-"""Putting adapters on a network, reading and writing their tensors, and folding them into the weights."""
+"""Attachment of adapters to a network: putting them on, loading and saving their tensors, folding them in."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from adaptsr_cli.adapters.methods import METHODS, refuse_unfit
-from adaptsr_cli.adapters.parametrization import AdaptedRows, Attribute, Order, Placement, SiteAdapter
+from adaptsr_cli.adapters.methods import METHODS, list_methods, validate_method_options
 from adaptsr_cli.adapters.sites import Site
-from adaptsr_cli.artifacts import Factorization, Method, Scale, Start
+from adaptsr_cli.adapters.spec import AdaptedRows, AdapterPlacement, AdapterSpec, Attribute, SiteAdapter
+from adaptsr_cli.artifacts.base import Factorization, LoraInit, LoraScaling, Method
 from adaptsr_cli.errors import ArtifactError, UsageError
 
 
@@ -24,7 +24,7 @@ class Attachment:
 
     Attributes:
         model: The network that carries them.
-        adapters: Adapters by site name, in the order of the plan, behind what they share.
+        adapters: Adapters by site name, in the order of the plan, after the modules that they share.
         places: (module, attribute) of every tensor that is parametrized.
     """
 
@@ -33,25 +33,26 @@ class Attachment:
     places: tuple[tuple[str, Attribute], ...]
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """All trainable parameters, in a fixed order."""
+        """Iterate over all trainable parameters, in a fixed order."""
         for _, tensor in self._named():
             if isinstance(tensor, nn.Parameter):
                 yield tensor
 
     def parameter_groups(self, ratio: float) -> list[dict[str, Any]]:
-        """The parameters as an optimiser takes them; ``ratio`` is the factor of a group's learning rate.
+        """Group the parameters for an optimiser; ``ratio`` is the factor of a group's learning rate.
 
         Args:
             ratio: Factor of the B factors, which start at zero (LoRA+, Hayou et al. 2024); 1 puts all in one group.
 
         Raises:
-            UsageError: A ratio, and a method without such factors.
+            UsageError: The ratio is not 1, and the method has no such factors.
         """
         if ratio == 1:
             return [{"params": list(self.parameters()), "ratio": 1.0}]
         fast = [tensor for name, tensor in self._named() if name.endswith(".lora_B")]
         if not fast:
-            raise UsageError("--lora-plus is for methods with low-rank factors", "use --method lora, dora or rasa")
+            able = list_methods(spec for spec in METHODS.values() if spec.is_low_rank)
+            raise UsageError("`lora_plus` is for methods with low-rank factors", f"of `method` these are {able}")
         known = {id(tensor) for tensor in fast}
         slow = [parameter for parameter in self.parameters() if id(parameter) not in known]
         return [
@@ -70,18 +71,19 @@ class Attachment:
         return tuple(f"{module}.{attribute}" for module, attribute in self.places)
 
     def state(self) -> dict[str, Tensor]:
-        """Copies of the tensors on the CPU, named ``SITE.lora_A`` and the like; fp32, and int64 for places."""
+        """Copy the tensors to the CPU, named ``SITE.lora_A`` and the like; fp32, and int64 for indices."""
         return {name: tensor.detach().cpu().clone() for name, tensor in self._named()}
 
     def load(self, state: Mapping[str, Tensor], place: str) -> None:
-        """Copies tensors in, strictly.
+        """Load tensors, strictly.
 
         Args:
             state: Named and shaped as by `state`.
             place: Where they came from, for the message.
 
         Raises:
-            ArtifactError: A tensor is missing, left over, of another shape or kind, not finite or senseless.
+            ArtifactError: A tensor is missing, left over, of another shape or dtype, not finite, or of values that the
+                method cannot have.
         """
         expected = dict(self._named())
         missing = [name for name in expected if name not in state]
@@ -108,7 +110,7 @@ class Attachment:
 
     @contextmanager
     def switched_off(self) -> Iterator[None]:
-        """With the network as it is without its adapters, which stay where they are."""
+        """Run the network without its adapters within this block; they stay attached."""
         updates = [module for module in self.model.modules() if isinstance(module, AdaptedRows)]
         for update in updates:
             update.active = False
@@ -119,7 +121,7 @@ class Attachment:
                 update.active = True
 
     def _named(self) -> Iterator[tuple[str, Tensor]]:
-        """Parameters and buffers; what is shared comes once, under its own name."""
+        """Iterate over parameters and buffers; a shared one comes once, under its own name."""
         seen: set[int] = set()
         for prefix, adapter in self.adapters.items():
             for name, tensor in (*adapter.named_parameters(), *adapter.named_buffers()):
@@ -135,32 +137,33 @@ def attach(
     alpha: float,
     seed: int = 0,
     method: Method = "lora",
-    scale: Scale = "alpha/r",
+    lora_scaling: LoraScaling = "alpha/r",
     factorization: Factorization = "1x1-kxk",
     principal: bool = False,
     directions: Mapping[str, Tensor] | None = None,
     importance: Mapping[str, Tensor] | None = None,
 ) -> Attachment:
-    """Freezes a network and puts adapters on it.
+    """Freeze a network and put adapters on it.
 
     Args:
         model: The network; its own parameters stop requiring gradients.
         plan: Sites with their ranks, which say what may be spent there; a rank of 0 attaches nothing.
-        alpha: Numerator of the scale of low-rank updates (AdaptSR, Eq. 1).
-        seed: Seed of what starts at random.
-        method: What is put there.
-        scale: The rule for the scale.
+        alpha: Numerator of the scaling of low-rank updates (AdaptSR, Eq. 1).
+        seed: Seed of the random initial values.
+        method: The method of adaptation.
+        lora_scaling: The rule for the scaling of low-rank updates.
         factorization: Of low-rank updates of convolutions.
-        principal: Low-rank updates start at the leading part of the weight (PiSSA).
+        principal: Low-rank factors start at the leading part of the weight (PiSSA).
         directions: (k, in) first rows of the A factors by site name; None for random ones.
-        importance: What SHiRA chooses entries by, in the site's shape by site name; None for the weights' magnitude.
+        importance: What a sparse update chooses entries by, in the site's shape by site name; None for the magnitude of
+            the weights.
 
     Raises:
         ArtifactError: A rank is larger than the site allows, or the method finds nothing to adapt.
-        UsageError: The method does not obey one of the others.
+        UsageError: The method does not obey one of the options.
     """
-    start: Start = "pissa" if principal else "default" if directions is None else "gradient"
-    refuse_unfit(method, start, factorization, "magnitude" if importance is None else "random")
+    init: LoraInit = "pissa" if principal else "default" if directions is None else "gradient"
+    validate_method_options(method, init, factorization, "magnitude" if importance is None else "random")
     model.requires_grad_(False)
     device = next(model.parameters()).device
     for site, rank in plan:
@@ -170,20 +173,20 @@ def attach(
                 f"the largest rank there is {site.max_rank}",
             )
     wanted = tuple((site, rank) for site, rank in plan if rank > 0)
-    order = Order(
+    spec = AdapterSpec(
         model=model,
         plan=wanted,
         alpha=alpha,
-        scale=scale,
+        lora_scaling=lora_scaling,
         generator=torch.Generator().manual_seed(seed),
         factorization=factorization,
         principal=principal,
         directions=directions,
         importance=importance,
     )
-    blueprint = METHODS[method](order)
-    by_module: dict[str, list[Placement]] = {}
-    for placement in blueprint.placements:
+    layout = METHODS[method].place(spec)
+    by_module: dict[str, list[AdapterPlacement]] = {}
+    for placement in layout.placements:
         placement.adapter.to(device)
         by_module.setdefault(placement.module, []).append(placement)
     places: list[tuple[str, Attribute]] = []
@@ -196,12 +199,12 @@ def attach(
                 # The shape checks of torch would run the update once more; ours are above.
                 parametrize.register_parametrization(module, attribute, AdaptedRows(attribute, parts), unsafe=True)
                 places.append((name, attribute))
-    adapters = {**blueprint.shared, **{placement.name: placement.adapter for placement in blueprint.placements}}
+    adapters = {**layout.shared, **{placement.name: placement.adapter for placement in layout.placements}}
     return Attachment(model, adapters, tuple(places))
 
 
 def fold(attachment: Attachment) -> None:
-    """Leaves the adapted values in the tensors and removes the adapters; the network is plain again."""
+    """Fold the adapters in: the tensors keep the adapted values, and the network is plain again."""
     for name, attribute in attachment.places:
         module = attachment.model.get_submodule(name)
         parametrize.remove_parametrizations(module, attribute, leave_parametrized=True)
@@ -209,7 +212,7 @@ def fold(attachment: Attachment) -> None:
 
 
 def detach(attachment: Attachment) -> None:
-    """Removes the adapters and leaves the network as it was before `attach`."""
+    """Remove the adapters and leave the network as it was before `attach`."""
     for name, attribute in attachment.places:
         module = attachment.model.get_submodule(name)
         parametrize.remove_parametrizations(module, attribute, leave_parametrized=False)

@@ -6,11 +6,13 @@ least as much at each of them, so the budget always covers it.
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import Tensor, nn
 
-from adaptsr_cli.adapters.parametrization import Blueprint, Order, Placement, SiteAdapter, refuse_empty
 from adaptsr_cli.adapters.sites import Site
+from adaptsr_cli.adapters.spec import AdapterLayout, AdapterPlacement, AdapterSpec, MethodSpec, SiteAdapter, require_any
 
 
 class BiasUpdate(SiteAdapter):
@@ -31,11 +33,19 @@ class BiasUpdate(SiteAdapter):
         return bias + self.bias_delta.to(bias.dtype)
 
 
-def place_bitfit(order: Order) -> Blueprint:
-    """A bias update at every planned site whose layer has a bias.
+def place_bitfit(spec: AdapterSpec) -> AdapterLayout:
+    """Place a bias update at every planned site whose layer has a bias.
 
     Raises:
-        ArtifactError: None has.
+        ArtifactError: No planned layer has one.
     """
-    placements = [Placement.at(site, BiasUpdate(site)) for site, _ in order.plan if order.has_bias(site)]
-    return Blueprint(refuse_empty(placements, "a bias"))
+    placements = [AdapterPlacement.at(site, BiasUpdate(site)) for site, _ in spec.plan if spec.has_bias(site)]
+    return AdapterLayout(require_any(placements, "a bias"))
+
+
+METHOD: Final = MethodSpec(
+    name="bitfit",
+    place=place_bitfit,
+    summary="the biases of the planned layers",
+    learning_rate_factor=10.0,
+)

@@ -11,12 +11,14 @@ decides.
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import Tensor, nn
 
 from adaptsr_cli.adapters.bitfit import BiasUpdate
-from adaptsr_cli.adapters.parametrization import Blueprint, Order, Placement, SiteAdapter, refuse_empty
 from adaptsr_cli.adapters.sites import Site
+from adaptsr_cli.adapters.spec import AdapterLayout, AdapterPlacement, AdapterSpec, MethodSpec, SiteAdapter, require_any
 
 
 class ScaledBranch(SiteAdapter):
@@ -66,38 +68,46 @@ class NormUpdate(SiteAdapter):
         return bias + self.bias_delta.to(bias.dtype)
 
 
-def place_difffit(order: Order) -> Blueprint:
-    """Bias updates and branch scales at the planned sites, and updates of all norms.
+def place_difffit(spec: AdapterSpec) -> AdapterLayout:
+    """Place bias updates and branch scales at the planned sites, and updates of all norms.
 
     Raises:
         ArtifactError: The network has none of these.
     """
-    ends = _branch_ends(order)
+    ends = _branch_ends(spec)
     placements = []
-    for site, _ in order.plan:
+    for site, _ in spec.plan:
         if site.name in ends:
-            placements.append(Placement.at(site, ScaledBranch(site, bias=order.has_bias(site))))
-        elif order.has_bias(site):
-            placements.append(Placement.at(site, BiasUpdate(site)))
+            placements.append(AdapterPlacement.at(site, ScaledBranch(site, bias=spec.has_bias(site))))
+        elif spec.has_bias(site):
+            placements.append(AdapterPlacement.at(site, BiasUpdate(site)))
     placements += [
-        Placement(name, name, None, NormUpdate(module))
-        for name, module in order.model.named_modules()
-        # The networks bring norm classes of their own, which share nothing but the name.
+        AdapterPlacement(name, name, None, NormUpdate(module))
+        for name, module in spec.model.named_modules()
+        # The networks bring norm classes of their own, which have only the name in common.
         if "Norm" in type(module).__name__ and isinstance(getattr(module, "weight", None), nn.Parameter)
     ]
-    return Blueprint(refuse_empty(placements, "a bias, and no block has a branch or a norm"))
+    return AdapterLayout(require_any(placements, "a bias, and no block has a branch or a norm"))
 
 
-def _branch_ends(order: Order) -> set[str]:
-    """The planned sites that end a branch: no layer of the same module comes behind them."""
+def _branch_ends(spec: AdapterSpec) -> set[str]:
+    """Find the planned sites that end a branch: no layer of the same module comes after them."""
     last: dict[str, str] = {}
-    for name, module in order.model.named_modules():
+    for name, module in spec.model.named_modules():
         holder = name.rpartition(".")[0]
         # The order of a list says nothing about which of its layers feeds which.
         if isinstance(module, nn.Conv2d | nn.Linear) and not isinstance(
-            order.model.get_submodule(holder), nn.ModuleList
+            spec.model.get_submodule(holder), nn.ModuleList
         ):
             last[holder] = name
     ends = set(last.values())
     # A row block of a fused projection ends nothing.
-    return {site.name for site, _ in order.plan if site.block and site.rows is None and site.module in ends}
+    return {site.name for site, _ in spec.plan if site.block and site.rows is None and site.module in ends}
+
+
+METHOD: Final = MethodSpec(
+    name="difffit",
+    place=place_difffit,
+    summary="biases, norms and one scale per branch of a block",
+    learning_rate_factor=3.0,
+)

@@ -1,4 +1,4 @@
-"""Fine-tuning of the planned sites: W' = W0 + D with a D of the weight's own shape.
+"""Full fine-tuning of the planned sites: W' = W0 + D with a D of the weight's own shape.
 
 Trainable parameters: the sum of the weights of the sites whose rank is at least 1. Which sites these are is all that
 the budget decides here; this is the reference that the other methods are measured against, not a rival at equal cost.
@@ -6,11 +6,13 @@ the budget decides here; this is the reference that the other methods are measur
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import Tensor, nn
 
-from adaptsr_cli.adapters.parametrization import Blueprint, Order, Placement, SiteAdapter
 from adaptsr_cli.adapters.sites import Site
+from adaptsr_cli.adapters.spec import AdapterLayout, AdapterPlacement, AdapterSpec, MethodSpec, SiteAdapter
 
 
 class FullUpdate(SiteAdapter):
@@ -29,6 +31,14 @@ class FullUpdate(SiteAdapter):
         return weight + self.delta.to(weight.dtype)
 
 
-def place_full(order: Order) -> Blueprint:
-    """An unrestricted update at every planned site."""
-    return Blueprint(tuple(Placement.at(site, FullUpdate(site)) for site, _ in order.plan))
+def place_full(spec: AdapterSpec) -> AdapterLayout:
+    """Place an unrestricted update at every planned site."""
+    return AdapterLayout(tuple(AdapterPlacement.at(site, FullUpdate(site)) for site, _ in spec.plan))
+
+
+METHOD: Final = MethodSpec(
+    name="full",
+    place=place_full,
+    summary="the whole weights of the planned sites",
+    learning_rate_factor=0.5,
+)

@@ -1,91 +1,88 @@
-"""Low-rank updates: W' = W0 + s B A with s = alpha / r (AdaptSR, Eq. 1-3 and 5) or alpha / sqrt(r).
+"""LoRA (Hu et al. 2021; AdaptSR, Eq. 1): low-rank updates W' = W0 + s B A at every planned site.
 
-One class serves Linear, Conv2d and grouped Conv2d. A parametrization changes the weight that the layer reads, not what
-the layer does, so merging is removing the parametrization with the value left in, and inference costs nothing more.
-
-These are the factors themselves; `low_rank` puts them on a network.
+Trainable parameters: the sum over the planned sites of rank x rank cost, which is what the rank map says. By another
+factorisation with cost c of a rank: floor(rank x rank cost / c) ranks at each site, for c each.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
+from typing import Final
 
 import torch
-from torch import Tensor, nn
 
-from adaptsr_cli.adapters.parametrization import SiteAdapter
+from adaptsr_cli.adapters.factors import new_factors
+from adaptsr_cli.adapters.pissa import PrincipalFactors
 from adaptsr_cli.adapters.sites import Site
+from adaptsr_cli.adapters.spec import AdapterLayout, AdapterPlacement, AdapterSpec, MethodSpec, SiteAdapter
+from adaptsr_cli.errors import ArtifactError
+
+# Root mean square length of the rows of A that `LowRankFactors.reset` draws: in entries, uniform within 1 / sqrt(in).
+_ROW_LENGTH: Final = 3**-0.5
 
 
-def unfold_for_factors(weight: Tensor) -> Tensor:
-    """A weight as the matrix whose rank the factors bound.
+def make_factors(spec: AdapterSpec, site: Site, rank: int) -> SiteAdapter:
+    """Make the factors of one site with the wanted initial values.
 
-    Args:
-        weight: (out, in) or (Cout, Cin/groups, k, k).
+    With directions the first rows of A are the leading right singular vectors V of the mean gradient U S V^T. As B is
+    zero, its first gradient is then in proportion to U S: the first step is the best step of rank r. Rows beyond the
+    known directions stay random. They get the length of random rows, so that a learning rate means the same for every
+    initialisation.
 
-    Returns:
-        (out, in), or (Cout * k * k, Cin/groups) for the 1x1 -> kxk factorisation: its update has column space in the
-        k x k kernels and row space in the input channels (AdaptSR, Eq. 2).
+    Raises:
+        ArtifactError: The directions of this site are missing, of another width or not finite.
     """
-    if weight.dim() == 2:
-        return weight
-    return weight.permute(0, 2, 3, 1).flatten(0, 2)  # (Cout, k, k, Cin/g) -> (Cout * k * k, Cin/g)
+    scaling = spec.scaling(rank)
+    if spec.principal:
+        kernels_first = spec.factorization == "kxk-1x1"
+        return PrincipalFactors(site, spec.weight(site), rank, scaling, kernels_first=kernels_first)
+    factors = new_factors(site, rank, scaling, spec.factorization, spec.generator)
+    if spec.directions is None:
+        return factors
+    rows = spec.directions.get(site.name)
+    if rows is None or rows.dim() != 2 or rows.shape[1] != site.shape[1] or not bool(rows.isfinite().all()):
+        raise ArtifactError(
+            f"the gradient directions of {site.name} are missing or damaged", "run `adaptsr score` again"
+        )
+    with torch.no_grad():
+        factors.lora_A.flatten(1)[: min(rank, len(rows))].copy_(rows[:rank] * _ROW_LENGTH)
+    return factors
 
 
-def multiply_factors(lora_a: Tensor, lora_b: Tensor) -> Tensor:
-    """B A in the shape of the site.
+def place_lora(spec: AdapterSpec) -> AdapterLayout:
+    """Place factors of the ranks that the planned rank pays for, at every site where that is at least one.
 
-    For a convolution this is the kernel of the two convolutions of AdaptSR, Eq. 2 in one: B * (A * x) is linear in x,
-    and a 1x1 convolution before a k x k one only mixes the input channels of its kernel.
-
-    Args:
-        lora_a: (r, in) or (r, Cin/groups, 1, 1).
-        lora_b: (out, r) or (Cout, r, k, k).
+    Raises:
+        ArtifactError: It is none at any site.
     """
-    across = lora_a.flatten(1)  # (r, in)
-    if lora_b.dim() == 2:
-        return torch.matmul(lora_b, across)  # (out, in)
-    kernels = lora_b.flatten(2)  # (Cout, r, k * k)
-    update: Tensor = torch.matmul(across.t(), kernels)  # (Cout, Cin/g, k * k)
-    return update.view(*update.shape[:2], *lora_b.shape[2:])
+    placements = [
+        AdapterPlacement.at(site, make_factors(spec, site, rank))
+        for site, planned in spec.plan
+        if (rank := spec.buy(site, planned))
+    ]
+    return AdapterLayout(require_paid(spec, placements))
 
 
-class LowRankFactors(SiteAdapter):
-    """The two factors of one site and the update that they make, for a convolution by 1x1 -> kxk.
+def require_paid(spec: AdapterSpec, placements: Sequence[AdapterPlacement]) -> tuple[AdapterPlacement, ...]:
+    """Return the placements if there are any, or if none was planned.
 
-    Args:
-        site: Where the update goes.
-        rank: Inner dimension r, at least 1.
-        strength: What the update is multiplied with.
-
-    Attributes:
-        lora_A: (r, in) for a Linear, (r, Cin/groups, 1, 1) for a convolution; Kaiming-uniform after `reset`.
-        lora_B: (out, r) for a Linear, (Cout, r, k, k) for a convolution; zero after `reset`, so training starts at
-            the backbone.
+    Raises:
+        ArtifactError: No planned rank pays for one of the wanted factorisation.
     """
+    if spec.plan and not placements:
+        raise ArtifactError(
+            f"no planned rank pays for one rank of `conv_factorization` {spec.factorization}",
+            "allocate a larger `budget`, or use another `conv_factorization`",
+        )
+    return tuple(placements)
 
-    def __init__(self, site: Site, rank: int, strength: float) -> None:
-        super().__init__()
-        out, inside, *kernel = site.shape
-        self.rank = rank
-        self.strength = strength
-        self.lora_A = nn.Parameter(torch.zeros(rank, inside, *(1 for _ in kernel)))
-        self.lora_B = nn.Parameter(torch.zeros(out, rank, *kernel))
 
-    def reset(self, generator: torch.Generator) -> None:
-        """Draws A anew and sets B to zero; the draw depends only on the generator's state."""
-        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5), generator=generator)
-        nn.init.zeros_(self.lora_B)
-
-    def product(self, weights: Tensor) -> Tensor:
-        """B diag(weights) A in the shape of the site; weights: (r,)."""
-        return multiply_factors(self.lora_A * weights.view(-1, *(1 for _ in self.lora_A.shape[1:])), self.lora_B)
-
-    def delta(self) -> Tensor:
-        """The update s B A in the shape of the site, fp32."""
-        update = multiply_factors(self.lora_A, self.lora_B)
-        return update if self.strength == 1 else update * self.strength
-
-    def adapt_weight(self, weight: Tensor) -> Tensor:
-        """W0 + s B A."""
-        return weight + self.delta().to(weight.dtype)
+METHOD: Final = MethodSpec(
+    name="lora",
+    place=place_lora,
+    summary="low-rank updates of the weights",
+    inits=("default", "gradient", "pissa", "adapter"),
+    factorizations=("1x1-kxk", "kxk-1x1", "single"),
+    is_low_rank=True,
+    is_truncatable=True,
+)

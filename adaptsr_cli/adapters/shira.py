@@ -9,12 +9,13 @@ Trainable parameters: the sum over the planned sites of rank x rank cost, exactl
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 
-from adaptsr_cli.adapters.parametrization import Blueprint, Order, Placement, SiteAdapter
 from adaptsr_cli.adapters.sites import Site
+from adaptsr_cli.adapters.spec import AdapterLayout, AdapterPlacement, AdapterSpec, MethodSpec, SiteAdapter
 from adaptsr_cli.errors import ArtifactError
 
 
@@ -35,7 +36,7 @@ class SparseUpdate(SiteAdapter):
     def __init__(self, importance: Tensor, count: int) -> None:
         super().__init__()
         self._size = importance.numel()
-        # On the CPU and stable, so that ties fall alike on every machine.
+        # On the CPU and stable, so that every machine resolves ties the same way.
         order = torch.argsort(importance.flatten().cpu(), descending=True, stable=True)
         self.register_buffer("entries", order[:count].sort().values)
         self.values = nn.Parameter(torch.zeros(count))
@@ -45,23 +46,32 @@ class SparseUpdate(SiteAdapter):
         return weight.flatten().index_add(0, self.entries, self.values.to(weight.dtype)).view(weight.shape)
 
     def check(self, place: str) -> None:
-        """Refuses entries outside of the weight, or named twice."""
+        """Refuse entries outside of the weight, or named twice."""
         ascending = bool((self.entries.diff() > 0).all())
         if not ascending or int(self.entries[0]) < 0 or int(self.entries[-1]) >= self._size:
             raise ArtifactError(f"{place}: its sparse entries are damaged", "train the adapter anew")
 
 
-def place_shira(order: Order) -> Blueprint:
-    """As many single weights as the planned rank costs, at every planned site."""
-    measured = order.importance
+def place_shira(spec: AdapterSpec) -> AdapterLayout:
+    """Place updates of as many single weights as the planned rank costs, at every planned site."""
+    measured = spec.importance
     placements = []
-    for site, rank in order.plan:
-        importance = order.weight(site).abs() if measured is None else measured[site.name]
-        placements.append(Placement.at(site, SparseUpdate(importance, rank * site.rank_cost)))
-    return Blueprint(tuple(placements))
+    for site, rank in spec.plan:
+        importance = spec.weight(site).abs() if measured is None else measured[site.name]
+        placements.append(AdapterPlacement.at(site, SparseUpdate(importance, rank * site.rank_cost)))
+    return AdapterLayout(tuple(placements))
 
 
 def draw_importance(plan: Sequence[tuple[Site, int]], seed: int) -> dict[str, Tensor]:
-    """Random importance for the entries of every planned site, by its name: the mask SHiRA-Rand."""
+    """Draw a random importance for the entries of every planned site, by its name: the mask SHiRA-Rand."""
     generator = torch.Generator().manual_seed(seed)
     return {site.name: torch.rand(site.shape, generator=generator) for site, rank in plan if rank}
+
+
+METHOD: Final = MethodSpec(
+    name="shira",
+    place=place_shira,
+    summary="single weights chosen by their importance",
+    learning_rate_factor=3.0,
+    masks=("magnitude", "random", "snip"),
+)

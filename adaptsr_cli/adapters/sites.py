@@ -1,4 +1,4 @@
-"""The sites of a network: every weight that a low-rank update can be put on.
+"""Sites: the weights of a network that can be adapted.
 
 A site is a `Conv2d` weight, a `Linear` weight, or one of the three row blocks (query, key, value) of a fused ``qkv``
 projection. Sites are known by exact full name, as in the rank map and the adapter file.
@@ -13,7 +13,8 @@ from math import prod
 
 from torch import nn
 
-from adaptsr_cli.artifacts import Factorization, SiteKind, SkippedSite
+from adaptsr_cli.artifacts.base import Factorization, SiteKind
+from adaptsr_cli.artifacts.saliency import SkippedSite
 from adaptsr_cli.backbones.backbone import Traits
 from adaptsr_cli.errors import ArtifactError, nearest
 
@@ -54,7 +55,7 @@ class Site:
         return self.factor_cost("1x1-kxk")
 
     def factor_cost(self, factorization: Factorization) -> int:
-        """Parameters of one rank by any factorisation; for a Linear or a 1x1 kernel all are alike.
+        """Count the parameters of one rank by a factorisation; for a Linear or a 1x1 kernel all are alike.
 
         1x1-kxk: Cin/g + Cout k k. kxk-1x1: Cin/g k k + Cout. single: Cin/g + k k + Cout.
         """
@@ -66,10 +67,10 @@ class Site:
 
     @property
     def max_rank(self) -> int:
-        """Largest rank whose adapter is no larger than the weight; 0 where no rank is.
+        """Largest rank whose adapter is not larger than the weight; 0 where even one rank is.
 
-        It is always below the rank at which the factors could already express every update, since
-        ab / (a + b) < min(a, b).
+        For a weight that unfolds to an (a, b) matrix it is ab / (a + b). That is below min(a, b), the rank at which the
+        factors could express every update.
         """
         return self.params // self.rank_cost
 
@@ -82,11 +83,11 @@ class SiteTable:
     skipped: tuple[SkippedSite, ...]
 
     def by_name(self) -> Mapping[str, Site]:
-        """The sites by exact name."""
+        """Index the sites by exact name."""
         return {site.name: site for site in self.sites}
 
     def select(self, names: Iterable[str], place: str) -> list[Site]:
-        """The sites of these exact names, in the order given.
+        """Look up the sites of these exact names, in the order given.
 
         Args:
             names: Exact site names.
@@ -107,10 +108,10 @@ class SiteTable:
 
 
 def find_sites(model: nn.Module, traits: Traits) -> SiteTable:
-    """Lists the adaptable weights of a network.
+    """List the adaptable weights of a network.
 
-    Left out with a printed reason: what the architecture's traits forbid, transposed convolutions, weights shared by
-    two modules, and weights on which one rank would cost more than the weight itself (depthwise convolutions).
+    Left out, with a reason that `score` prints: what the architecture's traits forbid, transposed convolutions, weights
+    that two modules share, and weights for which one rank costs more than the weight itself (depthwise convolutions).
     """
     never = [re.compile(pattern) for pattern in (*traits.never_adapt, *traits.derived)]
     fused = [re.compile(pattern) for pattern in traits.fused_qkv]
@@ -141,7 +142,7 @@ def find_sites(model: nn.Module, traits: Traits) -> SiteTable:
 
 
 def _sites_of(name: str, module: nn.Conv2d | nn.Linear, model: nn.Module, fused: list[re.Pattern[str]]) -> list[Site]:
-    """One site for a plain layer, three for a fused query-key-value projection."""
+    """Make one site of a plain layer, three of a fused query-key-value projection."""
     block = _block_of(name, model)
     shape = tuple(module.weight.shape)
     if isinstance(module, nn.Conv2d):
@@ -157,7 +158,7 @@ def _sites_of(name: str, module: nn.Conv2d | nn.Linear, model: nn.Module, fused:
 
 
 def _kind_of_linear(name: str, block: str) -> SiteKind:
-    """Attention, MLP or other, by the path inside the block: ``attn.proj``, ``mlp.fc1``."""
+    """Classify a Linear as attention, MLP or other by its path inside the block: ``attn.proj``, ``mlp.fc1``."""
     path = name.removeprefix(block).lstrip(".") if block else name
     if _MLP.search(path):
         return "mlp"
@@ -165,9 +166,10 @@ def _kind_of_linear(name: str, block: str) -> SiteKind:
 
 
 def _block_of(name: str, model: nn.Module) -> str:
-    """The deepest numbered, composite module on the path: ``layers.0.residual_group.blocks.3``, ``body.5``.
+    """Find the block of a layer: the deepest numbered composite module on its path, such as ``body.5``.
 
-    Where no container is numbered, a first path component that ends in a digit (``block_1``, ``B1``); else nothing.
+    Where no container is numbered, it is a first path component that ends in a digit (``block_1``, ``B1``); else an
+    empty string.
     """
     parts = name.split(".")
     for end in range(len(parts) - 1, 0, -1):

@@ -1,4 +1,4 @@
-"""Low-rank updates of fewer ranks: the best approximation of a trained update, by its singular values.
+"""Truncation of low-rank updates: the best approximation of a trained update by one of fewer ranks.
 
 Of all updates of rank k the one nearest to a trained update keeps its k largest singular values with their vectors, and
 the squared distance is the sum of the squares of the others (Eckart and Young 1936).
@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from adaptsr_cli.adapters.conv_factors import KernelFirstFactors
-from adaptsr_cli.adapters.lora import LowRankFactors, unfold_for_factors
+from adaptsr_cli.adapters.factors import KernelFirstFactors, LowRankFactors, unfold_for_factors
 
 MatrixFactors = LowRankFactors | KernelFirstFactors
 """Factors whose update is the product of two matrices, so that it has singular values."""
@@ -45,9 +44,9 @@ class UpdateSpectrum:
         return tuple(float(value) ** 2 for value in self.values)
 
     def factors(self, rank: int) -> tuple[Tensor, Tensor]:
-        """The factors A and B of the nearest update of this rank, B A being the update itself.
+        """Compute the factors A and B of the nearest update of this rank; B A is the update itself.
 
-        Both take the root of each singular value, so that a step of either moves the update as much.
+        Each of the two takes the root of each singular value, so that a step of either changes the update equally.
 
         Args:
             rank: How many singular values are kept; more than there are keeps all.
@@ -68,7 +67,7 @@ class UpdateSpectrum:
 
 
 def decompose(update: Tensor, *, kernels_first: bool = False) -> UpdateSpectrum:
-    """The singular values and vectors of an update.
+    """Compute the singular values and vectors of an update.
 
     Args:
         update: (out, in) or (Cout, Cin/groups, k, k), what is added to the weight.
@@ -84,17 +83,17 @@ def decompose(update: Tensor, *, kernels_first: bool = False) -> UpdateSpectrum:
 
 
 def put_factors(target: MatrixFactors, lora_a: Tensor, lora_b: Tensor) -> None:
-    """Makes the update of an adapter B A, whatever it is multiplied with.
+    """Set the factors of an adapter so that its update is B A, whatever the adapter's scaling is.
 
-    Ranks beyond those of the factors keep the A rows that they have and get zeros in B: they change nothing yet, and
-    learn from the first step on.
+    Ranks of the adapter beyond those of the factors keep their rows of A and get zeros in B: they change nothing yet,
+    and learn from the first step on.
 
     Args:
         target: An adapter of at least as many ranks as the factors.
         lora_a: (k, ...) as `UpdateSpectrum.factors` gives it.
         lora_b: (out, k, ...) likewise.
     """
-    rank, root = len(lora_a), target.strength**0.5
+    rank, root = len(lora_a), target.scaling**0.5
     with torch.no_grad():
         target.lora_A[:rank] = lora_a / root
         target.lora_B.zero_()

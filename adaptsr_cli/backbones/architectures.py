@@ -1,4 +1,4 @@
-"""The parts of spandrel that are used here, imported without torchvision.
+"""Import of spandrel without torchvision.
 
 Spandrel imports all its architectures at once, which takes 0.1 s, and with two of them, LaMa and RestoreFormer, comes
 torchvision, which takes 2 s: it draws in torch's compiler. Both are refused as backbones anyway (they fill holes and

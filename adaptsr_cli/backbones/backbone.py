@@ -1,4 +1,4 @@
-"""A loaded super-resolution network, the facts about its architecture, and how it is called."""
+"""A loaded super-resolution network, facts about its architecture, and its forward pass."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from adaptsr_cli.artifacts import BackboneIdentity
+from adaptsr_cli.artifacts.base import BackboneIdentity
 from adaptsr_cli.io.tensors import Checkpoint
 
 # A bound for very deep chains, whose far context counts for nothing: RRDB's kernels reach some 350 pixels, which would
@@ -51,7 +51,7 @@ class Traits:
     tile_multiple_px: int = 1
     window_attribute: str | None = None
     halo_px: int | None = None
-    conv_reach: bool = False
+    receptive_field_px: bool = False
     one_image_at_a_time: bool = False
     channels_last: bool = False
     channels_last_on_cuda: bool = True
@@ -64,10 +64,10 @@ _MEAN_SHIFTS: Final = (r"sub_mean", r"add_mean")
 # Keyed by spandrel's architecture id. What is not listed has the defaults above.
 TRAITS: Final[Mapping[str, Traits]] = {
     # Convolutions only: the halo is what the kernels reach.
-    "Compact": Traits(conv_reach=True, fp16=True),
-    "EDSR": Traits(never_adapt=_MEAN_SHIFTS, conv_reach=True, channels_last=True),
-    "ESRGAN": Traits(conv_reach=True, fp16=True),
-    "MoSR": Traits(conv_reach=True),
+    "Compact": Traits(receptive_field_px=True, fp16=True),
+    "EDSR": Traits(never_adapt=_MEAN_SHIFTS, receptive_field_px=True, channels_last=True),
+    "ESRGAN": Traits(receptive_field_px=True, fp16=True),
+    "MoSR": Traits(receptive_field_px=True),
     # The large kernels are written into their own input in eval mode, which autograd forbids. RealPLKSR's GroupNorm
     # looks at the whole image, hence the fixed overlap.
     "PLKSR": Traits(train_mode_classes=("PLKConv2d", "RectSparsePLKConv2d", "SparsePLKConv2d"), halo_px=48),
@@ -76,11 +76,11 @@ TRAITS: Final[Mapping[str, Traits]] = {
         never_adapt=(r"(.*\.)?eval_conv",),
         derived=(r"(.*\.)?eval_conv",),
         train_mode_classes=("Conv3XC",),
-        conv_reach=True,
+        receptive_field_px=True,
         channels_last=True,
         fp16=True,
     ),
-    "SwiftSRGAN": Traits(conv_reach=True, fp16=True),
+    "SwiftSRGAN": Traits(receptive_field_px=True, fp16=True),
     # Channel attention pools over the whole image: no halo is exact.
     "MoESR": Traits(halo_px=48),
     "RCAN": Traits(never_adapt=_MEAN_SHIFTS, halo_px=48, channels_last=True),

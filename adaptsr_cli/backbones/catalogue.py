@@ -1,4 +1,4 @@
-"""The published checkpoints that adaptsr knows by name, and where weights lie on this machine."""
+"""Catalogue of published checkpoints, and the folders of weights on this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 from pydantic import Field, ValidationError
 
-from adaptsr_cli.artifacts import Frozen
+from adaptsr_cli.artifacts.base import StrictModel
 from adaptsr_cli.backbones.download import check_file, fetch
 from adaptsr_cli.errors import ArtifactError, DownloadError, UsageError, nearest
 from adaptsr_cli.io.cache_folder import cache_dir
@@ -20,7 +20,7 @@ _DEFAULT_FILE: Final = "safmn_x4_bicubic.safetensors"
 _MODEL_SUFFIXES: Final = (".safetensors", ".pth", ".pt", ".ckpt")
 
 
-class CatalogueEntry(Frozen):
+class CatalogueEntry(StrictModel):
     """One published checkpoint.
 
     Attributes:
@@ -50,7 +50,7 @@ class CatalogueEntry(Frozen):
     note: str = ""
 
 
-class _Catalogue(Frozen):
+class _Catalogue(StrictModel):
     model: list[CatalogueEntry]
 
 
@@ -82,7 +82,7 @@ def read_catalogue() -> tuple[CatalogueEntry, ...]:
 
 
 def weights_dir(option: Path | None) -> Path:
-    """Where downloaded weights lie: ``--weights-dir``, else ``ADAPTSR_WEIGHTS``, else the user's cache folder."""
+    """Returns the folder of downloaded weights: `option`, else ``ADAPTSR_WEIGHTS``, else the cache folder."""
     if option is not None:
         return option.expanduser()
     if named := os.environ.get(WEIGHTS_VARIABLE):
@@ -101,7 +101,7 @@ def is_bundled(path: Path) -> bool:
 
 
 def find_model(name_or_path: str, *, weights_dir: Path, offline: bool, progress: Progress) -> Path:
-    """The file for ``--model``: a path as it is, or a name of the catalogue, downloaded where it is not there yet.
+    """Returns the file for `model`: a path as it is, or a name of the catalogue, downloaded where it is not there yet.
 
     Args:
         name_or_path: What the user wrote. A file of that name goes before the catalogue.
@@ -147,7 +147,7 @@ def _find_download(entry: CatalogueEntry, target: Path, *, offline: bool, progre
         )
     if offline:
         raise DownloadError(
-            f"model {entry.name!r} is not here, and --offline forbids to fetch it",
+            f"model {entry.name!r} is not here, and `offline` forbids the download",
             f"get {entry.url} and put it at {target}{checksum}",
         )
     fetch(entry.url, target, sha256=entry.sha256, size_bytes=entry.bytes, progress=progress)

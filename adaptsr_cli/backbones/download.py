@@ -1,8 +1,11 @@
-"""Fetching one file: resumed where it broke off, checked by SHA-256, under its final name only when whole."""
+"""Download of one file: resumed after a break, checked by SHA-256, and given its final name only when complete.
+
+Own code, since the libraries at hand do not resume: `pooch` and `torch.hub` start a broken download anew, and the
+files of the catalogue lie on servers that `huggingface_hub` does not serve. The only place that opens connections.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import os
 import re
@@ -15,37 +18,38 @@ from typing import Final
 from adaptsr_cli import __version__
 from adaptsr_cli.errors import DownloadError
 from adaptsr_cli.io.atomic import write_text
+from adaptsr_cli.io.hashing import file_sha256
 from adaptsr_cli.progress import Progress
 
 _CHUNK_BYTES: Final = 1 << 16
 _TIMEOUT_S: Final = 30.0
 _ATTEMPTS: Final = 3
 _PAUSE_S: Final = 1.0  # doubled after every failed attempt
-_TRY_AGAIN_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+_RETRY_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class _Broken(Exception):
-    """The transfer ended early or the server had a bad moment: worth another attempt."""
+    """The transfer ended early or the server had a temporary fault: worth another attempt."""
 
 
 def fetch(url: str, target: Path, *, sha256: str | None, size_bytes: int | None, progress: Progress) -> str:
     """Downloads `url` to `target`, or checks the file that is there already.
 
-    What was transferred before a break lies in ``<target>.part`` and is taken up again. Where no checksum is known,
-    that of the first download is told, kept in ``<target>.sha256``, and checked from then on.
+    What was transferred before a break lies in ``<target>.part`` and is continued. Where no checksum is published,
+    that of the first download is kept in ``<target>.sha256`` and checked from then on.
 
     Args:
         url: An ``http`` or ``https`` address.
         target: The final place.
-        sha256: The expected checksum, 64 hexadecimal digits.
+        sha256: The expected checksum, 64 hexadecimal digits; None where none is published.
         size_bytes: The expected size.
-        progress: Where the bar and the remarks go.
+        progress: Takes the bar and the notes.
 
     Returns:
         The SHA-256 of the file.
 
     Raises:
-        DownloadError: The file cannot be had, or is not the expected one; then nothing is left under `target`.
+        DownloadError: The file cannot be fetched, or is not the expected one; then nothing is left under `target`.
     """
     if target.is_file():
         return check_file(target, sha256)
@@ -70,18 +74,14 @@ def fetch(url: str, target: Path, *, sha256: str | None, size_bytes: int | None,
     except OSError as error:
         raise DownloadError(
             f"cannot write {target}: {error.strerror or error}",
-            "check the permissions and the free space, or choose another folder with --weights-dir",
+            "check the permissions and the free space, or choose another folder by `weights_dir`",
         ) from error
     if sha256 is None:
         write_text(_sidecar(target), f"{digest}  {target.name}\n")
-        progress.note(f"{target.name}: SHA-256 {digest}, nobody states what it should be; kept and checked from now on")
+        progress.note(
+            f"{target.name}: SHA-256 {digest}, no published checksum to compare with; it is kept and checked from now"
+        )
     return digest
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def check_file(target: Path, sha256: str | None) -> str:
@@ -144,14 +144,14 @@ def _attempt(url: str, part: Path, target: Path, size_bytes: int | None, progres
                 raise _Broken("the server sent another part than was asked for")
             length = response.headers.get("Content-Length")
             total = start + int(length) if length is not None and length.isdigit() else None
-            _refuse_what_is_another_file(url, response, total, size_bytes)
+            _refuse_other_file(url, response, total, size_bytes)
             received = _receive(response, part, target.name, start, total, progress)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and start:
             part.unlink()  # it is longer than the file: no beginning of it
             raise _Broken("the beginning kept from before does not belong to this file") from error
-        if error.code in _TRY_AGAIN_STATUS:
+        if error.code in _RETRY_STATUS:
             raise _Broken(f"the server answers {error.code} {error.reason}") from error
         raise DownloadError(
             f"cannot fetch {url}: the server answers {error.code} {error.reason}",
@@ -170,9 +170,7 @@ def _continues(response: http.client.HTTPResponse, start: int) -> bool:
     return match is not None and int(match[1]) == start
 
 
-def _refuse_what_is_another_file(
-    url: str, response: http.client.HTTPResponse, total: int | None, size_bytes: int | None
-) -> None:
+def _refuse_other_file(url: str, response: http.client.HTTPResponse, total: int | None, size_bytes: int | None) -> None:
     if response.headers.get_content_type() == "text/html":
         raise DownloadError(f"{url} is a web page, not a file", "get the file by hand from there")
     if size_bytes is not None and total is not None and total != size_bytes:

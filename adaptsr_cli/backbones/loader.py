@@ -1,4 +1,4 @@
-"""From a file to a `Backbone`: detection, loading, and every check that can be made before the first image."""
+"""Loading of a checkpoint as a `Backbone`: detection of the architecture and all checks before the first image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from adaptsr_cli.artifacts import BackboneIdentity
+from adaptsr_cli.artifacts.base import BackboneIdentity
 from adaptsr_cli.backbones.architectures import (
     MAIN_REGISTRY,
     ArchRegistry,
@@ -22,7 +22,6 @@ from adaptsr_cli.backbones.architectures import (
     ImageModelDescriptor,
     KeyCondition,
 )
-from adaptsr_cli.backbones.attention import fuse_attention
 from adaptsr_cli.backbones.backbone import (
     MAX_REACH_PX,
     Backbone,
@@ -32,13 +31,14 @@ from adaptsr_cli.backbones.backbone import (
     traits_of,
 )
 from adaptsr_cli.backbones.edsr import EDSRArch
-from adaptsr_cli.backbones.normalisation import fuse_channel_norms
+from adaptsr_cli.backbones.fast.attention import fuse_attention
+from adaptsr_cli.backbones.fast.normalisation import fuse_channel_norms
 from adaptsr_cli.errors import CheckpointError
 from adaptsr_cli.io.tensors import Checkpoint, read_checkpoint, weights_sha256
+from adaptsr_cli.units import list_some
 
 _PROBE_PX: Final = 16
 _SAME: Final = 2e-4  # threads may add in another order; noise that a network adds is larger
-_NAMES_SHOWN: Final = 3
 _NEAR_ENOUGH: Final = 0.5  # more than this share of an architecture's marks must be there to call a file like it
 _PURPOSES: Final = {
     "Restoration": "restores images at their own size",
@@ -47,10 +47,15 @@ _PURPOSES: Final = {
 }
 
 
+_OWN_ARCHITECTURES: Final = (EDSRArch,)
+"""Architectures that spandrel does not know, each in a file of its own."""
+
+
 def _registry() -> ArchRegistry:
     """Spandrel's architectures and ours, in a registry of our own: the global one is not ours to change."""
     registry = MAIN_REGISTRY.copy()
-    registry.add(ArchSupport.from_architecture(EDSRArch()), ignore_duplicates=True)
+    for architecture in _OWN_ARCHITECTURES:
+        registry.add(ArchSupport.from_architecture(architecture()), ignore_duplicates=True)
     return registry
 
 
@@ -111,7 +116,8 @@ def _build(path: Path, state: Mapping[str, Tensor]) -> ImageModelDescriptor[nn.M
         raise _unknown(path, state, registry)
     architecture = support.architecture
     try:
-        with warnings.catch_warnings():
+        # Networks draw initial weights as they are built, from the global generator.
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.filterwarnings("ignore", message="torch.meshgrid")  # spandrel's code, nothing a user can do
             # A copy: some architectures rename or drop entries of what they are given.
             descriptor = architecture.load(dict(state))
@@ -119,7 +125,7 @@ def _build(path: Path, state: Mapping[str, Tensor]) -> ImageModelDescriptor[nn.M
         raise _mismatch(path, architecture.name, str(error)) from error
     except (KeyError, IndexError, ValueError, AssertionError, ZeroDivisionError, TypeError) as error:
         raise CheckpointError(
-            f"{path} looks like {architecture.name}, but its size cannot be told from its tensors",
+            f"{path} looks like {architecture.name}, but its size cannot be determined from its tensors",
             f"it may be a variant, or incomplete ({type(error).__name__}: {_first_line(error)})",
         ) from error
     if not isinstance(descriptor, ImageModelDescriptor) or descriptor.purpose != "SR":
@@ -143,14 +149,14 @@ def _unknown(path: Path, state: Mapping[str, Tensor], registry: ArchRegistry) ->
         ((name, found) for name, found in lacks.items() if found[1]),
         key=lambda item: (1 - len(item[1][0]) / item[1][1], item[1][1]),
     )
-    first_keys = f"its first keys are {_shorten(list(state))}"
+    first_keys = f"its first keys are {list_some(list(state))}"
     if 1 - len(missing) / marks <= _NEAR_ENOUGH:
         return CheckpointError(
             f"{path} is of no known architecture; {first_keys}", "adaptsr models lists architectures that work"
         )
     return CheckpointError(
         f"{path} looks like {name}, but is a variant with other blocks that cannot be read: it lacks "
-        f"{_shorten(missing)}",
+        f"{list_some(missing)}",
         f"use the published {name}, or another model; {first_keys}",
     )
 
@@ -184,7 +190,7 @@ def _mismatch(path: Path, name: str, report: str) -> CheckpointError:
     )
     reshaped = re.findall(r"size mismatch for ([^:]+):", report)
     parts = [
-        f"{len(keys)} {what} ({_shorten(keys)})"
+        f"{len(keys)} {what} ({list_some(keys)})"
         for keys, what in ((missing, "missing"), (unknown, "unknown"), (reshaped, "of another shape"))
         if keys
     ]
@@ -197,11 +203,6 @@ def _mismatch(path: Path, name: str, report: str) -> CheckpointError:
 def _between(report: str, start: str) -> str:
     """The line of torch's report that begins with `start`."""
     return next((line for line in report.splitlines() if line.strip().startswith(start)), "")
-
-
-def _shorten(names: list[str]) -> str:
-    shown = ", ".join(names[:_NAMES_SHOWN])
-    return shown if len(names) <= _NAMES_SHOWN else f"{shown} and {len(names) - _NAMES_SHOWN} more"
 
 
 def _first_line(error: object) -> str:
@@ -244,7 +245,7 @@ def _traits_of_network(architecture: str, model: nn.Module, multiple_px: int) ->
     if traits.window_attribute is not None:
         aligned_px = math.lcm(aligned_px, int(getattr(model, traits.window_attribute)))
     halo_px = traits.halo_px
-    if traits.conv_reach:
+    if traits.receptive_field_px:
         derived = [
             name for name, _ in model.named_modules() if any(re.fullmatch(pattern, name) for pattern in traits.derived)
         ]

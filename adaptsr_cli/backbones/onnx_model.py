@@ -1,4 +1,4 @@
-"""Networks as ONNX files: writing one, and running one on the CPU; the only door to onnx and onnxruntime."""
+"""Networks as ONNX files: export, and inference on the CPU."""
 
 from __future__ import annotations
 
@@ -106,14 +106,14 @@ def export_onnx(backbone: Backbone, path: Path, metadata: Mapping[str, str]) -> 
         import onnx  # torch.onnx imports both only when it has done half the work
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise UsageError("--format onnx needs the packages onnx, onnxscript and onnxruntime", _INSTALL) from error
+        raise UsageError("ONNX files need the packages onnx, onnxscript and onnxruntime", _INSTALL) from error
     try:
         with torch.no_grad(), _quiet():
             model = _assemble(backbone)
     except Exception as error:  # the exporter's errors have no common class but this one
         raise CheckpointError(
             f"{backbone.identity.architecture} cannot be written as ONNX with free sizes: {first_line(error)}",
-            "--format safetensors and pth work for every network",
+            "safetensors and pth files work for every network",
         ) from error
     onnx.helper.set_model_props(model, dict(metadata))
     with replace_atomically(path) as temporary:

@@ -1,4 +1,4 @@
-"""What lets networks be traced with free sizes: padding by index, and stand-ins for what would fix a size."""
+"""Tracing of networks with free sizes: padding by index, and replacements for code that would fix a size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from adaptsr_cli.backbones.backbone import Backbone
-from adaptsr_cli.backbones.forwards import published_forwards
+from adaptsr_cli.backbones.fast.forwards import published_forwards
 
 
 class Pad(nn.Module):
@@ -36,14 +36,14 @@ class Pad(nn.Module):
     def forward(self, lr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, 3, h, w) -> (B, 3, H, W), and the output's rows and columns to keep: (scale * h,), (scale * w,)."""
         height, width = lr.shape[-2:]
-        fitted_height, fitted_width = (self._fit(size) for size in (height, width))
+        fitted_height, fitted_width = (self._round_up(size) for size in (height, width))
         if self._backbone.square:
             fitted_height = fitted_width = torch.sym_max(fitted_height, fitted_width)
         rows, columns = self._gathered(height, fitted_height), self._gathered(width, fitted_width)
         kept_rows, kept_columns = (torch.arange(size * self._backbone.scale) for size in (height, width))
         return lr.index_select(2, rows).index_select(3, columns), kept_rows, kept_columns
 
-    def _fit(self, size: int) -> Any:
+    def _round_up(self, size: int) -> Any:
         """The smallest size the network takes that is not below `size`."""
         return _round_up(torch.sym_max(size, self._backbone.minimum_px), self._backbone.multiple_px)
 

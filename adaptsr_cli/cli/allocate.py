@@ -2,130 +2,35 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import typer
-
-from adaptsr_cli.cli import options as o
 from adaptsr_cli.cli.console import Console
-from adaptsr_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from adaptsr_cli.artifacts import RankMap
-    from adaptsr_cli.stages.reallocate import ReallocateReport
-    from adaptsr_cli.stages.run_folder import RunFolder
+    from adaptsr_cli.artifacts.rank_map import RankMap
+    from adaptsr_cli.stages.allocate.options import AllocateOptions
 
 
-def run_command(
-    budget: Annotated[
-        str | None,
-        typer.Option(
-            "--budget",
-            help="Trainable parameters: 886k, 1.2M, 8%, 886000.",
-            show_default="8%; with --from what the adapter has",
-        ),
-    ] = None,
-    run: o.Run = o.DEFAULT_RUN,
-    adapter: Annotated[
-        Path | None,
-        typer.Option(
-            "--from",
-            help="Spend the budget by what this trained adapter has learnt, instead of the saliency; `train` then goes "
-            "on from it.",
-            show_default=False,
-        ),
-    ] = None,
-    strategy: Annotated[
-        str | None,
-        typer.Option(
-            help="spectral, greedy (the paper's Algorithm 1), proportional or uniform.", show_default="spectral"
-        ),
-    ] = None,
-    min_rank: Annotated[
-        int | None,
-        typer.Option(min=0, help="Least rank. Left out: 1 if affordable; 0 for spectral.", show_default=False),
-    ] = None,
-    max_rank: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Largest rank. Left out: twice the uniform rank for greedy, else no limit.", show_default=False
-        ),
-    ] = None,
-    modules: Annotated[
-        str | None, typer.Option(help="Only these kinds of site: conv,attention,mlp,linear.", show_default=False)
-    ] = None,
-    saliency: Annotated[
-        Path | None, typer.Option(help="Saliency file; left out: the run's.", show_default=False)
-    ] = None,
-    model: o.Model = None,
-    weights_dir: o.WeightsDir = None,
-    offline: o.Offline = False,
-    force: o.Force = False,
-    json: o.Json = False,
-    debug: o.Debug = False,
-) -> None:
+def run(options: AllocateOptions, as_json: bool) -> None:
     """Spend a parameter budget on ranks."""
-    from typing import get_args
+    from adaptsr_cli.cli.text import run_flag
+    from adaptsr_cli.stages.allocate.stage import run_allocate
 
-    from adaptsr_cli.artifacts import RankMap, Strategy
-    from adaptsr_cli.cli.choices import choose, model_choice
-    from adaptsr_cli.io.documents import read_document
-    from adaptsr_cli.ranking.allocation import DEFAULT_STRATEGY
-    from adaptsr_cli.stages.allocate import AllocateConfig, allocate, parse_modules
-    from adaptsr_cli.stages.reallocate import ReallocateConfig, reallocate
-    from adaptsr_cli.stages.run_folder import RunFolder
-    from adaptsr_cli.units import parse_budget
-
-    console = Console(as_json=json)
-    if adapter is not None:
-        for name, given in (("--strategy", strategy), ("--saliency", saliency)):
-            if given is not None:
-                raise UsageError(f"--from goes by the adapter alone, not by {name}", f"leave {name} out, or --from")
-        again = ReallocateConfig(
-            run=RunFolder(run),
-            model=model_choice(model, weights_dir, offline),
-            adapter=adapter,
-            budget=None if budget is None else parse_budget(budget),
-            min_rank=min_rank,
-            max_rank=max_rank,
-            modules=parse_modules(modules) if modules else None,
-            force=force,
-        )
-        show_reallocation(console, reallocate(again, console), again.run)
-        return
-    if model is not None:
-        raise UsageError("--model is for --from", "the saliency file knows its backbone: leave --model out")
-    config = AllocateConfig(
-        run=RunFolder(run),
-        budget=parse_budget(budget or "8%"),
-        saliency=saliency,
-        strategy=choose("--strategy", strategy or DEFAULT_STRATEGY, get_args(Strategy)),
-        min_rank=min_rank,
-        max_rank=max_rank,
-        modules=parse_modules(modules) if modules else None,
-        force=force,
-    )
-    path = allocate(config, console)
-    rank_map = read_document(path, RankMap)
-    show_rank_map(console, rank_map)
-    console.line(f"wrote {path} and {path.with_suffix('.png').name}")
-    console.line(f"next: adaptsr train --data DIR{o.run_flag(run)}")
+    console = Console(as_json=as_json, wording=options.to_flags)
+    result = run_allocate(options, progress=console)
+    show_rank_map(console, result.rank_map)
+    console.line(f"wrote {result.path} and {result.heatmap.name}")
+    console.line(f"next: adaptsr train --data DIR{run_flag(options.run)}")
+    console.json(result.to_json())
 
 
-def show_reallocation(console: Console, report: ReallocateReport, run: RunFolder) -> None:
-    """The new ranks, and what becomes of the adapter that they were made from."""
-    from adaptsr_cli.units import plural
+def make() -> Callable[..., None]:
+    """The function that typer registers."""
+    from adaptsr_cli.cli.signature import make_command
+    from adaptsr_cli.stages.allocate.options import AllocateOptions
 
-    show_rank_map(console, report.rank_map)
-    console.line(
-        f"{plural(report.pruned, 'rank')} taken away, {report.grown:,} given; training goes on from "
-        f"{report.kept_share:.2%} of the adapter's squared updates"
-    )
-    path = report.path
-    console.line(f"wrote {path}, {path.with_suffix('.safetensors').name} and {path.with_suffix('.png').name}")
-    force = " --force" if run.training.state.exists() else ""
-    console.line(f"next: adaptsr train --data DIR{o.run_flag(run.root)}{force}")
+    return make_command(AllocateOptions, run)
 
 
 def show_rank_map(console: Console, rank_map: RankMap) -> None:
@@ -147,4 +52,3 @@ def show_rank_map(console: Console, rank_map: RankMap) -> None:
         f"({share:.1%} of the backbone's {format_params(rank_map.backbone.params)}) at {adapted} of "
         f"{len(rank_map.sites)} sites"
     )
-    console.json(rank_map.model_dump(mode="json"))

@@ -1,22 +1,90 @@
-"""The command `adaptsr`: one sub-command a stage. Importing this must stay cheap: no torch, no rich, no pydantic."""
+"""The command `adaptsr`: one sub-command a stage.
+
+A command is imported when it is used, and its options when they are asked for, so that ``adaptsr --help`` needs
+neither torch nor pydantic.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 import warnings
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+import typer.core
+import typer.main
 
 from adaptsr_cli import __version__
-from adaptsr_cli.cli import adapt, allocate, demo, evaluate, info, merge, models, score, train, upscale
+from adaptsr_cli.cli.commands import COMMANDS, CommandEntry
 from adaptsr_cli.cli.console import Console
-from adaptsr_cli.errors import AdaptsrError, Interrupted, UsageError
+from adaptsr_cli.cli.session import Session
+from adaptsr_cli.distributed import World, world_from_env
+from adaptsr_cli.errors import AdaptsrError, Interrupted, UsageError, nearest
+
+_INTERRUPTED = Interrupted("interrupted", "what was finished is kept; the same command goes on or starts again")
+
+
+class LazyCommand(typer.core.TyperCommand):
+    """A command whose help line is known, and whose options are read when somebody asks for them.
+
+    Args:
+        name: As the user writes it.
+        entry: Its record.
+    """
+
+    def __init__(self, name: str, entry: CommandEntry) -> None:
+        super().__init__(name=name, help=entry.describe(), rich_markup_mode=None)
+        self._entry = entry
+        self._is_loaded = False
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The options and arguments."""
+        if not self._is_loaded:
+            own = typer.Typer(add_completion=False, rich_markup_mode=None)
+            own.command(self.name)(self._entry.make())
+            made = typer.main.get_command(own)
+            self.params, self.callback, self._is_loaded = made.params, made.callback, True
+        return super().get_params(ctx)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command.
+
+        Raises:
+            UsageError: Several processes were started for work of one.
+        """
+        if not self._entry.in_group and world_from_env().size > 1:
+            raise UsageError(f"{self.name} is work for one process", "run it without torchrun, before or after")
+        return super().invoke(ctx)
+
+
+class LazyGroup(typer.core.TyperGroup):
+    """The commands of the table."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """All names, in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> LazyCommand | None:
+        """The command of that name."""
+        entry = COMMANDS.get(cmd_name)
+        return None if entry is None else LazyCommand(cmd_name, entry)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command that the words begin with, and the other words.
+
+        Raises:
+            UsageError: There is no such command.
+        """
+        if args[0] not in COMMANDS and not ctx.resilient_parsing:
+            hint = nearest(args[0], COMMANDS) or "`adaptsr --help` lists the commands"
+            raise UsageError(f"No such command {args[0]!r}", hint)
+        return super().resolve_command(ctx, args)
+
 
 app = typer.Typer(
     name="adaptsr",
-    add_completion=False,
+    cls=LazyGroup,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     # Peers spell it --tile_pad; both are understood.
@@ -25,11 +93,6 @@ app = typer.Typer(
         "help_option_names": ["-h", "--help"],
     },
 )
-
-
-# What several processes can do together, started by torchrun.
-_TOGETHER = frozenset({"score", "train", "adapt", "eval", "upscale"})
-_INTERRUPTED = Interrupted("interrupted", "what was finished is kept; the same command goes on or starts again")
 
 
 def _show_version(wanted: bool) -> None:
@@ -50,59 +113,59 @@ def root(
     """
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
-    elif os.environ.get("WORLD_SIZE", "1") != "1" and context.invoked_subcommand not in _TOGETHER:
-        raise UsageError(
-            f"{context.invoked_subcommand} is work for one process", "run it without torchrun, before or after"
-        )
 
 
-for command in (score, allocate, train, merge):
-    app.command(command.__name__.rpartition(".")[2])(command.run_command)
-app.command("eval")(evaluate.run_command)
-for command in (upscale, adapt, demo, info, models):
-    app.command(command.__name__.rpartition(".")[2])(command.run_command)
+# Loggers of libraries: what one says of damaged files goes into our own errors, the other misses a GPU where none is
+# wanted. Done here, since only the command line owns its process.
+_SILENCED = ("tifffile", "torch.utils.cpp_extension")
 
 
 def main() -> None:
     """Runs the command line and exits: 0 all good, 1 something failed, 2 usage, 130 interrupted."""
-    console = Console(as_json=False)
-    if not sys.warnoptions and "--debug" not in sys.argv:
+    console, session = Console(as_json=False), Session()
+    if not sys.warnoptions:
         # Warnings of libraries name their lines of code; what a user must know is said by notes and warnings of ours.
         warnings.simplefilter("ignore")
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, obj=session)
         if code == Interrupted.exit_code:  # typer's answer to Ctrl-C, given without a word
             console.error(_INTERRUPTED)
     except Exception as error:
-        if "--debug" in sys.argv:
+        if session.debug:
             raise
-        fault = _explain(error)
-        if not (isinstance(fault, Interrupted) and os.environ.get("RANK", "0") != "0"):  # one of the group says it
-            console.error(_signed(fault))
+        fault, world = _to_user_error(error), _group()
+        if not isinstance(fault, Interrupted) or world.is_main_process:  # one of the group says it
+            console.error(_with_rank(fault, world))
         code = fault.exit_code
     except KeyboardInterrupt:
         console.error(_INTERRUPTED)
         code = Interrupted.exit_code
-    _leave(code if isinstance(code, int) else 0)
+    _exit(code if isinstance(code, int) else 0)
 
 
-def _leave(code: int) -> NoReturn:
+def _group() -> World:
+    """The group that the environment tells of; this process alone where it tells nonsense, which is said elsewhere."""
+    try:
+        return world_from_env()
+    except UsageError:
+        return World()
+
+
+def _exit(code: int) -> NoReturn:
     """Exits; out of a group by an error at once, for threads that still wait for the others can abort a clean-up."""
-    if code and os.environ.get("WORLD_SIZE", "1") != "1":
+    if code and _group().size > 1:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
 
 
-def _signed(fault: AdaptsrError) -> AdaptsrError:
+def _with_rank(fault: AdaptsrError, world: World) -> AdaptsrError:
     """Which process of a group speaks, since all of them may."""
-    if os.environ.get("WORLD_SIZE", "1") == "1":
-        return fault
-    return AdaptsrError(f"process {os.environ.get('RANK', '?')}: {fault.message}", fault.hint)
+    return fault if world.size == 1 else AdaptsrError(f"process {world.rank}: {fault.message}", fault.hint)
 
 
-def _explain(error: Exception) -> AdaptsrError:
+def _to_user_error(error: Exception) -> AdaptsrError:
     """Any exception as one clear line and what to do next."""
     if isinstance(error, AdaptsrError):
         return error
@@ -119,7 +182,7 @@ def _explain(error: Exception) -> AdaptsrError:
     if hasattr(error, "format_message"):
         context = getattr(error, "ctx", None)
         place = f"`{context.command_path} --help` lists the options" if context else "see `adaptsr --help`"
-        return UsageError(error.format_message(), place)
+        return UsageError(error.format_message().replace("Value error, ", ""), place)  # pydantic's word, of no use here
     return AdaptsrError(
         f"unexpected {type(error).__name__}: {error}", "run it again with --debug and report what it prints"
     )

@@ -1,6 +1,6 @@
-"""What the user sees: bars, notes, warnings and errors on stderr, results on stdout. The only file that talks to rich.
+"""Console output: progress, notes, warnings and errors on stderr, results on stdout. The only file that imports rich.
 
-Text from outside (file names, messages) is shown letter by letter: no markup, no emoji codes, no control characters.
+Text from outside (file names, messages) is shown as it is: no markup, no emoji codes, no control characters.
 rich is imported when the first thing is shown, so that importing this file costs next to nothing.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from adaptsr_cli.cli.task import ConsoleTask
-from adaptsr_cli.cli.text import plain
+from adaptsr_cli.cli.text import escape_control_chars
 from adaptsr_cli.errors import AdaptsrError
 from adaptsr_cli.units import format_seconds
 
@@ -41,6 +41,7 @@ class Console:
         out: Where results go; stdout where left out.
         err: Where everything else goes; stderr where left out.
         clock: Seconds from any fixed point, for tests.
+        wording: Turns notes and warnings of the lower layers, which name fields of options, into the words of the user.
     """
 
     def __init__(
@@ -50,11 +51,13 @@ class Console:
         out: TextIO | None = None,
         err: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
+        wording: Callable[[str], str] = str,
     ) -> None:
         self.as_json = as_json
         self._out_stream = _tolerant(out or sys.stdout)
         self._err_stream = _tolerant(err or sys.stderr)
         self._clock = clock
+        self._wording = wording
         self._tasks: list[ConsoleTask] = []
         self._live: Live | None = None
 
@@ -81,11 +84,11 @@ class Console:
 
     def note(self, message: str) -> None:
         """A remark the user should read once."""
-        self._message("", "", message)
+        self._message("", "", self._wording(message))
 
     def warn(self, message: str) -> None:
         """Something that is probably not what the user wanted, though work goes on."""
-        self._message("warning: ", "yellow", message)
+        self._message("warning: ", "yellow", self._wording(message))
 
     def error(self, error: AdaptsrError) -> None:
         """Says what is wrong and, on a second line, what to do next."""
@@ -99,7 +102,7 @@ class Console:
             from rich.text import Text
 
             with self._paused():
-                self._out.print(Text(plain(text)), soft_wrap=True)
+                self._out.print(Text(escape_control_chars(text)), soft_wrap=True)
 
     def table(
         self,
@@ -131,12 +134,12 @@ class Console:
             cells = [row[place] for row in rows]
             flush_right = place > 0 and _are_numbers(cells) if numeric is None else column in numeric
             justify: Literal["left", "right"] = "right" if flush_right else "left"
-            table.add_column(Text(plain(column)), justify=justify, no_wrap=flush_right, overflow="fold")
+            table.add_column(Text(escape_control_chars(column)), justify=justify, no_wrap=flush_right, overflow="fold")
         for row in rows:
-            table.add_row(*(Text(plain(cell)) for cell in row))
+            table.add_row(*(Text(escape_control_chars(cell)) for cell in row))
         with self._paused():
             if title:
-                self._out.print(Text(plain(title), style="bold"), soft_wrap=True)
+                self._out.print(Text(escape_control_chars(title), style="bold"), soft_wrap=True)
             self._out.print(table)
 
     def json(self, result: Mapping[str, object]) -> None:
@@ -168,7 +171,9 @@ class Console:
         """One message on stderr; above the bars if there are any."""
         from rich.text import Text
 
-        self._err.print(Text.assemble((label, style), (plain(text), "" if label else style)), soft_wrap=True)
+        self._err.print(
+            Text.assemble((label, style), (escape_control_chars(text), "" if label else style)), soft_wrap=True
+        )
 
     def _log(self, task: ConsoleTask) -> None:
         task.logged_at = self._clock()
@@ -208,7 +213,11 @@ class Console:
         return Group(*(part for task in list(self._tasks) for part in self._bar(task)))
 
     def _bar(self, task: ConsoleTask) -> list[RenderableType]:
-        """One bar in one line if the terminal is wide enough; else the fields go below, and pace is left out first."""
+        """One bar in one line if the terminal is wide enough; else the fields go below, and the pace is left out first.
+
+        Drawn here, not by `rich.progress.Progress`, which cuts its columns off in a narrow terminal and counts the pace
+        of a resumed run from where it was before.
+        """
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text

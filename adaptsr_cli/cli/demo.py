@@ -2,54 +2,32 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import typer
-
-from adaptsr_cli.cli import options as o
 from adaptsr_cli.cli.console import Console
 
+if TYPE_CHECKING:
+    from adaptsr_cli.stages.adapt.options import DemoOptions
 
-def run_command(
-    run: Annotated[
-        Path | None,
-        typer.Option("--run", help="Folder for everything; left out: a new adaptsr-demo.", show_default=False),
-    ] = None,
-    iterations: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.", show_default=False)] = None,
-    weights_dir: o.WeightsDir = None,
-    device: o.Device = "auto",
-    seed: o.Seed = 0,
-    force: o.Force = False,
-    json: o.Json = False,
-    debug: o.Debug = False,
-) -> None:
+
+def run(options: DemoOptions, as_json: bool) -> None:
     """Show the whole job on photographs that are here already; under two minutes on a CPU."""
-    from adaptsr_cli.backbones.catalogue import weights_dir as find_weights_dir
     from adaptsr_cli.cli.adapt import show_adaptation
-    from adaptsr_cli.stages.adapt import DemoConfig, demo
-    from adaptsr_cli.stages.run_folder import RunFolder
+    from adaptsr_cli.stages.adapt.stage import run_demo
 
-    console = Console(as_json=json)
-    folder = run or _new_folder(Path("adaptsr-demo"))
-    config = DemoConfig(
-        run=RunFolder(folder),
-        weights_dir=find_weights_dir(weights_dir),
-        device=device,
-        seed=seed,
-        iterations=iterations,
-        force=force,
-    )
-    report = demo(config, console)
-    show_adaptation(console, report)
+    console = Console(as_json=as_json, wording=options.to_flags)
+    result = run_demo(options, progress=console)
+    show_adaptation(console, result)
     console.line(
-        f"next: adaptsr upscale YOUR_PHOTO.png --run {folder}   (your own camera: adaptsr adapt --data YOUR_PAIRS/)"
+        f"next: adaptsr upscale YOUR_PHOTO.png --run {result.run.root}   (your own camera: adaptsr adapt --data "
+        "YOUR_PAIRS/)"
     )
 
 
-def _new_folder(wanted: Path) -> Path:
-    """`wanted`, or the first of ``wanted-2``, ``wanted-3`` ... that does not exist."""
-    folder, number = wanted, 2
-    while folder.exists():
-        folder, number = wanted.with_name(f"{wanted.name}-{number}"), number + 1
-    return folder
+def make() -> Callable[..., None]:
+    """The function that typer registers."""
+    from adaptsr_cli.cli.signature import make_command
+    from adaptsr_cli.stages.adapt.options import DemoOptions
+
+    return make_command(DemoOptions, run)

@@ -2,121 +2,38 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import typer
-
-from adaptsr_cli.cli import options as o
 from adaptsr_cli.cli.console import Console
-from adaptsr_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from adaptsr_cli.evaluation import Evaluation, PairedTest
-
+    from adaptsr_cli.artifacts.evaluation import Evaluation, PairedTest
+    from adaptsr_cli.stages.evaluate.options import EvaluateOptions
 
 _MARKS = {1: "¹", 2: "²"}  # best and second best, where paper has bold and underline
 
 
-def run_command(
-    data: o.Data = None,
-    hr: o.Hr = None,
-    lr_folder: o.Lr = None,
-    list_file: o.ListFile = None,
-    align: o.Align = None,
-    run: o.Run = o.DEFAULT_RUN,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--model",
-            "-n",
-            help="Checkpoint or catalogue name, repeatable. Left out: backbone and merged model of the run.",
-        ),
-    ] = None,
-    adapter: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--adapter",
-            help="Adapter file, scored on the backbone that it was made for, repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    sr: Annotated[
-        list[str] | None, typer.Option("--sr", help="NAME=FOLDER of images that another system made, repeatable.")
-    ] = None,
-    metrics: Annotated[
-        str | None,
-        typer.Option(
-            "--metrics",
-            help="Comma-separated: psnr, ssim, ms_ssim, delta_e (mean CIEDE2000), lpips_squeeze, lpips_alex, "
-            "lpips_vgg, dists; niqe, sharpness and noise of the output alone.",
-            show_default="psnr,ssim,lpips_squeeze; without a reference niqe,sharpness,noise",
-        ),
-    ] = None,
-    protocol: Annotated[
-        str,
-        typer.Option(
-            help="paper, rgb, basicsr, stablesr (LR centre crop of 128 px), whole, or no-reference (--data is LR)."
-        ),
-    ] = "paper",
-    split: Annotated[str, typer.Option(help="held-out leaves out what the run trained on; or all.")] = "held-out",
-    csv: Annotated[Path | None, typer.Option("--csv", help="Write the table there, with spread and p-values.")] = None,
-    markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the table there, for a README.")] = None,
-    latex: Annotated[Path | None, typer.Option("--latex", help="Write the table there, for a paper.")] = None,
-    degrade: o.Degrade = None,
-    tile: o.Tile = "auto",
-    weights_dir: o.WeightsDir = None,
-    offline: o.Offline = False,
-    device: o.Device = "auto",
-    precision: o.PrecisionChoice = "auto",
-    seed: o.Seed = 0,
-    force: o.Force = False,
-    json: o.Json = False,
-    debug: o.Debug = False,
-) -> None:
+def run(options: EvaluateOptions, as_json: bool) -> None:
     """Score models side by side: table, eval.json, comparison sheet, report to look at."""
-    from adaptsr_cli.backbones.catalogue import weights_dir as find_weights_dir
-    from adaptsr_cli.cli.choices import choose, choose_images
     from adaptsr_cli.cli.group import join_group
-    from adaptsr_cli.metrics.protocol import default_metrics, parse_metrics
-    from adaptsr_cli.report.tables import TableKind
-    from adaptsr_cli.stages.evaluate import EvaluateConfig, evaluate
-    from adaptsr_cli.stages.run_folder import RunFolder
+    from adaptsr_cli.stages.evaluate.stage import run_evaluate
 
-    named: dict[TableKind, Path | None] = {"csv": csv, "markdown": markdown, "latex": latex}
-    tables = {kind: path for kind, path in named.items() if path is not None}
-    config = EvaluateConfig(
-        run=RunFolder(run),
-        data=choose_images(data, hr, lr_folder, list_file, align),
-        weights_dir=find_weights_dir(weights_dir),
-        offline=offline,
-        models=tuple(model or ()),
-        adapters=tuple(adapter or ()),
-        others=tuple(_parse_folder(text) for text in sr or ()),
-        metrics=parse_metrics(metrics or default_metrics(protocol)),
-        protocol=protocol,
-        split=choose("--split", split, ("held-out", "all")),
-        tables=tables,
-        degrade=degrade,
-        tile_px=o.parse_tile(tile),
-        device=device,
-        precision=precision,
-        seed=seed,
-        force=force,
-    )
-    with join_group(as_json=json) as (world, console):
-        evaluation = evaluate(config, console, world)
-        show_evaluation(console, evaluation)
-        sheet = f", {config.run.comparison.name}" if config.run.comparison.exists() else ""
-        others = "".join(f", {path}" for path in tables.values())
-        console.line(f"wrote {config.run.evaluation}{sheet}, {config.run.report.name}{others}")
+    with join_group(as_json=as_json, wording=options.to_flags) as (world, console):
+        result = run_evaluate(options, progress=console, world=world)
+        show_evaluation(console, result.evaluation)
+        console.json(result.to_json())
+        sheet = f", {result.comparison.name}" if result.comparison else ""
+        tables = "".join(f", {path}" for path in result.tables)
+        console.line(f"wrote {result.eval_json}{sheet}, {result.report.name}{tables}")
 
 
-def _parse_folder(text: str) -> tuple[str, Path]:
-    name, separator, folder = text.partition("=")
-    if not (name and separator and folder):
-        raise UsageError(f"--sr {text!r} is not NAME=FOLDER", "for example --sr RealESRGAN=results/")
-    return name, Path(folder)
+def make() -> Callable[..., None]:
+    """The command."""
+    from adaptsr_cli.cli.signature import make_command
+    from adaptsr_cli.stages.evaluate.options import EvaluateOptions
+
+    return make_command(EvaluateOptions, run)
 
 
 def show_evaluation(console: Console, evaluation: Evaluation) -> None:
@@ -149,7 +66,6 @@ def show_evaluation(console: Console, evaluation: Evaluation) -> None:
     for test in evaluation.comparisons:
         if test.metric == leading:
             console.line(_describe_test(test))
-    console.json(evaluation.model_dump(mode="json"))
 
 
 def _describe_test(test: PairedTest) -> str:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import typer
-
-from adaptsr_cli.cli import options as o
 from adaptsr_cli.cli.console import Console
 
+if TYPE_CHECKING:
+    from adaptsr_cli.stages.info.options import InfoOptions
 
-def run_command(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Artifacts of a run, or checkpoints.")],
-    json: o.Json = False,
-    debug: o.Debug = False,
-) -> None:
+
+def run(options: InfoOptions, as_json: bool) -> None:
     """Tell what a file is: any artifact of a run, or a checkpoint."""
-    from adaptsr_cli.stages.information import describe_file
+    from adaptsr_cli.stages.info.stage import run_info
 
-    console = Console(as_json=json)
-    described = [describe_file(path) for path in files]
-    for facts in described:
-        console.table("", ("", ""), [(name, value) for name, value in facts.items()])
-    console.json({"files": described})
+    console = Console(as_json=as_json, wording=options.to_flags)
+    result = run_info(options, progress=console)
+    for facts in result.files:
+        console.table("", ("", ""), list(facts.items()))
+    console.json(result.to_json())
+
+
+def make() -> Callable[..., None]:
+    """The command."""
+    from adaptsr_cli.cli.signature import make_command
+    from adaptsr_cli.stages.info.options import InfoOptions
+
+    return make_command(InfoOptions, run)

@@ -2,76 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import typer
-
-from adaptsr_cli.cli import options as o
 from adaptsr_cli.cli.console import Console
 
 if TYPE_CHECKING:
-    from adaptsr_cli.artifacts import Saliency
+    from adaptsr_cli.artifacts.saliency import Saliency
+    from adaptsr_cli.stages.score.options import ScoreOptions
 
 
-def run_command(
-    data: o.Data = None,
-    hr: o.Hr = None,
-    lr_folder: o.Lr = None,
-    list_file: o.ListFile = None,
-    align: o.Align = None,
-    run: o.Run = o.DEFAULT_RUN,
-    model: o.Model = None,
-    val: o.Val = None,
-    criterion: Annotated[
-        str,
-        typer.Option(help="The score: gradient, fisher, activation, weight, snip, random or spectral; all are kept."),
-    ] = "gradient",
-    batches: Annotated[int, typer.Option(min=1, help="Batches that the score is averaged over.")] = 20,
-    batch: o.Batch = None,
-    patch: o.Patch = None,
-    degrade: o.Degrade = None,
-    cache_ram: o.CacheRam = None,
-    cache_disk: o.CacheDisk = "16G",
-    weights_dir: o.WeightsDir = None,
-    offline: o.Offline = False,
-    device: o.Device = "auto",
-    precision: o.PrecisionChoice = "auto",
-    seed: o.Seed = 0,
-    force: o.Force = False,
-    json: o.Json = False,
-    debug: o.Debug = False,
-) -> None:
+def run(options: ScoreOptions, as_json: bool) -> None:
     """Measure how much the loss wants each weight changed."""
-    from typing import get_args
-
-    from adaptsr_cli.artifacts import Criterion, Saliency
-    from adaptsr_cli.cli.choices import cache_sizes, choose, choose_images, model_choice
     from adaptsr_cli.cli.group import join_group
-    from adaptsr_cli.io.documents import read_document
-    from adaptsr_cli.stages.run_folder import RunFolder
-    from adaptsr_cli.stages.score import ScoreConfig, score
+    from adaptsr_cli.cli.text import run_flag
+    from adaptsr_cli.stages.score.stage import run_score
 
-    config = ScoreConfig(
-        run=RunFolder(run),
-        model=model_choice(model, weights_dir, offline),
-        data=choose_images(data, hr, lr_folder, list_file, align),
-        val=val,
-        criterion=choose("--criterion", criterion, get_args(Criterion)),
-        batches=batches,
-        batch=batch or ScoreConfig.batch,
-        patch_px=patch,
-        degrade=degrade,
-        cache=cache_sizes(cache_ram, cache_disk),
-        device=device,
-        precision=precision,
-        seed=seed,
-        force=force,
-    )
-    with join_group(as_json=json) as (world, console):
-        path = score(config, console, world)
-        show_saliency(console, read_document(path, Saliency))
-        console.line(f"wrote {path}, {path.with_suffix('.png').name} and {path.with_suffix('.safetensors').name}")
-        console.line(f"next: adaptsr allocate --budget 8%{o.run_flag(run)}")
+    with join_group(as_json=as_json, wording=options.to_flags) as (world, console):
+        result = run_score(options, progress=console, world=world)
+        show_saliency(console, result.saliency)
+        console.line(f"wrote {result.path}, {result.heatmap.name} and {result.directions.name}")
+        console.line(f"next: adaptsr allocate --budget 8%{run_flag(options.run)}")
+        console.json(result.to_json())
+
+
+def make() -> Callable[..., None]:
+    """The function that typer registers."""
+    from adaptsr_cli.cli.signature import make_command
+    from adaptsr_cli.stages.score.options import ScoreOptions
+
+    return make_command(ScoreOptions, run, config_file=True)
 
 
 def show_saliency(console: Console, saliency: Saliency) -> None:
@@ -106,4 +66,3 @@ def show_saliency(console: Console, saliency: Saliency) -> None:
             f"{plural(len(saliency.skipped), 'weight')} left out, each with its reason in saliency.json; the first: "
             f"{first.name}: {first.reason}"
         )
-    console.json(saliency.model_dump(mode="json"))

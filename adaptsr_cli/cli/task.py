@@ -1,11 +1,11 @@
-"""The pace of one running piece of work, and how it reads. Nothing is drawn here."""
+"""Count, rate and remaining time of a running task, as text. Nothing is drawn here."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
 
-from adaptsr_cli.cli.text import plain
+from adaptsr_cli.cli.text import escape_control_chars
 from adaptsr_cli.units import format_bytes, format_seconds
 
 _RATE_WINDOW_S = 30.0
@@ -31,7 +31,7 @@ class ConsoleTask:
         clock: Callable[[], float],
         changed: Callable[[ConsoleTask], None],
     ) -> None:
-        self.description = plain(description)
+        self.description = escape_control_chars(description)
         self.total = total
         self.unit = unit
         self.completed = 0
@@ -59,7 +59,7 @@ class ConsoleTask:
 
     def show(self, **fields: str) -> None:
         """Sets short texts shown beside the bar; an empty text takes a field away."""
-        self.fields |= {name: plain(text) for name, text in fields.items()}
+        self.fields |= {name: escape_control_chars(text) for name, text in fields.items()}
         self.fields = {name: text for name, text in self.fields.items() if text}
         self._changed(self)
 

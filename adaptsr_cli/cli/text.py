@@ -1,9 +1,11 @@
-"""Text from outside made safe to show."""
+"""Text for the terminal: text from outside made safe to show, and suggested commands."""
 
 from __future__ import annotations
 
+from pathlib import Path
 
-def plain(text: str) -> str:
+
+def escape_control_chars(text: str) -> str:
     r"""The text with control characters written out, so that a file name cannot drive the terminal.
 
     Line feeds and tabs stay; lone surrogates (file names that are no UTF-8) become ``\udcff`` and the like.
@@ -17,3 +19,10 @@ def _shown(letter: str) -> str:
     control = code < 0x20 and letter not in "\n\t"
     hidden = 0x7F <= code < 0xA0 or 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069 or 0xD800 <= code < 0xE000
     return letter.encode("unicode_escape").decode("ascii") if control or hidden else letter
+
+
+def run_flag(run: Path) -> str:
+    """What to append to a suggested command so that it means the same run folder."""
+    from adaptsr_cli.stages.common.fields import DEFAULT_RUN  # here, since pydantic comes with it
+
+    return "" if run == DEFAULT_RUN else f" --run {run}"

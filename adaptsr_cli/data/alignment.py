@@ -1,78 +1,41 @@
-"""How far the two sides of a real pair are shifted and how their colours differ, and putting the shift right."""
+"""Alignment of real pairs: measurement of shift and colour gain, and correction of the shift."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import median
-from typing import Annotated, Any, Final, Literal
+from typing import Final
 
 import numpy as np
-from pydantic import Field
 from skimage.filters import difference_of_gaussians
 from skimage.registration import phase_cross_correlation
 
-from adaptsr_cli.artifacts import Frozen
+from adaptsr_cli.arrays import Float32Array, Uint8Array
+from adaptsr_cli.artifacts.preflight import PairAlignment
 from adaptsr_cli.data.layouts import Pair, PairSet
 from adaptsr_cli.errors import DataError
+from adaptsr_cli.imaging.luma import LUMA
 from adaptsr_cli.io.images import resize_bicubic
-from adaptsr_cli.units import plural
-
-Array = np.ndarray[Any, np.dtype[np.uint8]]
-_Plane = np.ndarray[Any, np.dtype[np.float32]]
-Verdict = Literal["matched", "flat", "unmatched"]
+from adaptsr_cli.units import list_some, plural
 
 WINDOW_PX: Final = 512
 WARN_SHIFT_PX: Final = 0.5
 WARN_SHARE: Final = 0.1
 
-_LEAST_SIDE_PX = 16
+_MIN_SIDE_PX = 16
 # Grey levels (standard deviation) of the band-passed HR window; the noise of a clean sky stays below.
-_LEAST_DETAIL = 1.0
+_MIN_DETAIL = 1.0
 # On central windows of 512 px of real pairs the correlation is 0.47 and more (0.35 with noise of 15 grey levels
 # added), between different photographs 0.04 and less. Small windows correlate more by chance, hence the second bound.
-_LEAST_MATCH = 0.2
-_LEAST_MATCH_TIMES_SIDE = 12.0
+_MIN_MATCH = 0.2
+_MIN_MATCH_TIMES_SIDE = 12.0
 _LARGEST_SHIFT_SHARE = 1 / 8
-_LUMA: Final = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _BAND_PX = (1.0, 3.0)
 _STEPS_PER_PX = 20
 
 
-class PairAlignment(Frozen):
-    """What was measured on the centre of one pair.
-
-    Shifts are in pixels of the LR grid, for pairs of one size in pixels of the files. LR at (y + dy, x + dx) shows
-    what HR shows at (y, x).
-
-    Attributes:
-        verdict: ``flat``: there is too little detail to tell; ``unmatched``: the sides do not show the same thing, or
-            are shifted by more than an eighth of the window.
-        dy_px: How much lower the LR side shows everything; 0 unless matched.
-        dx_px: How much further right; 0 unless matched.
-        match: Correlation of the details after the whole-pixel shift is put right, in [-1, 1]; 0 where flat.
-        gains: LR over HR, means of R, G and B in grey levels as stored, clipped pixels left out; None where not
-            matched.
-    """
-
-    verdict: Verdict
-    dy_px: float = 0.0
-    dx_px: float = 0.0
-    match: Annotated[float, Field(ge=-1, le=1)] = 0.0
-    gains: tuple[float, float, float] | None = None
-
-    @property
-    def shift_px(self) -> float:
-        """Length of the shift."""
-        return float(np.hypot(self.dy_px, self.dx_px))
-
-    @property
-    def whole(self) -> tuple[int, int]:
-        """The shift in whole pixels, (dy, dx)."""
-        return round(self.dy_px), round(self.dx_px)
-
-
-def measure_alignment(lr: Array, hr: Array, ratio: int) -> PairAlignment:
+def measure_alignment(lr: Uint8Array, hr: Uint8Array, ratio: int) -> PairAlignment:
     """Compares LR with the antialiased, shrunk HR on a central window of at most 512 px of the LR grid.
 
     The shift is where the cross-correlation of the luma, band-passed by a difference of Gaussians, is highest (FFT,
@@ -88,14 +51,14 @@ def measure_alignment(lr: Array, hr: Array, ratio: int) -> PairAlignment:
     """
     height, width = min(lr.shape[0], hr.shape[0] // ratio), min(lr.shape[1], hr.shape[1] // ratio)
     side_y, side_x = min(height, WINDOW_PX), min(width, WINDOW_PX)
-    if min(side_y, side_x) < _LEAST_SIDE_PX:
+    if min(side_y, side_x) < _MIN_SIDE_PX:
         return PairAlignment(verdict="flat")
     top, left = (height - side_y) // 2, (width - side_x) // 2
     low = lr[top : top + side_y, left : left + side_x]
     high = hr[top * ratio : (top + side_y) * ratio, left * ratio : (left + side_x) * ratio]
     if ratio > 1:
         high = resize_bicubic(np.ascontiguousarray(high), side_x, side_y)
-    if float(_details(high).std()) < _LEAST_DETAIL:
+    if float(_details(high).std()) < _MIN_DETAIL:
         return PairAlignment(verdict="flat")
     first = _find_shift(low, high)
     most_px = min(side_y, side_x) * _LARGEST_SHIFT_SHARE
@@ -106,7 +69,7 @@ def measure_alignment(lr: Array, hr: Array, ratio: int) -> PairAlignment:
     # Again on what both sides show: the window's taper pulls large shifts a little towards zero.
     rest = _find_shift(low, high)
     match = _correlate(_details(low), _details(high))
-    if max(map(abs, rest)) > 1.5 or match < max(_LEAST_MATCH, _LEAST_MATCH_TIMES_SIDE / min(low.shape[:2])):
+    if max(map(abs, rest)) > 1.5 or match < max(_MIN_MATCH, _MIN_MATCH_TIMES_SIDE / min(low.shape[:2])):
         return PairAlignment(verdict="unmatched", match=round(match, 3))
     return PairAlignment(
         verdict="matched",
@@ -117,14 +80,14 @@ def measure_alignment(lr: Array, hr: Array, ratio: int) -> PairAlignment:
     )
 
 
-def _details(image: Array) -> _Plane:
+def _details(image: Uint8Array) -> Float32Array:
     """(h, w) float32: the luma in grey levels without its slow changes and without the finest noise."""
-    luma = image.astype(np.float32) @ _LUMA  # (h, w, 3) @ (3,)
-    details: _Plane = difference_of_gaussians(luma, *_BAND_PX, mode="reflect").astype(np.float32)
+    luma = image.astype(np.float32) @ LUMA  # (h, w, 3) @ (3,)
+    details: Float32Array = difference_of_gaussians(luma, *_BAND_PX, mode="reflect").astype(np.float32)
     return details
 
 
-def _find_shift(low: Array, high: Array) -> tuple[float, float]:
+def _find_shift(low: Uint8Array, high: Uint8Array) -> tuple[float, float]:
     """(dy, dx) in pixels, so that low at (y + dy, x + dx) shows what high shows at (y, x)."""
     taper = np.outer(np.hanning(low.shape[0]), np.hanning(low.shape[1])).astype(np.float32)
     moved, still = _details(low) * taper, _details(high) * taper
@@ -134,8 +97,8 @@ def _find_shift(low: Array, high: Array) -> tuple[float, float]:
     return -float(shift[0]), -float(shift[1])
 
 
-def _overlap(low: Array, high: Array, dy: int, dx: int) -> tuple[Array, Array]:
-    """What both sides show, cut from two windows of one size."""
+def _overlap(low: Uint8Array, high: Uint8Array, dy: int, dx: int) -> tuple[Uint8Array, Uint8Array]:
+    """Cuts from two windows of one size what both show."""
     height, width = low.shape[0] - abs(dy), low.shape[1] - abs(dx)
     top, left = max(0, dy), max(0, dx)
     cut = low[top : top + height, left : left + width]
@@ -143,14 +106,14 @@ def _overlap(low: Array, high: Array, dy: int, dx: int) -> tuple[Array, Array]:
     return cut, high[top : top + height, left : left + width]
 
 
-def _correlate(first: _Plane, second: _Plane) -> float:
+def _correlate(first: Float32Array, second: Float32Array) -> float:
     """Correlation of two planes in [-1, 1]; 0 where one of them is constant."""
     first, second = first - first.mean(), second - second.mean()
     scale = float(np.sqrt(np.square(first).sum(dtype=np.float64) * np.square(second).sum(dtype=np.float64)))
     return float(np.clip((first * second).sum(dtype=np.float64) / scale, -1, 1)) if scale > 0 else 0.0
 
 
-def _find_gains(low: Array, high: Array) -> tuple[float, float, float] | None:
+def _find_gains(low: Uint8Array, high: Uint8Array) -> tuple[float, float, float] | None:
     """Ratio of the channel means; None where nearly everything is clipped.
 
     A regression of LR on HR would come out too small, since noise and blur blunt it; means are free of that.
@@ -166,7 +129,7 @@ def _find_gains(low: Array, high: Array) -> tuple[float, float, float] | None:
 
 
 def describe_alignment(pairs: PairSet, alignments: Sequence[PairAlignment | None]) -> tuple[list[str], str | None]:
-    """What was measured on a whole set, in lines for people.
+    """Describes the measurements on a whole set in lines for people.
 
     Args:
         pairs: The set.
@@ -192,19 +155,19 @@ def describe_alignment(pairs: PairSet, alignments: Sequence[PairAlignment | None
         if far > WARN_SHARE * len(measured):
             warning = (
                 f"{far} of {plural(len(measured), 'pair')} are shifted by {WARN_SHIFT_PX} px or more; "
-                "--align shift puts whole pixels right"
+                "`align` shift corrects whole pixels"
             )
     for verdict, words in (("unmatched", "whose sides do not match"), ("flat", "too flat to measure a shift")):
         names = [name for entry, name in measured if entry.verdict == verdict]
         if names:
-            notes.append(f"{plural(len(names), 'pair')} {words}: {_first(names)}")
+            notes.append(f"{plural(len(names), 'pair')} {words}: {list_some(names, 5)}")
     return notes, warning
 
 
 def apply_shifts(pairs: PairSet, alignments: Sequence[PairAlignment | None]) -> PairSet:
-    """The set with whole-pixel shifts put right, without the pairs beyond repair.
+    """Corrects whole-pixel shifts and leaves out the pairs whose sides do not match.
 
-    Flat pairs are kept as they are. What is left out is told in the notes.
+    Flat pairs are kept as they are. The notes say what is left out.
 
     Args:
         pairs: The set; photographs stay as they are.
@@ -226,18 +189,15 @@ def apply_shifts(pairs: PairSet, alignments: Sequence[PairAlignment | None]) -> 
     if not kept:
         raise DataError(
             f"the sides of none of the {plural(len(pairs), 'pair')} in {pairs.root} match",
-            "check that equal names mean equal pictures, or use --align none",
+            "check that equal names mean equal pictures, or use `align` none",
         )
     notes = list(pairs.notes)
     if any(entry is not None for entry in alignments):
         notes.append(
-            f"--align shift: {plural(moved, 'pair')} of {len(pairs)} moved and trimmed to what both sides show"
+            f"{moved} of {plural(len(pairs), 'pair')} shifted by whole pixels and trimmed to what both sides show"
         )
     if left_out:
-        notes.append(f"{plural(len(left_out), 'pair')} left out, since the sides do not match: {_first(left_out)}")
+        notes.append(
+            f"{plural(len(left_out), 'pair')} left out, since the sides do not match: {list_some(left_out, 5)}"
+        )
     return replace(pairs, pairs=tuple(kept), notes=tuple(notes))
-
-
-def _first(names: Sequence[str], limit: int = 5) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

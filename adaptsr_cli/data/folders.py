@@ -1,4 +1,4 @@
-"""Reading a folder tree as sets of an LR and an HR side, by folder names alone."""
+"""Candidate sets of an LR and an HR side in a folder tree, by folder names alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PHONES = frozenset({"iphone", "blackberry", "sony"})
 
 
 @dataclass(frozen=True)
-class Candidate:
+class PairCandidate:
     """One set of pairs that a tree may be meant to be.
 
     Attributes:
@@ -60,14 +60,14 @@ def read_tree(root: Path) -> Tree:
     return tree
 
 
-def collect_candidates(root: Path, tree: Tree) -> tuple[list[Candidate], list[Path]]:
+def collect_candidates(root: Path, tree: Tree) -> tuple[list[PairCandidate], list[Path]]:
     """The sets of pairs in a tree, and the images that belong to none.
 
     A root that is itself an LR folder is taken together with the HR folder beside it.
     """
     candidates, leftover = _collect(root, tree)
     if not candidates and tree:
-        return _look_beside(root), []
+        return _find_beside(root), []
     return candidates, leftover
 
 
@@ -82,10 +82,10 @@ class _Place:
     phone: str
 
 
-def _collect(root: Path, tree: Tree) -> tuple[list[Candidate], list[Path]]:
+def _collect(root: Path, tree: Tree) -> tuple[list[PairCandidate], list[Path]]:
     phones = _find_phones(tree)
     sides: dict[Side, dict[tuple[str, ...], dict[_Place, list[tuple[str, Path]]]]] = {"lr": {}, "hr": {}}
-    candidates: list[Candidate] = []
+    candidates: list[PairCandidate] = []
     leftover: list[Path] = []
     for parts, files in tree.items():
         names = [read_folder_name(part) for part in parts]
@@ -124,9 +124,9 @@ def _make_candidate(
     lr_files: list[tuple[str, Path]],
     hr_place: _Place,
     hr_files: list[tuple[str, Path]],
-) -> Candidate:
+) -> PairCandidate:
     above = [root.resolve().name, *lr_place.folder]
-    return Candidate(
+    return PairCandidate(
         place="/".join(lr_place.folder) or ".",
         lr=tuple(lr_files),
         hr=tuple(hr_files),
@@ -140,7 +140,7 @@ def _make_candidate(
 
 def _split_one_folder(
     root: Path, parts: tuple[str, ...], names: list[FolderName], files: list[Path]
-) -> tuple[list[Candidate], list[Path]]:
+) -> tuple[list[PairCandidate], list[Path]]:
     """RealSR and SelfExSR keep both sides in one folder: ``Canon_001_HR.png``, ``Canon_001_LR4.png``."""
     lr: dict[int | None, list[tuple[str, Path]]] = {}
     hr: list[tuple[str, Path]] = []
@@ -160,7 +160,7 @@ def _split_one_folder(
     folder_scale = folder_scale or read_folder_name(above[0]).scale
     place = "/".join(parts) or "."
     found = [
-        Candidate(
+        PairCandidate(
             place if len(lr) == 1 else f"{place} (x{scale})",
             tuple(side),
             tuple(hr),
@@ -198,7 +198,7 @@ def _find_phones(tree: Tree) -> dict[tuple[str, ...], tuple[Side, str]]:
     return found
 
 
-def _look_beside(root: Path) -> list[Candidate]:
+def _find_beside(root: Path) -> list[PairCandidate]:
     """The sets of which `root` is the LR folder (or its ``X4``): the HR folder must lie beside it."""
     own = root.resolve()
     lr_folder = own

@@ -1,4 +1,4 @@
-"""Finding the pairs in a folder by what its folders and files are called."""
+"""Pairs of a folder, found by the names of its folders and files."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from adaptsr_cli.data.folders import Candidate, collect_candidates, read_tree
+from adaptsr_cli.data.folders import PairCandidate, collect_candidates, read_tree
 from adaptsr_cli.data.names import SplitName, read_file_name, read_folder_name
 from adaptsr_cli.errors import DataError, ImageError, nearest
 from adaptsr_cli.io.images import image_size
-from adaptsr_cli.units import plural
+from adaptsr_cli.units import list_some, plural
 
-Split = Literal["train", "val", "test", "all"]
+SplitChoice = Literal["train", "val", "test", "all"]
 
 _LAYOUT_HINT = (
     "wanted: lr/ and hr/ with the same file names (also LQ/GT, LR_bicubic/X4 and HR, RealSR, DIV2K, DPED ...), "
     "or a folder of photographs"
 )
 # A role takes the first of these that the folder has; the caller sees in `split` which it was.
-_PREFERENCE: dict[SplitName, tuple[Split, ...]] = {
+_PREFERENCE: dict[SplitName, tuple[SplitChoice, ...]] = {
     "train": ("train", "all", "val", "test"),
     "val": ("val", "test", "all", "train"),
     "test": ("test", "val", "all", "train"),
@@ -31,7 +31,7 @@ _PREFERENCE: dict[SplitName, tuple[Split, ...]] = {
 
 @dataclass(frozen=True)
 class PairFacts:
-    """What the check of a pair told, so that nobody need open the files for it again.
+    """Results of the check of a pair, so that the files need not be opened for them again.
 
     Attributes:
         lr_px: (width, height) of the LR file; (0, 0) for a photograph.
@@ -48,15 +48,15 @@ class PairFacts:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two files that show the same thing.
+    """The LR and the HR file of one picture.
 
     Attributes:
-        name: What both files are called without side and scale.
+        name: Name of both files without side and scale.
         lr: The LR file; None for a photograph whose LR side is made by degradation.
         hr: The HR file.
         shift: (dy, dx): LR at (y + dy, x + dx) shows what HR shows at (y, x), in pixels of the LR grid, for pairs of
             one size in pixels of the files. Put right on reading.
-        facts: What is known of the files; None before they are checked.
+        facts: Results of the check; None before it.
     """
 
     name: str
@@ -85,7 +85,7 @@ class PairSet:
     layout: str
     pairs: tuple[Pair, ...]
     ratio: int | None
-    split: Split
+    split: SplitChoice
     notes: tuple[str, ...] = ()
     scale: int | None = None
     weight: float | None = None
@@ -120,7 +120,7 @@ def find_pairs(root: Path, *, role: SplitName, scale: int | None = None) -> Pair
     tree = read_tree(root)
     candidates, leftover = collect_candidates(root, tree)
     if not candidates:
-        return _take_photos(root, role, tree)
+        return _list_photos(root, role, tree)
     chosen = _choose(root, candidates, role, scale)
     pairs = match_files(chosen)
     ratio = read_ratio(pairs)
@@ -128,12 +128,12 @@ def find_pairs(root: Path, *, role: SplitName, scale: int | None = None) -> Pair
     if leftover:
         places = ", ".join(sorted({str(path.parent.relative_to(root)) for path in leftover})[:3])
         notes.append(f"{plural(len(leftover), 'image')} on neither side not used (in {places})")
-    split: Split = chosen.split or "all"
+    split: SplitChoice = chosen.split or "all"
     return PairSet(root, _name_layout(root, chosen, ratio), pairs, ratio, split, tuple(notes))
 
 
 def fit_scale(pairs: PairSet, scale: int) -> PairSet:
-    """The set for a network of factor `scale`.
+    """Returns the set for a network of factor `scale`.
 
     Raises:
         DataError: HR is another multiple of LR than the network makes.
@@ -142,12 +142,12 @@ def fit_scale(pairs: PairSet, scale: int) -> PairSet:
         return replace(pairs, scale=scale)
     raise DataError(
         f"{pairs.root}: HR is {pairs.ratio} times LR, but the network enlarges {scale} times",
-        f"name a x{pairs.ratio} network by --model, or a folder of x{scale} pairs by --data",
+        f"name a x{pairs.ratio} network by `model`, or a folder of x{scale} pairs by `data`",
     )
 
 
 def ratio_of(lr_px: tuple[int, int], hr_px: tuple[int, int]) -> int | None:
-    """The whole factor between the sides, with less than one LR pixel to spare; None where there is none.
+    """Returns the whole factor between the sides, up to less than one LR pixel; None where there is none.
 
     Args:
         lr_px: (width, height) of the LR side.
@@ -183,7 +183,7 @@ def read_ratio(pairs: Sequence[Pair]) -> int:
 
 
 def check_folder(root: Path) -> None:
-    """Refuses what is no folder, naming the nearest one that is.
+    """Refuses a path that is not a folder, naming the folder with the nearest name.
 
     Raises:
         DataError: `root` is missing or a file.
@@ -198,7 +198,7 @@ def check_folder(root: Path) -> None:
     raise DataError(f"there is no folder {root}", near or "check the path")
 
 
-def _choose(root: Path, candidates: Sequence[Candidate], role: SplitName, scale: int | None) -> Candidate:
+def _choose(root: Path, candidates: Sequence[PairCandidate], role: SplitName, scale: int | None) -> PairCandidate:
     for wanted in _PREFERENCE[role]:
         left = [candidate for candidate in candidates if (candidate.split or "all") == wanted]
         if left:
@@ -215,12 +215,12 @@ def _choose(root: Path, candidates: Sequence[Candidate], role: SplitName, scale:
         return left[0]
     places = [candidate.place for candidate in left]
     raise DataError(
-        f"{root} holds {len(left)} sets of pairs: {_first(sorted(places), ', ', 6)}",
-        "name one of these folders by --data, or several, each by a --data of its own",
+        f"{root} holds {len(left)} sets of pairs: {list_some(sorted(places), 6)}",
+        "name one of these folders by `data`, or several of them",
     )
 
 
-def _join_cameras(candidates: list[Candidate]) -> list[Candidate]:
+def _join_cameras(candidates: list[PairCandidate]) -> list[PairCandidate]:
     """RealSR's two cameras, of one scale and split, are one set: their files are named after the camera."""
     cameras = [_camera_of(candidate.hr[0][1].name) for candidate in candidates if candidate.together]
     alike = len({(candidate.scale, candidate.split) for candidate in candidates}) == 1
@@ -237,14 +237,14 @@ def _camera_of(text: str) -> str:
     return found[0].title() if found else ""
 
 
-def match_files(chosen: Candidate) -> tuple[Pair, ...]:
+def match_files(chosen: PairCandidate) -> tuple[Pair, ...]:
     """Pairs the files by equal names, or by names without side and scale, whichever leaves fewer alone.
 
     Raises:
         DataError: A file without the other side, or two files of one name.
     """
-    exact = _join(chosen.lr, chosen.hr, strip=False)
-    stripped = _join(chosen.lr, chosen.hr, strip=True)
+    exact = _match_names(chosen.lr, chosen.hr, strip=False)
+    stripped = _match_names(chosen.lr, chosen.hr, strip=True)
     best = exact if len(exact.alone) <= len(stripped.alone) else stripped
     if best.twice:
         name, first, second = best.twice[0]
@@ -255,7 +255,7 @@ def match_files(chosen: Candidate) -> tuple[Pair, ...]:
     if best.alone:
         count = plural(len(best.alone), "image")
         raise DataError(
-            f"{count} in {chosen.place} without the other side: {_first(best.alone, ', ')}",
+            f"{count} in {chosen.place} without the other side: {list_some(best.alone)}",
             "give both sides the same file names, or move these away",
         )
     return tuple(best.pairs)
@@ -268,7 +268,7 @@ class _Joined:
     twice: list[tuple[str, Path, Path]]
 
 
-def _join(lr: Iterable[tuple[str, Path]], hr: Iterable[tuple[str, Path]], *, strip: bool) -> _Joined:
+def _match_names(lr: Iterable[tuple[str, Path]], hr: Iterable[tuple[str, Path]], *, strip: bool) -> _Joined:
     twice: list[tuple[str, Path, Path]] = []
     sides: list[dict[str, Path]] = []
     for files in (lr, hr):
@@ -287,7 +287,7 @@ def _join(lr: Iterable[tuple[str, Path]], hr: Iterable[tuple[str, Path]], *, str
     return _Joined(pairs, alone, twice)
 
 
-def _take_photos(root: Path, role: SplitName, tree: dict[tuple[str, ...], list[Path]]) -> PairSet:
+def _list_photos(root: Path, role: SplitName, tree: dict[tuple[str, ...], list[Path]]) -> PairSet:
     if not tree:
         packed = [path.name for path in sorted(root.iterdir()) if path.suffix in {".zip", ".tar", ".gz", ".7z"}]
         hint = f"unpack {packed[0]} first" if packed else _LAYOUT_HINT
@@ -300,7 +300,7 @@ def _take_photos(root: Path, role: SplitName, tree: dict[tuple[str, ...], list[P
         raise DataError(f"{root} has an LR side, but no HR side goes with it", _LAYOUT_HINT)
     if "hr" in sides:
         tree = {parts: files for parts, files in tree.items() if any(read_folder_name(p).side == "hr" for p in parts)}
-    by_split: dict[Split, list[Path]] = {}
+    by_split: dict[SplitChoice, list[Path]] = {}
     for parts, files in tree.items():
         named = [name.split for name in map(read_folder_name, parts) if name.split]
         by_split.setdefault(named[-1] if named else "all", []).extend(files)
@@ -314,11 +314,11 @@ def _take_photos(root: Path, role: SplitName, tree: dict[tuple[str, ...], list[P
         Pair(name if often[name] == 1 else path.relative_to(root).as_posix(), None, path)
         for name, path in zip(names, files, strict=True)
     ]
-    split: Split = wanted if wanted != "all" else (own.split or "all")
+    split: SplitChoice = wanted if wanted != "all" else (own.split or "all")
     return PairSet(root, "photos only", tuple(sorted(pairs, key=lambda pair: pair.name)), None, split)
 
 
-def _name_layout(root: Path, chosen: Candidate, ratio: int) -> str:
+def _name_layout(root: Path, chosen: PairCandidate, ratio: int) -> str:
     """What the data set is called, from the names of its folders and files."""
     above = root.resolve().parts
     words = "/".join([*above[-2:], chosen.place]).lower()
@@ -344,8 +344,3 @@ def _name_layout(root: Path, chosen: Candidate, ratio: int) -> str:
     if chosen.kind:
         return f"{chosen.set_name}, {chosen.kind}{scale}{split}"
     return f"LR and HR folders{scale}{split}"
-
-
-def _first(items: Sequence[str], separator: str, limit: int = 3) -> str:
-    more = f"{separator}... {len(items) - limit} more" if len(items) > limit else ""
-    return separator.join(items[:limit]) + more

@@ -1,4 +1,4 @@
-"""Pairs that the user names himself: two folders by side, or a list of files."""
+"""Pairs named by the user: two folders, one a side, or a list of files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from adaptsr_cli.data.folders import Candidate, read_tree
+from adaptsr_cli.data.folders import PairCandidate, read_tree
 from adaptsr_cli.data.layouts import Pair, PairSet, check_folder, match_files, read_ratio
 from adaptsr_cli.errors import DataError, ImageError
 from adaptsr_cli.io.images import image_size
@@ -33,11 +33,11 @@ def pair_folders(hr: Path, lr: Path) -> PairSet:
             raise DataError(f"no images in {folder}", "name the two folders that hold the sides of the pairs")
         sides.append(tuple(("".join(f"{part}/" for part in parts), path) for parts in tree for path in tree[parts]))
     if hr.resolve() == lr.resolve():
-        raise DataError(f"--hr and --lr are both {hr}", "name it by --data where one folder holds both sides")
-    chosen = Candidate(place=f"{hr} and {lr}", lr=sides[1], hr=sides[0], scale=None, split=None)
+        raise DataError(f"`hr_dir` and `lr_dir` are both {hr}", "name it by `data` if one folder holds both sides")
+    chosen = PairCandidate(place=f"{hr} and {lr}", lr=sides[1], hr=sides[0], scale=None, split=None)
     pairs = match_files(chosen)
     ratio = read_ratio(pairs)
-    return PairSet(hr, _name(f"HR {hr.name or hr}, LR {lr.name or lr}", ratio), pairs, ratio, "all")
+    return PairSet(hr, _describe_layout(f"HR {hr.name or hr}, LR {lr.name or lr}", ratio), pairs, ratio, "all")
 
 
 def read_list(path: Path) -> PairSet:
@@ -76,7 +76,7 @@ def read_list(path: Path) -> PairSet:
     if len(rows[0]) == 1:
         return PairSet(path, "photos of a list", pairs, None, "all")
     ratio = read_ratio(pairs)
-    return PairSet(path, _name("pairs of a list", ratio), pairs, ratio, "all")
+    return PairSet(path, _describe_layout("pairs of a list", ratio), pairs, ratio, "all")
 
 
 def _read_line(place: Path, number: int, line: str) -> tuple[Path, ...]:
@@ -139,5 +139,5 @@ def _relative(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()
 
 
-def _name(text: str, ratio: int) -> str:
+def _describe_layout(text: str, ratio: int) -> str:
     return f"{text}, same-size pairs" if ratio == 1 else f"{text}, x{ratio}"

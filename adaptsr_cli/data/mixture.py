@@ -1,4 +1,4 @@
-"""Several sets read as one, and drawn from by exact shares."""
+"""Mixture of several sets, read as one and drawn from by exact shares."""
 
 from __future__ import annotations
 
@@ -7,24 +7,21 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 from math import gcd, lcm
-from typing import Any
 
 import numpy as np
 
+from adaptsr_cli.arrays import Int64Array, Uint8Array
 from adaptsr_cli.data.layouts import Pair, PairSet
 from adaptsr_cli.data.pairs import PairReader
 from adaptsr_cli.units import plural
-
-Array = np.ndarray[Any, np.dtype[np.uint8]]
-_Order = np.ndarray[Any, np.dtype[np.int64]]
 
 # Keep the streams of random numbers apart that are derived from one seed; the sampler's own is 3.
 _SOURCE_STREAM = 1
 _IMAGE_STREAM = 2
 
 
-def count_tickets(weights: Sequence[float | None], sizes: Sequence[int]) -> tuple[int, ...]:
-    """How many of every sum-of-tickets crops each source gives, exactly.
+def count_draws(weights: Sequence[float | None], sizes: Sequence[int]) -> tuple[int, ...]:
+    """Counts the crops that each source gives to a block of crops, exactly.
 
     With no weight at all every image is as likely as any other, as if the sets were one. As soon as one has a weight,
     the weights are shares of the crops, and a missing one counts 1.
@@ -44,17 +41,17 @@ def count_tickets(weights: Sequence[float | None], sizes: Sequence[int]) -> tupl
 
 
 def describe_mix(sets: Sequence[PairSet]) -> str:
-    """Who gives how much: ``mix: a 77 % (200 pairs), b 23 % (34 photos)``."""
-    tickets = count_tickets([pairs.weight for pairs in sets], [len(pairs) for pairs in sets])
+    """Describes the shares of the sets: ``mix: a 77 % (200 pairs), b 23 % (34 photos)``."""
+    draws_per_block = count_draws([pairs.weight for pairs in sets], [len(pairs) for pairs in sets])
     parts = [
-        f"{label} {count / sum(tickets):.0%} ({plural(len(pairs), 'photo' if pairs.ratio is None else 'pair')})"
-        for label, count, pairs in zip(label_sets(sets), tickets, sets, strict=True)
+        f"{label} {count / sum(draws_per_block):.0%} ({plural(len(pairs), 'photo' if pairs.ratio is None else 'pair')})"
+        for label, count, pairs in zip(label_sets(sets), draws_per_block, sets, strict=True)
     ]
     return f"mix: {', '.join(parts)}".replace("%", " %")
 
 
 def label_sets(sets: Sequence[PairSet]) -> tuple[str, ...]:
-    """A short name for each set, all different: as many of its folders, from the last, as it takes."""
+    """Names each set by as many of its last folders as it takes to make all names different."""
     parts = [pairs.root.resolve().parts for pairs in sets]
     for depth in range(1, max(map(len, parts), default=0) + 1):
         labels = ["/".join(part.strip("/\\") for part in folder[-depth:]) for folder in parts]
@@ -64,7 +61,7 @@ def label_sets(sets: Sequence[PairSet]) -> tuple[str, ...]:
 
 
 def name_pairs(sets: Sequence[PairSet]) -> tuple[Pair, ...]:
-    """The pairs of all sets, one after the other; with several sets, each name goes behind its set's label."""
+    """Lists the pairs of all sets; with several sets, each name is prefixed by the label of its set."""
     if len(sets) == 1:
         return sets[0].pairs
     return tuple(
@@ -78,7 +75,7 @@ class Mixture:
     """Several readers as one, and the order in which a training draws from them.
 
     Which image the d-th crop is cut from is a pure function of the seed and d. In every block of as many crops as
-    there are tickets each source comes exactly as often as it has tickets, and each source's images come once in its
+    `count_draws` adds up to, each source comes exactly as often as counted, and each source's images come once in its
     own round.
 
     Args:
@@ -95,7 +92,7 @@ class Mixture:
             tuple(pair for reader in self.readers for pair in reader.pairs) if sets is None else name_pairs(sets)
         )
         self._starts = np.cumsum([0, *sizes])
-        self._tickets = count_tickets(weights, sizes)
+        self._draws_per_block = count_draws(weights, sizes)
         # Per instance, so that readers die with it. Two entries a source: batches straddle the end of a round.
         self._block_of = lru_cache(4)(self._draw_block)
         self._round_of = lru_cache(4 * len(sizes))(self._draw_round)
@@ -108,7 +105,7 @@ class Mixture:
         source = int(np.searchsorted(self._starts, index, side="right")) - 1
         return self.readers[source], index - int(self._starts[source])
 
-    def read(self, index: int) -> tuple[Array, Array]:
+    def read(self, index: int) -> tuple[Uint8Array, Uint8Array]:
         """One pair, as `PairReader.read`."""
         reader, place = self.locate(index)
         return reader.read(place)
@@ -125,24 +122,24 @@ class Mixture:
             seed: In [0, 2^64).
             draw: 0 or more.
         """
-        block, place = divmod(draw, sum(self._tickets))
+        block, place = divmod(draw, sum(self._draws_per_block))
         sources, ranks = self._block_of(seed, block)
         source = int(sources[place])
-        nth = block * self._tickets[source] + int(ranks[place])
+        nth = block * self._draws_per_block[source] + int(ranks[place])
         round_, place = divmod(nth, len(self.readers[source]))
         return int(self._starts[source]) + int(self._round_of(seed, source, round_)[place])
 
-    def _draw_block(self, seed: int, block: int) -> tuple[_Order, _Order]:
-        """The source of every crop of a block, and the how-many-th crop of that source in the block it is."""
-        sources = np.repeat(np.arange(len(self._tickets)), self._tickets)
-        if len(self._tickets) > 1:
+    def _draw_block(self, seed: int, block: int) -> tuple[Int64Array, Int64Array]:
+        """Draws the source of every crop of a block, and numbers the crops of each source within the block."""
+        sources = np.repeat(np.arange(len(self._draws_per_block)), self._draws_per_block)
+        if len(self._draws_per_block) > 1:
             np.random.default_rng((_SOURCE_STREAM, seed, block)).shuffle(sources)
         ranks = np.empty_like(sources)
-        for source, count in enumerate(self._tickets):
+        for source, count in enumerate(self._draws_per_block):
             ranks[sources == source] = np.arange(count)
         return sources, ranks
 
-    def _draw_round(self, seed: int, source: int, round_: int) -> _Order:
+    def _draw_round(self, seed: int, source: int, round_: int) -> Int64Array:
         """The order of a source's images in one of its rounds."""
         rng = np.random.default_rng((_IMAGE_STREAM, seed, source, round_))
         return rng.permutation(len(self.readers[source]))

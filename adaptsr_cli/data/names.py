@@ -1,4 +1,4 @@
-"""What the names of folders and files say: side, scale, split, and which files belong together."""
+"""Side, scale, split and pairing, read from the names of folders and files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _PREFIX = re.compile(r"(?P<side>lr|lq|hr|gt|hq)[_\-. ](?=.)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class FolderName:
-    """What one folder name says.
+    """Parts of a folder name.
 
     Attributes:
         side: Which side of pairs lies in it.
@@ -84,7 +84,7 @@ def read_folder_name(name: str) -> FolderName:
 
 @dataclass(frozen=True)
 class FileName:
-    """What one file name says.
+    """Parts of a file name.
 
     Attributes:
         key: The name without side and scale, the same on both sides of a pair.

@@ -1,53 +1,26 @@
-"""Reading pairs as arrays, splitting a set, and telling whether data is the same as before."""
+"""Pairs as arrays, the split of a set, and fingerprints that tell whether data has changed."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from adaptsr_cli.arrays import Uint8Array
+from adaptsr_cli.artifacts.degradation import Degradation
 from adaptsr_cli.data.cache import ImageCache
-from adaptsr_cli.data.degradation import Degradation
-from adaptsr_cli.data.degrade import degrade
-from adaptsr_cli.data.layouts import Pair, PairSet, Split
+from adaptsr_cli.data.layouts import Pair, PairSet, SplitChoice
 from adaptsr_cli.errors import DataError
+from adaptsr_cli.imaging.degrade import degrade
+from adaptsr_cli.io.hashing import file_fingerprint
 from adaptsr_cli.io.images import image_size, read_rgb, resize_bicubic
 from adaptsr_cli.units import plural
 
-Array = np.ndarray[Any, np.dtype[np.uint8]]
-
-_CHUNK_BYTES = 64 << 10
-
-
-def file_fingerprint(path: Path) -> str:
-    """A cheap identity of a file that survives moving and copying: its size, first and last 64 KiB, hashed.
-
-    Returns:
-        16 hexadecimal digits.
-
-    Raises:
-        DataError: The file cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            size_bytes = file.seek(0, os.SEEK_END)
-            file.seek(0)
-            digest = hashlib.sha256(f"{size_bytes}:".encode())
-            digest.update(file.read(_CHUNK_BYTES))
-            file.seek(max(0, size_bytes - _CHUNK_BYTES))
-            digest.update(file.read(_CHUNK_BYTES))
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}", "check the file") from error
-    return digest.hexdigest()[:16]
-
 
 def pair_fingerprints(pair: Pair) -> tuple[str | None, str]:
-    """The fingerprints of both files, as the check found them, else by reading; None for the LR side of a photo.
+    """Returns the fingerprints of both files, as checked or else by reading; None for the LR side of a photo.
 
     Raises:
         DataError: A file cannot be read.
@@ -58,7 +31,7 @@ def pair_fingerprints(pair: Pair) -> tuple[str | None, str]:
 
 
 def set_fingerprint(pairs: PairSet) -> str:
-    """An identity of all files of a set, their pairing and shifts, whatever folder they lie in; 16 hex digits."""
+    """Returns an identity of a set's files, pairing and shifts, whatever folder they lie in; 16 hex digits."""
     digest = hashlib.sha256()
     for pair in sorted(pairs.pairs, key=lambda pair: pair.name):
         lr, hr = pair_fingerprints(pair)
@@ -86,13 +59,13 @@ def split_pairs(pairs: PairSet, *, share: float = 0.2, seed: int = 0) -> tuple[P
     if len(pairs) < 2:
         raise DataError(
             f"{pairs.root} has only {plural(len(pairs), 'pair')}, so none can be held out for validation",
-            "add pairs, or name a validation folder by --val",
+            "add pairs, or name a validation folder by `val`",
         )
     count = min(len(pairs) - 1, max(1, round(share * len(pairs))))
     ordered = sorted(pairs.pairs, key=lambda pair: hashlib.sha256(f"{seed}:{pair.name}".encode()).digest())
     held_out = {pair.name for pair in ordered[:count]}
 
-    def part(split: Split, *, held: bool) -> PairSet:
+    def part(split: SplitChoice, *, held: bool) -> PairSet:
         return replace(pairs, split=split, pairs=tuple(p for p in pairs.pairs if (p.name in held_out) == held))
 
     return part("train", held=False), part("val", held=True)
@@ -126,14 +99,14 @@ class PairReader:
     ) -> None:
         if pairs.ratio is None and degradation is None:
             raise DataError(
-                f"{pairs.root} holds photographs without an LR side", "say by --degrade how the LR side is made"
+                f"{pairs.root} holds photographs without an LR side", "say by `degrade` how the LR side is made"
             )
         self.pairs: Sequence[Pair] = pairs.pairs
         self.scale = scale
         self.degradation = degradation if pairs.ratio is None else None
         self._seed = seed % (1 << 64)  # NumPy takes no negative seeds
         self._ratio = pairs.ratio
-        self._cache = cache or ImageCache(2 << 30, 0, None)
+        self._cache = cache or ImageCache(2 << 30)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -150,7 +123,7 @@ class PairReader:
         width = self._overlap(hr_width, lr_width, pair.shift[1]).lr_length
         return width * self.scale, height * self.scale
 
-    def read(self, index: int) -> tuple[Array, Array]:
+    def read(self, index: int) -> tuple[Uint8Array, Uint8Array]:
         """One pair, its shift put right, trimmed at the right and bottom to whole LR pixels.
 
         Returns:
@@ -167,17 +140,17 @@ class PairReader:
             lr = degrade(hr, self.scale, self.degradation, np.random.default_rng((self._seed, index)))
         return lr, hr
 
-    def read_hr(self, index: int) -> Array:
+    def read_hr(self, index: int) -> Uint8Array:
         """The HR side as `read` gives it; spares photographs the degradation."""
         return self._load(index)[1]
 
-    def _load(self, index: int) -> tuple[Array | None, Array]:
+    def _load(self, index: int) -> tuple[Uint8Array | None, Uint8Array]:
         pair = self.pairs[index]
         # Whatever decides what `_decode` makes of the files.
         key = (pair.lr, pair.hr, pair.shift, self._ratio, self.scale)
         return self._cache.get(key, lambda: self._decode(index))
 
-    def _decode(self, index: int) -> tuple[Array | None, Array]:
+    def _decode(self, index: int) -> tuple[Uint8Array | None, Uint8Array]:
         pair, scale = self.pairs[index], self.scale
         hr = read_rgb(pair.hr)
         source = read_rgb(pair.lr) if pair.lr is not None else None
@@ -187,16 +160,16 @@ class PairReader:
         height, width = rows.lr_length, columns.lr_length
         if height < 1 or width < 1:
             raise DataError(f"{pair.hr} is smaller than {scale} x {scale} px", "leave it out")
-        hr = _cut(hr, rows.hr_start, columns.hr_start, height * scale, width * scale)
+        hr = _crop(hr, rows.hr_start, columns.hr_start, height * scale, width * scale)
         if source is None:
             return None, hr
         if self._ratio == 1:
-            same_size = _cut(source, rows.lr_start, columns.lr_start, height * scale, width * scale)
+            same_size = _crop(source, rows.lr_start, columns.lr_start, height * scale, width * scale)
             return resize_bicubic(same_size, width, height), hr
-        return _cut(source, rows.lr_start, columns.lr_start, height, width), hr
+        return _crop(source, rows.lr_start, columns.lr_start, height, width), hr
 
     def _overlap(self, hr_length: int, lr_length: int | None, shift: int) -> _Overlap:
-        """What both sides show along one axis, in whole LR pixels, once the shift is put right.
+        """Finds what both sides show along one axis, in whole LR pixels, once the shift is put right.
 
         Pairs of one size are shifted by whole pixels of the files, before the LR side is taken at 1/scale: that is
         finer than the LR grid.
@@ -218,5 +191,5 @@ class _Overlap:
     lr_length: int
 
 
-def _cut(image: Array, top: int, left: int, height: int, width: int) -> Array:
+def _crop(image: Uint8Array, top: int, left: int, height: int, width: int) -> Uint8Array:
     return np.ascontiguousarray(image[top : top + height, left : left + width])

@@ -1,20 +1,19 @@
-"""The photographs of the demo: those that travel inside the scikit-image package, and a camera made up for them."""
+"""Photographs of the demo, which come with scikit-image, and the camera that is simulated for them."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from adaptsr_cli.data.degradation import PRESETS
-from adaptsr_cli.data.degrade import degrade
+from adaptsr_cli.arrays import Uint8Array
 from adaptsr_cli.errors import DataError
+from adaptsr_cli.imaging.degradation_presets import DEGRADATIONS
+from adaptsr_cli.imaging.degrade import degrade
 from adaptsr_cli.io.images import decode_rgb, write_rgb
-
-Array = np.ndarray[Any, np.dtype[np.uint8]]
 
 # Photographs only, no charts or microscopy, and none that scikit-image would fetch from the network.
 _TRAIN: Final = (
@@ -29,7 +28,7 @@ _TRAIN: Final = (
 _TEST: Final = ("astronaut.png", "coffee.png")
 
 
-def demo_photos() -> tuple[list[tuple[str, Array]], list[tuple[str, Array]]]:
+def demo_photos() -> tuple[list[tuple[str, Uint8Array]], list[tuple[str, Uint8Array]]]:
     """The demo's photographs as (name, (H, W, 3) uint8), to train on and to test on; no photograph is in both.
 
     Raises:
@@ -57,19 +56,19 @@ def write_demo_pairs(folder: Path, scale: int, seed: int) -> None:
     jobs = [("train", index, *photo) for index, photo in enumerate(train)]
     jobs += [("test", index, *photo) for index, photo in enumerate(test)]
 
-    def write(job: tuple[str, int, str, Array]) -> None:
+    def write(job: tuple[str, int, str, Uint8Array]) -> None:
         split, index, name, photo = job
         rng = np.random.default_rng((seed % (1 << 64), split == "test", index))
         height, width = (length // scale * scale for length in photo.shape[:2])
         hr = np.ascontiguousarray(photo[:height, :width])
         write_rgb(folder / split / "hr" / f"{name}.png", hr)
-        write_rgb(folder / split / "lr" / f"{name}.png", degrade(hr, scale, PRESETS["demo"], rng))
+        write_rgb(folder / split / "lr" / f"{name}.png", degrade(hr, scale, DEGRADATIONS["demo"], rng))
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(write, jobs))
 
 
-def _read_photo(file_name: str) -> tuple[str, Array]:
+def _read_photo(file_name: str) -> tuple[str, Uint8Array]:
     # By file: skimage.data's own functions may reach for the network.
     place = files("skimage") / "data" / file_name
     try:

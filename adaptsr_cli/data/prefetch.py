@@ -1,4 +1,10 @@
-"""Batches made ahead in threads beside the training, so that the accelerator need not wait for data."""
+"""Prefetching of batches in threads, so that the accelerator need not wait for data.
+
+Own threads in place of `torch.utils.data.DataLoader`: its workers are processes, each with a cache of decoded images
+of its own, where threads share one. 60 batches of 8 from 60 pairs of 768 px took 4.4 and 5.2 s this way, 5.6 and 5.9 s
+with one such worker and 7.5 and 7.6 s with two (two loaded CPU cores). Any iteration can be asked for at any time
+here, as resuming and validating do, without a new set of workers.
+"""
 
 from __future__ import annotations
 
@@ -16,25 +22,25 @@ from adaptsr_cli.data.sampler import Batch
 
 
 class BatchSource(Protocol):
-    """Where batches come from; a pure function of the iteration, so that a run can go on anywhere."""
+    """Source of batches; a pure function of the iteration, so that a run can be resumed anywhere."""
 
     def sample(self, iteration: int) -> Batch:
-        """The batch of one iteration, or this process's share of it."""
+        """Returns the batch of one iteration, or this process's share of it."""
 
 
 class Prefetcher:
     """Makes the next batches of a source in threads while the caller uses the last one.
 
-    It is a source itself and gives the very batches that `source` would give, whatever order they are asked for in;
-    only the next ones in order are there without waiting. To be used as a context manager and from one thread.
+    It is a source itself and returns the same batches as `source`, in whatever order they are asked for; only the next
+    ones in order are ready without waiting. To be used as a context manager and from one thread.
 
     Args:
-        source: What makes the batches; safe to use from `workers` threads at once.
+        source: Makes the batches; safe to use from `workers` threads at once.
         first: The iteration that will be asked for first.
         stop: One past the last iteration to be made ahead. Later ones are made only when asked for.
-        ahead: How many batches at most are made or being made beyond the one in use; the memory of that many.
-        prepare: Applied to every batch in the thread that makes it, to pin its memory for example.
-        workers: How many batches are made at the same time. More than one pays where one thread takes longer for a
+        ahead: Maximum number of batches, finished or in progress, beyond the one in use.
+        prepare: Applied to every batch in the thread that makes it, for example to pin its memory.
+        workers: Number of batches made at the same time. More than one pays where one thread takes longer for a
             batch than the training for a step.
     """
 
@@ -84,14 +90,14 @@ class Prefetcher:
 
     @property
     def waited_s(self) -> float:
-        """Seconds for which the caller has waited for batches, the first one included."""
+        """Seconds that the caller has waited for batches, the first one included."""
         return self._waited_s
 
     def sample(self, iteration: int) -> Batch:
-        """The batch of an iteration, from those made ahead if it is the next in order.
+        """Returns the batch of an iteration, from those made ahead if it is the next in order.
 
         Args:
-            iteration: 0 or more. Any other than the one after the last makes everything ahead anew from there.
+            iteration: 0 or more. Any other than the one after the last discards the batches made ahead.
 
         Raises:
             Exception: Whatever the source raised at this very iteration.
@@ -129,7 +135,7 @@ class Prefetcher:
 
 
 def pin(batch: Batch) -> Batch:
-    """The batch in memory that a CUDA device copies from while it computes."""
+    """Copies a batch into page-locked memory, from which a CUDA device copies while it computes."""
     return Batch(batch.lr.pin_memory(), batch.hr.pin_memory())
 
 

@@ -1,4 +1,4 @@
-"""Checking every pair before any work, with what was measured kept for the next time (R20)."""
+"""Check of every pair before any work; the measurements are stored for the next time."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
-from adaptsr_cli.artifacts import Frozen
-from adaptsr_cli.data.alignment import PairAlignment, measure_alignment
+from adaptsr_cli.artifacts.preflight import FileStamp, PairAlignment, PairMeasure, PreflightRecord
+from adaptsr_cli.data.alignment import measure_alignment
 from adaptsr_cli.data.layouts import Pair, PairFacts, PairSet, ratio_of
 from adaptsr_cli.data.pairs import pair_fingerprints
 from adaptsr_cli.errors import AdaptsrError, ArtifactError, DataError, ImageError
@@ -21,56 +20,14 @@ from adaptsr_cli.io.cache_folder import cache_dir
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.images import read_rgb
 from adaptsr_cli.progress import Progress
-from adaptsr_cli.units import plural
+from adaptsr_cli.units import list_some, plural
 
 _NAMED_FAULTS = 3
 
 
-class FileStamp(Frozen):
-    """By what a file is recognised as unchanged without being read."""
-
-    path: str
-    bytes: int
-    mtime_ns: int
-
-
-class PairMeasure(Frozen):
-    """What decoding one pair told.
-
-    Attributes:
-        lr: The LR file; None for a photograph.
-        hr: The HR file.
-        lr_print: Fingerprint of the LR file; None for a photograph.
-        hr_print: Fingerprint of the HR file.
-        lr_px: (width, height) of the LR side; (0, 0) for a photograph.
-        hr_px: (width, height) of the HR side.
-        alignment: None where it was not measured.
-    """
-
-    lr: FileStamp | None
-    hr: FileStamp
-    lr_print: str | None
-    hr_print: str
-    lr_px: tuple[int, int]
-    hr_px: tuple[int, int]
-    alignment: PairAlignment | None = None
-
-    def __str__(self) -> str:
-        return f"LR {self.lr_px[0]} x {self.lr_px[1]}, HR {self.hr_px[0]} x {self.hr_px[1]}"
-
-
-class PreflightRecord(Frozen):
-    """``preflight/<hash of the root>.json`` in the cache folder: all pairs of one root that were found whole."""
-
-    artifact: Literal["preflight"] = "preflight"
-    format_version: Literal[1] = 1
-    root: str
-    pairs: tuple[PairMeasure, ...]
-
-
 @dataclass(frozen=True)
 class Checked:
-    """A set whose files are all whole and of fitting sizes.
+    """A set whose files can all be decoded and have fitting sizes.
 
     Attributes:
         pairs: With the measured ratio, the facts of each pair, and a note where pairs are trimmed.
@@ -89,7 +46,7 @@ def check_pairs(pairs: PairSet, progress: Progress, *, role: str = "train", alig
 
     Args:
         pairs: As found.
-        progress: Where to show how far it is.
+        progress: Shows how far the check is.
         role: What the pairs are for, for the messages: ``train``, ``val`` or ``test``.
         alignment: Measure shift and colour gain of each pair too.
 
@@ -112,11 +69,10 @@ def check_pairs(pairs: PairSet, progress: Progress, *, role: str = "train", alig
         elif ratio is not None and entry.hr_px != (entry.lr_px[0] * ratio, entry.lr_px[1] * ratio):
             trimmed += 1
     if faults:
-        more = f"; ... {len(faults) - _NAMED_FAULTS} more" if len(faults) > _NAMED_FAULTS else ""
         raise DataError(
             f"{len(faults)} of {plural(len(pairs), 'pair')} of the {role} data in {pairs.root} cannot be used: "
-            f"{'; '.join(faults[:_NAMED_FAULTS])}{more}",
-            "mend, replace or move them away, both sides",
+            f"{list_some(faults, _NAMED_FAULTS, '; ')}",
+            "repair, replace or remove them, on both sides",
         )
     notes = list(pairs.notes)
     if trimmed:

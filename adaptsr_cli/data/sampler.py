@@ -1,20 +1,19 @@
-"""Training batches: crops, flips and transposes, each batch a pure function of seed and iteration."""
+"""Training batches of crops, flipped and transposed; each batch is a pure function of seed and iteration."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from adaptsr_cli.data.degrade import degrade
+from adaptsr_cli.arrays import Int64Array, Uint8Array
 from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.data.pairs import PairReader
 from adaptsr_cli.errors import DataError, UsageError
-
-Array = np.ndarray[Any, np.dtype[np.uint8]]
+from adaptsr_cli.imaging.degrade import degrade
 
 _CPU: Final = torch.device("cpu")
 # Blur and resampling reach this far, in LR pixels; a crop to be degraded is cut with so much round it.
@@ -52,7 +51,7 @@ class BatchSampler:
         device: Where photographs are degraded.
 
     Raises:
-        UsageError: `patch_px` is no positive multiple of the scale, or `batch` is not positive.
+        UsageError: `patch_px` is not a positive multiple of the scale, or `batch` is not positive.
         DataError: An image is smaller than the crop.
     """
 
@@ -68,18 +67,18 @@ class BatchSampler:
         mixture = source if isinstance(source, Mixture) else Mixture((source,))
         scale = mixture.scale
         if batch < 1:
-            raise UsageError(f"--batch {batch} is not positive", "use 1 or more")
+            raise UsageError(f"`batch` {batch} is not positive", "use 1 or more")
         if patch_px < scale or patch_px % scale:
             fitting = max(scale, round(patch_px / scale) * scale)
             raise UsageError(
-                f"--patch {patch_px} is no multiple of the scale {scale}", f"use --patch {fitting} (HR pixels)"
+                f"`patch` {patch_px} is not a multiple of the scale {scale}", f"use `patch` {fitting} (HR pixels)"
             )
         smallest, index = min((min(mixture.hr_size(index)), index) for index in range(len(mixture)))
         if smallest < patch_px:
             width, height = mixture.hr_size(index)
             raise DataError(
-                f"{mixture.pairs[index].hr} gives {width} x {height} px of HR, less than --patch {patch_px}",
-                f"use --patch {smallest} at most, or leave small images out",
+                f"{mixture.pairs[index].hr} gives {width} x {height} px of HR, less than `patch` {patch_px}",
+                f"use `patch` {smallest} at most, or leave small images out",
             )
         self._mixture = mixture
         self._batch = batch
@@ -88,7 +87,7 @@ class BatchSampler:
         self._seed = seed % (1 << 64)  # NumPy takes no negative seeds
 
     def sample(self, iteration: int) -> Batch:
-        """The batch of an iteration, the same whenever and however often it is asked for.
+        """Returns the batch of an iteration, the same whenever and however often it is asked for.
 
         Args:
             iteration: 0 or more.
@@ -99,7 +98,7 @@ class BatchSampler:
         return self.sample_part(iteration, 0, self._batch)
 
     def sample_part(self, iteration: int, first: int, count: int) -> Batch:
-        """Some crops of the batch of an iteration, for one of several processes that share the batch.
+        """Returns some crops of the batch of an iteration, for one of several processes that share the batch.
 
         A crop depends on the seed, the iteration and its place only, so parts put together are the whole batch, bit
         for bit.
@@ -117,7 +116,7 @@ class BatchSampler:
         lr, hr = (_to_tensor(side) for side in zip(*crops, strict=True))
         return Batch(lr, hr)
 
-    def _crop(self, iteration: int, place: int) -> tuple[Array, Array]:
+    def _crop(self, iteration: int, place: int) -> tuple[Uint8Array, Uint8Array]:
         """Crop `place` of an iteration: lr (p/s, p/s, 3) and hr (p, p, 3), uint8."""
         reader, index = self._mixture.locate(self._mixture.draw(self._seed, iteration * self._batch + place))
         rng = np.random.default_rng((_CROP_STREAM, self._seed, iteration, place))
@@ -150,12 +149,12 @@ def _start_of_cut(start: int) -> int:
     return max(0, (start - _MARGIN_LR_PX) // _JPEG_BLOCKS_PX * _JPEG_BLOCKS_PX)
 
 
-def _window(image: Array, top: int, left: int, side_px: int) -> Array:
+def _window(image: Uint8Array, top: int, left: int, side_px: int) -> Uint8Array:
     return image[top : top + side_px, left : left + side_px]
 
 
-def _turn(crop: Array, turn: np.ndarray[Any, np.dtype[np.int64]]) -> Array:
-    """One of the eight orientations of a square."""
+def _turn(crop: Uint8Array, turn: Int64Array) -> Uint8Array:
+    """Turns a square into one of its eight orientations."""
     if turn[0]:
         crop = crop[:, ::-1]
     if turn[1]:
@@ -163,6 +162,6 @@ def _turn(crop: Array, turn: np.ndarray[Any, np.dtype[np.int64]]) -> Array:
     return crop.transpose(1, 0, 2) if turn[2] else crop
 
 
-def _to_tensor(crops: tuple[Array, ...]) -> Tensor:
+def _to_tensor(crops: tuple[Uint8Array, ...]) -> Tensor:
     stacked = torch.from_numpy(np.stack(crops))  # (B, p, p, 3) uint8
     return stacked.permute(0, 3, 1, 2).contiguous().float().div_(255)  # (B, 3, p, p)

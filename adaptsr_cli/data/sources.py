@@ -13,9 +13,9 @@ from adaptsr_cli.errors import UsageError
 Align = Literal["none", "shift"]
 
 _WEIGHT = re.compile(r"\d+(?:\.\d{1,3})?|\.\d{1,3}")
-_MOST_WEIGHT: Final = 1000.0
-_WEIGHT_HINT = f"write FOLDER:WEIGHT with a weight from 0.001 to {_MOST_WEIGHT:.0f}, three decimals at most"
-_HINT = "name folders by --data, two folders by --hr and --lr, or a list of pairs by --list; see --help"
+_MAX_WEIGHT: Final = 1000.0
+_WEIGHT_HINT = f"write FOLDER:WEIGHT with a weight from 0.001 to {_MAX_WEIGHT:.0f}, three decimals at most"
+_HINT = "name folders by `data`, two folders by `hr_dir` and `lr_dir`, or a list of pairs by `list_file`"
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class WeightedFolder:
 
 
 @dataclass(frozen=True)
-class DataChoice:
+class DataSpec:
     """The images that a command works on: exactly one of folders, two sides, or a list.
 
     Attributes:
@@ -49,21 +49,25 @@ class DataChoice:
 
     def __post_init__(self) -> None:
         if (self.hr is None) != (self.lr is None):
-            given, missing = ("--hr", "--lr") if self.lr is None else ("--lr", "--hr")
+            given, missing = ("`hr_dir`", "`lr_dir`") if self.lr is None else ("`lr_dir`", "`hr_dir`")
             raise UsageError(
-                f"{given} without {missing}", "name both sides; photographs without an LR side go to --data"
+                f"{given} without {missing}", "name both sides; photographs without LR images go to `data`"
             )
-        kinds = {"--data": bool(self.folders), "--hr and --lr": self.hr is not None, "--list": bool(self.list_file)}
+        kinds = {
+            "`data`": bool(self.folders),
+            "`hr_dir` and `lr_dir`": self.hr is not None,
+            "`list_file`": bool(self.list_file),
+        }
         given_kinds = [kind for kind, given in kinds.items() if given]
         if not given_kinds:
-            raise UsageError("Missing option '--data'", _HINT)
+            raise UsageError("no images are named: `data` is missing", _HINT)
         if len(given_kinds) > 1:
             raise UsageError(f"{' together with '.join(given_kinds)}", "name the images in one way only")
         resolved = [folder.path.resolve() for folder in self.folders]
         for folder, place in zip(self.folders, resolved, strict=True):
             if resolved.count(place) > 1:
                 raise UsageError(
-                    f"--data names {folder.path} twice", "name it once, with a weight to draw it more often"
+                    f"`data` names {folder.path} twice", "name it once, with a weight to draw it more often"
                 )
 
     @classmethod
@@ -97,19 +101,19 @@ def parse_folder(text: str) -> WeightedFolder:
         return WeightedFolder(whole, None)
     if _WEIGHT.fullmatch(tail):
         weight = float(tail)
-        if 0 < weight <= _MOST_WEIGHT:
+        if 0 < weight <= _MAX_WEIGHT:
             return WeightedFolder(Path(head), weight)
     elif not Path(head).is_dir() or re.search(r"[/\\]", tail):
         return WeightedFolder(whole, None)  # no weight was meant; that the folder is missing is said when it is opened
-    raise UsageError(f"the weight {tail!r} of --data {head} is no weight", _WEIGHT_HINT)
+    raise UsageError(f"the weight {tail!r} of `data` {head} is not a weight", _WEIGHT_HINT)
 
 
 def choose_data(
     folders: Sequence[str] | None, hr: Path | None, lr: Path | None, list_file: Path | None, align: Align
-) -> DataChoice:
+) -> DataSpec:
     """The choice that the options make.
 
     Raises:
-        UsageError: As `DataChoice` and `parse_folder`.
+        UsageError: As `DataSpec` and `parse_folder`.
     """
-    return DataChoice(tuple(parse_folder(text) for text in folders or ()), hr, lr, list_file, align)
+    return DataSpec(tuple(parse_folder(text) for text in folders or ()), hr, lr, list_file, align)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from adaptsr_cli.backbones.backbone import Backbone, super_resolve
-from adaptsr_cli.backbones.compiling import CompiledBlocks
+from adaptsr_cli.backbones.fast.compiling import CompiledBlocks
 from adaptsr_cli.errors import AdaptsrError, ImageError
 from adaptsr_cli.inference.device_canvas import DeviceCanvas, HostCopies
 from adaptsr_cli.inference.device_tiles import Networks, run_on_device
@@ -30,7 +30,7 @@ OnTile = Callable[[int, int], None]
 UNKNOWN_HALO_PX: Final = 32
 """Context around a tile for a network of which nobody knows how far it looks."""
 
-LEAST_TILE_PX: Final = 16
+MIN_TILE_PX: Final = 16
 """The smallest tile that is tried when memory runs out."""
 
 # An automatic tile's input, halo included, at most (height, width). On the CPU the time of a pixel does not depend on
@@ -249,7 +249,7 @@ class Upscaler:
         rows_px = min(rows_px, math.isqrt(int(budget_px)))
         columns_px = min(columns_px, int(budget_px / max(1, rows_px)))
         overlap_px = 2 * self.pad_px + RAMP_PX
-        return max(LEAST_TILE_PX, columns_px - overlap_px), max(LEAST_TILE_PX, rows_px - overlap_px)
+        return max(MIN_TILE_PX, columns_px - overlap_px), max(MIN_TILE_PX, rows_px - overlap_px)
 
     def _shrink(self, plan: TilePlan | None) -> None:
         """Halves the batch or else the tiles, for this and all later images; None: not even the probe fitted."""
@@ -260,10 +260,10 @@ class Upscaler:
         size_px = max(plan.height_px, plan.width_px) if plan else _PROBE_PX
         advance_px = size_px - 2 * self.pad_px - RAMP_PX if plan and len(plan.tiles) > 1 else size_px
         tile_px = min(advance_px, self._most_tile_px or advance_px) // 2
-        if plan is None or tile_px < LEAST_TILE_PX:
+        if plan is None or tile_px < MIN_TILE_PX:
             raise AdaptsrError(
                 f"not enough memory on {self.device} for a tile of {size_px} px",
-                f"free some memory, or give --tile {LEAST_TILE_PX} with a --tile-pad below {self.pad_px}",
+                f"free some memory, or give --tile {MIN_TILE_PX} with a --tile-pad below {self.pad_px}",
             )
         self._most_tile_px = tile_px
         self._progress.note(f"not enough memory: going on with tiles of {tile_px} px")

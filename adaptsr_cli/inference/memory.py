@@ -1,4 +1,4 @@
-"""How much memory upscaling takes: the host's for an image as a whole, the device's for a tile."""
+"""Memory estimates for upscaling: host memory of an image, device memory of a tile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows of a result that is made from top to bottom, of which only those in work are held."""
+"""Row buffer for a result made from top to bottom, which holds only the rows still in work."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class PendingRows:
         except MemoryError as error:
             raise AdaptsrError(
                 f"{missing} rows of the result need {format_bytes(12 * missing * shape[1])} of memory",
-                "give a smaller --tile, or cut the image into parts",
+                "use a smaller `tile`, or cut the image into parts",
             ) from error
 
     def add(self, row_px: int, column_px: int, share: Floats) -> None:

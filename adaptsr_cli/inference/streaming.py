@@ -1,4 +1,4 @@
-"""Upscaling a TIFF that does not fit into memory: rows in, rows out, in a memory that is known before."""
+"""Upscaling of TIFF files larger than memory, row by row, in an amount of memory known beforehand."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Final
 
 import numpy as np
 
+from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.errors import AdaptsrError
-from adaptsr_cli.inference.colour import to_depth
 from adaptsr_cli.inference.engine import OnTile, Upscaler
+from adaptsr_cli.inference.picture import to_depth
 from adaptsr_cli.inference.tiles import TilePlan
 from adaptsr_cli.io.atomic import replace_atomically
 from adaptsr_cli.io.large_tiff import TILE_PX, WRITE_BUFFER_BYTES, LargeTiff, LargeTiffReader, write_large_tiff
-from adaptsr_cli.io.pictures import Array
 from adaptsr_cli.units import format_bytes
 
-LEAST_ROWS_PX: Final = 32
+MIN_ROWS_PX: Final = 32
 """The fewest LR rows that a row of tiles advances: below, nearly all of a tile would be its margin."""
 
-_MOST_ROWS_BYTES: Final = 1 << 30  # of result rows in work, as float32; more makes nothing faster
+_MAX_ROWS_BYTES: Final = 1 << 30  # of result rows in work, as float32; more makes nothing faster
 _FIXED_BYTES: Final = 128 << 20  # interpreter's odds and ends, tables of the file, a tile in the network
 
 
@@ -82,22 +82,24 @@ def streaming_bytes(upscaler: Upscaler, facts: LargeTiff, plan: TilePlan) -> int
 def _fitting_rows_px(upscaler: Upscaler, facts: LargeTiff, room_bytes: int, source: Path) -> int:
     """How many LR rows a row of tiles may advance."""
     row_bytes = 12 * upscaler.backbone.scale**2 * facts.width_px
-    rows_px = max(LEAST_ROWS_PX, min(_MOST_ROWS_BYTES, room_bytes // 4) // row_bytes)
+    rows_px = max(MIN_ROWS_PX, min(_MAX_ROWS_BYTES, room_bytes // 4) // row_bytes)
     while True:
         plan = upscaler.plan(facts.height_px, facts.width_px, most_rows_px=rows_px)
         need_bytes = streaming_bytes(upscaler, facts, plan)
         if need_bytes <= room_bytes:
             return rows_px
-        if rows_px == LEAST_ROWS_PX:
+        if rows_px == MIN_ROWS_PX:
             raise AdaptsrError(
                 f"{source}: upscaling it by rows needs {format_bytes(need_bytes)} of memory, "
                 f"and there are {format_bytes(room_bytes)}",
-                "free some memory, give a smaller --tile-pad, or cut the image into parts",
+                "free some memory, use a smaller `tile_pad`, or cut the image into parts",
             )
-        rows_px = max(LEAST_ROWS_PX, rows_px // 2)
+        rows_px = max(MIN_ROWS_PX, rows_px // 2)
 
 
-def _result_rows(upscaler: Upscaler, reader: LargeTiffReader, rows_px: int, on_tile: OnTile | None) -> Iterator[Array]:
+def _result_rows(
+    upscaler: Upscaler, reader: LargeTiffReader, rows_px: int, on_tile: OnTile | None
+) -> Iterator[AnyArray]:
     """The result from top to bottom in pieces of at most one row of output tiles: (rows, s W, C)."""
     facts = reader.facts
     dtype = np.dtype(np.float32) if facts.grey else facts.dtype

@@ -1,4 +1,4 @@
-"""Where the tiles of an image lie and how their results are blended. Pure arithmetic.
+"""Tile layout of an image and blending weights, as pure arithmetic.
 
 All tiles of an image have one shape, so that they can be run in one batch, and origins at multiples of the alignment,
 so that pooling cells and attention windows fall where they fall in the whole image. The last tile ends where the image

@@ -1,4 +1,4 @@
-"""Writes that are either whole or not there."""
+"""Atomic writing of files: complete, or not there at all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _UMASK_LOCK: Final = Lock()
 
 @contextmanager
 def replace_atomically(path: Path) -> Iterator[Path]:
-    """Gives a temporary path in the same folder; on leaving without error it is synced and renamed to `path`.
+    """Yields a temporary path in the same folder; on leaving without error it is synced and renamed to `path`.
 
     Args:
         path: The final place. Its folder is made where missing.
@@ -55,9 +55,9 @@ def replace_atomically(path: Path) -> Iterator[Path]:
 
 
 def drop_old_partial_files(folder: Path) -> None:
-    """Removes what killed processes were just writing in a folder where others may write.
+    """Removes temporary files that killed processes left in a folder where others may be writing.
 
-    What was not touched for an hour is nobody's work any more.
+    A file that nobody touched for an hour counts as left behind.
     """
     with suppress(OSError):
         for path in folder.glob(f"{_PARTIAL}*"):
@@ -67,7 +67,7 @@ def drop_old_partial_files(folder: Path) -> None:
 
 
 def _read_umask() -> int:
-    """The process's file mode mask, which can only be read by setting it: one thread at a time."""
+    """Returns the process's file mode mask, which can only be read by setting it: one thread at a time."""
     with _UMASK_LOCK:
         umask = os.umask(0)
         os.umask(umask)

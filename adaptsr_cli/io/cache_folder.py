@@ -1,28 +1,21 @@
-"""Where things lie that can be made again: downloads, measurements, decoded images."""
+"""Folder for files that can be made again: downloads, measurements."""
 
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Final
+
+import platformdirs
 
 CACHE_VARIABLE: Final = "ADAPTSR_CACHE"
 
 
 def cache_dir() -> Path:
-    """The cache folder: ``ADAPTSR_CACHE``, else ``adaptsr`` in the place that the system has for caches.
+    """Returns the cache folder: ``ADAPTSR_CACHE``, else ``adaptsr`` in the system's folder for caches.
 
-    Nothing is made by asking for it.
+    The folder is not created.
     """
     if named := os.environ.get(CACHE_VARIABLE):
         return Path(named).expanduser()
-    return _system_cache_dir() / "adaptsr"
-
-
-def _system_cache_dir() -> Path:
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return platformdirs.user_cache_path("adaptsr", appauthor=False, opinion=False)

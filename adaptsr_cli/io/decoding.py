@@ -1,8 +1,9 @@
-"""From image files to pictures, by Pillow and where that has only 8 bits by others."""
+"""Decoding of image files to pictures, by Pillow and, for more than 8 bits a channel, by other libraries."""
 
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,11 +15,10 @@ import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from adaptsr_cli.errors import AdaptsrError, ImageError
-from adaptsr_cli.io.deep import decode_deep_avif, decode_deep_png, read_avif_bits
 from adaptsr_cli.io.exif import clear_orientation, read_orientation
+from adaptsr_cli.io.high_bit_depth import INSTALL_IMAGES, decode_deep_avif, decode_deep_png, read_avif_bits
 from adaptsr_cli.io.pictures import Animation, Picture, orient, picture_of
-from adaptsr_cli.io.png_chunks import check_png
-from adaptsr_cli.io.tiff import Page, is_tiff, list_pages, read_deep_page
+from adaptsr_cli.io.tiff import TiffPage, is_tiff, list_pages, read_deep_page
 
 MAX_PIXELS: Final = 1 << 30
 """Most pixels that are decoded, of all pages or frames together: 32768 x 32768 px, 3 GiB as 8-bit RGB."""
@@ -30,12 +30,37 @@ READ_FORMATS: Final = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF")
 TIFF_PHOTO_TAGS: Final = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
 TIFF_PHOTO_FOLDERS: Final = (0x8769, 0x8825)
 
-# Pillow's own limit warns already at 89 megapixels, which is a legitimate panorama here; `MAX_PIXELS` is ours.
-Image.MAX_IMAGE_PIXELS = None
+_PNG_END: Final = b"\0\0\0\0IEND\xaeB`\x82"
+
+_limit_lock: Final = threading.Lock()
+_limit_lifted_blocks = 0  # how many blocks of `pixel_limit_lifted` are open in all threads
+_pillows_limit: int | None = None  # what it was before the first of them
+
+
+@contextmanager
+def pixel_limit_lifted() -> Iterator[None]:
+    """Lifts Pillow's own limit within this block; `MAX_PIXELS` is checked in its place.
+
+    Pillow warns already at 89 megapixels, which is a legitimate panorama here. The limit is one of the whole process:
+    the first of several blocks that are open at once, nested or in threads, lifts it, and the last puts it back.
+    """
+    global _limit_lifted_blocks, _pillows_limit
+    with _limit_lock:
+        if _limit_lifted_blocks == 0:
+            _pillows_limit = Image.MAX_IMAGE_PIXELS
+            Image.MAX_IMAGE_PIXELS = None
+        _limit_lifted_blocks += 1
+    try:
+        yield
+    finally:
+        with _limit_lock:
+            _limit_lifted_blocks -= 1
+            if _limit_lifted_blocks == 0:
+                Image.MAX_IMAGE_PIXELS = _pillows_limit
 
 
 def decode_size(path: Path) -> tuple[int, int]:
-    """The size as displayed, after EXIF orientation, from the header alone: (width_px, height_px)."""
+    """Reads the size as displayed, after EXIF orientation, from the header alone: (width_px, height_px)."""
     with faults(path):
         if is_tiff(path):
             first = _list_checked(path)[0]
@@ -48,7 +73,7 @@ def decode_size(path: Path) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Outline:
-    """How much an image file holds, known without decoding its pixels.
+    """Size and kind of an image file, read without decoding its pixels.
 
     Attributes:
         width_px: As displayed; of several pages that of the largest.
@@ -66,14 +91,14 @@ class Outline:
 
 
 def read_outline(path: Path, *, by_rows: bool = False) -> Outline:
-    """How much an image file holds, from its headers.
+    """Reads size and kind of an image file from its headers.
 
     Args:
         path: The file.
         by_rows: It is a TIFF to be read by rows, of which `MAX_PIXELS` is no limit.
 
     Raises:
-        ImageError: No image, not readable, or too many pixels.
+        ImageError: Not an image, not readable, or too many pixels.
     """
     with faults(path):
         if is_tiff(path):
@@ -99,9 +124,10 @@ def decode_picture(path: Path) -> Picture:
 
 @contextmanager
 def faults(path: Path) -> Iterator[None]:
-    """Turns whatever a decoder raises on a bad file into one line that names the file."""
+    """Turns whatever a decoder raises on a bad file into one line that names the file; lifts Pillow's pixel limit."""
     try:
-        yield
+        with pixel_limit_lifted():
+            yield
     except AdaptsrError:
         raise
     except MemoryError as error:
@@ -110,9 +136,13 @@ def faults(path: Path) -> Iterator[None]:
         # Each of the parsers raises what it happened to trip over: OSError, SyntaxError, struct.error ...
         if isinstance(error, UnidentifiedImageError):
             empty = path.stat().st_size == 0
-            reason = "the file is empty" if empty else "it is no image of a known format, or damaged at its start"
+            reason = (
+                "the file is empty" if empty else "it is not an image of a known format, or it is damaged at its start"
+            )
         elif isinstance(error, OSError) and error.strerror:
             reason = error.strerror
+        elif "'imagecodecs' package" in str(error):  # said by tifffile of the compressions that need it
+            raise ImageError(f"cannot read {path}: {error}", INSTALL_IMAGES) from error
         else:
             reason = f"damaged or truncated ({error})"
         raise ImageError(f"cannot read {path}: {reason}", "replace the file or leave it out") from error
@@ -146,7 +176,7 @@ def _decode_image(path: Path) -> Picture:
     with open_image(path) as image:
         data = path.read_bytes() if image.format in {"PNG", "AVIF"} else b""
         if image.format == "PNG":
-            check_png(data)
+            _verify_png(data)
         count = _count_frames(image)
         raw_mode = _find_raw_mode(image)
         bits = 16 if image.format == "PNG" and ";16" in raw_mode else 8
@@ -172,11 +202,26 @@ def _decode_image(path: Path) -> Picture:
             image.load()
             frames.append(_decode_frame(image, path, orientation, exif if index == 0 else None, raw_mode))
             durations_ms.append(float(image.info.get("duration", 0)))
-    return _join(frames, Animation(tuple(durations_ms), int(loops), poster))
+    return _join_frames(frames, Animation(tuple(durations_ms), int(loops), poster))
 
 
-def _join(frames: list[Picture], animation: Animation | None) -> Picture:
-    """One picture of several; those of an animation are alike in having transparency and colour."""
+def _verify_png(data: bytes) -> None:
+    """Compares the checksums of a PNG file up to its end mark, which decoding skips once it has all pixels.
+
+    A file that lost blocks in a power cut would give wrong pixels there, and no error.
+
+    Raises:
+        Exception: It is cut off or a checksum differs; of the kinds that Pillow raises.
+    """
+    with Image.open(BytesIO(data), formats=("PNG",)) as image:
+        image.verify()
+    # Pillow does not look at the end mark's own checksum.
+    if data.rfind(_PNG_END) < 0:
+        raise ValueError("its end is missing")
+
+
+def _join_frames(frames: list[Picture], animation: Animation | None) -> Picture:
+    """Makes one picture of several; frames of an animation become alike in having transparency and colour."""
     first, *further = frames
     if animation is not None:
         grey = all(frame.grey for frame in frames)
@@ -192,7 +237,7 @@ def _with_channels(frame: Picture, *, grey: bool, clear: bool) -> Picture:
     return Picture(frame.colour, alpha, grey, frame.icc, frame.exif)
 
 
-def _list_checked(path: Path) -> list[Page]:
+def _list_checked(path: Path) -> list[TiffPage]:
     pages = list_pages(path)
     _check_pixels(sum(page.width_px * page.height_px for page in pages), path)
     return pages
@@ -200,7 +245,7 @@ def _list_checked(path: Path) -> list[Page]:
 
 def _decode_tiff(path: Path) -> Picture:
     pages = _list_checked(path)
-    exif = _take_tiff_exif(path)
+    exif = _read_tiff_exif(path)
     pictures = []
     for page in pages:
         if page.deep:
@@ -214,11 +259,11 @@ def _decode_tiff(path: Path) -> Picture:
                 # Of TIFF Pillow turns the pixels itself.
                 pictures.append(_decode_frame(image, path, 1, exif, raw_mode))
         exif = None
-    return _join(pictures, None)
+    return _join_frames(pictures, None)
 
 
 def _decode_frame(image: Image.Image, path: Path, orientation: int, exif: bytes | None, raw_mode: str) -> Picture:
-    """The loaded frame that the file stands at."""
+    """Converts the loaded frame that the file is positioned at."""
     icc: bytes | None = image.info.get("icc_profile") or None
     grey = image.mode in {"1", "L", "LA", "La"} or raw_mode.startswith("LA")
     if image.mode in {"I", "F"}:
@@ -234,7 +279,7 @@ def _decode_frame(image: Image.Image, path: Path, orientation: int, exif: bytes 
 
 
 def _find_raw_mode(image: Image.Image) -> str:
-    """How the samples lie in the file, such as ``RGB;16B``; known only before the pixels are loaded."""
+    """Returns the layout of the samples in the file, such as ``RGB;16B``; known only before the pixels are loaded."""
     tiles = getattr(image, "tile", None)
     if not tiles:
         return ""
@@ -257,7 +302,7 @@ def _to_srgb(image: Image.Image, icc: bytes | None, path: Path) -> Image.Image:
     return converted
 
 
-def _take_tiff_exif(path: Path) -> bytes | None:
+def _read_tiff_exif(path: Path) -> bytes | None:
     source, kept = Image.Exif(), Image.Exif()
     with path.open("rb") as handle:
         head = handle.read(16)

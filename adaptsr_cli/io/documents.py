@@ -1,4 +1,4 @@
-"""Reading and writing the typed artifacts as JSON, and options as TOML; the only door to tomli-w."""
+"""Typed artifacts as JSON files, and options as TOML files."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import TypeVar
 
 import tomli_w
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from adaptsr_cli.artifacts import Frozen
+from adaptsr_cli.artifacts.base import StrictModel
 from adaptsr_cli.errors import ArtifactError, nearest
 from adaptsr_cli.io.atomic import write_text
-from adaptsr_cli.io.strict_json import MOST_CHARACTERS, parse_json
+from adaptsr_cli.io.strict_json import MAX_CHARACTERS, parse_json
 
-Document = TypeVar("Document", bound=Frozen)
+Document = TypeVar("Document", bound=StrictModel)
+Options = TypeVar("Options", bound=BaseModel)
 
 
 def parse_document(text: str, kind: type[Document], place: str) -> Document:
@@ -63,7 +64,7 @@ def read_text(path: Path) -> str:
         ArtifactError: The file is missing or unreadable, too long, or no UTF-8.
     """
     try:
-        if path.stat().st_size > MOST_CHARACTERS:
+        if path.stat().st_size > MAX_CHARACTERS:
             raise ArtifactError(f"{path} is longer than any document of ours", "check whether it is the right file")
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -71,7 +72,7 @@ def read_text(path: Path) -> str:
         raise ArtifactError(f"cannot read {path}: {reason}", "check the path") from error
 
 
-def read_toml(path: Path, kind: type[Document]) -> Document:
+def read_toml(path: Path, kind: type[Options]) -> Options:
     """Reads options from a TOML file.
 
     Raises:
@@ -84,7 +85,7 @@ def read_toml(path: Path, kind: type[Document]) -> Document:
     try:
         # By way of JSON, so that the strict types mean the same as in all other files: lists are tuples there.
         # Dates, which no option is, become something that no type takes.
-        return kind.model_validate_json(json.dumps(found, default=lambda date: {"date": str(date)}))
+        return kind.model_validate_json(json.dumps(found, default=lambda date: {"date": str(date)}), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole file"
@@ -93,17 +94,19 @@ def read_toml(path: Path, kind: type[Document]) -> Document:
         raise ArtifactError(f"{path}: {where}: {first['msg']}", hint or f"known keys: {known}") from error
 
 
-def write_toml(path: Path, document: Frozen, comment: str) -> None:
-    """Writes options as TOML, atomically; those that are None are left out.
+def write_toml(path: Path, document: BaseModel, comment: str) -> None:
+    """Writes options as TOML, atomically; those that nobody gave are left out.
 
     Args:
         path: Where to.
         document: The options.
         comment: Its first line, for people.
     """
-    write_text(path, f"# {comment}\n" + tomli_w.dumps(document.model_dump(mode="json", exclude_none=True)))
+    write_text(
+        path, f"# {comment}\n" + tomli_w.dumps(document.model_dump(mode="json", exclude_none=True, exclude_unset=True))
+    )
 
 
-def write_document(path: Path, document: Frozen) -> None:
+def write_document(path: Path, document: StrictModel) -> None:
     """Writes one artifact as indented JSON, atomically."""
     write_text(path, document.model_dump_json(indent=1) + "\n")

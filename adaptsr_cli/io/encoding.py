@@ -1,4 +1,4 @@
-"""From pictures to image files: what each format can hold, and how it is written."""
+"""Encoding of pictures to image files, and the limits of each format."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.atomic import replace_atomically
 from adaptsr_cli.io.decoding import TIFF_PHOTO_FOLDERS, TIFF_PHOTO_TAGS
-from adaptsr_cli.io.deep import PNG_LEVEL, write_deep_png
 from adaptsr_cli.io.exif import set_size
+from adaptsr_cli.io.high_bit_depth import PNG_LEVEL, check_available, write_deep_png
 from adaptsr_cli.io.pictures import Animation, Picture, layers_of, narrow
-from adaptsr_cli.io.provenance import pack_note
 from adaptsr_cli.io.tiff import Folder, write_tiff
+from adaptsr_cli.io.xmp_note import pack_note
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def encode_picture(path: Path, picture: Picture, *, quality: int, note: str | No
     kind = find_format(path)
     height_px, width_px = picture.colour.shape[:2]
     check_fit(path, picture, width_px, height_px)
-    picture = _fit(kind, picture)
+    picture = _drop_unsupported(kind, picture)
     exif = set_size(picture.exif, width_px, height_px) if picture.exif and kind.photo_data else None
     xmp = pack_note(note) if note is not None and kind.photo_data else None
     # Straight into the file: what is encoded of a large picture would fill as much memory again.
@@ -75,7 +75,7 @@ def encode_picture(path: Path, picture: Picture, *, quality: int, note: str | No
                 texts, folders = _split_exif(exif)
                 write_tiff(temporary, picture.frames, texts=texts, folders=folders, xmp=xmp)
                 return
-            with _Plain(FileIO(temporary, "w+")) as file:
+            with _FileWithoutDescriptor(FileIO(temporary, "w+")) as file:
                 if picture.colour.dtype == np.uint16:
                     write_deep_png(file, layers_of(picture), icc=picture.icc, exif=exif, xmp=xmp)
                 else:
@@ -87,7 +87,7 @@ def encode_picture(path: Path, picture: Picture, *, quality: int, note: str | No
             raise ImageError(f"cannot write {path} ({size}) as {kind.name}: {error}", "write .png") from error
 
 
-class _Plain(BufferedRandom):
+class _FileWithoutDescriptor(BufferedRandom):
     """A file without a descriptor for Pillow, which would write to that itself and not notice a full disk."""
 
     def fileno(self) -> int:
@@ -100,10 +100,10 @@ class _Plain(BufferedRandom):
 
 
 def find_format(path: Path) -> Format:
-    """The format that a suffix stands for.
+    """Returns the format that a suffix stands for.
 
     Raises:
-        ImageError: None that is written.
+        ImageError: The suffix is of no format that is written.
     """
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
@@ -114,7 +114,7 @@ def find_format(path: Path) -> Format:
 
 
 def check_fit(path: Path, picture: Picture, width_px: int, height_px: int) -> None:
-    """Refuses what the format of the suffix would lose and what would be seen; see `images.check_writable`."""
+    """Refuses a picture of which the format would visibly lose something; see `images.check_writable`."""
     kind = find_format(path)
     if max(width_px, height_px) > kind.most_px:
         raise ImageError(
@@ -122,6 +122,8 @@ def check_fit(path: Path, picture: Picture, width_px: int, height_px: int) -> No
             "holds along a side",
             "write .tif",
         )
+    if kind.name == "PNG" and picture.colour.dtype == np.uint16:
+        check_available()
     if picture.further:
         several = "pages" if picture.animation is None else "frames"
         if kind.several != several:
@@ -137,8 +139,8 @@ def check_fit(path: Path, picture: Picture, width_px: int, height_px: int) -> No
         )
 
 
-def _fit(kind: Format, picture: Picture) -> Picture:
-    """The picture without what the format cannot hold and nobody misses."""
+def _drop_unsupported(kind: Format, picture: Picture) -> Picture:
+    """Removes from a picture what the format cannot hold and nobody misses."""
     if picture.animation is not None and picture.animation.poster and kind.name != "PNG":
         first, *others = picture.further  # the poster is no frame
         timing = Animation(picture.animation.durations_ms[1:], picture.animation.loops)

@@ -1,6 +1,7 @@
-"""The EXIF fields that speak of the pixels, read and patched in the raw bytes.
+"""Orientation and size in EXIF data, read and changed in the raw bytes.
 
-In place, because writing EXIF anew would lose the maker's notes, which point at places in the file.
+EXIF may hold maker's notes that refer to byte offsets within it. Writing it anew would move those bytes, so fields are
+patched where they stand.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ _FORMATS = {3: "H", 4: "I"}  # SHORT and LONG: what the fields of interest are s
 
 @dataclass(frozen=True)
 class _Field:
-    """One number that stands in the entry itself.
+    """A number that is stored in the entry itself.
 
     Attributes:
-        tag: Which.
-        offset: Where its value stands in the bytes.
+        tag: Number of the field.
+        offset: Where its value begins in the bytes.
         code: Its type for `struct`, byte order included.
-        value: What it is.
+        value: The number.
     """
 
     tag: int
@@ -35,7 +36,7 @@ class _Field:
 
 
 def read_orientation(exif: bytes) -> int:
-    """How the stored pixels must be turned for display, 1 (not at all) to 8; 1 where nothing legible is said."""
+    """Returns the EXIF orientation, 1 (upright) to 8; 1 where there is none or it cannot be read."""
     for field in _fields(exif):
         if field.tag == _ORIENTATION:
             return field.value if 1 <= field.value <= 8 else 1
@@ -43,7 +44,7 @@ def read_orientation(exif: bytes) -> int:
 
 
 def clear_orientation(exif: bytes) -> bytes:
-    """The EXIF with its prefix, orientation 1, and without the thumbnail, which is not turned."""
+    """Returns the EXIF with its prefix, orientation 1, and without the thumbnail, which is not turned."""
     if not exif.startswith(EXIF_PREFIX):
         exif = EXIF_PREFIX + exif
     patched = bytearray(exif)
@@ -55,7 +56,7 @@ def clear_orientation(exif: bytes) -> bytes:
 
 
 def set_size(exif: bytes, width_px: int, height_px: int) -> bytes:
-    """The EXIF with the size of the picture that it goes with, where it names one and the number fits."""
+    """Returns the EXIF with a new picture size, where it has fields for one that hold the number."""
     patched = bytearray(exif)
     for field in _fields(exif):
         size_px = width_px if field.tag in _WIDTHS else height_px if field.tag in _HEIGHTS else None
@@ -65,7 +66,7 @@ def set_size(exif: bytes, width_px: int, height_px: int) -> bytes:
 
 
 def _fields(exif: bytes) -> Iterator[_Field]:
-    """The single whole numbers of the main folder and of the EXIF folder below it."""
+    """Yields the single whole numbers of the main folder and of the EXIF folder below it."""
     try:
         start, order, folder = _find_folder(exif)
         below = None
@@ -89,7 +90,7 @@ def _folder_fields(exif: bytes, order: str, folder: int) -> Iterator[_Field]:
 
 
 def _find_folder(exif: bytes) -> tuple[int, str, int]:
-    """Where counting starts, the byte order for `struct`, and where the main folder stands."""
+    """Returns the origin of offsets, the byte order for `struct`, and the offset of the main folder."""
     start = len(EXIF_PREFIX) if exif.startswith(EXIF_PREFIX) else 0
     order = {b"II": "<", b"MM": ">"}.get(exif[start : start + 2])
     if order is None:

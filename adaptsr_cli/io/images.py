@@ -1,4 +1,4 @@
-"""Reading and writing image files, and the little that is done to images in memory."""
+"""Image files as arrays: reading, writing, size, and resizing in memory."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Final, Literal
 import numpy as np
 from PIL import Image
 
+from adaptsr_cli.arrays import AnyArray
+from adaptsr_cli.artifacts.degradation import Filter
 from adaptsr_cli.errors import ImageError
-from adaptsr_cli.io.decoding import READ_FORMATS, decode_picture, decode_size, faults, open_image
+from adaptsr_cli.io.decoding import READ_FORMATS, decode_picture, decode_size, faults, open_image, pixel_limit_lifted
 from adaptsr_cli.io.encoding import FORMATS, check_fit, encode_picture, find_format
-from adaptsr_cli.io.pictures import Array, Picture, to_8_bit
-from adaptsr_cli.io.provenance import unpack_note
+from adaptsr_cli.io.pictures import Picture, to_8_bit
 from adaptsr_cli.io.tiff import is_tiff, read_xmp
-
-Filter = Literal["area", "bilinear", "bicubic", "lanczos"]
+from adaptsr_cli.io.xmp_note import unpack_note
 
 IMAGE_SUFFIXES: Final = frozenset(FORMATS)
 """Of the files that are read and written."""
@@ -81,7 +81,7 @@ def read_picture(path: Path) -> Picture:
     return decode_picture(path)
 
 
-def read_rgb(path: Path) -> Array:
+def read_rgb(path: Path) -> AnyArray:
     """Reads an image file as (H, W, 3) uint8; transparency is dropped, 16 bits are rounded to 8.
 
     Raises:
@@ -169,12 +169,12 @@ def jpeg_table(path: Path) -> tuple[int, ...] | None:
     return tuple(tables[0]) if 0 in tables else None
 
 
-def write_rgb(path: Path, rgb: Array, *, quality: int = 95) -> None:
+def write_rgb(path: Path, rgb: AnyArray, *, quality: int = 95) -> None:
     """Writes (H, W, 3) uint8 as an image file; see `write_picture`."""
     write_picture(path, Picture(rgb), quality=quality)
 
 
-def encode_jpeg(rgb: Array, quality: int, *, subsampling: Literal["4:2:0", "4:4:4"] = "4:2:0") -> bytes:
+def encode_jpeg(rgb: AnyArray, quality: int, *, subsampling: Literal["4:2:0", "4:4:4"] = "4:2:0") -> bytes:
     """A JPEG in memory.
 
     Args:
@@ -187,20 +187,20 @@ def encode_jpeg(rgb: Array, quality: int, *, subsampling: Literal["4:2:0", "4:4:
     return buffer.getvalue()
 
 
-def decode_rgb(data: bytes) -> Array:
+def decode_rgb(data: bytes) -> AnyArray:
     """Decodes an image file held in memory to (H, W, 3) uint8.
 
     Raises:
         ImageError: The bytes are no image.
     """
     try:
-        with Image.open(BytesIO(data), formats=READ_FORMATS) as image:
+        with pixel_limit_lifted(), Image.open(BytesIO(data), formats=READ_FORMATS) as image:
             return np.array(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError(f"cannot decode {len(data)} bytes as an image: {error}") from error
 
 
-def resize(image: Array, width_px: int, height_px: int, method: Filter) -> Array:
+def resize(image: AnyArray, width_px: int, height_px: int, method: Filter) -> AnyArray:
     """Resizes with antialiasing: the filter widens with the reduction, as in MATLAB's `imresize`.
 
     Args:
@@ -219,6 +219,6 @@ def resize(image: Array, width_px: int, height_px: int, method: Filter) -> Array
     return np.dstack([np.array(Image.fromarray(plane).resize(size, resampling)) for plane in planes])
 
 
-def resize_bicubic(rgb: Array, width_px: int, height_px: int) -> Array:
+def resize_bicubic(rgb: AnyArray, width_px: int, height_px: int) -> AnyArray:
     """Resizes (H, W, 3) uint8 by the antialiased bicubic filter to (height_px, width_px, 3) uint8."""
     return resize(rgb, width_px, height_px, "bicubic")

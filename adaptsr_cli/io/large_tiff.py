@@ -1,4 +1,4 @@
-"""TIFF files that are larger than memory: rows out of one and tiles into one; a door to tifffile."""
+"""TIFF files that are larger than memory, read by rows and written by tiles."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any, Final, Self
 import numpy as np
 import tifffile
 
+from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.decoding import faults
-from adaptsr_cli.io.pictures import Array
-from adaptsr_cli.io.provenance import pack_note
-from adaptsr_cli.io.tiff import list_pages
+from adaptsr_cli.io.tiff import has_all_segments, list_pages, require_all_segments, require_page
+from adaptsr_cli.io.xmp_note import pack_note
 
 TILE_PX: Final = 256
 """Side of the tiles that are written."""
@@ -27,15 +27,14 @@ WRITE_BUFFER_BYTES: Final = 64 << 20
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _YCBCR = 0, 1, 2, 6
 _JPEG = 7
 _CONTIGUOUS = 1  # the samples of a pixel lie together
-_LINKS: Final = (34665, 34853)  # folders of EXIF and of GPS
 _TEXTS: Final = (270, 271, 272, 305, 306, 315, 33432)  # what cameras and scanners say in words
 _XMP, _ICC, _ORIENTATION = 700, 34675, 274
-_MOST_CLASSIC_BYTES: Final = 3 << 30  # above, a BigTIFF: offsets of 32 bits reach 4 GiB, and compression may fail
+_MAX_CLASSIC_BYTES: Final = 3 << 30  # above, a BigTIFF: offsets of 32 bits reach 4 GiB, and compression may fail
 
 
 @dataclass(frozen=True)
 class LargeTiff:
-    """What is known of a large TIFF without reading its pixels.
+    """Facts of a large TIFF, read without its pixels.
 
     Attributes:
         width_px: Its width.
@@ -63,7 +62,7 @@ class LargeTiffReader:
         path: The file.
 
     Raises:
-        ImageError: No TIFF, damaged, or of a kind that cannot be read by rows.
+        ImageError: Not a TIFF, damaged, or of a kind that cannot be read by rows.
     """
 
     def __init__(self, path: Path) -> None:
@@ -74,12 +73,12 @@ class LargeTiffReader:
                 page = self._file.pages.first
                 assert isinstance(page, tifffile.TiffPage)
                 self._page = page
-                self.facts = _describe(self._file, page, path)
+                self.facts = _read_facts(self._file, page, path)
             except BaseException:
                 self._file.close()
                 raise
         self._start_px = 0  # of the rows held
-        self._rows: Array = np.empty((0, self.facts.width_px, page.samplesperpixel), self.facts.dtype)
+        self._rows: AnyArray = np.empty((0, self.facts.width_px, page.samplesperpixel), self.facts.dtype)
 
     def __enter__(self) -> Self:
         return self
@@ -89,7 +88,7 @@ class LargeTiffReader:
     ) -> None:
         self._file.close()
 
-    def read(self, start_px: int, stop_px: int) -> Array:
+    def read(self, start_px: int, stop_px: int) -> AnyArray:
         """Reads some rows; what the last call has read already is not read again.
 
         Args:
@@ -115,7 +114,7 @@ class LargeTiffReader:
             rows = self._rows[: stop_px - start_px]
             return rows.repeat(3, axis=2) if rows.shape[2] == 1 else rows
 
-    def _read_new(self, start_px: int, stop_px: int) -> Array:
+    def _read_new(self, start_px: int, stop_px: int) -> AnyArray:
         """Rows from `start_px` to the end of the segments that hold the last of them."""
         page = self._page
         if page.is_contiguous:
@@ -126,7 +125,7 @@ class LargeTiffReader:
             rows = self._decode(start_px, stop_px, height_px)
         return np.invert(rows) if page.photometric == _MIN_IS_WHITE else rows
 
-    def _read_plain(self, start_px: int, stop_px: int) -> Array:
+    def _read_plain(self, start_px: int, stop_px: int) -> AnyArray:
         shape = (stop_px - start_px, self._page.imagewidth, self._page.samplesperpixel)
         row_bytes = shape[1] * shape[2] * self.facts.dtype.itemsize
         handle = self._file.filehandle
@@ -135,7 +134,7 @@ class LargeTiffReader:
         stored = np.frombuffer(data, self.facts.dtype.newbyteorder(self._file.byteorder))
         return stored.reshape(shape).astype(self.facts.dtype, copy=False)  # (rows, W, C)
 
-    def _decode(self, start_px: int, stop_px: int, segment_px: int) -> Array:
+    def _decode(self, start_px: int, stop_px: int, segment_px: int) -> AnyArray:
         page, handle = self._page, self._file.filehandle
         rows = np.zeros((stop_px - start_px, page.imagewidth, page.samplesperpixel), self.facts.dtype)
         across = -(-page.imagewidth // page.tilewidth) if page.is_tiled else 1
@@ -154,7 +153,7 @@ class LargeTiffReader:
 
 
 def write_large_tiff(
-    path: Path, bands: Iterator[Array], *, like: LargeTiff, width_px: int, height_px: int, note: str | None
+    path: Path, bands: Iterator[AnyArray], *, like: LargeTiff, width_px: int, height_px: int, note: str | None
 ) -> None:
     """Writes a tiled TIFF, compressed without loss, from rows that come one after another; BigTIFF where needed.
 
@@ -177,7 +176,7 @@ def write_large_tiff(
         packet = pack_note(note)
         extra.append((_XMP, 1, len(packet), packet, True))
     with tifffile.TiffWriter(
-        path, bigtiff=width_px * height_px * channels * like.dtype.itemsize > _MOST_CLASSIC_BYTES, byteorder="<"
+        path, bigtiff=width_px * height_px * channels * like.dtype.itemsize > _MAX_CLASSIC_BYTES, byteorder="<"
     ) as file:
         file.write(
             _tiles(bands, width_px),
@@ -200,29 +199,24 @@ def frames_of_tiff(path: Path) -> int:
     """How many pages a TIFF has, however many pixels those are.
 
     Raises:
-        ImageError: No TIFF, damaged, or of samples without a fixed range.
+        ImageError: Not a TIFF, damaged, or of samples without a fixed range.
     """
     with faults(path):
         return len(list_pages(path))
 
 
 def has_all_pixels(path: Path) -> bool:
-    """Whether everything that the pages of a TIFF point at lies within the file."""
+    """Tells whether everything that the pages of a TIFF point at lies within the file."""
     try:
         with tifffile.TiffFile(path) as file:
-            size_bytes = file.filehandle.size
-            places = [
-                (offset, count)
-                for page in file.pages
-                for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)
-            ]
+            pages = [require_page(page) for page in file.pages]
+            return bool(pages) and all(has_all_segments(page, file.filehandle.size) for page in pages)
     except Exception:  # each damage trips tifffile in its own way
         return False
-    return bool(places) and all(count > 0 and offset + count <= size_bytes for offset, count in places)
 
 
-def _describe(file: tifffile.TiffFile, page: tifffile.TiffPage, path: Path) -> LargeTiff:
-    """What the tags say; kinds that cannot be read by rows are refused by name."""
+def _read_facts(file: tifffile.TiffFile, page: tifffile.TiffPage, path: Path) -> LargeTiff:
+    """Reads the tags; kinds that cannot be read by rows are refused by name."""
     dtype = page.dtype
     orientation = page.tags.valueof(_ORIENTATION) or 1
     reasons = {
@@ -242,8 +236,7 @@ def _describe(file: tifffile.TiffFile, page: tifffile.TiffPage, path: Path) -> L
             f"cannot read {path} by rows: it has {found[0]}", "free more memory, or make it plain RGB or grey first"
         )
     assert dtype is not None
-    if not _fits(page, file.filehandle.size):
-        raise ImageError(f"cannot read {path}: damaged or truncated (pixels are missing)", "replace the file")
+    require_all_segments(page, file.filehandle.size, path)
     height_px = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
     segment_bytes = 0
     if not page.is_contiguous:
@@ -261,27 +254,22 @@ def _describe(file: tifffile.TiffFile, page: tifffile.TiffPage, path: Path) -> L
     )
 
 
-def _fits(page: tifffile.TiffPage, size_bytes: int) -> bool:
-    places = list(zip(page.dataoffsets, page.databytecounts, strict=True))
-    return bool(places) and all(count > 0 and offset + count <= size_bytes for offset, count in places)
-
-
-def _tiles(bands: Iterator[Array], width_px: int) -> Iterator[Array]:
+def _tiles(bands: Iterator[AnyArray], width_px: int) -> Iterator[AnyArray]:
     """Cuts rows into tiles, row of tiles by row of tiles; those at the right and bottom are smaller."""
-    held: list[Array] = []
+    held: list[AnyArray] = []
     count = 0
     for band in bands:
         held.append(band)
         count += len(band)
         while count >= TILE_PX:
             rows = np.concatenate(held)
-            yield from _cut(rows[:TILE_PX], width_px)
+            yield from _cut_tiles(rows[:TILE_PX], width_px)
             held, count = [rows[TILE_PX:].copy()], count - TILE_PX
             del rows
     if count:
-        yield from _cut(np.concatenate(held), width_px)
+        yield from _cut_tiles(np.concatenate(held), width_px)
 
 
-def _cut(rows: Array, width_px: int) -> Iterator[Array]:
+def _cut_tiles(rows: AnyArray, width_px: int) -> Iterator[AnyArray]:
     flat = rows[..., 0] if rows.shape[2] == 1 else rows
     yield from (flat[:, left : left + TILE_PX] for left in range(0, width_px, TILE_PX))

@@ -1,4 +1,4 @@
-"""One process at a time in a run folder; the only door to filelock."""
+"""Lock of a run folder, for one process at a time."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def hold_folder(folder: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise BusyError(
-            f"another adaptsr process is at work in {folder}", "wait until it is done, or use another --run"
+            f"another adaptsr process is at work in {folder}", "wait until it is done, or use another `run`"
         ) from error
     except NotImplementedError as error:
         raise AdaptsrError(
             f"the file system of {folder} has no file locks, so two processes could spoil each other's work",
-            "use a --run folder on a local disk",
+            "use a `run` folder on a local disk",
         ) from error
     except OSError as error:
         raise AdaptsrError(
             f"cannot write into {folder}: {error.strerror or error}",
-            "check the permissions and the free space, or use another --run",
+            "check the permissions and the free space, or use another `run`",
         ) from error
     try:
         drop_old_partial_files(folder)

@@ -1,20 +1,20 @@
-"""What an image file holds, once it is decoded."""
+"""Decoded contents of an image file: pixels, transparency, colour profile, EXIF, pages or frames."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from adaptsr_cli.arrays import AnyArray
 
 _PIECE_ROWS: Final = 64
 
 
 @dataclass(frozen=True)
 class Animation:
-    """How the frames of a picture follow one another.
+    """Timing of the frames of a picture.
 
     Attributes:
         durations_ms: How long each frame stands; the poster, which is no frame, has an entry too.
@@ -29,7 +29,7 @@ class Animation:
 
 @dataclass(frozen=True)
 class Picture:
-    """What an image file holds.
+    """Decoded contents of an image file.
 
     Attributes:
         colour: (H, W, 3) uint8 or uint16; grey is repeated to three channels.
@@ -41,8 +41,8 @@ class Picture:
         animation: The timing of the frames; None for a single picture and for pages.
     """
 
-    colour: Array
-    alpha: Array | None = None
+    colour: AnyArray
+    alpha: AnyArray | None = None
     grey: bool = False
     icc: bytes | None = None
     exif: bytes | None = None
@@ -55,8 +55,8 @@ class Picture:
         return (replace(self, further=(), animation=None), *self.further)
 
 
-def picture_of(layers: Array, *, grey: bool, icc: bytes | None = None, exif: bytes | None = None) -> Picture:
-    """A picture of the channels that a file stores.
+def picture_of(layers: AnyArray, *, grey: bool, icc: bytes | None = None, exif: bytes | None = None) -> Picture:
+    """Makes a picture of the channels that a file stores.
 
     Args:
         layers: (H, W, C) uint8 or uint16: grey, grey and alpha, RGB, or RGB and alpha.
@@ -69,30 +69,30 @@ def picture_of(layers: Array, *, grey: bool, icc: bytes | None = None, exif: byt
     return Picture(np.array(colour, order="C"), alpha, grey, icc, exif)
 
 
-def layers_of(picture: Picture) -> Array:
-    """The channels to store, (H, W, C): grey or RGB, and alpha where there is one."""
+def layers_of(picture: Picture) -> AnyArray:
+    """Returns the channels to store, (H, W, C): grey or RGB, and alpha where there is one."""
     colour = picture.colour[..., :1] if picture.grey else picture.colour
     layers = colour if picture.alpha is None else np.concatenate([colour, picture.alpha[..., None]], axis=2)
     return np.ascontiguousarray(layers)
 
 
-def to_8_bit(samples: Array) -> Array:
+def to_8_bit(samples: AnyArray) -> AnyArray:
     """Rounds uint16 to uint8, 65535 to 255; uint8 is given back as it is."""
     if samples.dtype == np.uint8:
         return samples
-    eighth: Array = np.empty(samples.shape, np.uint8)
+    eighth: AnyArray = np.empty(samples.shape, np.uint8)
     # In pieces: on the way each sample takes several times what is kept of it.
     for start in range(0, len(samples), _PIECE_ROWS):
         eighth[start : start + _PIECE_ROWS] = (samples[start : start + _PIECE_ROWS].astype(np.uint32) + 128) // 257
     return eighth
 
 
-def stretch(samples: Array, bits: int) -> Array:
+def stretch(samples: AnyArray, bits: int) -> AnyArray:
     """Brings uint16 of which only the lower `bits` are used, 9 to 15, to the whole range; 16 is given back."""
     if bits == 16:
         return samples
     most = (1 << bits) - 1
-    stretched: Array = ((samples.astype(np.uint32) * 65535 + most // 2) // most).astype(np.uint16)
+    stretched: AnyArray = ((samples.astype(np.uint32) * 65535 + most // 2) // most).astype(np.uint16)
     return stretched
 
 
@@ -106,7 +106,7 @@ def narrow(picture: Picture) -> Picture:
     )
 
 
-def orient(layers: Array, orientation: int) -> Array:
+def orient(layers: AnyArray, orientation: int) -> AnyArray:
     """Turns (H, W, C) as the eight EXIF orientations say; any other number turns nothing."""
     if orientation in {5, 6, 7, 8}:
         layers = layers.transpose(1, 0, 2)  # (W, H, C)

@@ -1,14 +1,14 @@
-"""JSON read so that it means one thing only; needs nothing but Python."""
+"""JSON parsing that refuses duplicate keys, non-finite and oversized numbers, and deep nesting."""
 
 from __future__ import annotations
 
 import json
 import math
 
-MOST_CHARACTERS = 32 << 20
+MAX_CHARACTERS = 32 << 20
 """Of one document: ten times the largest that is ever written. Longer ones would take gigabytes to refuse."""
 
-_MOST_DIGITS = 20
+_MAX_DIGITS = 20
 
 
 def parse_json(text: str | bytes) -> object:
@@ -21,8 +21,8 @@ def parse_json(text: str | bytes) -> object:
         ValueError: It is no JSON, or it is too long or nested too deep, names a key twice, or holds NaN, infinity or
             an integer beyond 64 bits.
     """
-    if len(text) > MOST_CHARACTERS:
-        raise ValueError(f"it is longer than {MOST_CHARACTERS >> 20} MiB")
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"it is longer than {MAX_CHARACTERS >> 20} MiB")
     try:
         return json.loads(
             text if isinstance(text, str) else text.decode("utf-8"),
@@ -46,7 +46,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _small_int(text: str) -> int:
     # Before it is made a number: Python refuses thousands of digits, and no count or size here needs so many.
-    if len(text.lstrip("-")) > _MOST_DIGITS or not -(1 << 63) <= int(text) < 1 << 64:
+    if len(text.lstrip("-")) > _MAX_DIGITS or not -(1 << 63) <= int(text) < 1 << 64:
         raise ValueError(f"the number {text[:30]}... is too large")
     return int(text)
 

@@ -1,4 +1,4 @@
-"""Weights on disk: reading any checkpoint safely, writing safetensors and .pth, and the hash that names weights."""
+"""Weights on disk: safe reading of any checkpoint, writing of safetensors and .pth, and a hash of weights."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Final, Literal
 
 import torch
-from safetensors import SafetensorError
 from safetensors import safe_open as open_safetensors
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from adaptsr_cli.errors import ArtifactError, CheckpointError
 from adaptsr_cli.io.atomic import replace_atomically, write_bytes
+from adaptsr_cli.io.headers import safetensors_faults
 from adaptsr_cli.io.strict_json import parse_json
 
 SUFFIXES: Final = (".safetensors", ".pth", ".pt", ".ckpt")
@@ -77,7 +77,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
     Raises:
         CheckpointError: The file is missing, damaged, unsafe to open, a program rather than weights, a file of ours
-            that is no model, or holds no tensors.
+            that is not a model, or holds no tensors.
     """
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder, not a model file", "name the file in it")
@@ -89,7 +89,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             "name the safetensors or pth file of the same network",
         )
     if path.suffix.lower() not in SUFFIXES:
-        raise CheckpointError(f"{path} is no model file by its name", f"known endings: {' '.join(SUFFIXES)}")
+        raise CheckpointError(f"{path} does not have the name of a model file", f"known endings: {' '.join(SUFFIXES)}")
     if path.suffix.lower() == ".safetensors":
         return _read_safetensors_checkpoint(path)
     found, wrapper = _unwrap(_load_pickle(path))
@@ -133,7 +133,7 @@ def _artifact_kind(metadata: Mapping[str, str]) -> str | None:
 
 def _load_pickle(path: Path) -> object:
     """What `torch.save` put into `path`, or a CheckpointError that says why it cannot be had."""
-    _refuse_what_is_no_pickle(path)
+    _refuse_other_files(path)
     try:
         with warnings.catch_warnings():
             # Old files name storages by type; torch warns of its own internals, which nobody here can change.
@@ -147,17 +147,17 @@ def _load_pickle(path: Path) -> object:
     except pickle.UnpicklingError as error:
         culprit = re.search(r"(?:GLOBAL|class|function) ([\w.]+\.[\w.]+)", str(error))
         if culprit is None and "Unsupported" not in str(error):
-            raise CheckpointError(f"{path} is damaged or no torch checkpoint", _FETCH_AGAIN) from error
+            raise CheckpointError(f"{path} is damaged or not a torch checkpoint", _FETCH_AGAIN) from error
         what = culprit[1] if culprit else "an unusual object"
         raise CheckpointError(
             f"{path} holds more than weights ({what}); opening it could run code hidden in it, so it is not opened",
             "where you trust it, save only its weights: torch.save(network.state_dict(), 'weights.pth')",
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, IndexError, TypeError) as error:
-        raise CheckpointError(f"{path} is cut off, damaged or no torch checkpoint", _FETCH_AGAIN) from error
+        raise CheckpointError(f"{path} is cut off, damaged or not a torch checkpoint", _FETCH_AGAIN) from error
 
 
-def _refuse_what_is_no_pickle(path: Path) -> None:
+def _refuse_other_files(path: Path) -> None:
     try:
         with path.open("rb") as handle:
             start = handle.read(64)
@@ -182,7 +182,7 @@ def _refuse_what_is_no_pickle(path: Path) -> None:
             "use the state dict (.pth or .safetensors) that it was made from",
         )
     if not archived and not start.startswith(_PICKLE_START):
-        raise CheckpointError(f"{path} is cut off, damaged or no torch checkpoint", _FETCH_AGAIN)
+        raise CheckpointError(f"{path} is cut off, damaged or not a torch checkpoint", _FETCH_AGAIN)
 
 
 def _check_archive(path: Path) -> list[str]:
@@ -221,17 +221,10 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         ArtifactError: The file is missing, unreadable or damaged.
     """
-    try:
-        with open_safetensors(path, framework="pt") as handle:
-            # A copy: the mapped file may be replaced, or written to by a system without private mappings.
-            tensors = {name: handle.get_tensor(name).clone() for name in handle.offset_keys()}
-            return tensors, dict(handle.metadata() or {})
-    except SafetensorError as error:
-        raise ArtifactError(
-            f"{path} is no safetensors file, or a damaged one", "check the file, or fetch or make it again"
-        ) from error
-    except OSError as error:
-        raise ArtifactError(f"cannot read {path}: {error.strerror or error}", "check the path") from error
+    with safetensors_faults(path), open_safetensors(path, framework="pt") as handle:
+        # A copy: the mapped file may be replaced, or written to by a system without private mappings.
+        tensors = {name: handle.get_tensor(name).clone() for name in handle.offset_keys()}
+        return tensors, dict(handle.metadata() or {})
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

@@ -1,11 +1,10 @@
-"""TIFF: its pages, 16 bits a channel, and writing; a door to tifffile.
+"""TIFF files: list of pages, decoding of 16 bits a channel, and writing.
 
 Pages of 8 bits are decoded by Pillow, which knows their many kinds of colour; see `adaptsr_cli.io.decoding`.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,24 +13,22 @@ from typing import Any, Final
 import numpy as np
 import tifffile
 
+from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.errors import ImageError
-from adaptsr_cli.io.pictures import Array, Picture, layers_of, orient, stretch
+from adaptsr_cli.io.pictures import Picture, layers_of, orient, stretch
 
 Folder = Callable[[int, bytes], bytes]
 """Writes a folder of tags: (where in the file it will stand, the file's header) -> its bytes."""
 
 _SIGNATURES: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_MOST_BYTES: Final = (1 << 32) - (1 << 26)  # what offsets of 32 bits reach, less some for tags and bad compression
+_MAX_BYTES: Final = (1 << 32) - (1 << 26)  # what offsets of 32 bits reach, less some for tags and bad compression
 _ORIENTATION, _XMP, _ICC = 274, 700, 34675
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB = 0, 1, 2
 _PREMULTIPLIED, _STRAIGHT = 1, 2  # kinds of alpha
 
-# What it has to say of damaged files goes into our own errors; its log would go to the user's screen.
-logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
-
 
 @dataclass(frozen=True)
-class Page:
+class TiffPage:
     """One page of a TIFF, known from its tags alone.
 
     Attributes:
@@ -59,7 +56,7 @@ def is_tiff(path: Path) -> bool:
         return handle.read(4) in _SIGNATURES
 
 
-def list_pages(path: Path) -> list[Page]:
+def list_pages(path: Path) -> list[TiffPage]:
     """The pages of a TIFF; reduced copies of a page and transparency masks are none.
 
     Raises:
@@ -67,12 +64,12 @@ def list_pages(path: Path) -> list[Page]:
         Exception: The file is damaged, of whatever kind tifffile tripped over.
     """
     with tifffile.TiffFile(path) as file:
-        pages = [_whole(page) for page in file.pages]
+        pages = [require_page(page) for page in file.pages]
         real = [page for page in pages if not (page.is_reduced or page.is_mask)]
-        return [_describe(page, path) for page in real or pages[:1]]
+        return [_read_page_facts(page, path) for page in real or pages[:1]]
 
 
-def read_deep_page(path: Path, index: int) -> tuple[Array, bool, bytes | None]:
+def read_deep_page(path: Path, index: int) -> tuple[AnyArray, bool, bytes | None]:
     """Decodes a page of 9 to 16 bits a channel.
 
     Returns:
@@ -84,13 +81,13 @@ def read_deep_page(path: Path, index: int) -> tuple[Array, bool, bytes | None]:
         Exception: The file is damaged, of whatever kind tifffile tripped over.
     """
     with tifffile.TiffFile(path) as file:
-        page = _whole(file.pages[index])
+        page = require_page(file.pages[index])
         if page.photometric not in {_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB}:
             kind = getattr(page.photometric, "name", str(page.photometric))
             raise ImageError(
                 f"cannot read {path}: {kind} of 16 bits is not supported", "make it RGB, or 8 bits a channel"
             )
-        _check_segments(page, file.filehandle.size, path)
+        require_all_segments(page, file.filehandle.size, path)
         samples = np.asarray(page.asarray(maxworkers=1))
         if samples.ndim == 2:
             samples = samples[..., None]
@@ -109,6 +106,23 @@ def read_deep_page(path: Path, index: int) -> tuple[Array, bool, bytes | None]:
             layers = np.concatenate([layers, alpha], axis=2)
         icc = page.tags.valueof(_ICC)
         return orient(layers, _orientation(page)), colours == 1, icc if isinstance(icc, bytes) and icc else None
+
+
+def has_all_segments(page: tifffile.TiffPage, file_bytes: int) -> bool:
+    """Tells whether all strips or tiles of a page lie within the file; tifffile would fill missing ones with zeros."""
+    places = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+    complete = bool(places) and len(page.dataoffsets) == len(page.databytecounts)
+    return complete and all(count > 0 and offset + count <= file_bytes for offset, count in places)
+
+
+def require_all_segments(page: tifffile.TiffPage, file_bytes: int, path: Path) -> None:
+    """Refuses a page of which strips or tiles are missing.
+
+    Raises:
+        ImageError: The file is cut off or damaged.
+    """
+    if not has_all_segments(page, file_bytes):
+        raise ImageError(f"cannot read {path}: damaged or truncated (pixels are missing)", "replace the file")
 
 
 def read_xmp(path: Path) -> bytes | None:
@@ -135,7 +149,7 @@ def write_tiff(
         folders: Tag -> what writes the folder that it points at, of the first page.
         xmp: An XMP packet.
     """
-    big = sum(picture.colour.nbytes * 4 // 3 for picture in pictures) > _MOST_BYTES
+    big = sum(picture.colour.nbytes * 4 // 3 for picture in pictures) > _MAX_BYTES
     extra: list[Any] = [
         (tag, 2, 0, text.encode("latin-1", errors="replace") + b"\0", True) for tag, text in texts.items()
     ]
@@ -177,13 +191,13 @@ def _append_folder(path: Path, tag: int, write_folder: Folder) -> None:
         handle.write(tag.to_bytes(2, "little"))
 
 
-def _whole(page: tifffile.TiffPage | tifffile.TiffFrame) -> tifffile.TiffPage:
-    """A page with tags of its own, as all are unless asked for otherwise."""
+def require_page(page: tifffile.TiffPage | tifffile.TiffFrame) -> tifffile.TiffPage:
+    """Narrows the type: all pages have tags of their own unless asked for otherwise."""
     assert isinstance(page, tifffile.TiffPage)
     return page
 
 
-def _describe(page: tifffile.TiffPage, path: Path) -> Page:
+def _read_page_facts(page: tifffile.TiffPage, path: Path) -> TiffPage:
     kind = page.dtype
     if kind is not None and (kind.kind in "fic" or kind.itemsize > 2):
         raise ImageError(
@@ -193,15 +207,7 @@ def _describe(page: tifffile.TiffPage, path: Path) -> Page:
     width_px, height_px = int(page.imagewidth), int(page.imagelength)
     if _orientation(page) >= 5:
         width_px, height_px = height_px, width_px
-    return Page(page.index, width_px, height_px, kind is not None and kind.itemsize == 2, bool(page.extrasamples))
-
-
-def _check_segments(page: tifffile.TiffPage, file_bytes: int, path: Path) -> None:
-    """Refuses strips and tiles that are not there, which tifffile would fill with zeros."""
-    places = list(zip(page.dataoffsets, page.databytecounts, strict=False))
-    missing = any(count == 0 or offset + count > file_bytes for offset, count in places)
-    if missing or len(page.dataoffsets) != len(page.databytecounts) or not places:
-        raise ImageError(f"cannot read {path}: damaged or truncated (pixels are missing)", "replace the file")
+    return TiffPage(page.index, width_px, height_px, kind is not None and kind.itemsize == 2, bool(page.extrasamples))
 
 
 def _orientation(page: tifffile.TiffPage) -> int:
@@ -209,9 +215,9 @@ def _orientation(page: tifffile.TiffPage) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _divide(colour: Array, alpha: Array) -> Array:
+def _divide(colour: AnyArray, alpha: AnyArray) -> AnyArray:
     """Undoes the multiplication of the colour by the transparency."""
     most = np.maximum(alpha, 1).astype(np.uint32)
     straight = (colour.astype(np.uint32) * 65535 + most // 2) // most
-    divided: Array = np.minimum(straight, 65535).astype(np.uint16)
+    divided: AnyArray = np.minimum(straight, 65535).astype(np.uint16)
     return divided

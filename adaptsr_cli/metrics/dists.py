@@ -1,4 +1,7 @@
-"""DISTS from images in [0, 1], with weights from a folder and never from the network."""
+"""DISTS on images in [0, 1].
+
+Own code, since the published packages download their weights; here they come from a folder and never from the network.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Structural similarity over five scales."""
+"""MS-SSIM: structural similarity over five scales.
+
+Own code, since scikit-image has SSIM at one scale only.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ _LUMINANCE: Final = (0.01 * PEAK) ** 2
 _CONTRAST: Final = (0.03 * PEAK) ** 2
 
 # The window must fit into the coarsest scale.
-LEAST_PX: Final = SSIM_WINDOW_PX * 2 ** (len(_WEIGHTS) - 1)
+MIN_PX: Final = SSIM_WINDOW_PX * 2 ** (len(_WEIGHTS) - 1)
 
 
 def ms_ssim(first: np.ndarray, second: np.ndarray) -> float:
@@ -28,7 +31,7 @@ def ms_ssim(first: np.ndarray, second: np.ndarray) -> float:
 
     Args:
         first: (H, W), or (H, W, C) for the mean over channels; uint8 or float in [0, 255]; sides of at least
-            `LEAST_PX`.
+            `MIN_PX`.
         second: The same shape.
 
     Returns:

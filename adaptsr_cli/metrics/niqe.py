@@ -1,4 +1,7 @@
-"""NIQE: how unlike undisturbed photographs a picture is, without a reference."""
+"""NIQE, a no-reference measure of how far a picture is from natural photographs.
+
+Own code with own statistics (``niqe_own``): the published parameters may not be copied.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""LPIPS from images in [0, 1], with weights from a folder and never from the network; the only door to lpips."""
+"""LPIPS on images in [0, 1], with weights from a folder, never from the network; the only file that imports lpips."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptsr_cli.errors import AdaptsrError, CheckpointError, DataError
+from adaptsr_cli.io.hashing import file_sha256
 from adaptsr_cli.io.tensors import read_checkpoint
 from adaptsr_cli.runtime import exact_products
 
@@ -201,8 +201,7 @@ def find_trunk(metric: str, trunk: Trunk, weights_dir: Path) -> Path:
     """
     official = weights_dir / trunk.file_name
     if official.is_file():
-        with official.open("rb") as handle:
-            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+        digest = file_sha256(official)
         if not digest.startswith(trunk.sha256_start):
             raise CheckpointError(
                 f"{official} is damaged: its SHA-256 starts with {digest[:8]}, not {trunk.sha256_start}",

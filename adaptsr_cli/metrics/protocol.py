@@ -1,4 +1,4 @@
-"""What exactly a score means: the named protocols, and scoring one image by one of them."""
+"""Named scoring protocols, and scoring of one image by one of them."""
 
 from __future__ import annotations
 
@@ -8,29 +8,16 @@ from typing import Final
 
 import numpy as np
 
+from adaptsr_cli.artifacts.evaluation import ProtocolParameters
+from adaptsr_cli.artifacts.metrics import METRICS
 from adaptsr_cli.errors import DataError, UsageError, nearest
-from adaptsr_cli.evaluation import ProtocolParameters
 from adaptsr_cli.metrics.fidelity import SSIM_SIGMA_PX, SSIM_WINDOW_PX, luma, psnr_db, single_luma, ssim
 
-# Those that need no reference come last.
-METRICS: Final = (
-    "psnr",
-    "ssim",
-    "ms_ssim",
-    "delta_e",
-    "lpips_squeeze",
-    "lpips_alex",
-    "lpips_vgg",
-    "dists",
-    "niqe",
-    "sharpness",
-    "noise",
-)
 # The smallest trunk (5 MB); the net is printed with every score, so nobody takes it for another.
 _ALIASES: Final = {"lpips": "lpips_squeeze"}
 
 # Equal images have infinite PSNR, which no mean and no JSON can hold.
-MOST_PSNR_DB: Final = 100.0
+MAX_PSNR_DB: Final = 100.0
 
 
 @dataclass(frozen=True)
@@ -94,7 +81,7 @@ class Protocol:
             raise DataError(
                 f"an image of {_size_text(image)} px is too small for protocol {self.name}, "
                 f"which takes the {side}x{side} px in the middle",
-                "use larger images, or --protocol paper",
+                "use larger images, or `protocol` paper",
             )
         # Floor on the LR grid, so that LR and HR show the same.
         top = (height // scale - self.lr_crop_px) // 2 * scale
@@ -155,7 +142,7 @@ def find_protocol(name: str) -> Protocol:
         return PROTOCOLS[name.strip().lower()]
     except KeyError:
         hint = nearest(name, PROTOCOLS) or f"known: {', '.join(PROTOCOLS)}"
-        raise UsageError(f"--protocol {name!r} is unknown", hint) from None
+        raise UsageError(f"`protocol` {name!r} is unknown", hint) from None
 
 
 def default_metrics(protocol: str) -> str:
@@ -188,7 +175,7 @@ def parse_metrics(text: str) -> tuple[str, ...]:
         if name not in chosen:
             chosen.append(name)
     if not chosen:
-        raise UsageError("--metrics names no metric", f"known: {', '.join(METRICS)}")
+        raise UsageError("`metrics` is empty", f"known: {', '.join(METRICS)}")
     return tuple(chosen)
 
 
@@ -226,7 +213,7 @@ def score_images(
         sides = {"y": (protocol.luma(sr), protocol.luma(hr)), **sides}
     for channels, (first, second) in sides.items():
         if "psnr" in metrics:
-            scores[f"psnr_{channels}_db"] = min(psnr_db(first, second), MOST_PSNR_DB)
+            scores[f"psnr_{channels}_db"] = min(psnr_db(first, second), MAX_PSNR_DB)
         if "ssim" in metrics:
             scores[f"ssim_{channels}"] = ssim(first, second)
     if others is not None:
@@ -248,7 +235,7 @@ def _crop(sr: np.ndarray, hr: np.ndarray, border_px: int, needed_px: int) -> tup
         raise DataError(
             f"an image of {_size_text(sr)} px is too small to be scored: inside a border of {border_px} px "
             f"at least {needed_px} px must be left",
-            "use larger images, or --protocol whole, or --metrics psnr",
+            "use larger images, or `protocol` whole, or `metrics` psnr",
         )
     window = (slice(border_px, border_px + height), slice(border_px, border_px + width))
     return sr[window], hr[window]

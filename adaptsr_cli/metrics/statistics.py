@@ -1,4 +1,4 @@
-"""What a table of means does not say: how the images vary, and whether a difference is more than chance."""
+"""Paired significance tests, bootstrap intervals and spread over images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from scipy.stats import wilcoxon
 
-from adaptsr_cli.evaluation import PairedTest, Spread
+from adaptsr_cli.artifacts.evaluation import PairedTest, ScoreSpread
 
 RESAMPLES: Final = 2000
 _INTERVAL: Final = (0.025, 0.975)
@@ -60,12 +60,12 @@ def common_scores(images: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[s
     return found
 
 
-def spread_of(values: Sequence[float], bootstrap: Bootstrap) -> Spread:
+def spread_of(values: Sequence[float], bootstrap: Bootstrap) -> ScoreSpread:
     """How the scores of one model and metric vary over the images."""
     array = np.asarray(values, np.float64)
     low, high = bootstrap.interval(array)
     std = float(array.std(ddof=1)) if len(array) > 1 else None
-    return Spread(images=len(array), std=std, ci95_low=low, ci95_high=high)
+    return ScoreSpread(images=len(array), std=std, ci95_low=low, ci95_high=high)
 
 
 def compare_paired(

@@ -1,4 +1,4 @@
-"""Sharpness and noise of a picture alone, for photographs that have no ground truth."""
+"""No-reference sharpness and noise, for photographs without ground truth."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Final
 
 import numpy as np
 
-from adaptsr_cli.data.noise import flat_noise_levels
-from adaptsr_cli.data.softness import blur_px
 from adaptsr_cli.errors import DataError
+from adaptsr_cli.imaging.estimate_blur import blur_px
+from adaptsr_cli.imaging.estimate_noise import flat_noise_levels
 
 METRICS: Final = ("sharpness", "noise")
-_LEAST_PX: Final = 16
+_MIN_PX: Final = 16
 
 
 def score_alone(image: np.ndarray, metrics: Collection[str]) -> dict[str, float]:
@@ -35,10 +35,10 @@ def score_alone(image: np.ndarray, metrics: Collection[str]) -> dict[str, float]
     """
     if not any(name in metrics for name in METRICS):
         return {}
-    if min(image.shape[:2]) < _LEAST_PX:
+    if min(image.shape[:2]) < _MIN_PX:
         raise DataError(
             f"an image of {image.shape[1]}x{image.shape[0]} px is too small for sharpness and noise",
-            f"use images of at least {_LEAST_PX} px",
+            f"use images of at least {_MIN_PX} px",
         )
     noise_levels = flat_noise_levels(image, None)
     scores: dict[str, float] = {}

@@ -1,1 +1,1 @@
-"""Which sites matter (saliency), and how a parameter budget is spent on them (allocation)."""
+"""Saliency of the sites, and allocation of a parameter budget to their ranks."""

@@ -1,4 +1,4 @@
-"""How strong the outputs of the layers are: the activation criterion."""
+"""Root mean square of the outputs of the layers, for the activation criterion."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ActivationMeter:
 
     @contextmanager
     def watching(self, model: nn.Module) -> Iterator[None]:
-        """Every forward pass within this block is measured."""
+        """Measure every forward pass within this block."""
         places: dict[str, list[int]] = {}
         for index, site in enumerate(self._sites):
             places.setdefault(site.module, []).append(index)
@@ -36,7 +36,7 @@ class ActivationMeter:
                 handle.remove()
 
     def read(self) -> Tensor:
-        """(sites,) fp32; 0 for a layer that was not called as a module. Starts anew."""
+        """Return the measured values, (sites,) fp32, and start again; 0 for a layer that was not called as a module."""
         counts = torch.tensor(self._counts, device=self._squares.device).clamp_min(1)
         values = (self._squares / counts).sqrt()
         self._squares.zero_()
@@ -49,7 +49,7 @@ class ActivationMeter:
             for index in indices:
                 rows = self._sites[index].rows or (0, output.shape[channels_at])
                 part = output.detach().narrow(channels_at, rows[0], rows[1] - rows[0])
-                # The norm reads the activations where they lie; squares of them would be an array of their size.
+                # vector_norm reads the activations in place; their squares would be another array of their size.
                 self._squares[index] += torch.linalg.vector_norm(part, dtype=torch.float32).square()
                 self._counts[index] += part.numel()
 

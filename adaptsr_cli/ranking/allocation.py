@@ -1,4 +1,4 @@
-"""Spending a parameter budget on ranks (AdaptSR, Algorithm 1). Pure Python: no torch, no files.
+"""Allocation of a parameter budget to ranks (AdaptSR, Algorithm 1). Pure Python: no torch, no files.
 
 Every allocation costs at most the budget, is deterministic (ties go to the site named first), and gives no site an
 adapter larger than its weight.
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from adaptsr_cli.artifacts import Strategy
+from adaptsr_cli.artifacts.base import Strategy
 from adaptsr_cli.errors import BudgetError
 from adaptsr_cli.units import format_params
 
@@ -20,15 +20,15 @@ DEFAULT_STRATEGY: Final[Strategy] = "spectral"
 
 
 @dataclass(frozen=True)
-class Candidate:
+class AllocationSite:
     """A site as the allocator sees it.
 
     Attributes:
         name: Exact site name.
-        score: How much the loss wants this weight changed; larger is more.
+        score: Its saliency; a larger one gets a higher rank.
         rank_cost: Parameters that one rank costs.
         max_rank: Largest rank allowed there.
-        gains: What each rank buys, from the first on, never rising.
+        gains: First-order gain of each rank, from the first on, never rising.
     """
 
     name: str
@@ -38,8 +38,8 @@ class Candidate:
     gains: tuple[float, ...] = ()
 
 
-def largest_uniform_rank(candidates: Sequence[Candidate], budget_params: int) -> int:
-    """The largest rank that the budget buys at every site; 0 where it buys not even rank 1."""
+def largest_uniform_rank(candidates: Sequence[AllocationSite], budget_params: int) -> int:
+    """Find the largest rank that the budget pays for at every site; 0 where it does not pay for rank 1."""
     rank = 0
     limit = max((candidate.max_rank for candidate in candidates), default=0)
     while rank < limit and _uniform_cost(candidates, rank + 1) <= budget_params:
@@ -47,37 +47,39 @@ def largest_uniform_rank(candidates: Sequence[Candidate], budget_params: int) ->
     return rank
 
 
-def _uniform_cost(candidates: Sequence[Candidate], rank: int) -> int:
+def _uniform_cost(candidates: Sequence[AllocationSite], rank: int) -> int:
     return sum(candidate.rank_cost * min(rank, candidate.max_rank) for candidate in candidates)
 
 
-def check_budget(candidates: Sequence[Candidate], budget_params: int) -> None:
-    """Refuses budgets that buy no rank at all, or more than all sites can take.
+def check_budget(candidates: Sequence[AllocationSite], budget_params: int) -> None:
+    """Refuse budgets that pay for no rank at all, or for more than all sites can have.
 
     Raises:
-        BudgetError: No site, too small for one rank at the cheapest site, or larger than all sites can take.
+        BudgetError: No site, too small for one rank at the cheapest site, or larger than all sites can use.
     """
     if not candidates:
-        raise BudgetError("there is no site to spend a budget on", "check --modules and `adaptsr score`")
+        raise BudgetError(
+            "there is no site to spend a budget on", "check `modules` and the sites that `adaptsr score` lists"
+        )
     cheapest = min(candidates, key=lambda candidate: candidate.rank_cost)
     if budget_params < cheapest.rank_cost:
         raise BudgetError(
             f"budget {budget_params:,} is too small for one rank: the cheapest site, {cheapest.name}, "
             f"costs {cheapest.rank_cost:,}",
-            f"give at least --budget {cheapest.rank_cost}",
+            f"give at least `budget` {cheapest.rank_cost}",
         )
     most = sum(candidate.rank_cost * candidate.max_rank for candidate in candidates)
     if budget_params > most:
         raise BudgetError(
             f"budget {budget_params:,} is larger than the model can use: all sites at their largest rank cost {most:,}",
-            f"give at most --budget {most}; 8% of the backbone is usual",
+            f"give at most `budget` {most}; 8% of the backbone is usual",
         )
 
 
 def allocate_uniform(
-    candidates: Sequence[Candidate], budget_params: int, max_rank: int | None = None
+    candidates: Sequence[AllocationSite], budget_params: int, max_rank: int | None = None
 ) -> dict[str, int]:
-    """The same rank at every site, as large as the budget allows (the paper's baseline).
+    """Give every site the same rank, as large as the budget allows (the paper's baseline).
 
     A site whose weight is smaller than an adapter of that rank gets its largest rank instead.
 
@@ -87,7 +89,7 @@ def allocate_uniform(
         max_rank: Upper bound of the rank; None for none.
 
     Raises:
-        BudgetError: See `check_budget`, or the budget buys less than rank 1 everywhere.
+        BudgetError: See `check_budget`, or the budget does not pay for rank 1 everywhere.
     """
     check_budget(candidates, budget_params)
     rank = largest_uniform_rank(candidates, budget_params)
@@ -95,7 +97,7 @@ def allocate_uniform(
         raise BudgetError(
             f"budget {budget_params:,} is less than rank 1 at all {len(candidates)} sites "
             f"({_uniform_cost(candidates, 1):,})",
-            "raise --budget, restrict --modules, or take --strategy greedy --min-rank 0",
+            "raise `budget`, restrict `modules`, or use `strategy` greedy with `min_rank` 0",
         )
     if max_rank is not None:
         rank = min(rank, max_rank)
@@ -103,9 +105,12 @@ def allocate_uniform(
 
 
 def begin_at(
-    candidates: Sequence[Candidate], budget_params: int, min_rank: int, max_rank: int
+    candidates: Sequence[AllocationSite], budget_params: int, min_rank: int, max_rank: int
 ) -> tuple[dict[str, int], int]:
-    """The ranks that every allocation by need begins with, `min_rank` everywhere, and what is left of the budget.
+    """Give every site `min_rank`, with which all strategies but `uniform` begin.
+
+    Returns:
+        The ranks by site name, and what is left of the budget.
 
     Raises:
         BudgetError: See `check_budget`, the bounds leave no choice, or the budget does not cover `min_rank` everywhere.
@@ -113,30 +118,30 @@ def begin_at(
     check_budget(candidates, budget_params)
     if not 0 <= min_rank <= max_rank or max_rank < 1:
         raise BudgetError(
-            f"--min-rank {min_rank} and --max-rank {max_rank} leave no choice",
+            f"`min_rank` {min_rank} and `max_rank` {max_rank} leave no choice",
             "both are whole numbers, 0 <= min <= max, max at least 1",
         )
     floor = _uniform_cost(candidates, min_rank)
     if floor > budget_params:
         raise BudgetError(
             f"budget {budget_params:,} does not cover rank {min_rank} at all {len(candidates)} sites ({floor:,})",
-            f"raise it to {format_params(floor)} or more, or give --min-rank 0",
+            f"raise it to {format_params(floor)} or more, or give `min_rank` 0",
         )
     return {candidate.name: min(min_rank, candidate.max_rank) for candidate in candidates}, budget_params - floor
 
 
-def default_max_rank(candidates: Sequence[Candidate], budget_params: int) -> int:
-    """Twice the uniform rank of the same budget, at least 4: the paper's 16 beside its uniform 8."""
+def default_max_rank(candidates: Sequence[AllocationSite], budget_params: int) -> int:
+    """Choose the largest rank: twice the uniform rank of the same budget, at least 4 (the paper has 16 and 8)."""
     return max(4, 2 * largest_uniform_rank(candidates, budget_params))
 
 
 def allocate_greedy(
-    candidates: Sequence[Candidate], budget_params: int, min_rank: int, max_rank: int
+    candidates: Sequence[AllocationSite], budget_params: int, min_rank: int, max_rank: int
 ) -> dict[str, int]:
-    """Higher ranks for sites with higher scores (AdaptSR, Algorithm 1).
+    """Give higher ranks to sites with higher scores (AdaptSR, Algorithm 1).
 
     Every site starts at `min_rank`; then, in descending order of the score, each is raised towards `max_rank` as far
-    as the budget allows. What is too little for a rank at one site is tried at the next.
+    as the budget allows. A rest that is too small for a rank at one site is tried at the next.
 
     Args:
         candidates: The sites.
@@ -158,9 +163,9 @@ def allocate_greedy(
 
 
 def allocate_proportional(
-    candidates: Sequence[Candidate], budget_params: int, min_rank: int, max_rank: int
+    candidates: Sequence[AllocationSite], budget_params: int, min_rank: int, max_rank: int
 ) -> dict[str, int]:
-    """Ranks in proportion to the scores, by highest averages (D'Hondt's method of giving out seats).
+    """Give ranks in proportion to the scores, by highest averages (D'Hondt's method of allotting seats).
 
     The next rank always goes to the site whose score per rank, with that rank counted, is the highest. A site that the
     rest of the budget cannot raise drops out. Raising a site's score never lowers its rank.

@@ -1,4 +1,4 @@
-"""The weights of the sites made differentiable for a while: what every criterion by gradients begins and ends with."""
+"""Gradients of the weights of the sites: set-up and clean-up, which all criteria by gradients have in common."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from adaptsr_cli.backbones.backbone import Backbone, set_differentiable
 
 @contextmanager
 def site_weights(backbone: Backbone, sites: Sequence[Site]) -> Iterator[Mapping[str, nn.Parameter]]:
-    """Within this block only the sites' weights take gradients; afterwards nothing does, and none is left.
+    """Let only the weights of the sites take gradients within this block; afterwards nothing does, and none is left.
 
     Args:
         backbone: The network; its weights are not changed.
-        sites: What is measured.
+        sites: The sites to measure.
 
-    Returns:
+    Yields:
         The weights by module name; the row blocks of a fused projection share one.
     """
     weights = {site.module: backbone.model.get_parameter(f"{site.module}.weight") for site in sites}

@@ -1,4 +1,4 @@
-"""How much each single weight matters to the loss: SNIP (Lee et al. 2019), for the mask of a sparse update."""
+"""Importance of every single weight by SNIP (Lee et al. 2019), for the mask of a sparse update."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from adaptsr_cli.adapters.sites import Site
 from adaptsr_cli.backbones.backbone import Backbone, super_resolve
 from adaptsr_cli.data.sampler import Batch
-from adaptsr_cli.distributed import ALONE, World
+from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import TrainingError
 from adaptsr_cli.ranking.gradients import site_weights
 from adaptsr_cli.runtime import Precision, autocast, exact_products
@@ -23,9 +23,9 @@ def measure_snip(
     *,
     device: torch.device,
     precision: Precision,
-    world: World = ALONE,
+    world: World = SINGLE_PROCESS,
 ) -> dict[str, Tensor]:
-    """|w dL/dw| of every weight of the sites, by the gradient of the L1 loss over all batches together.
+    """Measure |w dL/dw| of every weight of the sites, by the gradient of the L1 loss over all batches together.
 
     Args:
         backbone: The network, already on `device`. Its weights are not changed.
@@ -47,13 +47,13 @@ def measure_snip(
                 sr = super_resolve(backbone, batch.lr.to(device))
             loss = nn.functional.l1_loss(sr.float(), batch.hr.to(device)) * len(sr)
             if not torch.isfinite(loss):
-                raise TrainingError("the backbone's loss is not finite on this data", "try --precision fp32")
+                raise TrainingError("the backbone's loss is not finite on this data", "try `precision` fp32")
             torch.autograd.backward(loss)  # adds up
         gradients = {
             name: torch.zeros_like(weight) if weight.grad is None else weight.grad for name, weight in weights.items()
         }
     if world.size > 1:
-        world.sum_in_place(list(gradients.values()))
+        world.all_reduce_sum_(list(gradients.values()))
     found = {}
     for site in sites:
         rows = slice(None) if site.rows is None else slice(*site.rows)

@@ -1,9 +1,10 @@
-"""What further ranks of a trained update would be worth. Pure Python: no torch, no files.
+"""Estimated gains of further ranks of a trained update. Pure Python: no torch, no files.
 
-AdaLoRA (Zhang et al. 2023) takes ranks with small singular values away while it trains and gives them back elsewhere.
-Between two trainings the same is a choice of ranks by the squared singular values of the updates. Taking away needs no
-guess. For giving, the squared singular values of a site are continued at the pace at which they fall: where even the
-smallest is large, the update would have used more ranks; where the last ones are nearly nothing, it would not.
+AdaLoRA (Zhang et al. 2023) removes ranks with small singular values while it trains and adds ranks elsewhere. Here the
+same is done between two trainings: `adaptsr reallocate` chooses the ranks of the next one by the squared singular
+values of the trained updates (their energies). For removing ranks these are known. For adding ranks they are
+extrapolated: the energies of a site are continued by the factor at which they fall. Where even the smallest one is
+large, the update would have used more ranks; where the last ones are nearly zero, it would not.
 """
 
 from __future__ import annotations
@@ -14,37 +15,41 @@ from statistics import median
 from typing import Final
 
 UNKNOWN_FALL: Final = 0.5
-"""Fall from one squared singular value to the next where no update has two of them."""
+"""Ratio of one squared singular value to the one before it, where no update has two of them to tell."""
 
-_MOST_GROWTH: Final = 2  # times its ranks at most: further than that nobody can see
+_MAX_GROWTH: Final = 2  # a site gets at most so many times its ranks: a longer extrapolation would be a guess
 
 
 def gains_in_proportion(gains: Sequence[float], ratio: float, count: int) -> tuple[float, ...]:
-    """Gains of ranks that pay for another number of ranks: the gains taken for a line between whole ranks.
+    """Convert gains of an adapter's own ranks to gains of planned ranks, which pay for another number of them.
+
+    A rank map plans in ranks of 1x1-kxk, and a rank of another factorisation has another cost, so that one planned rank
+    pays for `ratio` own ranks, which need not be a whole number. The gains are interpolated linearly between whole
+    ranks.
 
     Args:
-        gains: Of the ranks that are bought, never rising.
-        ratio: How many of them one of the other pays for.
-        count: For how many of the other.
+        gains: Of the own ranks, never rising.
+        ratio: Own ranks that one planned rank pays for.
+        count: Number of planned ranks.
 
     Returns:
-        One gain for each of the other, never rising.
+        One gain for each planned rank, never rising.
     """
     sums = [0.0, *accumulate(gains)]
 
-    def total(place: float) -> float:
-        whole = min(int(place), len(gains))
-        return sums[whole] + (place - whole) * (gains[whole] if whole < len(gains) else 0.0)
+    def gain_up_to(rank: float) -> float:
+        whole = min(int(rank), len(gains))
+        return sums[whole] + (rank - whole) * (gains[whole] if whole < len(gains) else 0.0)
 
-    found = [total((place + 1) * ratio) - total(place * ratio) for place in range(count)]
-    return tuple(accumulate((max(0.0, gain) for gain in found), min))  # but for rounding they do not rise already
+    found = [gain_up_to((place + 1) * ratio) - gain_up_to(place * ratio) for place in range(count)]
+    return tuple(accumulate((max(0.0, gain) for gain in found), min))  # only rounding can make them rise
 
 
 def extended_gains(energies: Mapping[str, Sequence[float]], ranks: Mapping[str, int]) -> dict[str, tuple[float, ...]]:
-    """What each rank of each site is worth: that of the trained ones is known, up to as many more are guessed.
+    """Compute the gain of every rank of every site: known for the trained ranks, extrapolated for as many more.
 
-    The fall from rank to rank of a site is the geometric mean of that between its trained ranks; a site of one rank
-    takes the median of the others. An update that left ranks of its own unused is not continued.
+    The ratio from one rank to the next is the geometric mean of the ratios between the site's trained ranks; a site of
+    one rank takes the median ratio of the others. An update that left ranks of its own unused is not extrapolated.
 
     Args:
         energies: Squared singular values of the updates, descending and positive, by site name.
@@ -62,6 +67,6 @@ def extended_gains(energies: Mapping[str, Sequence[float]], ranks: Mapping[str, 
     gains = {}
     for name, values in energies.items():
         rank, fall = ranks[name], falls.get(name, usual)
-        guessed = (_MOST_GROWTH - 1) * rank if values and len(values) >= rank else 0
+        guessed = (_MAX_GROWTH - 1) * rank if values and len(values) >= rank else 0
         gains[name] = (*values, *(values[-1] * fall ** (place + 1) for place in range(guessed)))
     return gains

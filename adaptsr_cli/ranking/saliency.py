@@ -1,30 +1,27 @@
-"""How much the loss wants each site changed: the gradient criterion of AdaptSR, Algorithm 1, and its rivals."""
+"""Measurement of the saliency of all sites: every criterion of `criteria`, in one pass over the batches."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from adaptsr_cli.adapters.sites import Site
-from adaptsr_cli.artifacts import Criterion, SiteCriteria
+from adaptsr_cli.artifacts.base import Criterion
 from adaptsr_cli.backbones.backbone import Backbone, super_resolve
 from adaptsr_cli.data.sampler import Batch
-from adaptsr_cli.distributed import ALONE, World
+from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import TrainingError
 from adaptsr_cli.progress import Task
 from adaptsr_cli.ranking.activations import ActivationMeter
+from adaptsr_cli.ranking.criteria import CRITERIA, BatchEvidence, SiteEvidence, batch_criteria, measure_batch
 from adaptsr_cli.ranking.gradients import site_weights
 from adaptsr_cli.ranking.spectral import signal_gains
 from adaptsr_cli.ranking.spectrum import leading_directions, mean_and_noise_spectrum
 from adaptsr_cli.runtime import Precision, autocast, exact_products
-
-PER_BATCH: Final[tuple[Criterion, ...]] = ("gradient", "fisher", "activation", "snip")
-"""The criteria that every batch gives a value of; the others are one value for all of them."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +29,15 @@ class SiteMeasure:
     """The measurement of one site.
 
     Attributes:
-        scores: Every criterion, as in `SiteCriteria`; the mean over batches of those in `PER_BATCH`.
-        spread: Standard deviation over batches of those in `PER_BATCH`.
+        scores: Every criterion by its name; the mean over batches of those in `batch_criteria`.
+        spread: Standard deviation over batches of those in `batch_criteria`.
         spectrum: Leading singular values of the gradient averaged over batches, descending.
-        gains: What each rank buys: see `signal_gains`.
+        gains: What each rank gains: see `signal_gains`.
         directions: (k, in) leading right singular vectors of that gradient; None where no gradient arrived.
         reached: Whether any gradient arrived; a site that takes no part in the forward pass has none.
     """
 
-    scores: SiteCriteria
+    scores: Mapping[Criterion, float]
     spread: Mapping[Criterion, float]
     spectrum: tuple[float, ...]
     gains: tuple[float, ...]
@@ -54,7 +51,7 @@ class Measurement:
 
     Attributes:
         mean_loss: L1 loss of the backbone on the batches, in [0, 1].
-        mean_spearman: See `mean_rank_correlation`; by criterion, of those in `PER_BATCH`.
+        mean_spearman: See `mean_rank_correlation`; by criterion, of those in `batch_criteria`.
     """
 
     sites: tuple[SiteMeasure, ...]
@@ -70,10 +67,10 @@ def measure_gradients(
     device: torch.device,
     precision: Precision,
     task: Task,
-    world: World = ALONE,
+    world: World = SINGLE_PROCESS,
     seed: int = 0,
 ) -> Measurement:
-    """Measures all criteria for every site in one pass over the batches, with the gradients of the L1 loss.
+    """Measure all criteria for every site in one pass over the batches, with the gradients of the L1 loss.
 
     Args:
         backbone: The network, already on `device`. Its weights are not changed.
@@ -88,7 +85,7 @@ def measure_gradients(
     Raises:
         TrainingError: The loss is not finite.
     """
-    # The even and the odd batches apart: what the two halves disagree on is noise.
+    # Even and odd batches are summed separately: the difference between the two halves is noise.
     halves: tuple[list[Tensor | None], list[Tensor | None]] = ([None] * len(sites), [None] * len(sites))
     values: list[Tensor] = []
     losses: list[float] = []
@@ -101,23 +98,22 @@ def measure_gradients(
             loss = nn.functional.l1_loss(sr.float(), batch.hr.to(device))
             losses.append(loss.item())
             if not np.isfinite(losses[-1]):
-                raise TrainingError("the backbone's loss is not finite on this data", "try --precision fp32")
+                raise TrainingError("the backbone's loss is not finite on this data", "try `precision` fp32")
             torch.autograd.backward(loss)
             sums = halves[(world.rank + place * world.size) % 2]
-            norms, snips = torch.zeros(2, len(sites), device=device)
-            for index, site in enumerate(sites):
-                if weights[site.module].grad is None:
-                    continue
-                part = _rows(weights[site.module].grad, site)
-                norms[index] = part.norm()
-                snips[index] = (_rows(weights[site.module].detach(), site) * part).abs().sum()
-                total = sums[index]
-                sums[index] = part.clone() if total is None else total.add_(part)
-            values.append(torch.stack([norms, norms.square(), meter.read(), snips]))
+            measured: list[Tensor] = []
+            for index, (site, activation) in enumerate(zip(sites, meter.read(), strict=True)):
+                weight, gradient = weights[site.module].detach(), weights[site.module].grad
+                part = _rows(torch.zeros_like(weight) if gradient is None else gradient, site)
+                measured.append(measure_batch(BatchEvidence(_rows(weight, site), part, activation)))
+                if gradient is not None:
+                    total = sums[index]
+                    sums[index] = part.clone() if total is None else total.add_(part)
+            values.append(torch.stack(measured, dim=1))  # (criteria, sites)
             task.advance()
     rows = [(loss, row.double().cpu().numpy()) for loss, row in zip(losses, values, strict=True)]
     all_rows = world.gather_shares(rows)
-    table = np.stack([row for _, row in all_rows])  # (batches, criteria of PER_BATCH, sites)
+    table = np.stack([row for _, row in all_rows])  # (batches, criteria, sites)
     blocks = [_rows(weights[site.module].detach(), site) for site in sites]
     even, odd = (_sum_over_processes(half, blocks, world) for half in halves)
     chance = torch.rand(len(sites), generator=torch.Generator().manual_seed(seed)).tolist()
@@ -125,24 +121,23 @@ def measure_gradients(
         _measure_site(site, table[:, :, index], even[index], odd[index], float(blocks[index].norm()), chance[index])
         for index, site in enumerate(sites)
     )
-    agreement = {name: mean_rank_correlation(table[:, number]) for number, name in enumerate(PER_BATCH)}
+    agreement = {spec.name: mean_rank_correlation(table[:, number]) for number, spec in enumerate(batch_criteria())}
     return Measurement(measures, float(np.mean([loss for loss, _ in all_rows])), agreement)
 
 
-def _rows(tensor: Tensor | None, site: Site) -> Tensor:
-    """A site's part of a module's weight or gradient."""
-    assert tensor is not None
+def _rows(tensor: Tensor, site: Site) -> Tensor:
+    """Take a site's part of a module's weight or gradient."""
     return tensor if site.rows is None else tensor[site.rows[0] : site.rows[1]]
 
 
 def _measure_site(
     site: Site, table: np.ndarray, even: Tensor | None, odd: Tensor | None, weight_norm: float, chance: float
 ) -> SiteMeasure:
-    """Puts together what is known of one site.
+    """Put together everything that is known of one site.
 
     Args:
-        site: Which one.
-        table: (batches, criteria of PER_BATCH), float64.
+        site: The site.
+        table: (batches, criteria) values of `batch_criteria`, float64.
         even: Sum of the gradients of the even batches; None where none arrived.
         odd: Of the odd batches; None also where there is only one batch.
         weight_norm: ||W||_2.
@@ -150,15 +145,17 @@ def _measure_site(
     """
     spectrum, noise = mean_and_noise_spectrum(even, odd, len(table))
     gains = signal_gains(spectrum, noise)
-    means = dict(zip(PER_BATCH, table.mean(axis=0).tolist(), strict=True))
-    scores = SiteCriteria(**means, weight=weight_norm, random=chance, spectral=sum(gains) ** 0.5)
-    spread = dict(zip(PER_BATCH, table.std(axis=0).tolist(), strict=True))
+    names = [spec.name for spec in batch_criteria()]
+    means = dict(zip(names, table.mean(axis=0).tolist(), strict=True))
+    evidence = SiteEvidence(weight_norm, gains, chance)
+    scores = {name: means[name] if spec.of_site is None else spec.of_site(evidence) for name, spec in CRITERIA.items()}
+    spread = dict(zip(names, table.std(axis=0).tolist(), strict=True))
     directions = leading_directions(even, odd, site.max_rank)
     return SiteMeasure(scores, spread, spectrum, gains, directions, reached=directions is not None)
 
 
 def _sum_over_processes(sums: Sequence[Tensor | None], like: Sequence[Tensor], world: World) -> list[Tensor | None]:
-    """The summed gradients of all processes; None for a site that none of them reaches."""
+    """Add the gradients of all processes up; None for a site that none of them reaches."""
     if world.size == 1:
         return list(sums)
     reached = np.any(world.gather([total is not None for total in sums]), axis=0)
@@ -166,12 +163,12 @@ def _sum_over_processes(sums: Sequence[Tensor | None], like: Sequence[Tensor], w
         (torch.zeros_like(weight) if own is None else own) if some else None
         for own, weight, some in zip(sums, like, reached, strict=True)
     ]
-    world.sum_in_place([total for total in totals if total is not None])
+    world.all_reduce_sum_([total for total in totals if total is not None])
     return totals
 
 
 def mean_rank_correlation(table: np.ndarray) -> float | None:
-    """Mean Spearman rank correlation between all pairs of rows; None for fewer than two rows or two columns.
+    """Compute the mean Spearman rank correlation of all pairs of rows; None for fewer than two rows or columns.
 
     The paper reports 0.91 over 50 batches (AdaptSR, Section 3.3).
 
@@ -189,7 +186,11 @@ def mean_rank_correlation(table: np.ndarray) -> float | None:
 
 
 def _average_ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 0, ties sharing their mean rank."""
+    """Rank numbers from 0, ties sharing their mean rank.
+
+    `scipy.stats.rankdata` gives the same, and importing `scipy.stats` takes half a second, which `score` would pay for
+    this line alone.
+    """
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     first = np.concatenate([[0], np.cumsum(counts)[:-1]])
     return (first + (counts - 1) / 2)[inverse]

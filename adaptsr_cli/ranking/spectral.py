@@ -1,4 +1,4 @@
-"""Spending a budget where it buys most first-order loss: an exact knapsack. Pure Python: no torch, no files.
+"""The allocation strategy ``spectral``: an exact knapsack of first-order gains. Pure Python: no torch, no files.
 
 The first step along the gradient G lowers the loss in proportion to the squared length of what the adapter can follow
 of G. A rank-r adapter follows its r leading singular directions, so rank r + 1 gains sigma_{r+1}^2 for the site's cost
@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from adaptsr_cli.ranking.allocation import Candidate, begin_at
+from adaptsr_cli.ranking.allocation import AllocationSite, begin_at
 
 
 def signal_gains(spectrum: Sequence[float], noise: Sequence[float]) -> tuple[float, ...]:
-    """Squared singular values of a mean gradient without what the noise of the batches adds to them.
+    """Compute the squared singular values of a mean gradient, less what the noise of the batches adds to them.
 
     Args:
         spectrum: Singular values of the mean over all batches, descending.
@@ -26,17 +26,18 @@ def signal_gains(spectrum: Sequence[float], noise: Sequence[float]) -> tuple[flo
         One gain a rank, at least 0 and never rising, as long as `spectrum`.
     """
     floor = [*noise, *[0.0] * (len(spectrum) - len(noise))]
-    # The running minimum keeps the next rank from being worth more than this one, which no matrix has.
+    # Singular values never rise; after the subtraction a later gain may exceed an earlier one by chance. The running
+    # minimum takes that back, and the knapsack below needs gains that never rise.
     return tuple(accumulate((max(0.0, value**2 - low**2) for value, low in zip(spectrum, floor, strict=False)), min))
 
 
 def allocate_spectral(
-    candidates: Sequence[Candidate], budget_params: int, min_rank: int, max_rank: int
+    candidates: Sequence[AllocationSite], budget_params: int, min_rank: int, max_rank: int
 ) -> dict[str, int]:
-    """The ranks with the largest sum of gains that the budget can buy.
+    """Choose the ranks with the largest sum of gains within the budget.
 
     Exact: no other ranks within the bounds and the budget have a larger sum. Raising a site's gains never lowers its
-    rank. What is left when all gains are spent goes to the lowest ranks first, so that no budget lies idle.
+    rank. What is left of the budget when no further rank has a gain goes to the lowest ranks first.
 
     Args:
         candidates: The sites, with their gains.
@@ -48,7 +49,9 @@ def allocate_spectral(
         BudgetError: See `check_budget` and `begin_at`.
     """
     ranks, left = begin_at(candidates, budget_params, min_rank, max_rank)
-    # Ranks of sites that cost the same compete by gain alone: within a class the best n are always the first n.
+    # Sites of one rank cost form a class: their ranks compete by gain alone, so the best n ranks of a class are the
+    # first n in descending order of gain, and only the count n of each class is left to be chosen. A network has a
+    # handful of classes, whatever its number of sites.
     classes: dict[int, list[tuple[float, str]]] = {}
     for candidate in candidates:
         bought = candidate.gains[ranks[candidate.name] : min(max_rank, candidate.max_rank)]
@@ -64,8 +67,8 @@ def allocate_spectral(
     return ranks
 
 
-def _spend_rest(candidates: Sequence[Candidate], ranks: dict[str, int], left: int, max_rank: int) -> None:
-    """Raises the lowest ranks, one at a time, as far as `left` reaches."""
+def _spend_rest(candidates: Sequence[AllocationSite], ranks: dict[str, int], left: int, max_rank: int) -> None:
+    """Raise the lowest ranks, one at a time, as far as `left` reaches."""
     while True:
         open_sites = [
             candidate
@@ -83,7 +86,13 @@ def _spend_rest(candidates: Sequence[Candidate], ranks: dict[str, int], left: in
 
 
 class _Choice(NamedTuple):
-    """Counts of the classes looked at so far, and how much worse than the linear bound they are."""
+    """A partial solution: counts of the classes so far.
+
+    Attributes:
+        cost: Total cost of the counts.
+        loss: How much less they gain than the linear relaxation, at its price of a parameter.
+        counts: One for each class so far.
+    """
 
     cost: int
     loss: float
@@ -91,12 +100,19 @@ class _Choice(NamedTuple):
 
 
 def best_counts(costs: Sequence[int], gains: Sequence[Sequence[float]], budget: int) -> tuple[int, ...]:
-    """How many of each class to take: a knapsack of classes whose members cost the same.
+    """Choose how many members of each class to take: the multiple-choice knapsack problem, solved exactly by its core.
 
-    The linear relaxation takes gains in order of gain per cost up to a critical one, whose ratio is the price of a
-    parameter. Departing from it in a class loses the difference to that price, and the best whole solution cannot lose
-    more in total than the relaxation is above the greedy solution. So few counts a class are possible, and of all
-    combinations of the same or a higher cost only the most valuable is kept.
+    A class offers the choices "take n" with cost n c and the sum of its n largest gains. The method is that of core
+    algorithms for this problem (Pisinger 1995, A minimal algorithm for the multiple-choice knapsack problem):
+
+    1. The linear relaxation takes gains in descending order of gain per cost, until one does not fit: the critical one.
+       Its ratio is the price of a parameter. This is an upper bound of every solution.
+    2. The greedy solution, which takes whole members in the same order, is a lower bound.
+    3. Taking more or fewer of a class than the relaxation loses, for each member, the difference between its gain and
+       its cost at that price. A solution that loses more than lies between the two bounds cannot be optimal, which
+       leaves a few counts for each class: the core.
+    4. Dynamic programming over the classes enumerates the combinations of these; of two partial solutions the one that
+       costs no less and gains no more is dropped.
 
     Args:
         costs: Of one member, by class.
@@ -117,8 +133,9 @@ def best_counts(costs: Sequence[int], gains: Sequence[Sequence[float]], budget: 
             break
         base[number] += 1
         left -= costs[number]
-    if price == 0.0:
+    if price == 0.0:  # everything fits
         return tuple(base)
+    # The greedy solution goes on past the critical gain, with the classes of which a member still fits.
     greedy, rest = [0] * len(costs), budget
     full = [False] * len(costs)
     for _, number in order:
@@ -128,7 +145,7 @@ def best_counts(costs: Sequence[int], gains: Sequence[Sequence[float]], budget: 
             rest -= costs[number]
     losses = [_losses(values, cost, start, price) for values, cost, start in zip(gains, costs, base, strict=True)]
     allowed = sum(loss[count] for loss, count in zip(losses, greedy, strict=True)) + price * rest
-    allowed += 1e-9 * max(allowed, price)  # the greedy solution itself must survive rounding
+    allowed += 1e-9 * max(allowed, price)  # so that rounding does not remove the greedy solution itself
     states = [_Choice(0, 0.0, ())]
     for loss, cost in zip(losses, costs, strict=True):
         possible = [count for count, lost in enumerate(loss) if lost <= allowed]
@@ -145,7 +162,10 @@ def best_counts(costs: Sequence[int], gains: Sequence[Sequence[float]], budget: 
 
 
 def _losses(gains: Sequence[float], cost: int, base: int, price: float) -> list[float]:
-    """What taking 0, 1, 2... of a class loses against taking all that are worth their price."""
+    """Compute what taking 0, 1, 2... of a class loses against taking all members that are worth their price.
+
+    Zero at `base`, the count of the relaxation, and rising on both sides of it, since the gains never rise.
+    """
     losses = [0.0] * (len(gains) + 1)
     for count in range(base, len(gains)):
         losses[count + 1] = losses[count] + max(0.0, price * cost - gains[count])
@@ -155,7 +175,7 @@ def _losses(gains: Sequence[float], cost: int, base: int, price: float) -> list[
 
 
 def _undominated(states: list[_Choice], price: float) -> list[_Choice]:
-    """The states of which none cheaper has at least the value."""
+    """Keep the states that gain more than every state that costs less."""
     kept: list[_Choice] = []
     best = float("-inf")
     for state in sorted(states):  # by cost, then loss, then counts

@@ -1,24 +1,24 @@
-"""Singular values of gradients in the shape of the low-rank factorisation."""
+"""Singular values and vectors of gradients, unfolded to the matrix of the low-rank factorisation."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from adaptsr_cli.adapters.lora import unfold_for_factors
+from adaptsr_cli.adapters.factors import unfold_for_factors
 
-LEADING = 64  # more is never bought by a sensible budget, and keeps saliency.json readable
+LEADING = 64  # no sensible budget pays for a higher rank, and saliency.json stays readable
 
 
 def leading_singular_values(gradient: Tensor) -> tuple[float, ...]:
-    """The largest singular values (at most 64) of a gradient unfolded as above, descending."""
+    """Compute the largest singular values of a gradient, at most 64, descending."""
     matrix = unfold_for_factors(gradient.detach().float())
     values = torch.linalg.svdvals(matrix.cpu())
     return tuple(float(value) for value in values[:LEADING])
 
 
 def leading_directions(even: Tensor | None, odd: Tensor | None, count: int) -> Tensor | None:
-    """Leading right singular vectors of a mean gradient: the inputs that the first step listens to.
+    """Compute the leading right singular vectors of a mean gradient: the input directions of the best first step.
 
     Args:
         even: See `mean_and_noise_spectrum`.
@@ -40,10 +40,10 @@ def leading_directions(even: Tensor | None, odd: Tensor | None, count: int) -> T
 def mean_and_noise_spectrum(
     even: Tensor | None, odd: Tensor | None, batches: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Singular values of a mean gradient, and of a matrix with nothing but its noise.
+    """Compute the singular values of a mean gradient, and of a matrix that holds nothing but its noise.
 
-    The difference of the means of two halves has no signal. Scaled by sqrt(n_even n_odd) / n it has the variance of the
-    mean over all n batches.
+    In the difference between the means of two halves of the batches the signal cancels. Scaled by
+    sqrt(n_even n_odd) / n it has the variance of the mean over all n batches.
 
     Args:
         even: Sum of the gradients of the batches 0, 2, 4...; None where no gradient arrived.

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from math import ceil, floor, log10
 from typing import Final
 
-from adaptsr_cli.artifacts import LogRow
+from adaptsr_cli.artifacts.log import LogRow
 from adaptsr_cli.report.series import series_of, smooth
 
-_MOST_POINTS: Final = 400  # more than the pixels of the line
+_MAX_POINTS: Final = 400  # more than the pixels of the line
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _axis_of(values: Sequence[float]) -> _Axis:
 
 def _curve(label: str, style: str, axes: tuple[_Axis, _Axis], points: Sequence[tuple[float, float]]) -> Curve:
     across, up = axes
-    kept = points[:: max(1, ceil(len(points) / _MOST_POINTS))]
+    kept = points[:: max(1, ceil(len(points) / _MAX_POINTS))]
     if kept[-1] != points[-1]:
         kept = [*kept, points[-1]]
     places = ((across.at(x), min(100.0, max(0.0, 100 - up.at(y)))) for x, y in kept)
@@ -121,7 +121,7 @@ def training_charts(log: Sequence[LogRow]) -> list[Chart]:
     losses = series_of(log, lambda row: row.loss)
     if len(losses[0]) > 1:
         charts.append(_loss(across, ticks, *losses))
-    rates = series_of(log, lambda row: row.lr)
+    rates = series_of(log, lambda row: row.learning_rate)
     if len(rates[0]) > 1:
         up = _Axis(0, 1.08 * max(rates[1]) or 1.0)
         curve = _curve("learning rate", "rate", (across, up), list(zip(*rates, strict=True)))

@@ -1,4 +1,4 @@
-"""Which details a comparison sheet shows, and the pixels of its tiles: NumPy only, no drawing."""
+"""Details of a comparison sheet: their choice and their pixels. NumPy only, no drawing."""
 
 from __future__ import annotations
 

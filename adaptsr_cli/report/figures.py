@@ -1,4 +1,4 @@
-"""The pictures of a run: rank heatmap, saliency, training curves.
+"""Figures of a run: rank heatmap, saliency, training curves.
 
 Figures are objects of their own, drawn by Agg: no pyplot, no window, and nothing of the user's matplotlib settings.
 The same input gives the same bytes.
@@ -16,8 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from adaptsr_cli.artifacts import LogRow, RankMap, Saliency, SiteSaliency
-from adaptsr_cli.ranking.heatmap import arrange_sites
+from adaptsr_cli.artifacts.log import LogRow
+from adaptsr_cli.artifacts.rank_map import RankMap
+from adaptsr_cli.artifacts.saliency import Saliency, SiteSaliency
 from adaptsr_cli.report.page import (
     INK,
     MARGIN_IN,
@@ -32,6 +33,7 @@ from adaptsr_cli.report.page import (
 )
 from adaptsr_cli.report.panels import CELL_HEIGHT_IN, CELL_WIDTH_IN, Page, Panel, pack, panels_of
 from adaptsr_cli.report.series import series_of, smooth
+from adaptsr_cli.report.site_grid import arrange_sites
 from adaptsr_cli.units import format_params
 
 _HEADING_IN = 1.05
@@ -185,7 +187,7 @@ def draw_curves(path: Path, log: Sequence[LogRow]) -> None:
         AdaptsrError: The file cannot be written.
     """
     losses = series_of(log, lambda row: row.loss)
-    rates = series_of(log, lambda row: row.lr)
+    rates = series_of(log, lambda row: row.learning_rate)
     scores = series_of(log, lambda row: row.val_psnr_y_db)
     last = max((row.iteration for row in log), default=0) or 1
     with page_of(path, 8.6, 7.2) as figure:

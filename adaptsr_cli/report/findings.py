@@ -1,4 +1,4 @@
-"""What an evaluation says in words: the gain, whether it is more than chance, and by which metric."""
+"""Findings of an evaluation in words: the gain, its significance, and the metric it is measured by."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from adaptsr_cli.evaluation import Evaluation, PairedTest
+from adaptsr_cli.artifacts.evaluation import Evaluation, PairedTest
 from adaptsr_cli.report.metric_names import name_metric
 
 Verdict = Literal["better", "worse", "undecided"]
@@ -19,7 +19,7 @@ def leading_metric(keys: Iterable[str]) -> str | None:
     return next((key for key in keys if name_metric(key).better is not None), None)
 
 
-def merit(scores: Mapping[str, Mapping[str, float]], key: str | None) -> float | None:
+def gain(scores: Mapping[str, Mapping[str, float]], key: str | None) -> float | None:
     """How much better the last model is than the first one on an image; the score itself of a lone model.
 
     Args:

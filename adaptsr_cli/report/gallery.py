@@ -1,4 +1,4 @@
-"""The pictures of the report: which images, which detail of them, and how well they fit into one file.
+"""Picture gallery of the report: the choice of images and details, and their encoding to fit one file.
 
 Pixels are kept for a bounded number of images only, however many are scored.
 """
@@ -17,8 +17,8 @@ from adaptsr_cli.report.comparison import Box, Pixels, find_square
 Entry = TypeVar("Entry")
 
 DETAIL_PX: Final = 480  # divides by all usual scales
-MOST_IMAGES: Final = 12
-_MOST_PICTURES: Final = 96  # of all images and models together: 66 MB of pixels
+MAX_IMAGES: Final = 12
+_MAX_PICTURES: Final = 96  # of all images and models together: 66 MB of pixels
 _CONTEXT_PX: Final = 160
 _QUALITIES: Final = (95, 90, 85, 78, 70)
 
@@ -27,30 +27,30 @@ TRUTH: Final = "HR"
 
 
 @dataclass(frozen=True)
-class Specimen:
+class ImageDetail:
     """The detail of one image as every model made it.
 
     Attributes:
         index: Of the image in the evaluation.
-        merit: How much better the last model is than the first one; None where no metric tells.
+        gain: How much better the last model is than the first one; None where no metric tells.
         box: Where the detail lies.
         layers: Label -> (n, n, 3) uint8: bicubic, the models, and HR where there is one.
         context: The whole image, small; None where the detail is all of it.
     """
 
     index: int
-    merit: float | None
+    gain: float | None
     box: Box
     layers: Mapping[str, Pixels]
     context: Pixels | None
 
 
 @dataclass(frozen=True)
-class EncodedSpecimen:
+class EncodedImageDetail:
     """The same as JPEG files."""
 
     index: int
-    merit: float | None
+    gain: float | None
     box: Box
     layers: Mapping[str, bytes]
     context: bytes | None
@@ -61,7 +61,7 @@ class EncodedSpecimen:
         return sum(map(len, self.layers.values())) + len(self.context or b"")
 
 
-class Shortlist:
+class BestAndWorst:
     """Keeps the details of the most improved and of the most harmed images while they are scored.
 
     Args:
@@ -70,13 +70,13 @@ class Shortlist:
 
     def __init__(self, models: int) -> None:
         pictures = models + 2
-        self._each_end = max(1, min(MOST_IMAGES, _MOST_PICTURES // pictures) // 2)
-        self._kept: list[Specimen] = []
+        self._each_end = max(1, min(MAX_IMAGES, _MAX_PICTURES // pictures) // 2)
+        self._kept: list[ImageDetail] = []
 
     def offer(
         self,
         index: int,
-        merit: float | None,
+        gain: float | None,
         lr: Pixels,
         hr: Pixels | None,
         outputs: Mapping[str, Pixels],
@@ -85,18 +85,18 @@ class Shortlist:
 
         Args:
             index: Of the image.
-            merit: See `Specimen`.
+            gain: See `ImageDetail`.
             lr: (h, w, 3) uint8.
             hr: (s h, s w, 3) uint8; None where there is no reference.
             outputs: Model -> the same size. An image whose outputs differ in size is not taken: there is nothing to
                 slide between.
         """
-        rivals = sorted([*(_order(kept.index, kept.merit) for kept in self._kept), _order(index, merit)])
-        if _order(index, merit) not in _ends(rivals, self._each_end):
+        rivals = sorted([*(_order(kept.index, kept.gain) for kept in self._kept), _order(index, gain)])
+        if _order(index, gain) not in _ends(rivals, self._each_end):
             return
         if len({image.shape for image in outputs.values()}) > 1:
             return
-        self._kept = select([self._kept, [_cut(index, merit, lr, hr, outputs)]], self._each_end)
+        self._kept = select([self._kept, [_cut(index, gain, lr, hr, outputs)]], self._each_end)
 
     @property
     def each_end(self) -> int:
@@ -104,14 +104,14 @@ class Shortlist:
         return self._each_end
 
     @property
-    def specimens(self) -> list[Specimen]:
+    def details(self) -> list[ImageDetail]:
         """What was kept, the best first."""
         return self._kept
 
 
-def _order(index: int, merit: float | None) -> tuple[float, int]:
+def _order(index: int, gain: float | None) -> tuple[float, int]:
     """What images are sorted by: the best first, of equal ones the earlier; without merit as they come."""
-    return (-merit if merit is not None else 0.0, index)
+    return (-gain if gain is not None else 0.0, index)
 
 
 def _ends(entries: list[Entry], each: int) -> list[Entry]:
@@ -119,18 +119,18 @@ def _ends(entries: list[Entry], each: int) -> list[Entry]:
     return entries if len(entries) <= 2 * each else [*entries[:each], *entries[-each:]]
 
 
-def select(shares: Sequence[Sequence[Specimen]], each_end: int) -> list[Specimen]:
+def select(shares: Sequence[Sequence[ImageDetail]], each_end: int) -> list[ImageDetail]:
     """The best and the worst of what several processes kept, best first.
 
     Args:
         shares: Of every process.
         each_end: How many of each end.
     """
-    found = [specimen for share in shares for specimen in share]
-    return _ends(sorted(found, key=lambda entry: _order(entry.index, entry.merit)), each_end)
+    found = [detail for share in shares for detail in share]
+    return _ends(sorted(found, key=lambda entry: _order(entry.index, entry.gain)), each_end)
 
 
-def _cut(index: int, merit: float | None, lr: Pixels, hr: Pixels | None, outputs: Mapping[str, Pixels]) -> Specimen:
+def _cut(index: int, gain: float | None, lr: Pixels, hr: Pixels | None, outputs: Mapping[str, Pixels]) -> ImageDetail:
     """The detail in which the models differ most, a lone model from the truth or from plain interpolation."""
     height_px, width_px = next(iter(outputs.values())).shape[:2]
     scale = height_px // lr.shape[0]
@@ -147,7 +147,7 @@ def _cut(index: int, merit: float | None, lr: Pixels, hr: Pixels | None, outputs
         context = resize(images[-1], *size, "area")
     # Copies: a view would keep the whole image alive.
     layers = {label: box.cut(image).copy() for label, image in wholes.items()}
-    return Specimen(index, merit, box, layers, context)
+    return ImageDetail(index, gain, box, layers, context)
 
 
 def _free(label: str, outputs: Mapping[str, Pixels]) -> str:
@@ -157,31 +157,31 @@ def _free(label: str, outputs: Mapping[str, Pixels]) -> str:
     return label
 
 
-def encode(specimens: Sequence[Specimen], most_bytes: int) -> tuple[int, list[EncodedSpecimen]]:
+def encode(details: Sequence[ImageDetail], most_bytes: int) -> tuple[int, list[EncodedImageDetail]]:
     """JPEG files with colour as sharp as brightness, of the best quality with which all fit.
 
     If even the lowest quality is too much, images are left out, beginning with those in the middle.
 
     Args:
-        specimens: Best first.
+        details: Best first.
         most_bytes: For all together.
 
     Returns:
         The quality, and the images that fit.
     """
-    left = list(specimens)
+    left = list(details)
     while True:
         for quality in _QUALITIES:
-            encoded = [_encode(specimen, quality) for specimen in left]
+            encoded = [_encode(detail, quality) for detail in left]
             if sum(entry.size_bytes for entry in encoded) <= most_bytes:
                 return quality, encoded
         del left[len(left) // 2]
 
 
-def _encode(specimen: Specimen, quality: int) -> EncodedSpecimen:
-    context = None if specimen.context is None else encode_jpeg(specimen.context, 80)
+def _encode(detail: ImageDetail, quality: int) -> EncodedImageDetail:
+    context = None if detail.context is None else encode_jpeg(detail.context, 80)
     layers = {
         label: encode_jpeg(np.ascontiguousarray(image), quality, subsampling="4:4:4")
-        for label, image in specimen.layers.items()
+        for label, image in detail.layers.items()
     }
-    return EncodedSpecimen(specimen.index, specimen.merit, specimen.box, layers, context)
+    return EncodedImageDetail(detail.index, detail.gain, detail.box, layers, context)

@@ -15,11 +15,14 @@ from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from adaptsr_cli.artifacts import AdapterHeader, BackboneIdentity, LogRow, Provenance, RankMap
-from adaptsr_cli.evaluation import Evaluation
+from adaptsr_cli.artifacts.adapter import AdapterHeader
+from adaptsr_cli.artifacts.base import BackboneIdentity, Provenance
+from adaptsr_cli.artifacts.evaluation import Evaluation
+from adaptsr_cli.artifacts.log import LogRow
+from adaptsr_cli.artifacts.rank_map import RankMap
 from adaptsr_cli.report.charts import training_charts
 from adaptsr_cli.report.findings import headline, side_findings
-from adaptsr_cli.report.gallery import Specimen, encode
+from adaptsr_cli.report.gallery import ImageDetail, encode
 from adaptsr_cli.report.views import (
     describe_adapter,
     describe_protocol,
@@ -30,10 +33,10 @@ from adaptsr_cli.report.views import (
     score_table,
 )
 
-MOST_BYTES: Final = 15_000_000  # what mail lets through
-_MOST_PICTURE_BYTES: Final = 7_000_000  # a third more as text
-_MOST_CELLS: Final = 40_000  # of the table of images
-_FEWEST_ROWS: Final = 50
+MAX_BYTES: Final = 15_000_000  # what mail lets through
+_MAX_PICTURE_BYTES: Final = 7_000_000  # a third more as text
+_MAX_CELLS: Final = 40_000  # of the table of images
+_MIN_ROWS: Final = 50
 
 
 @dataclass(frozen=True)
@@ -64,20 +67,20 @@ class ReportContent:
     """
 
     evaluation: Evaluation
-    specimens: Sequence[Specimen]
+    details: Sequence[ImageDetail]
     adaptation: Adaptation | None
     machine: str
 
 
 def render_report(content: ReportContent) -> bytes:
-    """The page, UTF-8, smaller than `MOST_BYTES`.
+    """The page, UTF-8, smaller than `MAX_BYTES`.
 
     Pictures get the best quality that fits; of very many images the table shows the ends.
     """
     evaluation = content.evaluation
-    quality, encoded = encode(content.specimens, _MOST_PICTURE_BYTES)
+    quality, encoded = encode(content.details, _MAX_PICTURE_BYTES)
     columns = len(evaluation.models[0].metrics) * (len(evaluation.models) + 1) + 1
-    rows = max(_FEWEST_ROWS, min(len(evaluation.images), _MOST_CELLS // columns))
+    rows = max(_MIN_ROWS, min(len(evaluation.images), _MAX_CELLS // columns))
     script = files("adaptsr_cli.report").joinpath("template/script.js").read_text(encoding="utf-8")
     style = files("adaptsr_cli.report").joinpath("template/style.css").read_text(encoding="utf-8")
     story = content.adaptation
@@ -106,9 +109,9 @@ def render_report(content: ReportContent) -> bytes:
         text = template.render(given, table=image_table(evaluation, rows), gain_charts=gain_charts(evaluation, rows))
         # Names of files may hold bytes that are no UTF-8.
         page = text.encode("utf-8", "backslashreplace")
-        if len(page) < MOST_BYTES or rows <= _FEWEST_ROWS:
+        if len(page) < MAX_BYTES or rows <= _MIN_ROWS:
             return page
-        rows = max(_FEWEST_ROWS, rows // 2)
+        rows = max(_MIN_ROWS, rows // 2)
 
 
 def _environment() -> Environment:

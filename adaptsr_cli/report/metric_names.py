@@ -1,54 +1,21 @@
-"""How metric keys of ``eval.json`` are written for people, and which way is better."""
+"""Display names of the metric keys of ``eval.json``, and which direction is better."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Sequence
 
-_CHANNELS: Final = {"y": "Y", "rgb": "RGB"}
-
-
-@dataclass(frozen=True)
-class MetricName:
-    """A metric in words.
-
-    Attributes:
-        label: ``PSNR-Y``, ``LPIPS (squeeze)``.
-        unit: Behind its values; empty where it has none.
-        digits: Behind the point.
-        better: Which way is better; None where neither is better by itself.
-    """
-
-    label: str
-    unit: str
-    digits: int
-    better: Literal["higher", "lower"] | None
-
-    @property
-    def arrow(self) -> str:
-        """``↑`` where higher is better, ``↓`` where lower is; empty where neither."""
-        return {"higher": "↑", "lower": "↓", None: ""}[self.better]
-
-
-_SPECIAL: Final[Mapping[str, MetricName]] = {
-    "delta_e_2000": MetricName("ΔE2000", "", 2, "lower"),
-    # Sharper is no better where it is false, and less noise none where detail went with it.
-    "blur_px": MetricName("blur", "px", 2, None),
-    "noise_levels": MetricName("noise", "levels", 2, None),
-}
+from adaptsr_cli.artifacts.metrics import MetricName, find_metric_name
 
 
 def name_metric(key: str) -> MetricName:
-    """The metric behind a key: PSNR, SSIM and MS-SSIM are better higher, distances such as LPIPS and DISTS lower."""
-    if key in _SPECIAL:
-        return _SPECIAL[key]
-    for family, unit, digits in (("ms_ssim", "", 4), ("ssim", "", 4), ("psnr", "dB", 2)):
-        variant = key.removeprefix(f"{family}_").removesuffix("_db")
-        if variant in _CHANNELS:
-            return MetricName(f"{family.upper().replace('_', '-')}-{_CHANNELS[variant]}", unit, digits, "higher")
+    """Find the words of a metric's key.
+
+    A key that is not known, of another version of the program, is written as it is, lower being better.
+    """
+    if (known := find_metric_name(key)) is not None:
+        return known
     family, _, variant = key.partition("_")
-    return MetricName(f"{family.upper()} ({variant})" if variant else family.upper(), "", 4, "lower")
+    return MetricName(f"{family.upper()} ({variant})" if variant else family.upper())
 
 
 def metric_label(key: str) -> str:

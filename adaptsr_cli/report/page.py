@@ -1,4 +1,4 @@
-"""The page that all pictures are drawn on: style, colours, and places in inches. One of three files with matplotlib."""
+"""Page for figures: style, colours, and positions in inches. One of three files that import matplotlib."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the panels of a heatmap go: pure arithmetic in inches, no drawing."""
+"""Layout of the panels of a heatmap, in inches; no drawing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from adaptsr_cli.ranking.heatmap import Arrangement, S
+from adaptsr_cli.report.site_grid import Arrangement, S
 
 CELL_WIDTH_IN = 0.44
 CELL_HEIGHT_IN = 0.235
@@ -64,7 +64,7 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Placement:
+class PanelPosition:
     """A panel and the place of its top left corner on the page."""
 
     panel: Panel
@@ -76,7 +76,7 @@ class Placement:
 class Page:
     """Panels side by side, and how much room they take."""
 
-    placements: tuple[Placement, ...]
+    placements: tuple[PanelPosition, ...]
     width_in: float
     height_in: float
 
@@ -126,12 +126,12 @@ def _split(
 def pack(panels: Sequence[Panel]) -> Page:
     """Stacks panels in columns no higher than the highest panel."""
     highest = max((panel.height_in for panel in panels), default=0.0)
-    placements: list[Placement] = []
+    placements: list[PanelPosition] = []
     left = top = width = 0.0
     for panel in panels:
         if top > 0 and top + panel.height_in > highest:
             left, top, width = left + width + _GAP_IN, 0.0, 0.0
-        placements.append(Placement(panel, left, top))
+        placements.append(PanelPosition(panel, left, top))
         top += panel.height_in + _GAP_IN
         width = max(width, panel.width_in)
     return Page(tuple(placements), left + width, highest)

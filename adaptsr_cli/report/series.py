@@ -1,4 +1,4 @@
-"""The training log as lines to draw: NumPy only, no drawing."""
+"""Series for plotting from the training log. NumPy only, no drawing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from adaptsr_cli.artifacts import LogRow
+from adaptsr_cli.artifacts.log import LogRow
 
 
 def series_of(log: Sequence[LogRow], value: Callable[[LogRow], float | None]) -> tuple[list[int], list[float]]:

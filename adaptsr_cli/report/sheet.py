@@ -1,4 +1,4 @@
-"""The comparison sheet: details of all models side by side, and how far each is from the truth."""
+"""Comparison sheet: details of all models side by side, with error maps."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Final, Literal
 
-from adaptsr_cli.evaluation import Evaluation, ModelScores
+from adaptsr_cli.artifacts.evaluation import Evaluation, ModelScores
 from adaptsr_cli.report.metric_names import name_metric, rank_values
 
 _LATEX_ESCAPES: Final = str.maketrans(

@@ -1,4 +1,4 @@
-"""What the sections of the report show: artifacts arranged as rows and cells, not yet as HTML."""
+"""View models of the report: artifacts arranged as rows and cells, not yet as HTML."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from adaptsr_cli.artifacts import AdapterHeader, RankMap, SiteRank
-from adaptsr_cli.evaluation import Evaluation
-from adaptsr_cli.ranking.heatmap import arrange_sites
+from adaptsr_cli.artifacts.adapter import AdapterHeader
+from adaptsr_cli.artifacts.evaluation import Evaluation
+from adaptsr_cli.artifacts.rank_map import RankMap, SiteRank
 from adaptsr_cli.report.charts import Chart, gain_chart
-from adaptsr_cli.report.findings import counts_text, interval_text, judge, leading_metric, merit, signed
-from adaptsr_cli.report.gallery import EncodedSpecimen
+from adaptsr_cli.report.findings import counts_text, gain, interval_text, judge, leading_metric, signed
+from adaptsr_cli.report.gallery import EncodedImageDetail
 from adaptsr_cli.report.metric_names import metric_label, name_metric, rank_values
+from adaptsr_cli.report.site_grid import arrange_sites
 from adaptsr_cli.report.tables import arrange
 from adaptsr_cli.units import format_params, plural
 
@@ -117,15 +118,15 @@ class Card:
     frame: tuple[float, float, float, float]
 
 
-def picture_cards(evaluation: Evaluation, specimens: Sequence[EncodedSpecimen]) -> list[tuple[str, list[Card]]]:
+def picture_cards(evaluation: Evaluation, details: Sequence[EncodedImageDetail]) -> list[tuple[str, list[Card]]]:
     """The images in groups with headings: the most improved first, then the most harmed."""
-    if len(evaluation.models) < 2 or any(entry.merit is None for entry in specimens):
-        return [("Images", [_card(evaluation, entry) for entry in specimens])] if specimens else []
-    half = (len(specimens) + 1) // 2
-    gains = [entry.merit for entry in specimens if entry.merit is not None]
-    all_shown = len(specimens) == len(evaluation.images)
+    if len(evaluation.models) < 2 or any(entry.gain is None for entry in details):
+        return [("Images", [_card(evaluation, entry) for entry in details])] if details else []
+    half = (len(details) + 1) // 2
+    gains = [entry.gain for entry in details if entry.gain is not None]
+    all_shown = len(details) == len(evaluation.images)
     cut = sum(gain >= 0 for gain in gains) if all_shown else half
-    above, below = specimens[:cut], specimens[cut:]
+    above, below = details[:cut], details[cut:]
     groups = []
     if above:
         groups.append(("Most improved first" if gains[0] > 0 else "Least harmed first", above))
@@ -134,11 +135,11 @@ def picture_cards(evaluation: Evaluation, specimens: Sequence[EncodedSpecimen]) 
     return [(title, [_card(evaluation, entry) for entry in entries]) for title, entries in groups]
 
 
-def _card(evaluation: Evaluation, specimen: EncodedSpecimen) -> Card:
-    image = evaluation.images[specimen.index]
+def _card(evaluation: Evaluation, detail: EncodedImageDetail) -> Card:
+    image = evaluation.images[detail.index]
     models = tuple(image.models)
     key = leading_metric(evaluation.models[0].metrics)
-    box = specimen.box
+    box = detail.box
     scores = []
     for metric in dict.fromkeys(metric for found in image.models.values() for metric in found):
         told = {model: found[metric] for model, found in image.models.items() if metric in found}
@@ -148,8 +149,8 @@ def _card(evaluation: Evaluation, specimen: EncodedSpecimen) -> Card:
             for model in models
         )
         scores.append((metric_label(metric), texts))
-    compared = len(models) > 1 and key is not None and specimen.merit is not None
-    labels = list(specimen.layers)  # plain interpolation comes first
+    compared = len(models) > 1 and key is not None and detail.gain is not None
+    labels = list(detail.layers)  # plain interpolation comes first
     left, right = (models[0], models[-1]) if len(models) > 1 else (labels[0], models[0])
     roles = {left: "left", right: "right"}
     width, height = image.width_px, image.height_px
@@ -158,13 +159,13 @@ def _card(evaluation: Evaluation, specimen: EncodedSpecimen) -> Card:
         size=f"{width:,} × {height:,} px",
         detail=f"{box.side_px} × {box.side_px} px",
         gain=signed(key, _difference(image.models, key)) if compared and key is not None else None,
-        good=specimen.merit is None or specimen.merit >= 0,
+        good=detail.gain is None or detail.gain >= 0,
         models=models,
         scores=tuple(scores),
         layers=tuple(
-            Layer(place, label, specimen.layers[label], roles.get(label, "")) for place, label in enumerate(labels)
+            Layer(place, label, detail.layers[label], roles.get(label, "")) for place, label in enumerate(labels)
         ),
-        context=specimen.context,
+        context=detail.context,
         frame=(
             100 * box.left_px / width,
             100 * box.top_px / height,
@@ -206,7 +207,7 @@ def image_table(evaluation: Evaluation, most_rows: int) -> ImageTable:
     models = tuple(model.name for model in evaluation.models)
     keys = tuple(evaluation.models[0].metrics)
     columns = (*models, "difference") if len(models) > 1 else models
-    order = _by_merit(evaluation)
+    order = _by_gain(evaluation)
     kept = order if len(order) <= most_rows else [*order[: most_rows // 2], *order[-(most_rows // 2) :]]
     rows = []
     for index in kept:
@@ -230,11 +231,11 @@ def image_table(evaluation: Evaluation, most_rows: int) -> ImageTable:
     return ImageTable(groups, tuple(rows), len(order) - len(kept), hashes)
 
 
-def _by_merit(evaluation: Evaluation) -> list[int]:
+def _by_gain(evaluation: Evaluation) -> list[int]:
     """The images, most improved first; those without a score last."""
     key = leading_metric(evaluation.models[0].metrics)
-    merits = [merit(image.models, key) for image in evaluation.images]
-    return sorted(range(len(merits)), key=lambda at: (-m if (m := merits[at]) is not None else float("inf"), at))
+    gains = [gain(image.models, key) for image in evaluation.images]
+    return sorted(range(len(gains)), key=lambda at: (-m if (m := gains[at]) is not None else float("inf"), at))
 
 
 def gain_charts(evaluation: Evaluation, most_bars: int) -> list[Chart]:

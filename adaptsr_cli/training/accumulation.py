@@ -1,4 +1,4 @@
-"""A batch computed in parts, one after the other, as if it had been computed at once."""
+"""Gradient accumulation: a batch computed in parts, with the gradients and losses of the whole."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 
-class MeanOfParts:
-    """The gradients and losses of a whole from those of its parts.
+class GradientAccumulator:
+    """Gradients and losses of a batch, summed over its parts.
 
     Each part is weighted after its backward pass and added in order. So N parts in one process and one part in each
-    of two processes do the same arithmetic: two processes equal `--accumulate 2` bit for bit on the CPU.
+    of two processes do the same arithmetic: two processes equal one with `accumulate=2` bit for bit on the CPU.
 
     Args:
         parameters: Whose gradients are collected.
@@ -26,7 +26,7 @@ class MeanOfParts:
         self.losses: dict[str, Tensor] = {}
 
     def add(self, losses: Mapping[str, Tensor], *, share: float) -> None:
-        """Takes the parameters' present gradients and these losses in.
+        """Add the parameters' present gradients and these losses.
 
         Args:
             losses: Detached scalars.
@@ -44,7 +44,7 @@ class MeanOfParts:
             self.losses[name] = self.losses[name] + weighted if name in self.losses else weighted
 
     def put_back(self) -> list[Tensor]:
-        """Makes the sums the parameters' gradients, and returns them."""
+        """Set the sums as the parameters' gradients, and return them."""
         for parameter, total in zip(self._parameters, self._sums, strict=True):
             parameter.grad = total
         return [total for total in self._sums if total is not None]

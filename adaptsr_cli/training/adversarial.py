@@ -1,4 +1,4 @@
-"""The GAN loss and the training of the discriminator that stands behind it."""
+"""GAN loss and the training of its discriminator."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.training.discriminator import FEATURES, make_discriminator
-from adaptsr_cli.training.moments import put_moments, read_moments
+from adaptsr_cli.training.optimizer_state import put_moments, read_moments
 
 # Real-ESRGAN's, of the discriminator only; held through the run.
 LEARNING_RATE: Final = 1e-4
@@ -45,8 +45,8 @@ class Adversary:
         """Number of the discriminator's parameters."""
         return sum(parameter.numel() for parameter in self._parameters)
 
-    def persuade(self, sr: Tensor) -> Tensor:
-        """The loss of the network whose images are judged: how little they are taken for real.
+    def generator_loss(self, sr: Tensor) -> Tensor:
+        """Loss of the generator: how little its images are taken for real.
 
         Args:
             sr: (B, 3, H, W) float32, not clamped.
@@ -57,8 +57,8 @@ class Adversary:
         logits = self._discriminator(sr)
         return binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
 
-    def learn(self, sr: Tensor, hr: Tensor, reduce: Reduce) -> dict[str, Tensor]:
-        """One step of the discriminator.
+    def train_step(self, sr: Tensor, hr: Tensor, reduce: Reduce) -> dict[str, Tensor]:
+        """Take one optimiser step of the discriminator.
 
         Args:
             sr: (B, 3, H, W) float32 without a graph, this process's share.
@@ -103,6 +103,6 @@ class Adversary:
         own = self._discriminator.state_dict()
         fits = weights.keys() == own.keys() and all(weights[key].shape == own[key].shape for key in own)
         if not fits or len(weights) + len(moments) != len(state):
-            raise ArtifactError(f"{place}: the discriminator's state is damaged", "train anew with --force")
+            raise ArtifactError(f"{place}: the discriminator's state is damaged", "start again with `force`")
         put_moments(self._optimizer, self._parameters, moments, place)
         self._discriminator.load_state_dict(weights)

@@ -1,4 +1,4 @@
-"""Activation checkpointing: memory for time, on devices with little of it.
+"""Activation checkpointing: less memory for more time, on devices with little memory.
 
 Of every repeated block only the input is kept; what the backward pass needs is computed again when it gets there.
 """
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from adaptsr_cli.backbones.forwards import forwards_replaced
+from adaptsr_cli.backbones.fast.forwards import forwards_replaced
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The discriminator of the GAN loss: a U-Net that judges every pixel."""
+"""U-Net discriminator of the GAN loss, which judges every pixel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate, leaky_relu
 from torch.nn.utils.parametrizations import spectral_norm
 
 FEATURES: Final = 64
-LEAST_PX: Final = 8
+MIN_PX: Final = 8
 
 _SLOPE: Final = 0.2
 

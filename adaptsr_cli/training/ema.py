@@ -1,4 +1,9 @@
-"""The moving average of the adapter over training, which is smoother than its last step."""
+"""Exponential moving average of the adapter over training, which is smoother than its last step.
+
+Own code in place of `torch.optim.swa_utils.AveragedModel`, which copies a whole module, where only the adapter's
+parameters move, and takes the values after the first step as the start of the average, where this one starts from the
+initial adapter: its numbers would differ.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +34,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, iteration: int) -> None:
-        """Takes the parameters' values after step `iteration` (counted from 1) into the average."""
+        """Update the average with the parameters' values after step `iteration` (counted from 1)."""
         decay = min(self._decay, (1 + iteration) / (10 + iteration))
         if self._averages and self._averages[0].device.type == "cuda":  # all of them by one kernel
             torch._foreach_lerp_(self._averages, [parameter.detach() for parameter in self._parameters], 1 - decay)
@@ -39,7 +44,7 @@ class MovingAverage:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """The parameters hold the average within this block, and their own values again behind it."""
+        """Within this block the parameters hold the average; afterwards their own values again."""
         own = [parameter.detach().clone() for parameter in self._parameters]
         try:
             self._copy(self._averages)
@@ -60,7 +65,7 @@ class MovingAverage:
         for index, average in enumerate(self._averages):
             saved = state.get(str(index))
             if saved is None or saved.shape != average.shape or not bool(saved.isfinite().all()):
-                raise ArtifactError(f"{place}: the moving average is damaged", "train anew with --force")
+                raise ArtifactError(f"{place}: the moving average is damaged", "start again with `force`")
             average.copy_(saved)
 
     @torch.no_grad()

@@ -1,10 +1,10 @@
-"""The training log: one JSON object a line, and always consistent with the saved state."""
+"""Training log, one JSON object a line, always consistent with the saved state."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from adaptsr_cli.artifacts import LogRow
+from adaptsr_cli.artifacts.log import LogRow
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.atomic import write_text
 from adaptsr_cli.io.documents import parse_document
@@ -23,7 +23,7 @@ def read_log(path: Path) -> list[LogRow]:
         lines = whole.decode("utf-8").split("\n") if newline else []
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise ArtifactError(f"cannot read {path}: {reason}", "mend it, or train anew with --force") from error
+        raise ArtifactError(f"cannot read {path}: {reason}", "repair the file, or start again with `force`") from error
     return [parse_document(line, LogRow, str(path)) for line in lines if line]
 
 

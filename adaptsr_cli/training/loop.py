@@ -14,34 +14,27 @@ import torch
 from torch import Tensor
 
 from adaptsr_cli.adapters.attach import Attachment
-from adaptsr_cli.artifacts import LogRow
+from adaptsr_cli.artifacts.log import LogRow
+from adaptsr_cli.artifacts.train_state import LoopState, RunFingerprint
 from adaptsr_cli.backbones.backbone import Backbone, set_differentiable
 from adaptsr_cli.data.prefetch import BatchSource, Prefetcher, pin
-from adaptsr_cli.distributed import ALONE, World
+from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import Interrupted, TrainingError
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.io.atomic import drop_old_partial_files
 from adaptsr_cli.io.images import write_rgb
 from adaptsr_cli.progress import Progress, Task
 from adaptsr_cli.runtime import freed_memory_kept
-from adaptsr_cli.training.account import Account
 from adaptsr_cli.training.cuda_graph import RecordedStep
 from adaptsr_cli.training.ema import MovingAverage
 from adaptsr_cli.training.folder import TrainingFolder
 from adaptsr_cli.training.log import append_row, cut_log
 from adaptsr_cli.training.objective import Objective
 from adaptsr_cli.training.optimizer import make_adam, set_rate
+from adaptsr_cli.training.resource_usage import ResourceUsage
 from adaptsr_cli.training.schedule import learning_rate
 from adaptsr_cli.training.signals import catch_stop
-from adaptsr_cli.training.state import (
-    Learner,
-    LoopState,
-    RunPlan,
-    read_state,
-    require_same_run,
-    restore,
-    save_state,
-)
+from adaptsr_cli.training.state import TrainState, read_state, require_same_run, restore, save_state
 from adaptsr_cli.training.step import GradientStep
 from adaptsr_cli.training.tensorboard import TensorBoard
 from adaptsr_cli.training.validation import Validator
@@ -49,12 +42,12 @@ from adaptsr_cli.units import format_seconds, plural
 
 LOG_FREQ = 10
 
-Losses = dict[str, Tensor | float]
+LossLog = dict[str, Tensor | float]
 """The whole loss of one iteration as ``loss``, and its parts by name."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingOutcome:
     """How a run ended.
 
     Attributes:
@@ -85,17 +78,17 @@ class Trainer:
     batches: BatchSource
     validator: Validator
     objective: Objective
-    plan: RunPlan
+    plan: RunFingerprint
     folder: TrainingFolder
     device: torch.device
     keep_best: Callable[[Attachment, LoopState], None]
-    world: World = ALONE
+    world: World = SINGLE_PROCESS
     share: float = 1.0
     tensorboard: bool = False
     checkpointed: Sequence[str] = ()
     _board: TensorBoard | None = field(default=None, init=False)
 
-    def run(self, progress: Progress) -> Outcome:
+    def run(self, progress: Progress) -> TrainingOutcome:
         """Trains from the saved state, or from the start, to the end of the plan.
 
         Raises:
@@ -106,7 +99,7 @@ class Trainer:
         """
         config = self.plan.config
         parameters = list(self.attachment.parameters())
-        optimizer = make_adam(self.attachment.parameter_groups(config.lora_plus), config.lr, self.device)
+        optimizer = make_adam(self.attachment.parameter_groups(config.lora_plus), config.learning_rate, self.device)
         gradients = GradientStep(
             self.backbone,
             self.attachment,
@@ -117,12 +110,12 @@ class Trainer:
             checkpointed=self.checkpointed,
         )
         average = MovingAverage(parameters, config.ema) if config.ema is not None else None
-        learner = Learner(self.attachment, optimizer, self.objective, average)
-        state = self._start(learner, progress)
+        train_state = TrainState(self.attachment, optimizer, self.objective, average)
+        state = self._start(train_state, progress)
         if state.finished:
-            return Outcome(state, None)
+            return TrainingOutcome(state, None)
         first, watching_s, worse_said = state.iteration, 0.0, False
-        pending: list[Losses] = [dict(losses) for losses in state.pending_losses]
+        pending: list[LossLog] = [dict(losses) for losses in state.pending_losses]
         step = RecordedStep(
             lambda lr, hr: self._step(gradients, optimizer, lr, hr, state.iteration),
             self.device,
@@ -132,7 +125,7 @@ class Trainer:
         with (
             catch_stop() as stop,
             self._ahead(first) as batches,
-            Account(state, batches, self.device) as account,
+            ResourceUsage(state, batches, self.device) as account,
             self._watched(first),
             freed_memory_kept(self.device),
             progress.task("train", config.iterations, unit="it") as task,
@@ -144,14 +137,14 @@ class Trainer:
                 done = state.iteration / config.iterations
                 if config.minutes is not None:
                     done = max(done, state.elapsed_s / (60 * config.minutes))
-                lr = learning_rate(config.lr, config.schedule, done)
+                lr = learning_rate(config.learning_rate, config.schedule, done)
                 set_rate(optimizer, lr)
                 batch = batches.sample(state.iteration)
                 pending.append({**step.run(batch.lr, batch.hr)})
                 if average is not None:
                     average.update(state.iteration + 1)
                 # Agreed upon, so that all processes stop, validate and save at the same iteration.
-                elapsed_s, stopping = self.world.largest([account.elapsed_s, float(stop.name is not None)])
+                elapsed_s, stopping = self.world.all_reduce_max([account.elapsed_s, float(stop.name is not None)])
                 state = state.model_copy(update={"iteration": state.iteration + 1, "elapsed_s": elapsed_s})
                 task.advance()
 
@@ -168,25 +161,25 @@ class Trainer:
                     pending = []
                 if validate_now:
                     started = time.perf_counter()
-                    state, score = self._validate(state, learner, task)
+                    state, score = self._validate(state, train_state, task)
                     watching_s += time.perf_counter() - started
                     worse = score < state.backbone_psnr_y_db and self.objective.seeks_psnr
                     if worse and not worse_said and 2 * state.iteration >= config.iterations:
                         worse_said = True
                         progress.warn(
                             f"at iteration {state.iteration} the held-out score is below the backbone's "
-                            f"({score:.2f} < {state.backbone_psnr_y_db:.2f} dB); a smaller --lr may help"
+                            f"({score:.2f} < {state.backbone_psnr_y_db:.2f} dB); a smaller `learning_rate` may help"
                         )
-                tired = config.patience is not None and state.iteration - state.best_iteration >= (
+                out_of_patience = config.patience is not None and state.iteration - state.best_iteration >= (
                     config.patience * config.val_freq
                 )
-                finished = last or tired
+                finished = last or out_of_patience
                 if save_now or finished:
                     numbers = tuple({name: float(value) for name, value in losses.items()} for losses in pending)
                     accounts = {"finished": finished, "pending_losses": numbers, **account.totals()}
                     state = state.model_copy(update=accounts)
-                    if self.world.is_first:
-                        save_state(self.folder.state, state, learner)
+                    if self.world.is_main_process:
+                        save_state(self.folder.state, state, train_state)
                 if stopping and not finished:
                     raise Interrupted(
                         f"stopped by {stop.name or 'another process'} at iteration {state.iteration} of "
@@ -195,14 +188,14 @@ class Trainer:
                     )
                 if out_of_time:
                     progress.note(f"{config.minutes:g} minutes are over at iteration {state.iteration}")
-                elif tired and not last:
+                elif out_of_patience and not last:
                     progress.note(
                         f"stopped at iteration {state.iteration}: {plural(config.patience or 0, 'validation')} "
-                        "in a row without improvement (--patience)"
+                        "in a row without improvement (`patience`)"
                     )
             set_differentiable(self.backbone, False)
             spent_s = account.elapsed_s - account.earlier_s - watching_s
-        return Outcome(state, spent_s / (state.iteration - first))
+        return TrainingOutcome(state, spent_s / (state.iteration - first))
 
     def _ahead(self, first: int) -> Prefetcher:
         """The batches, made while the step before is computed."""
@@ -213,18 +206,18 @@ class Trainer:
         workers = max(1, min(8, (os.cpu_count() or 1) // (2 * self.world.size)))
         return Prefetcher(self.batches, first, last, ahead=2 * workers, workers=workers, prepare=pin)
 
-    def _start(self, learner: Learner, progress: Progress) -> LoopState:
+    def _start(self, train_state: TrainState, progress: Progress) -> LoopState:
         """The saved state, put back; or a new one with the backbone's own score (R25)."""
         # Asked by one process, since a moment later it may write that very file.
         resuming = self.world.gather(self.folder.state.exists())[0]
-        if self.world.is_first:
+        if self.world.is_main_process:
             for folder in (self.folder.root, self.folder.samples):
                 drop_old_partial_files(folder)
         if resuming:
             require_same_run(self.folder.state, self.plan)
             state, tensors = read_state(self.folder.state)
-            restore(tensors, learner, self.folder.state)
-            if self.world.is_first:
+            restore(tensors, train_state, self.folder.state)
+            if self.world.is_main_process:
                 cut_log(self.folder.log, state.iteration)
                 if state.iteration == 0:  # killed between saving the first state and keeping the first adapter
                     self.keep_best(self.attachment, state)
@@ -233,7 +226,7 @@ class Trainer:
                     f"resuming at iteration {state.iteration} after {format_seconds(state.elapsed_s)} of training"
                 )
             return state
-        if self.world.is_first:
+        if self.world.is_main_process:
             self.folder.root.mkdir(parents=True, exist_ok=True)
             self.folder.log.unlink(missing_ok=True)
         validation = self.validator.score(self._upscale())
@@ -244,10 +237,10 @@ class Trainer:
         state = LoopState(
             plan=self.plan, iteration=0, backbone_psnr_y_db=before, best_psnr_y_db=score, best_iteration=0
         )
-        if self.world.is_first:
+        if self.world.is_main_process:
             self._keep_sample(validation.sample, 0)
             append_row(self.folder.log, LogRow(iteration=0, val_psnr_y_db=score))
-            save_state(self.folder.state, state, learner)
+            save_state(self.folder.state, state, train_state)
             self.keep_best(self.attachment, state)
         on = f"on {plural(len(self.validator), 'held-out image')}"
         if self.plan.config.init == "adapter":
@@ -277,16 +270,16 @@ class Trainer:
         if self.world.size > 1:
             for mean in means:
                 mean.mul_(self.share)
-            self.world.sum_in_place(means)
+            self.world.all_reduce_sum_(means)
 
-    def _require_finite(self, pending: Sequence[Losses], iteration: int) -> list[Losses]:
+    def _require_finite(self, pending: Sequence[LossLog], iteration: int) -> list[LossLog]:
         """The losses as numbers; a loss that is not finite ends the run before anything of it is saved."""
         # Numbers are whole already: they were summed when they were last looked at.
         fresh = [value for losses in pending for value in losses.values() if isinstance(value, Tensor)]
         summed = torch.stack(fresh) if fresh else torch.empty(0)
         self._reduce([summed])
         found = iter(summed.tolist())
-        known: list[Losses] = [
+        known: list[LossLog] = [
             {name: next(found) if isinstance(value, Tensor) else value for name, value in losses.items()}
             for losses in pending
         ]
@@ -294,32 +287,32 @@ class Trainer:
             kept = f"the last good state is kept in {self.folder.state}" if self.folder.state.exists() else ""
             raise TrainingError(
                 f"the loss stopped being finite before iteration {iteration}",
-                f"try a smaller --lr or --precision fp32; {kept}".rstrip("; "),
+                f"try a smaller `learning_rate` or `precision` fp32; {kept}".rstrip("; "),
             )
         return known
 
-    def _log_loss(self, pending: Sequence[Losses], iteration: int, lr: float, task: Task) -> None:
+    def _log_loss(self, pending: Sequence[LossLog], iteration: int, lr: float, task: Task) -> None:
         # A part may begin between two rows, as that of the discriminator does after its warm-up.
         names = dict.fromkeys(name for losses in pending for name in losses)
         means = {name: float(np.mean([losses[name] for losses in pending if name in losses])) for name in names}
         loss = means.pop("loss")
-        self._log(LogRow(iteration=iteration, loss=loss, parts=means or None, lr=lr))
+        self._log(LogRow(iteration=iteration, loss=loss, parts=means or None, learning_rate=lr))
         task.show(loss=f"{loss:.4f}", lr=f"{lr:.1e}")
 
-    def _validate(self, state: LoopState, learner: Learner, task: Task) -> tuple[LoopState, float]:
+    def _validate(self, state: LoopState, train_state: TrainState, task: Task) -> tuple[LoopState, float]:
         """Scores the network as it stands and keeps it if it is the best so far."""
         set_differentiable(self.backbone, False)
-        with learner.average.in_place() if learner.average is not None else nullcontext():
+        with train_state.average.in_place() if train_state.average is not None else nullcontext():
             validation = self.validator.score(self._upscale())
             score = validation.psnr_y_db
             # Of an objective that gives PSNR up on purpose the latest adapter is the one that is wanted.
             if score > state.best_psnr_y_db or not self.objective.seeks_psnr:
                 state = state.model_copy(update={"best_psnr_y_db": score, "best_iteration": state.iteration})
-                if self.world.is_first:
+                if self.world.is_main_process:
                     self.keep_best(self.attachment, state)
         set_differentiable(self.backbone, True)
         self._log(LogRow(iteration=state.iteration, val_psnr_y_db=score))
-        if self.world.is_first:
+        if self.world.is_main_process:
             self._keep_sample(validation.sample, state.iteration)
         task.show(val=f"{score:.2f} dB ({score - state.backbone_psnr_y_db:+.2f})")
         return state, score
@@ -336,7 +329,7 @@ class Trainer:
     @contextmanager
     def _watched(self, iteration: int) -> Iterator[None]:
         """With TensorBoard open, where it is wanted and this process writes."""
-        if not (self.tensorboard and self.world.is_first):
+        if not (self.tensorboard and self.world.is_main_process):
             yield
             return
         with TensorBoard(self.folder.tensorboard, iteration) as self._board:
@@ -344,7 +337,7 @@ class Trainer:
         self._board = None
 
     def _log(self, row: LogRow) -> None:
-        if self.world.is_first:
+        if self.world.is_main_process:
             append_row(self.folder.log, row)
         if self._board is not None:
             self._board.add(row)

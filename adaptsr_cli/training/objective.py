@@ -1,4 +1,4 @@
-"""What training minimises: pixel losses, and the perceptual objective of AdaptSR-GAN."""
+"""Training objectives: pixel losses, and the perceptual objective of AdaptSR-GAN."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import l1_loss
 
+from adaptsr_cli.artifacts.train_config import ObjectiveName
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.training.adversarial import Adversary, Reduce
-from adaptsr_cli.training.config import ObjectiveName
 from adaptsr_cli.training.perceptual import PerceptualDistance, load_perceptual_distance
 from adaptsr_cli.units import format_params
 
@@ -23,14 +23,14 @@ GAN_WEIGHT: Final = 0.1
 
 # The first part of a perceptual run teaches the discriminator but does not listen to it yet.
 WARM_UP_SHARE: Final = 0.1
-MOST_WARM_UP: Final = 1000
+MAX_WARM_UP: Final = 1000
 
 _DISTANCE_KEY: Final = "perceptual_distance"
 _ADVERSARY: Final = "adversary/"
 
 
 @dataclass(frozen=True)
-class Losses:
+class ObjectiveOutput:
     """The loss of one batch.
 
     Attributes:
@@ -43,7 +43,7 @@ class Losses:
 
 
 class Objective(Protocol):
-    """What the loop asks of an objective.
+    """What the training loop needs of an objective.
 
     All losses are means over the batch, so that those of its shares, weighted by their size, add up. Everything is
     computed in fp32, whatever autocast says outside.
@@ -59,7 +59,7 @@ class Objective(Protocol):
     seeks_psnr: bool
     is_steady: bool
 
-    def losses(self, sr: Tensor, hr: Tensor, iteration: int) -> Losses:
+    def losses(self, sr: Tensor, hr: Tensor, iteration: int) -> ObjectiveOutput:
         """The loss to be minimised.
 
         Args:
@@ -69,7 +69,7 @@ class Objective(Protocol):
         """
 
     def after_step(self, sr: Tensor, hr: Tensor, iteration: int, reduce: Reduce) -> dict[str, Tensor]:
-        """Trains what the objective itself has to train.
+        """Train what belongs to the objective, such as a discriminator.
 
         Call it once an iteration, after the backward pass of `losses` and outside of `parametrize.cached()`, which
         would keep the weights of the step before.
@@ -86,7 +86,7 @@ class Objective(Protocol):
         """
 
     def state(self) -> dict[str, Tensor]:
-        """Copies on the CPU of all that it takes to go on bit for bit; nothing where nothing is trained."""
+        """State for resuming bit for bit, on the CPU; empty where nothing is trained."""
 
     def load(self, state: Mapping[str, Tensor], place: str) -> None:
         """Puts a saved state back.
@@ -106,7 +106,7 @@ class Objective(Protocol):
 def make_objective(
     choice: ObjectiveName, *, weights_dir: Path, device: torch.device, seed: int, iterations: int
 ) -> Objective:
-    """The objective by its name.
+    """Build an objective by its name.
 
     Args:
         choice: As in ``--objective``.
@@ -130,7 +130,7 @@ def make_objective(
             return PixelObjective(choice, (Term("charbonnier", text, 1.0, charbonnier_loss),))
         case "perceptual":
             distance = load_perceptual_distance(weights_dir, device)
-            warm_up = min(MOST_WARM_UP, round(WARM_UP_SHARE * iterations))
+            warm_up = min(MAX_WARM_UP, round(WARM_UP_SHARE * iterations))
             return PerceptualObjective(distance, Adversary(device=device, seed=seed), warm_up=warm_up)
     assert_never(choice)
 
@@ -199,12 +199,14 @@ class PixelObjective:
         self.name: ObjectiveName = name
         self._terms = tuple(terms)
 
-    def losses(self, sr: Tensor, hr: Tensor, iteration: int) -> Losses:
+    def losses(self, sr: Tensor, hr: Tensor, iteration: int) -> ObjectiveOutput:
         """See `Objective.losses`."""
         with torch.autocast(sr.device.type, enabled=False):
             values = [term.loss(sr, hr) for term in self._terms]
         total = torch.stack([term.weight * value for term, value in zip(self._terms, values, strict=True)]).sum()
-        return Losses(total, {term.name: value.detach() for term, value in zip(self._terms, values, strict=True)})
+        return ObjectiveOutput(
+            total, {term.name: value.detach() for term, value in zip(self._terms, values, strict=True)}
+        )
 
     def after_step(self, sr: Tensor, hr: Tensor, iteration: int, reduce: Reduce) -> dict[str, Tensor]:
         """Nothing to train."""
@@ -245,7 +247,7 @@ class PerceptualObjective:
         self._adversary = adversary
         self._warm_up = warm_up
 
-    def losses(self, sr: Tensor, hr: Tensor, iteration: int) -> Losses:
+    def losses(self, sr: Tensor, hr: Tensor, iteration: int) -> ObjectiveOutput:
         """See `Objective.losses`.
 
         Raises:
@@ -257,15 +259,15 @@ class PerceptualObjective:
             total = l1 + self._distance.weight * perceptual
             parts = {"l1": l1.detach(), "perceptual": perceptual.detach()}
             if iteration >= self._warm_up:
-                gan = self._adversary.persuade(sr)
+                gan = self._adversary.generator_loss(sr)
                 total = total + GAN_WEIGHT * gan
                 parts["gan"] = gan.detach()
-        return Losses(total, parts)
+        return ObjectiveOutput(total, parts)
 
     def after_step(self, sr: Tensor, hr: Tensor, iteration: int, reduce: Reduce) -> dict[str, Tensor]:
         """Trains the discriminator; see `Objective.after_step`."""
         with torch.autocast(sr.device.type, enabled=False):
-            return self._adversary.learn(sr.detach().float(), hr, reduce)
+            return self._adversary.train_step(sr.detach().float(), hr, reduce)
 
     def state(self) -> dict[str, Tensor]:
         """See `Objective.state`."""
@@ -283,7 +285,7 @@ class PerceptualObjective:
         if before != self._distance.name:
             raise ArtifactError(
                 f"{place}: the perceptual distance was {before}, now {self._distance.name}",
-                "put the network of before back into the weights folder to go on, or train anew with --force",
+                "restore the earlier file in the weights folder to resume, or start again with `force`",
             )
         own = {key: tensor for key, tensor in state.items() if key != _DISTANCE_KEY}
         foreign = [key for key in own if not key.startswith(_ADVERSARY)]
@@ -301,4 +303,4 @@ class PerceptualObjective:
 
 
 def _other_objective(place: str, found: str) -> ArtifactError:
-    return ArtifactError(f"{place}: the objective's state holds {found}", "train anew with --force")
+    return ArtifactError(f"{place}: the objective's state holds {found}", "start again with `force`")

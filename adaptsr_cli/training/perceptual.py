@@ -1,4 +1,4 @@
-"""The perceptual distance that training minimises, from whatever network lies in the weights folder."""
+"""Perceptual distances for training, by the networks found in the weights folder."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class PerceptualDistance(Protocol):
 
 
 def load_perceptual_distance(weights_dir: Path, device: torch.device) -> PerceptualDistance:
-    """The best perceptual distance that the weights folder allows.
+    """Load the best perceptual distance for which the weights folder has the network.
 
     Features of VGG19 as in Real-ESRGAN; else LPIPS with VGG16, AlexNet or SqueezeNet, in this order.
 
@@ -82,8 +82,8 @@ def load_perceptual_distance(weights_dir: Path, device: torch.device) -> Percept
     trunks = [_VGG19, *(TRUNKS[net] for net in _LPIPS_NETS)]
     choices = ", ".join(f"{trunk.file_name} (SHA-256 starts with {trunk.sha256_start})" for trunk in trunks)
     raise MissingWeights(
-        f"--objective perceptual needs one of these files in {weights_dir}: {choices}",
-        f"they are at {DOWNLOADS}/FILE; --objective fidelity needs none",
+        f"the perceptual `objective` needs one of these files in {weights_dir}: {choices}",
+        f"download one from {DOWNLOADS}/FILE, or use `objective` fidelity, which needs none",
     )
 
 
@@ -174,6 +174,6 @@ def _require_size(sr: Tensor, least_px: int) -> None:
     height, width = sr.shape[-2:]
     if min(height, width) < least_px:
         raise UsageError(
-            f"patches of {width}x{height} px are too small for --objective perceptual, which needs {least_px} px",
-            "use a larger --patch",
+            f"patches of {width}x{height} px are too small for the perceptual `objective`, which needs {least_px} px",
+            "use a larger `patch`",
         )

@@ -1,4 +1,4 @@
-"""Learning rates as pure functions of how far the run has come."""
+"""Learning-rate schedules as pure functions of the finished share of a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _WARM_UP = 0.05
 
 
 def learning_rate(peak: float, schedule: Literal["cosine", "steps"], done: float) -> float:
-    """The learning rate at a point of the run.
+    """Return the learning rate at a point of the run.
 
     Args:
         peak: Largest learning rate.

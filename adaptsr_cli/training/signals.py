@@ -1,4 +1,4 @@
-"""Stopping at a safe point when the user or the system asks."""
+"""SIGINT and SIGTERM as a request to stop at a safe point."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gradients of one batch, computed in the fastest way that is known for the network and the device."""
+"""Gradients of one batch, computed the fastest way known for the network and the device."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 
 from adaptsr_cli.adapters.attach import Attachment
-from adaptsr_cli.adapters.low_rank_step import LowRankStep
+from adaptsr_cli.adapters.fast_lora import LowRankStep
 from adaptsr_cli.backbones.backbone import Backbone, super_resolve
 from adaptsr_cli.runtime import Precision, autocast, exact_products
-from adaptsr_cli.training.accumulation import MeanOfParts, split_rows
+from adaptsr_cli.training.accumulation import GradientAccumulator, split_rows
 from adaptsr_cli.training.checkpointing import blocks_checkpointed
 from adaptsr_cli.training.objective import Objective
 
@@ -51,7 +51,7 @@ class GradientStep:
         self._checkpointed = checkpointed
         self._low_rank = LowRankStep(attachment)
 
-    def run(self, lr: Tensor, hr: Tensor, iteration: int) -> tuple[MeanOfParts, Tensor]:
+    def run(self, lr: Tensor, hr: Tensor, iteration: int) -> tuple[GradientAccumulator, Tensor]:
         """Computes losses and gradients; nothing waits for the device.
 
         Args:
@@ -62,7 +62,7 @@ class GradientStep:
         Returns:
             The means over the batch, whose gradients are not yet put back, and the outputs, detached.
         """
-        means = MeanOfParts(self._parameters)
+        means = GradientAccumulator(self._parameters)
         outputs = []
         # The backward pass too.
         exact = exact_products(self._device) if self._precision == "fp32" else nullcontext()

@@ -1,4 +1,4 @@
-"""Curves and samples for TensorBoard (``--tensorboard``); the only door to it."""
+"""Curves and samples for TensorBoard; the only file that imports it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from adaptsr_cli.artifacts import LogRow
+from adaptsr_cli.artifacts.log import LogRow
 from adaptsr_cli.errors import UsageError
 
 
@@ -27,12 +27,12 @@ class TensorBoard:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise UsageError("--tensorboard needs the package tensorboard", "pip install tensorboard") from error
+            raise UsageError("`tensorboard` needs the package tensorboard", "pip install tensorboard") from error
         self._writer: Any = SummaryWriter(str(folder), purge_step=iteration + 1)
 
     def add(self, row: LogRow) -> None:
         """Writes one row of the log."""
-        for name, value in {"loss": row.loss, "lr": row.lr, "val/psnr_y_db": row.val_psnr_y_db}.items():
+        for name, value in {"loss": row.loss, "lr": row.learning_rate, "val/psnr_y_db": row.val_psnr_y_db}.items():
             if value is not None:
                 self._writer.add_scalar(name, value, row.iteration)
         for name, value in (row.parts or {}).items():

@@ -1,4 +1,4 @@
-"""The held-out score that training watches."""
+"""Validation: the score on held-out images during training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from adaptsr_cli.distributed import ALONE, World
+from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.metrics.protocol import PAPER, score_images
 
 
@@ -21,15 +21,15 @@ class PairSource(Protocol):
         """One pair: lr (h, w, 3) and hr (s h, s w, 3), uint8."""
 
 
-MOST_IMAGES = 16
-MOST_LR_PX = 128
+MAX_IMAGES = 16
+MAX_LR_PX = 128
 SAMPLE_ROWS = 3
 SAMPLE_PX = 256
 
 
 @dataclass(frozen=True)
 class Validation:
-    """The held-out images as a network makes them.
+    """Score and sample outputs of one validation.
 
     Attributes:
         psnr_y_db: Mean over all held-out crops, by the protocol `paper`.
@@ -51,13 +51,13 @@ class Validator:
         world: The processes that share the images.
     """
 
-    def __init__(self, source: PairSource, scale: int, world: World = ALONE) -> None:
-        count = min(len(source), MOST_IMAGES)
+    def __init__(self, source: PairSource, scale: int, world: World = SINGLE_PROCESS) -> None:
+        count = min(len(source), MAX_IMAGES)
         indices = sorted({round(position) for position in np.linspace(0, len(source) - 1, count)})
         self._count = len(indices)
         self._scale = scale
         self._world = world
-        self._pairs = [_centre(*source.read(indices[place]), scale, MOST_LR_PX) for place in world.share(len(indices))]
+        self._pairs = [_centre(*source.read(indices[place]), scale, MAX_LR_PX) for place in world.share(len(indices))]
 
     def __len__(self) -> int:
         return self._count

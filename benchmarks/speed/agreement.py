@@ -9,7 +9,7 @@ from contenders import RANK, build, find_all_sites, make_backbone
 from torch import Tensor, nn
 
 from adaptsr_cli.adapters.attach import Attachment, attach
-from adaptsr_cli.adapters.lora import LowRankFactors
+from adaptsr_cli.adapters.factors import LowRankFactors
 from adaptsr_cli.adapters.sites import Site
 from adaptsr_cli.backbones.backbone import Backbone, super_resolve
 from adaptsr_cli.training.objective import make_objective

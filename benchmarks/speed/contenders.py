@@ -12,23 +12,21 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-ROOT = Path(__file__).resolve().parents[2]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+from adaptsr_cli.adapters.attach import attach
+from adaptsr_cli.adapters.sites import Site, find_sites
+from adaptsr_cli.artifacts.base import BackboneIdentity
+from adaptsr_cli.backbones.backbone import Backbone, Traits, set_differentiable, traits_of
+from adaptsr_cli.backbones.edsr import BasicsrEDSR
+from adaptsr_cli.backbones.fast.attention import fuse_attention
+from adaptsr_cli.backbones.fast.normalisation import fuse_channel_norms
+from adaptsr_cli.io.tensors import Checkpoint
+from adaptsr_cli.runtime import Precision, autocast
+from adaptsr_cli.training.cuda_graph import RecordedStep
+from adaptsr_cli.training.objective import make_objective
+from adaptsr_cli.training.optimizer import make_adam
+from adaptsr_cli.training.step import GradientStep
 
-from adaptsr_cli.adapters.attach import attach  # noqa: E402
-from adaptsr_cli.adapters.sites import Site, find_sites  # noqa: E402
-from adaptsr_cli.artifacts import BackboneIdentity  # noqa: E402
-from adaptsr_cli.backbones.attention import fuse_attention  # noqa: E402
-from adaptsr_cli.backbones.backbone import Backbone, Traits, set_differentiable, traits_of  # noqa: E402
-from adaptsr_cli.backbones.edsr import BasicsrEDSR  # noqa: E402
-from adaptsr_cli.backbones.normalisation import fuse_channel_norms  # noqa: E402
-from adaptsr_cli.io.tensors import Checkpoint  # noqa: E402
-from adaptsr_cli.runtime import Precision, autocast  # noqa: E402
-from adaptsr_cli.training.cuda_graph import RecordedStep  # noqa: E402
-from adaptsr_cli.training.objective import make_objective  # noqa: E402
-from adaptsr_cli.training.optimizer import make_adam  # noqa: E402
-from adaptsr_cli.training.step import GradientStep  # noqa: E402
+ROOT = Path(__file__).resolve().parents[2]
 
 SCALE = 4
 RANK = 8

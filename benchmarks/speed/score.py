@@ -22,26 +22,25 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from upscale import SCALE, TITLES, build
+
+from adaptsr_cli.adapters.sites import Site, find_sites
+from adaptsr_cli.artifacts.base import Provenance, Strategy
+from adaptsr_cli.artifacts.saliency import Saliency, SiteSaliency
+from adaptsr_cli.backbones.backbone import Backbone, set_differentiable, super_resolve
+from adaptsr_cli.backbones.loader import load_backbone
+from adaptsr_cli.data.sampler import Batch
+from adaptsr_cli.io.documents import write_document
+from adaptsr_cli.io.tensors import write_pth
+from adaptsr_cli.progress import Silent
+from adaptsr_cli.ranking.saliency import measure_gradients
+from adaptsr_cli.runtime import describe_machine
+from adaptsr_cli.stages.allocate.options import AllocateOptions
+from adaptsr_cli.stages.allocate.stage import plan_ranks, run_allocate
+from adaptsr_cli.stages.common.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
-sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
-
-from upscale import SCALE, TITLES, build  # noqa: E402
-
-from adaptsr_cli.adapters.sites import Site, find_sites  # noqa: E402
-from adaptsr_cli.artifacts import Provenance, Saliency, SiteSaliency, Strategy  # noqa: E402
-from adaptsr_cli.backbones.backbone import Backbone, set_differentiable, super_resolve  # noqa: E402
-from adaptsr_cli.backbones.loader import load_backbone  # noqa: E402
-from adaptsr_cli.data.sampler import Batch  # noqa: E402
-from adaptsr_cli.io.documents import write_document  # noqa: E402
-from adaptsr_cli.io.tensors import write_pth  # noqa: E402
-from adaptsr_cli.progress import Silent  # noqa: E402
-from adaptsr_cli.ranking.saliency import measure_gradients  # noqa: E402
-from adaptsr_cli.runtime import describe_machine  # noqa: E402
-from adaptsr_cli.stages.allocate import AllocateConfig, allocate, plan_ranks  # noqa: E402
-from adaptsr_cli.stages.run_folder import RunFolder  # noqa: E402
-from adaptsr_cli.units import parse_budget  # noqa: E402
 
 CPU = torch.device("cpu")
 STRATEGIES: tuple[Strategy, ...] = ("greedy", "uniform", "proportional", "spectral")
@@ -140,13 +139,13 @@ def time_allocate(folder: Path, rounds: int) -> list[dict[str, Any]]:
     write_document(run.saliency, saliency)
     rows = []
     for strategy in STRATEGIES:
-        config = AllocateConfig(run=run, budget=parse_budget("8%"), strategy=strategy, force=True)
+        config = AllocateOptions(run=run.root, budget="8%", strategy=strategy, force=True)
         plans, stages = [], []
         for _ in range(rounds):
             begin = time.process_time()
             plan_ranks(config, saliency, Silent())
             middle = time.process_time()
-            allocate(config, Silent())
+            run_allocate(config)
             plans.append(middle - begin)
             stages.append(time.process_time() - middle)
         rows.append(

@@ -23,13 +23,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from adaptsr_cli.io.images import write_rgb
+from adaptsr_cli.runtime import describe_machine
+
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
-
-from adaptsr_cli.io.images import write_rgb  # noqa: E402
-from adaptsr_cli.runtime import describe_machine  # noqa: E402
 
 SHOWN = ("torch", "torchvision", "spandrel", "scipy", "skimage", "numpy", "pydantic", "tifffile", "PIL", "adaptsr_cli")
 

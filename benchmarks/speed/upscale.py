@@ -33,22 +33,20 @@ from spandrel.architectures.SwinIR import SwinIR
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "benchmarks" / "results"
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
-
-from adaptsr_cli.backbones.edsr import BasicsrEDSR  # noqa: E402
-from adaptsr_cli.backbones.loader import load_backbone  # noqa: E402
-from adaptsr_cli.inference.engine import Upscaler  # noqa: E402
-from adaptsr_cli.io.tensors import write_pth  # noqa: E402
-from adaptsr_cli.runtime import (  # noqa: E402
+from adaptsr_cli.backbones.edsr import BasicsrEDSR
+from adaptsr_cli.backbones.loader import load_backbone
+from adaptsr_cli.inference.engine import Upscaler
+from adaptsr_cli.io.tensors import write_pth
+from adaptsr_cli.runtime import (
     autocast,
     describe_machine,
     peak_memory_bytes,
     pick_device,
     reset_peak_memory,
 )
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
 
 SCALE = 4
 TITLES = {

@@ -13,26 +13,23 @@ from pathlib import Path
 
 from study import RESULTS, read_setting
 
-from adaptsr_cli.artifacts import RankMap
-from adaptsr_cli.data.sources import DataChoice
-from adaptsr_cli.io.documents import read_document
-from adaptsr_cli.progress import Silent
-from adaptsr_cli.stages.allocate import AllocateConfig, allocate
-from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder
-from adaptsr_cli.stages.score import ScoreConfig, score
-from adaptsr_cli.units import parse_budget
+from adaptsr_cli.stages.allocate.options import AllocateOptions
+from adaptsr_cli.stages.allocate.stage import run_allocate
+from adaptsr_cli.stages.common.run_folder import RunFolder
+from adaptsr_cli.stages.score.options import ScoreOptions
+from adaptsr_cli.stages.score.stage import run_score
 
 
 def main() -> None:
     """Makes the picture and the summary."""
     setting = read_setting(__doc__, "figure5")
     backbone = setting.bench.backbone
-    choice = ModelChoice(str(backbone) if backbone else None, Path(), offline=True)
+    model = str(backbone) if backbone else None
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder(Path(folder) / "run")
-        score(ScoreConfig(run=run, model=choice, data=DataChoice.of(setting.bench.data)), Silent())
-        allocate(AllocateConfig(run=run, budget=parse_budget(setting.base.budget), strategy="greedy"), Silent())
-        rank_map = read_document(run.rank_map, RankMap)
+        run_score(ScoreOptions(run=run.root, model=model, offline=True, data=str(setting.bench.data)))
+        allocation = AllocateOptions(run=run.root, budget=setting.base.budget, strategy="greedy")
+        rank_map = run_allocate(allocation).rank_map
         RESULTS.mkdir(parents=True, exist_ok=True)
         shutil.copy(run.rank_map.with_suffix(".png"), RESULTS / f"{setting.output}.png")
     blocks: dict[str, list[int]] = defaultdict(list)

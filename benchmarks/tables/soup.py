@@ -15,24 +15,25 @@ from study import RESULTS, read_setting
 
 from adaptsr_cli.backbones.catalogue import default_model
 from adaptsr_cli.data.layouts import Pair
-from adaptsr_cli.data.sources import DataChoice
+from adaptsr_cli.data.sources import DataSpec
 from adaptsr_cli.progress import Silent
 from adaptsr_cli.runtime import describe_machine, pick_device
-from adaptsr_cli.stages.evaluate import EvaluateConfig, evaluate
-from adaptsr_cli.stages.merge import MergeConfig, merge
-from adaptsr_cli.stages.pairs import DEFAULT_CACHE, open_training_data
-from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder
-from adaptsr_cli.stages.train import train
-from adaptsr_cli.stages.train_options import TrainOptions
+from adaptsr_cli.stages.common.run_folder import RunFolder
+from adaptsr_cli.stages.common.training_data import DEFAULT_CACHE, open_training_data
+from adaptsr_cli.stages.evaluate.options import EvaluateOptions
+from adaptsr_cli.stages.evaluate.stage import run_evaluate
+from adaptsr_cli.stages.merge.options import MergeOptions
+from adaptsr_cli.stages.merge.stage import run_merge
+from adaptsr_cli.stages.train.options import TrainOptions
+from adaptsr_cli.stages.train.stage import run_train
 
 
 def main() -> None:
-    """Trains, mixes and scores."""
+    """Trains, merges and scores."""
     setting = read_setting(__doc__, "soup", seeds=5)
     torch.set_num_threads(setting.bench.threads)
     backbone = setting.bench.backbone or default_model()
-    choice = ModelChoice(str(backbone), Path(), offline=True)
-    images = open_training_data(DataChoice.of(setting.bench.data), None, 0, Silent(), None, DEFAULT_CACHE)
+    images = open_training_data(DataSpec.of(setting.bench.data), None, 0, Silent(), None, DEFAULT_CACHE)
     scores: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -45,28 +46,30 @@ def main() -> None:
         adapters = []
         for seed in setting.seeds:
             run = RunFolder(root / f"seed-{seed}")
-            train(
+            run_train(
                 TrainOptions(
-                    run=run,
-                    model=choice,
-                    data=DataChoice.of(root / "train"),
+                    run=run.root,
+                    model=str(backbone),
+                    offline=True,
+                    data=str(root / "train"),
                     val=root / "all",
                     iterations=setting.base.iterations,
                     batch=setting.base.batch,
-                    patch_px=setting.base.patch,
-                    lr=setting.base.lr,
+                    patch=setting.base.patch,
+                    learning_rate=setting.base.lr,
                     seed=seed,
                     val_freq=setting.base.iterations,
-                ),
-                Silent(),
+                )
             )
-            merge(MergeConfig(run=run, model=choice), Silent())
+            run_merge(MergeOptions(run=run.root, model=str(backbone), offline=True))
             adapters.append(run.adapter)
             scores[f"seed {seed}"] = score_on(root, str(run.merged))
         blends = {"average of all": None, "weights and strength by --tune on one half": root / "tune"}
         for name, tune in blends.items():
             run = RunFolder(root / name.replace(" ", "-"))
-            merge(MergeConfig(run=run, model=choice, adapters=tuple(adapters), tune=tune, output=run.merged), Silent())
+            run_merge(
+                MergeOptions(run=run.root, model=str(backbone), offline=True, adapters=tuple(adapters), tune=tune)
+            )
             scores[name] = score_on(root, str(run.merged))
     report = {
         "backbone": Path(backbone).name,
@@ -95,16 +98,15 @@ def score_on(root: Path, model: str) -> dict[str, float]:
     """PSNR-Y on all held-out pairs and on the half that nothing was chosen by."""
     found = {}
     for part in ("all", "rest"):
-        config = EvaluateConfig(
-            run=RunFolder(root / f"eval-{part}-{len(list(root.iterdir()))}"),
-            data=DataChoice.of(root / part),
-            weights_dir=Path(),
+        options = EvaluateOptions(
+            run=root / f"eval-{part}-{len(list(root.iterdir()))}",
+            data=(str(root / part),),
             offline=True,
             models=(model,),
-            metrics=("psnr",),
+            metrics="psnr",
             force=True,
         )
-        found[part] = evaluate(config, Silent()).models[0].metrics["psnr_y_db"]
+        found[part] = run_evaluate(options).evaluation.models[0].metrics["psnr_y_db"]
     return found
 
 

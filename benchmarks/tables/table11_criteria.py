@@ -9,7 +9,7 @@ from typing import get_args
 
 from study import Row, draw_rows, read_setting, run_study
 
-from adaptsr_cli.artifacts import Criterion
+from adaptsr_cli.artifacts.base import Criterion
 
 
 def main() -> None:

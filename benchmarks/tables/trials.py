@@ -12,7 +12,6 @@ import contextlib
 import fcntl
 import json
 import multiprocessing
-import sys
 import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
@@ -20,31 +19,34 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import torch
+
+from adaptsr_cli import __version__
+from adaptsr_cli.artifacts.base import Criterion, LoraInit, Strategy
+from adaptsr_cli.artifacts.base import Method as KnownMethod
+from adaptsr_cli.artifacts.rank_map import RankMap
+from adaptsr_cli.artifacts.saliency import Saliency
+from adaptsr_cli.backbones.catalogue import default_model
+from adaptsr_cli.data.sources import DataSpec
+from adaptsr_cli.io.documents import read_document, write_document
+from adaptsr_cli.progress import Silent
+from adaptsr_cli.runtime import describe_machine, pick_device
+from adaptsr_cli.stages.allocate.options import AllocateOptions
+from adaptsr_cli.stages.allocate.stage import run_allocate
+from adaptsr_cli.stages.common.models import ModelSpec, expected_scale
+from adaptsr_cli.stages.common.run_folder import RunFolder
+from adaptsr_cli.stages.common.training_data import DEFAULT_CACHE, open_training_data
+from adaptsr_cli.stages.evaluate.options import EvaluateOptions
+from adaptsr_cli.stages.evaluate.stage import run_evaluate
+from adaptsr_cli.stages.merge.options import MergeOptions
+from adaptsr_cli.stages.merge.stage import run_merge
+from adaptsr_cli.stages.score.options import ScoreOptions
+from adaptsr_cli.stages.score.stage import run_score
+from adaptsr_cli.stages.train.options import TrainOptions
+from adaptsr_cli.stages.train.stage import run_train
+from adaptsr_cli.training.log import read_log
+
 ROOT: Final = Path(__file__).resolve().parents[2]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
-
-import torch  # noqa: E402
-
-from adaptsr_cli import __version__  # noqa: E402
-from adaptsr_cli.artifacts import Criterion, RankMap, Saliency, Start, Strategy  # noqa: E402
-from adaptsr_cli.artifacts import Method as KnownMethod  # noqa: E402
-from adaptsr_cli.backbones.catalogue import default_model  # noqa: E402
-from adaptsr_cli.data.sources import DataChoice  # noqa: E402
-from adaptsr_cli.io.documents import read_document, write_document  # noqa: E402
-from adaptsr_cli.progress import Silent  # noqa: E402
-from adaptsr_cli.runtime import describe_machine, pick_device  # noqa: E402
-from adaptsr_cli.stages.allocate import AllocateConfig, allocate, parse_modules  # noqa: E402
-from adaptsr_cli.stages.evaluate import EvaluateConfig, evaluate  # noqa: E402
-from adaptsr_cli.stages.merge import MergeConfig, merge  # noqa: E402
-from adaptsr_cli.stages.pairs import DEFAULT_CACHE, open_training_data  # noqa: E402
-from adaptsr_cli.stages.run_folder import ModelChoice, RunFolder, expected_scale  # noqa: E402
-from adaptsr_cli.stages.score import ScoreConfig, score  # noqa: E402
-from adaptsr_cli.stages.train import train  # noqa: E402
-from adaptsr_cli.stages.train_options import TrainOptions  # noqa: E402
-from adaptsr_cli.training.log import read_log  # noqa: E402
-from adaptsr_cli.units import parse_budget  # noqa: E402
-
 RESULTS: Final = ROOT / "benchmarks" / "results" / "tables"
 LEDGER: Final = RESULTS / "trials.jsonl"
 
@@ -79,7 +81,7 @@ class Trial:
     criterion: Criterion = "gradient"
     modules: str = ""
     method: Method = "lora"
-    init: Start = "default"
+    init: LoraInit = "default"
     lr: float | None = 2e-3
     alpha: float = 8.0
     checks: int = 1
@@ -175,9 +177,9 @@ def _locked(path: Path) -> Iterator[None]:
 
 def measure(trial: Trial, bench: Bench, folder: Path) -> dict[str, Any]:
     """Runs one trial; its figures."""
-    choice = ModelChoice(str(bench.backbone) if bench.backbone else None, Path(), offline=True)
-    data = DataChoice.of(bench.data)
-    scored = _scored(trial, bench, choice, data, folder)
+    choice = ModelSpec(str(bench.backbone) if bench.backbone else None, Path(), offline=True)
+    data = DataSpec.of(bench.data)
+    scored = _scored(trial, bench, choice, folder)
     with tempfile.TemporaryDirectory(dir=folder) as place:
         run = RunFolder(Path(place) / "run")
         run.root.mkdir()
@@ -191,10 +193,10 @@ def measure(trial: Trial, bench: Bench, folder: Path) -> dict[str, Any]:
             write_document(run.split, held_out.record(data))
             model = str(bench.backbone or default_model())
         else:
-            figures |= _adapt(trial, run, choice, data, saliency)
+            figures |= _adapt(trial, run, choice, bench.data, saliency)
             model = str(run.merged)
         curve = figures["curve"]
-        scores = {} if bench.only_psnr and curve else _evaluate(run, data, model, bench.weights)
+        scores = {} if bench.only_psnr and curve else _evaluate(run, bench.data, model, bench.weights)
     return figures | {
         # Of the last iteration, even where the backbone was better and so kept.
         "psnr_y_db": curve[-1][1] if curve else scores["psnr_y_db"],
@@ -206,21 +208,22 @@ def measure(trial: Trial, bench: Bench, folder: Path) -> dict[str, Any]:
     }
 
 
-def _scored(trial: Trial, bench: Bench, choice: ModelChoice, data: DataChoice, folder: Path) -> RunFolder:
+def _scored(trial: Trial, bench: Bench, choice: ModelSpec, folder: Path) -> RunFolder:
     """A run folder with the saliency for a seed; made by the first trial that needs it, the others wait."""
     scored = RunFolder(folder / f"scored-{trial.seed}-{trial.batch}-{trial.patch}")
     folder.mkdir(exist_ok=True)
     with _locked(folder / scored.root.name):
         if not scored.saliency.exists():
-            config = ScoreConfig(
-                run=scored,
-                model=choice,
-                data=data,
+            options = ScoreOptions(
+                run=scored.root,
+                model=choice.name,
+                offline=True,
+                data=str(bench.data),
                 batch=trial.batch,
-                patch_px=trial.patch,
+                patch=trial.patch,
                 seed=trial.seed,
             )
-            score(config, Silent())
+            run_score(options)
     return scored
 
 
@@ -229,29 +232,30 @@ def _by_criterion(saliency: Saliency, name: Criterion) -> Saliency:
     sites = []
     for site in saliency.sites:
         assert site.criteria is not None
-        sites.append(site.model_copy(update={"score": getattr(site.criteria, name), "score_std": 0.0}))
+        sites.append(site.model_copy(update={"score": site.criteria[name], "score_std": 0.0}))
     return saliency.model_copy(update={"criterion": name, "sites": tuple(sites)})
 
 
-def _adapt(trial: Trial, run: RunFolder, choice: ModelChoice, data: DataChoice, saliency: Saliency) -> dict[str, Any]:
+def _adapt(trial: Trial, run: RunFolder, choice: ModelSpec, data: Path, saliency: Saliency) -> dict[str, Any]:
     """Allocates, trains and merges."""
     strategy, budget, max_rank = trial.strategy, trial.budget, None
-    modules = parse_modules(trial.modules) if trial.modules else None
+    modules = trial.modules or None
     if trial.rank:
-        chosen = [site for site in saliency.sites if modules is None or site.kind in modules]
+        kinds = AllocateOptions(modules=modules).modules
+        chosen = [site for site in saliency.sites if kinds is None or site.kind in kinds]
         cost = sum(min(trial.rank, site.max_rank) * site.rank_cost for site in chosen)
         strategy, budget, max_rank = "uniform", str(cost), trial.rank
-    config = AllocateConfig(run=run, budget=parse_budget(budget), strategy=strategy, max_rank=max_rank, modules=modules)
-    allocate(config, Silent())
+    run_allocate(AllocateOptions(run=run.root, budget=budget, strategy=strategy, max_rank=max_rank, modules=modules))
     options = TrainOptions(
-        run=run,
-        model=choice,
-        data=data,
+        run=run.root,
+        model=choice.name,
+        offline=True,
+        data=str(data),
         method=trial.method,
         iterations=trial.iterations,
         batch=trial.batch,
-        patch_px=trial.patch,
-        lr=trial.lr,
+        patch=trial.patch,
+        learning_rate=trial.lr,
         alpha=trial.alpha,
         init=trial.init,
         seed=trial.seed,
@@ -259,8 +263,8 @@ def _adapt(trial: Trial, run: RunFolder, choice: ModelChoice, data: DataChoice, 
         save_freq=trial.iterations,
         **dict(trial.extra),
     )
-    report = train(options, Silent())
-    merge(MergeConfig(run=run, model=choice), Silent())
+    report = run_train(options)
+    run_merge(MergeOptions(run=run.root, model=choice.name, offline=True))
     rows = [row for row in read_log(run.training.log) if row.val_psnr_y_db is not None]
     return {
         "params": report.card.trainable_params,
@@ -269,8 +273,10 @@ def _adapt(trial: Trial, run: RunFolder, choice: ModelChoice, data: DataChoice, 
     }
 
 
-def _evaluate(run: RunFolder, data: DataChoice, model: str, weights: Path | None) -> dict[str, float]:
+def _evaluate(run: RunFolder, data: Path, model: str, weights: Path | None) -> dict[str, float]:
     """Scores of one network on the held-out images."""
-    metrics = ("psnr", "ssim") if weights is None else ("psnr", "ssim", "lpips_squeeze")
-    config = EvaluateConfig(run, data, weights or Path(), offline=True, models=(model,), metrics=metrics)
-    return dict(evaluate(config, Silent()).models[0].metrics)
+    metrics = "psnr,ssim" if weights is None else "psnr,ssim,lpips_squeeze"
+    options = EvaluateOptions(
+        run=run.root, data=(str(data),), weights_dir=weights or Path(), offline=True, models=(model,), metrics=metrics
+    )
+    return dict(run_evaluate(options).evaluation.models[0].metrics)

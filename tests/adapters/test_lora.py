@@ -8,9 +8,9 @@ from torch import nn
 from torch.nn import functional
 
 from adaptsr_cli.adapters.attach import attach, detach, fold
-from adaptsr_cli.adapters.lora import LowRankFactors, unfold_for_factors
+from adaptsr_cli.adapters.factors import LowRankFactors, unfold_for_factors
 from adaptsr_cli.adapters.sites import find_sites
-from adaptsr_cli.artifacts import Scale
+from adaptsr_cli.artifacts.base import LoraScaling
 from adaptsr_cli.backbones.backbone import Traits
 from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.ranking.spectrum import leading_directions
@@ -27,7 +27,7 @@ def test_conv_update_is_the_two_convolutions_of_equation_2(groups: int) -> None:
     """(alpha / r) B * (A * x) computed as the paper writes it, against one convolution with the update."""
     layer = nn.Conv2d(8, 12, 3, padding=1, groups=groups, bias=False)
     site = find_sites(nn.ModuleDict({"c": layer}), Traits()).sites[0]
-    factors = trained(LowRankFactors(site, rank=2, strength=1.5))
+    factors = trained(LowRankFactors(site, rank=2, scaling=1.5))
     image = torch.randn(2, 8, 9, 7)
     # A mixes the channels of one group and is shared by all groups; B then acts in its group.
     shared_a = factors.lora_A.repeat(groups, 1, 1, 1)
@@ -40,7 +40,7 @@ def test_conv_update_is_the_two_convolutions_of_equation_2(groups: int) -> None:
 def test_linear_update_is_equation_1() -> None:
     layer = nn.Linear(6, 10)
     site = find_sites(nn.ModuleDict({"l": layer}), Traits()).sites[0]
-    factors = trained(LowRankFactors(site, rank=3, strength=2.0 / 3.0))
+    factors = trained(LowRankFactors(site, rank=3, scaling=2.0 / 3.0))
     torch.testing.assert_close(factors.delta(), 2.0 / 3.0 * factors.lora_B @ factors.lora_A)
     assert torch.linalg.matrix_rank(factors.delta()) == 3
 
@@ -115,15 +115,15 @@ def test_loading_is_strict() -> None:
         attachment.load(state | {"weight_c.lora_A": state["weight_c.lora_A"] * torch.inf}, "a.safetensors")
 
 
-@pytest.mark.parametrize(("scale", "strength"), [("alpha/r", 2.0), ("alpha/sqrt(r)", 4.0)])
-def test_scale_of_the_update(scale: Scale, strength: float) -> None:
+@pytest.mark.parametrize(("rule", "scaling"), [("alpha/r", 2.0), ("alpha/sqrt(r)", 4.0)])
+def test_scaling_of_the_update(rule: LoraScaling, scaling: float) -> None:
     model = nn.ModuleDict({"c": nn.Conv2d(8, 12, 3)})
-    attachment = attach(model, [(find_sites(model, Traits()).sites[0], 4)], alpha=8.0, scale=scale)
+    attachment = attach(model, [(find_sites(model, Traits()).sites[0], 4)], alpha=8.0, lora_scaling=rule)
     factors = attachment.adapters["c"]
     assert isinstance(factors, LowRankFactors)
     trained(factors)
     product = torch.einsum("orhw,ri->oihw", factors.lora_B, factors.lora_A[:, :, 0, 0])
-    torch.testing.assert_close(factors.delta(), strength * product)
+    torch.testing.assert_close(factors.delta(), scaling * product)
 
 
 def test_parameter_groups() -> None:

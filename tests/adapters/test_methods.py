@@ -17,10 +17,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from adaptsr_cli.adapters.attach import Attachment, attach, detach, fold
 from adaptsr_cli.adapters.difffit import ScaledBranch
 from adaptsr_cli.adapters.dora import DecomposedUpdate
-from adaptsr_cli.adapters.methods import refuse_unfit
+from adaptsr_cli.adapters.methods import METHODS as RECORDS
+from adaptsr_cli.adapters.methods import validate_method_options
 from adaptsr_cli.adapters.shira import draw_importance
 from adaptsr_cli.adapters.sites import Site, find_sites
-from adaptsr_cli.artifacts import Factorization, Method
+from adaptsr_cli.artifacts.base import Factorization, Method
 from adaptsr_cli.backbones.backbone import Backbone, Traits, set_differentiable, super_resolve
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.data.sampler import Batch
@@ -332,18 +333,18 @@ def test_random_importance_is_by_the_seed() -> None:
 @pytest.mark.parametrize(
     ("method", "options", "said"),
     [
-        ("arc", {"init": "gradient"}, "--init gradient is for --method lora and dora"),
-        ("rasa", {"init": "pissa"}, "--init pissa is for --method lora and dora"),
-        ("full", {"factorization": "single"}, "--conv-factorization is for"),
-        ("lora", {"factorization": "kxk-1x1", "init": "gradient"}, "does not fit --conv-factorization kxk-1x1"),
-        ("dora", {"factorization": "single", "init": "pissa"}, "not the product of two matrices"),
-        ("lora", {"mask": "snip"}, "--shira-mask is for --method shira"),
+        ("arc", {"init": "gradient"}, "`init` gradient is for `method` lora and dora"),
+        ("rasa", {"init": "pissa"}, "`init` pissa is for `method` lora and dora"),
+        ("full", {"factorization": "single"}, "`conv_factorization` is for"),
+        ("lora", {"factorization": "kxk-1x1", "init": "gradient"}, "does not fit `conv_factorization` kxk-1x1"),
+        ("dora", {"factorization": "single", "init": "pissa"}, "`init` pissa does not fit `conv_factorization` single"),
+        ("lora", {"mask": "snip"}, "`shira_mask` snip is for `method` shira"),
     ],
 )
 def test_options_that_a_method_does_not_obey_are_refused(method: Method, options: dict[str, Any], said: str) -> None:
     chosen: dict[str, Any] = {"init": "default", "factorization": "1x1-kxk", "mask": "magnitude"} | options
     with pytest.raises(UsageError, match=said):
-        refuse_unfit(method, **chosen)
+        validate_method_options(method, **chosen)
 
 
 def test_difffit_scales_a_branch_at_its_end_only(tmp_path: Path) -> None:
@@ -365,3 +366,13 @@ def test_difffit_scales_a_branch_at_its_end_only(tmp_path: Path) -> None:
     plan = [(site, 1) for site in find_sites(model, Traits()).sites]
     adapters = attach(model, plan, alpha=1.0, method="difffit").adapters
     assert not any(isinstance(adapter, ScaledBranch) for adapter in adapters.values())  # no block, no branch
+
+
+def test_every_method_has_its_record_and_its_name() -> None:
+    """The names that the command line lists are those of the table."""
+    assert get_args(Method) == tuple(RECORDS)
+    for name, spec in RECORDS.items():
+        assert spec.name == name
+        assert spec.summary
+        assert spec.inits[0] == "default"
+        assert spec.learning_rate_factor > 0

@@ -13,7 +13,7 @@ from adaptsr_cli.adapters.sites import SiteTable, find_sites
 from adaptsr_cli.backbones.backbone import Traits
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.errors import ArtifactError
-from adaptsr_cli.ranking.allocation import Candidate, allocate_uniform
+from adaptsr_cli.ranking.allocation import AllocationSite, allocate_uniform
 
 
 def table_of(name: str, folder: Path) -> SiteTable:
@@ -37,7 +37,7 @@ def test_check_figure_of_swinir_m() -> None:
     )
     sites = find_sites(model, Traits()).sites
     assert sum(8 * site.rank_cost for site in sites) == 884_208
-    candidates = [Candidate(site.name, 1.0, site.rank_cost, site.max_rank) for site in sites]
+    candidates = [AllocationSite(site.name, 1.0, site.rank_cost, site.max_rank) for site in sites]
     ranks = allocate_uniform(candidates, 886_000)
     # What is spent is less, since rank 8 on the 3 channels of the first convolution would outgrow its weight.
     assert {name: rank for name, rank in ranks.items() if rank != 8} == {"conv_first": 2}

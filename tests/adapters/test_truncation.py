@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from adaptsr_cli.adapters.attach import attach
-from adaptsr_cli.adapters.conv_factors import KernelFirstFactors
-from adaptsr_cli.adapters.lora import LowRankFactors
+from adaptsr_cli.adapters.factors import KernelFirstFactors, LowRankFactors
 from adaptsr_cli.adapters.sites import Site, find_sites
 from adaptsr_cli.adapters.truncation import MatrixFactors, decompose, put_factors
 from adaptsr_cli.backbones.backbone import Traits
@@ -23,9 +22,9 @@ SITES = {
 KINDS = [*SITES, "kernels first"]
 
 
-def trained(kind: str, rank: int, strength: float = 2.0) -> MatrixFactors:
+def trained(kind: str, rank: int, scaling: float = 2.0) -> MatrixFactors:
     site = SITES.get(kind, SITES["conv"])
-    factors = KernelFirstFactors(site, rank, strength) if kind not in SITES else LowRankFactors(site, rank, strength)
+    factors = KernelFirstFactors(site, rank, scaling) if kind not in SITES else LowRankFactors(site, rank, scaling)
     generator = torch.Generator().manual_seed(rank)
     with torch.no_grad():
         for parameter in factors.parameters():
@@ -49,7 +48,7 @@ def test_the_error_is_what_was_dropped(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_new_ranks_change_nothing_and_can_learn(kind: str) -> None:
     update = trained(kind, 2).delta().detach()
-    target = trained(kind, 6, strength=0.3)
+    target = trained(kind, 6, scaling=0.3)
     before = target.lora_A.detach().clone()
     put_factors(target, *decompose(update, kernels_first=kind not in SITES).factors(2))
     torch.testing.assert_close(target.delta(), update, rtol=1e-5, atol=1e-6)

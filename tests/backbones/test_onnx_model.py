@@ -133,7 +133,7 @@ def test_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
 def test_missing_package_is_named(missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = load_backbone(save_tiny("edsr_pytorch", tmp_path / "net.safetensors"))
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(UsageError, match="needs the packages onnx, onnxscript and onnxruntime") as refusal:
+    with pytest.raises(UsageError, match="need the packages onnx, onnxscript and onnxruntime") as refusal:
         export_onnx(backbone, tmp_path / "net.onnx", {})
     assert refusal.value.hint == "pip install 'adaptsr[onnx]'"
 

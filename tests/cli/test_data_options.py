@@ -1,4 +1,4 @@
-"""How the commands that take images are told which: --data, --hr and --lr, --list, --align."""
+"""How the commands that take images are told which: --data, --hr-dir and --lr-dir, --list, --align."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from pathlib import Path
 import pytest
 from conftest import Command, write_pairs
 
-from adaptsr_cli.cli.choices import split_lr
-from adaptsr_cli.errors import UsageError
-
 SCORE = ("score", "--batches", 1, "--batch", 2, "--patch", 64)
 
 
@@ -18,7 +15,7 @@ def test_two_folders_and_a_list_do_what_a_data_set_does(adaptsr: Command, pairs:
     Path("list.txt").write_text("".join(f"camera/hr/{n:03d}.png\tcamera/lr/{n:03d}.png\n" for n in range(6)))
     ways: tuple[tuple[object, ...], ...] = (
         ("--data", pairs),
-        ("--hr", pairs / "hr", "--lr", pairs / "lr"),
+        ("--hr-dir", pairs / "hr", "--lr-dir", pairs / "lr"),
         ("--list", "list.txt"),
     )
     sites = []
@@ -44,20 +41,20 @@ def test_alignment_is_reported(adaptsr: Command, pairs: Path) -> None:
     outcome = adaptsr(*SCORE, "--data", pairs, "--align", "shift")
     assert outcome.code == 0, outcome.err
     assert "residual shift: median 0.0 px, largest 0.0 px (000); colour gain R 0.85 G 0.85 B 0.85" in outcome.err
-    assert "--align shift: 0 pairs of 6 moved" in outcome.err
+    assert "0 of 6 pairs shifted by whole pixels" in outcome.err
 
 
 @pytest.mark.parametrize("command", ["score", "train", "adapt", "eval"])
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        ([], "Missing option '--data'"),
-        (["--hr", "camera/hr"], "--hr without --lr"),
-        (["--lr", "camera/lr"], "--lr without --hr"),
+        ([], "no images are named: --data is missing"),
+        (["--hr-dir", "camera/hr"], "--hr-dir without --lr-dir"),
+        (["--lr-dir", "camera/lr"], "--lr-dir without --hr-dir"),
         (["--data", "camera", "--list", "x.txt"], "--data together with --list"),
         (["--data", "camera", "--data", "camera:0.5"], "names camera twice"),
-        (["--data", "camera:0"], "the weight '0' of --data camera is no weight"),
-        (["--data", "camera", "--align", "rotate"], "--align 'rotate' is unknown"),
+        (["--data", "camera:0"], "the weight '0' of --data camera is not a weight"),
+        (["--data", "camera", "--align", "rotate"], "'rotate' is not one of 'none', 'shift'"),
     ],
 )
 def test_contradictions_are_usage_errors(
@@ -74,16 +71,3 @@ def test_a_wrong_line_of_a_list_is_named(adaptsr: Command, pairs: Path) -> None:
     outcome = adaptsr("score", "--list", "list.txt")
     assert outcome.code == 1
     assert "list.txt, line 2: there is no file" in outcome.err
-
-
-def test_one_option_for_the_learning_rate_and_the_lr_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert split_lr(None) == (None, None)
-    assert split_lr(["1e-3"]) == (None, 1e-3)
-    assert split_lr(["small"]) == (Path("small"), None)
-    assert split_lr(["small", "0.5"]) == (Path("small"), 0.5)
-    Path("4").mkdir()  # as RealSR's folders are called
-    assert split_lr(["4"]) == (Path("4"), None)
-    for texts in (["2"], ["0"], ["nan"], ["-1"], ["1e-3", "1e-4"], ["a", "b"]):
-        with pytest.raises(UsageError, match="--lr"):
-            split_lr(texts)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from adaptsr_cli.cli.text import plain
+from adaptsr_cli.cli.text import escape_control_chars
 
 
 @pytest.mark.parametrize(
@@ -17,4 +17,4 @@ from adaptsr_cli.cli.text import plain
     ],
 )
 def test_plain_writes_out_what_would_drive_the_terminal(text: str, shown: str) -> None:
-    assert plain(text) == shown
+    assert escape_control_chars(text) == shown

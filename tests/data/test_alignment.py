@@ -5,12 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adaptsr_cli.data.alignment import (
-    PairAlignment,
-    apply_shifts,
-    describe_alignment,
-    measure_alignment,
-)
+from adaptsr_cli.artifacts.preflight import PairAlignment
+from adaptsr_cli.data.alignment import apply_shifts, describe_alignment, measure_alignment
 from adaptsr_cli.data.layouts import Pair, PairSet, find_pairs
 from adaptsr_cli.data.pairs import PairReader, set_fingerprint
 from adaptsr_cli.data.preflight import check_pairs
@@ -189,7 +185,7 @@ def test_the_report_names_median_and_largest() -> None:
     assert notes == [
         "residual shift: median 0.2 px, largest 1.8 px (img_012); colour gain R 1.03 G 1.00 B 0.96 (median)"
     ]
-    assert warning == "1 of 3 pairs are shifted by 0.5 px or more; --align shift puts whole pixels right"
+    assert warning == "1 of 3 pairs are shifted by 0.5 px or more; `align` shift corrects whole pixels"
 
 
 def test_a_tenth_of_shifted_pairs_is_no_reason_to_warn() -> None:

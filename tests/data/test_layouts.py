@@ -111,7 +111,7 @@ def test_the_scale_finds_its_part_of_a_whole_data_set(tmp_path: Path) -> None:
         assert texts == [f"DRealSR, x{scale}, test, 1 pair", f"SelfExSR, x{scale}, 1 pair"]
     with pytest.raises(DataError, match="3 sets of pairs: Test_x2") as caught:
         find_pairs(tmp_path / "DRealSR", role="test")
-    assert "--data" in caught.value.hint
+    assert "`data`" in caught.value.hint
 
 
 def test_div2k_needs_the_kind_of_lr_to_be_named(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_half_pairs_are_counted_and_named(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         find_pairs(tmp_path, role="train")
     assert (
-        caught.value.message == "5 images in lr without the other side: z.png (LR), 2.png (HR), 3.png (HR), ... 2 more"
+        caught.value.message == "5 images in lr without the other side: z.png (LR), 2.png (HR), 3.png (HR) and 2 more"
     )
 
 

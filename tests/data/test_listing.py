@@ -42,7 +42,7 @@ def test_two_folders_that_cannot_be_paired(tmp_path: Path) -> None:
         ("a", "b", "1 image .* without the other side: 2.png"),
         ("a", "none", "there is no folder"),
         ("empty", "a", "no images in .*empty"),
-        ("a", "a", "--hr and --lr are both"),
+        ("a", "a", "`hr_dir` and `lr_dir` are both"),
     ):
         with pytest.raises(DataError, match=text):
             pair_folders(tmp_path / hr, tmp_path / lr)

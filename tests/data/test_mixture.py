@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from adaptsr_cli.data.layouts import Pair, PairSet
-from adaptsr_cli.data.mixture import Mixture, count_tickets, describe_mix, label_sets
+from adaptsr_cli.data.mixture import Mixture, count_draws, describe_mix, label_sets
 from adaptsr_cli.data.pairs import PairReader
 
 
@@ -23,7 +23,7 @@ def make_mixture(*sets: PairSet) -> Mixture:
 
 
 @pytest.mark.parametrize(
-    ("weights", "sizes", "tickets"),
+    ("weights", "sizes", "draws_per_block"),
     [
         ((None, None), (200, 34), (200, 34)),
         ((None, 0.3), (200, 34), (10, 3)),
@@ -36,8 +36,10 @@ def make_mixture(*sets: PairSet) -> Mixture:
         ((3.0,), (7,), (1,)),
     ],
 )
-def test_tickets_are_exact(weights: tuple[float | None, ...], sizes: tuple[int, ...], tickets: tuple[int, ...]) -> None:
-    assert count_tickets(weights, sizes) == tickets
+def test_draws_are_exact(
+    weights: tuple[float | None, ...], sizes: tuple[int, ...], draws_per_block: tuple[int, ...]
+) -> None:
+    assert count_draws(weights, sizes) == draws_per_block
 
 
 def test_without_weights_every_image_comes_once_in_a_round_over_all() -> None:

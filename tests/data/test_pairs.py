@@ -9,10 +9,10 @@ import pytest
 
 from adaptsr_cli.data import pairs as pairs_module
 from adaptsr_cli.data.cache import ImageCache
-from adaptsr_cli.data.degradation import PRESETS
 from adaptsr_cli.data.layouts import Pair, PairSet, find_pairs
-from adaptsr_cli.data.pairs import PairReader, file_fingerprint, set_fingerprint, split_pairs
+from adaptsr_cli.data.pairs import PairReader, set_fingerprint, split_pairs
 from adaptsr_cli.errors import DataError, ImageError
+from adaptsr_cli.imaging.degradation_presets import DEGRADATIONS
 from adaptsr_cli.io.images import resize_bicubic, write_rgb
 
 
@@ -34,21 +34,6 @@ def make_set(
         if lr:
             write_rgb(root / "lr" / f"{index}.png", noise(*lr, seed=100 + index))
     return find_pairs(root, role="train")
-
-
-def test_a_file_fingerprint_survives_a_move_and_sees_changes_at_both_ends(tmp_path: Path) -> None:
-    data = bytes(300_000)
-    first = tmp_path / "a.bin"
-    first.write_bytes(data)
-    (tmp_path / "b.bin").write_bytes(data)
-    print_ = file_fingerprint(first)
-    assert len(print_) == 16
-    assert file_fingerprint(tmp_path / "b.bin") == print_
-    for changed in (b"\1" + data[1:], data[:-1] + b"\1", data[:-1]):
-        first.write_bytes(changed)
-        assert file_fingerprint(first) != print_
-    with pytest.raises(DataError, match="missing"):
-        file_fingerprint(tmp_path / "missing")
 
 
 def test_a_set_fingerprint_depends_on_files_and_pairing_not_on_the_place(tmp_path: Path) -> None:
@@ -109,19 +94,19 @@ def test_same_size_pairs_are_put_on_the_lr_grid(tmp_path: Path) -> None:
 
 def test_photos_get_the_same_lr_at_every_reading(tmp_path: Path) -> None:
     photos = make_set(tmp_path, lr=None)
-    reader = PairReader(photos, scale=4, degradation=PRESETS["phone"], seed=3)
+    reader = PairReader(photos, scale=4, degradation=DEGRADATIONS["phone"], seed=3)
     lr, hr = reader.read(0)
     assert lr.shape == (6, 8, 3)
     assert np.array_equal(reader.read(0)[0], lr)
-    assert np.array_equal(PairReader(photos, scale=4, degradation=PRESETS["phone"], seed=3).read(0)[0], lr)
-    assert not np.array_equal(PairReader(photos, scale=4, degradation=PRESETS["phone"], seed=-4).read(0)[0], lr)
+    assert np.array_equal(PairReader(photos, scale=4, degradation=DEGRADATIONS["phone"], seed=3).read(0)[0], lr)
+    assert not np.array_equal(PairReader(photos, scale=4, degradation=DEGRADATIONS["phone"], seed=-4).read(0)[0], lr)
     assert np.array_equal(reader.read_hr(0), hr)
     with pytest.raises(DataError, match="without an LR side"):
         PairReader(photos, scale=4)
 
 
 def test_a_degradation_is_not_applied_to_real_pairs(tmp_path: Path) -> None:
-    reader = PairReader(make_set(tmp_path), scale=4, degradation=PRESETS["phone"])
+    reader = PairReader(make_set(tmp_path), scale=4, degradation=DEGRADATIONS["phone"])
     assert reader.degradation is None
     assert np.array_equal(reader.read(0)[0], noise(8, 6, seed=100))
 
@@ -136,7 +121,7 @@ def test_the_cache_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(pairs_module, "read_rgb", count)
     one_pair = 32 * 24 * 3 + 8 * 6 * 3
-    reader = PairReader(make_set(tmp_path, count=3), scale=4, cache=ImageCache(2 * one_pair + 1, 0, None))
+    reader = PairReader(make_set(tmp_path, count=3), scale=4, cache=ImageCache(2 * one_pair + 1))
     expected = [reader.read(index) for index in range(3)]
     decoded.clear()
     for _ in range(2):

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from adaptsr_cli.data.cache import ImageCache
-from adaptsr_cli.data.degradation import PRESETS
 from adaptsr_cli.data.layouts import find_pairs
 from adaptsr_cli.data.pairs import PairReader
 from adaptsr_cli.data.prefetch import Prefetcher
 from adaptsr_cli.data.sampler import Batch, BatchSampler
+from adaptsr_cli.imaging.degradation_presets import DEGRADATIONS
 from adaptsr_cli.io.images import write_rgb
 
 LONG_S = 20.0  # never reached where the code is right
@@ -189,10 +189,10 @@ def test_batches_made_ahead_are_the_same_bit_for_bit(tmp_path: Path, degraded: b
             write_rgb(tmp_path / "lr" / f"{index}.png", rng.integers(0, 256, (24, 20, 3), dtype=np.uint8))
 
     def sampler() -> BatchSampler:
-        degradation = PRESETS["phone"] if degraded else None
+        degradation = DEGRADATIONS["phone"] if degraded else None
         pairs = find_pairs(tmp_path / "hr" if degraded else tmp_path, role="train")
         # Too little cache for all, so that the threads decode side by side.
-        reader = PairReader(pairs, scale=4, degradation=degradation, cache=ImageCache(60_000, 0, None))
+        reader = PairReader(pairs, scale=4, degradation=degradation, cache=ImageCache(60_000))
         return BatchSampler(reader, batch=4, patch_px=32, seed=3)
 
     plain = sampler()

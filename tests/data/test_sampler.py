@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from adaptsr_cli.data.degradation import PRESETS
 from adaptsr_cli.data.layouts import find_pairs
 from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.data.pairs import PairReader
 from adaptsr_cli.data.sampler import BatchSampler
 from adaptsr_cli.errors import DataError, UsageError
+from adaptsr_cli.imaging.degradation_presets import DEGRADATIONS
 from adaptsr_cli.io.images import write_rgb
 
 
@@ -111,7 +111,7 @@ def test_crops_reach_all_places_and_all_eight_orientations(tmp_path: Path) -> No
 def test_photos_are_degraded_anew_for_every_crop(tmp_path: Path) -> None:
     write_rgb(tmp_path / "a.png", np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8))
     photos = find_pairs(tmp_path, role="train")
-    reader = PairReader(photos, scale=4, degradation=PRESETS["phone"])
+    reader = PairReader(photos, scale=4, degradation=DEGRADATIONS["phone"])
     sampler = BatchSampler(reader, batch=2, patch_px=16, seed=0)
     first, second = sampler.sample(0), sampler.sample(1)
     assert (first.lr.shape, first.hr.shape) == ((2, 3, 4, 4), (2, 3, 16, 16))
@@ -123,7 +123,7 @@ def test_photos_are_degraded_anew_for_every_crop(tmp_path: Path) -> None:
 def test_a_photo_crop_equals_the_crop_of_the_whole_degraded_photo(tmp_path: Path) -> None:
     photo = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
     write_rgb(tmp_path / "a.png", photo)
-    reader = PairReader(find_pairs(tmp_path, role="train"), scale=4, degradation=PRESETS["bicubic"])
+    reader = PairReader(find_pairs(tmp_path, role="train"), scale=4, degradation=DEGRADATIONS["bicubic"])
     whole_lr, whole_hr = reader.read(0)
     sampler = BatchSampler(reader, batch=4, patch_px=32, seed=0)
     batch = sampler.sample(0)
@@ -149,18 +149,18 @@ def test_a_crop_larger_than_an_image_says_which_and_what_would_fit(tmp_path: Pat
     reader = make_reader(tmp_path, width=40, height=27)
     with pytest.raises(DataError, match=r"hr/0\.png gives 40 x 24 px") as caught:
         BatchSampler(reader, batch=1, patch_px=28, seed=0)
-    assert "--patch 24" in caught.value.hint
+    assert "`patch` 24" in caught.value.hint
     BatchSampler(reader, batch=1, patch_px=24, seed=0).sample(0)
 
 
 def test_a_crop_off_the_lr_grid_is_refused(tmp_path: Path) -> None:
     reader = make_reader(tmp_path)
-    with pytest.raises(UsageError, match="no multiple of the scale 4") as caught:
+    with pytest.raises(UsageError, match="not a multiple of the scale 4") as caught:
         BatchSampler(reader, batch=1, patch_px=18, seed=0)
-    assert "--patch 16" in caught.value.hint
+    assert "`patch` 16" in caught.value.hint
     with pytest.raises(UsageError):
         BatchSampler(reader, batch=1, patch_px=0, seed=0)
-    with pytest.raises(UsageError, match="--batch 0"):
+    with pytest.raises(UsageError, match="`batch` 0"):
         BatchSampler(reader, batch=0, patch_px=16, seed=0)
 
 
@@ -169,7 +169,7 @@ def test_parts_put_together_are_the_batch(tmp_path: Path) -> None:
         make_reader(tmp_path / name, same_size=same_size)
     write_rgb(tmp_path / "c" / "a.png", coordinates(40, 24, 9))
     sets = [find_pairs(tmp_path / name, role="train") for name in "abc"]
-    readers = [PairReader(pairs, scale=4, degradation=PRESETS["phone"], seed=0) for pairs in sets]
+    readers = [PairReader(pairs, scale=4, degradation=DEGRADATIONS["phone"], seed=0) for pairs in sets]
     sampler = BatchSampler(Mixture(readers, sets), batch=7, patch_px=16, seed=3)
     for iteration in (0, 5):
         whole = sampler.sample(iteration)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from adaptsr_cli.data.sources import DataChoice, WeightedFolder, choose_data, parse_folder
+from adaptsr_cli.data.sources import DataSpec, WeightedFolder, choose_data, parse_folder
 from adaptsr_cli.errors import UsageError
 
 
@@ -43,9 +43,9 @@ def test_what_is_no_weight_is_refused_where_the_folder_exists(tmp_path: Path, we
 
 def test_exactly_one_way_of_naming_images() -> None:
     a, b = Path("a"), Path("b")
-    assert DataChoice.of(a) == choose_data(["a"], None, None, None, "none")
-    assert choose_data(None, a, b, None, "shift") == DataChoice(hr=a, lr=b, align="shift")
-    assert choose_data([], None, None, a, "none") == DataChoice(list_file=a)
+    assert DataSpec.of(a) == choose_data(["a"], None, None, None, "none")
+    assert choose_data(None, a, b, None, "shift") == DataSpec(hr=a, lr=b, align="shift")
+    assert choose_data([], None, None, a, "none") == DataSpec(list_file=a)
     for words, text in (
         (([], None, None, None), "Missing option '--data'"),
         (([], a, None, None), "--hr without --lr"),
@@ -61,5 +61,5 @@ def test_exactly_one_way_of_naming_images() -> None:
 
 def test_the_choice_in_words() -> None:
     assert choose_data(["a", "b:0.3"], None, None, None, "none").describe() == "a, b:0.3"
-    assert DataChoice(hr=Path("x"), lr=Path("y")).describe() == "x and y"
-    assert DataChoice(list_file=Path("l.txt")).describe() == "l.txt"
+    assert DataSpec(hr=Path("x"), lr=Path("y")).describe() == "x and y"
+    assert DataSpec(list_file=Path("l.txt")).describe() == "l.txt"

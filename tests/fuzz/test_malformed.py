@@ -15,11 +15,11 @@ from pathlib import Path
 from random import Random
 from typing import Literal
 
-import mutations as m
 import numpy as np
 import pytest
-import validity as v
 from conftest import Command, write_pairs
+from fuzz import mutations as m
+from fuzz import validity as v
 from networks import save_tiny
 from PIL import Image
 

@@ -11,10 +11,10 @@ from networks import save_tiny
 
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.errors import ImageError
-from adaptsr_cli.inference.colour import to_depth
 from adaptsr_cli.inference.device_canvas import HostCopies
 from adaptsr_cli.inference.device_tiles import to_device
 from adaptsr_cli.inference.engine import Upscaler
+from adaptsr_cli.inference.picture import to_depth
 
 CPU = torch.device("cpu")
 

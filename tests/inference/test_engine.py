@@ -12,7 +12,7 @@ from networks import ARCHITECTURES, save_tiny
 from torch import Tensor, nn
 from torch.nn import functional
 
-from adaptsr_cli.artifacts import BackboneIdentity
+from adaptsr_cli.artifacts.base import BackboneIdentity
 from adaptsr_cli.backbones.backbone import Backbone, Traits
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.errors import AdaptsrError, ImageError

@@ -14,8 +14,8 @@ from networks import save_tiny
 
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.errors import AdaptsrError, ImageError
-from adaptsr_cli.inference.colour import upscale_picture
 from adaptsr_cli.inference.engine import Upscaler
+from adaptsr_cli.inference.picture import upscale_picture
 from adaptsr_cli.inference.streaming import stream_tiff, streaming_bytes
 from adaptsr_cli.io.images import read_picture
 from adaptsr_cli.io.large_tiff import LargeTiff

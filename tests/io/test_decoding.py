@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io import decoding
 from adaptsr_cli.io.decoding import Outline, read_outline
-from adaptsr_cli.io.images import read_picture, write_picture
+from adaptsr_cli.io.images import read_picture, read_rgb, write_picture
 from adaptsr_cli.io.pictures import Animation, Picture
 
 
@@ -58,3 +59,43 @@ def test_only_what_goes_by_rows_may_have_any_number_of_pixels(tmp_path: Path, mo
     with pytest.raises(ImageError, match="54 pixels are more"):
         read_outline(tmp_path / "a.tif")
     assert read_outline(tmp_path / "a.tif", by_rows=True) == Outline(9, 6)
+
+
+def make_png(**options: object) -> bytes:
+    buffer = BytesIO()
+    frame = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8))
+    frame.save(buffer, "PNG", **options)
+    return buffer.getvalue()
+
+
+def test_a_png_with_a_programs_own_data_behind_its_end_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(make_png() + b"a program's own data")
+    assert read_rgb(tmp_path / "a.png").shape == (20, 30, 3)
+
+
+@pytest.mark.parametrize("length", [8, 20, 40, 500, -13, -12, -1])
+def test_a_png_that_is_cut_off_is_refused(length: int, tmp_path: Path) -> None:
+    (tmp_path / "cut.png").write_bytes(make_png()[:length])
+    with pytest.raises(ImageError, match=r"cut\.png"):
+        read_rgb(tmp_path / "cut.png")
+
+
+def test_every_changed_byte_of_a_pngs_pixels_is_found(tmp_path: Path) -> None:
+    data = make_png()
+    for where in range(data.index(b"IDAT"), len(data) - 12, 37):
+        spoilt = bytearray(data)
+        spoilt[where] ^= 0x10
+        (tmp_path / "spoilt.png").write_bytes(spoilt)
+        with pytest.raises(ImageError, match=r"spoilt\.png"):
+            read_rgb(tmp_path / "spoilt.png")
+
+
+def test_a_changed_frame_of_an_animation_is_found(tmp_path: Path) -> None:
+    animation = make_png(save_all=True, append_images=[Image.new("RGB", (30, 20), (9, 0, 0))])
+    (tmp_path / "a.png").write_bytes(animation)
+    assert len(read_picture(tmp_path / "a.png").further) == 1
+    where = animation.index(b"fdAT") + 12
+    spoilt = animation[:where] + bytes((animation[where] ^ 1,)) + animation[where + 1 :]
+    (tmp_path / "a.png").write_bytes(spoilt)
+    with pytest.raises(ImageError, match="fdAT"):
+        read_picture(tmp_path / "a.png")

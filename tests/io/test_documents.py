@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from adaptsr_cli.artifacts import BackboneIdentity, RunRecord
+from adaptsr_cli.artifacts.base import BackboneIdentity
+from adaptsr_cli.artifacts.run import RunRecord
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io import documents
 from adaptsr_cli.io.documents import parse_document, read_document, read_toml, write_document
-from adaptsr_cli.training.config import Preset
+from adaptsr_cli.training.presets import Preset
 
 RECORD = RunRecord(
     backbone=BackboneIdentity(architecture="SAFMN", scale=4, params=10, sha256="0" * 64, source="x.pth"),
@@ -46,7 +47,7 @@ def test_each_fault_is_named(find: str, put: str, reason: str) -> None:
 def test_a_file_larger_than_any_document_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "run.json"
     write_document(path, RECORD)
-    monkeypatch.setattr(documents, "MOST_CHARACTERS", path.stat().st_size - 1)
+    monkeypatch.setattr(documents, "MAX_CHARACTERS", path.stat().st_size - 1)
     with pytest.raises(ArtifactError, match="longer than any document"):
         read_document(path, RunRecord)
 

@@ -228,7 +228,7 @@ def test_random_damage_gives_a_picture_or_an_image_error(tmp_path: Path) -> None
 def test_what_is_no_image_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "empty.png").touch()
-    for name, reason in (("text.png", "no image"), ("empty.png", "empty"), ("missing.png", "No such file")):
+    for name, reason in (("text.png", "not an image"), ("empty.png", "empty"), ("missing.png", "No such file")):
         with pytest.raises(ImageError, match=rf"{name}.*{reason}"):
             read_rgb(tmp_path / name)
         with pytest.raises(ImageError, match=name):

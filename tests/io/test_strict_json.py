@@ -40,7 +40,7 @@ def test_what_may_be_understood_in_two_ways_is_refused(text: str | bytes, reason
 
 
 def test_documents_without_end_are_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strict_json, "MOST_CHARACTERS", 100)
+    monkeypatch.setattr(strict_json, "MAX_CHARACTERS", 100)
     assert parse_json(f'"{"x" * 98}"') == "x" * 98
     with pytest.raises(ValueError, match="longer than"):
         parse_json(f'"{"x" * 99}"')

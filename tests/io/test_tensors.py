@@ -109,11 +109,11 @@ def test_torchscript_is_named(tmp_path: Path) -> None:
         ("m.pth", b"", "empty"),
         ("m.pth", b"<!DOCTYPE html><html>", "web page"),
         ("m.pth", b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "Git LFS"),
-        ("m.pth", b"no model at all", "no torch checkpoint"),
+        ("m.pth", b"no model at all", "not a torch checkpoint"),
         ("m.safetensors", b"", "safetensors"),
         ("m.safetensors", b"\x10\0\0\0\0\0\0\0{}", "safetensors"),
         ("m.onnx", b"x", "ONNX"),
-        ("m.zip", b"x", "by its name"),
+        ("m.zip", b"x", "name of a model file"),
     ],
 )
 def test_what_is_no_model_is_told(tmp_path: Path, name: str, content: bytes, message: str) -> None:

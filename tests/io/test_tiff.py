@@ -119,7 +119,7 @@ def test_orientation_is_applied_once(tmp_path: Path, orientation: int, bits: int
 @pytest.mark.parametrize("bits", [8, 16])
 def test_profile_exif_and_note_go_along(tmp_path: Path, bits: int, big: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if big:
-        monkeypatch.setattr(tiff, "_MOST_BYTES", 0)
+        monkeypatch.setattr(tiff, "_MAX_BYTES", 0)
     picture = Picture(noise(8, 8, 3, bits=bits), icc=b"profile" * 30, exif=photo())
     write_picture(tmp_path / "a.tif", picture, note='model "x" <1>\nünï')
     assert (tmp_path / "a.tif").read_bytes()[2] == (43 if big else 42)

@@ -10,7 +10,7 @@ import pytest
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.metrics.fidelity import ssim
 from adaptsr_cli.metrics.measures import Measures
-from adaptsr_cli.metrics.multiscale import LEAST_PX, _compare, _planes, ms_ssim
+from adaptsr_cli.metrics.multiscale import MIN_PX, _compare, _planes, ms_ssim
 from adaptsr_cli.metrics.protocol import PAPER, RGB
 
 
@@ -48,7 +48,7 @@ def test_it_is_scored_on_y_where_the_protocol_has_y(tmp_path: Path) -> None:
 
 
 def test_images_without_five_scales_are_refused(tmp_path: Path) -> None:
-    sr, hr = stated_images(LEAST_PX, LEAST_PX + 3)
+    sr, hr = stated_images(MIN_PX, MIN_PX + 3)
     measures = Measures(("ms_ssim",), PAPER, tmp_path)
     assert measures.score(sr, hr)
     with pytest.raises(DataError, match="179x175 px is too small for ms_ssim, which needs 176 px"):

@@ -7,8 +7,10 @@ import math
 import numpy as np
 import pytest
 
+from adaptsr_cli.artifacts.metrics import METRICS
 from adaptsr_cli.errors import DataError, UsageError
 from adaptsr_cli.metrics.fidelity import luma, psnr_db, ssim
+from adaptsr_cli.metrics.measures import MEASURES
 from adaptsr_cli.metrics.protocol import (
     PAPER,
     PROTOCOLS,
@@ -196,3 +198,11 @@ def test_unknown_metrics_are_named_with_the_nearest(text: str, named: str) -> No
     with pytest.raises(UsageError) as caught:
         parse_metrics(text)
     assert named in caught.value.hint
+
+
+def test_every_metric_has_its_words_and_its_computation() -> None:
+    """PSNR and SSIM are computed by the protocol, all others by the table of measures."""
+    assert tuple(METRICS) == ("psnr", "ssim", *MEASURES)
+    assert all(spec.name == name and spec.keys for name, spec in METRICS.items())
+    keys = [key for spec in METRICS.values() for key in spec.keys]
+    assert len(keys) == len(set(keys))

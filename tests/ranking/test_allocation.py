@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from adaptsr_cli.errors import BudgetError
 from adaptsr_cli.ranking.allocation import (
-    Candidate,
+    AllocationSite,
     allocate_greedy,
     allocate_uniform,
     default_max_rank,
@@ -16,17 +16,17 @@ from adaptsr_cli.ranking.allocation import (
 )
 
 
-def cost_of(candidates: list[Candidate], ranks: dict[str, int]) -> int:
+def cost_of(candidates: list[AllocationSite], ranks: dict[str, int]) -> int:
     return sum(candidate.rank_cost * ranks[candidate.name] for candidate in candidates)
 
 
 candidate_lists = st.lists(
     st.tuples(st.floats(0, 10), st.integers(1, 500), st.integers(1, 40)), min_size=1, max_size=30
-).map(lambda rows: [Candidate(f"site{index}", *row) for index, row in enumerate(rows)])
+).map(lambda rows: [AllocationSite(f"site{index}", *row) for index, row in enumerate(rows)])
 
 
 @given(candidate_lists, st.integers(1, 200_000), st.integers(0, 3), st.integers(1, 40))
-def test_greedy_keeps_its_promises(candidates: list[Candidate], budget: int, low: int, high: int) -> None:
+def test_greedy_keeps_its_promises(candidates: list[AllocationSite], budget: int, low: int, high: int) -> None:
     try:
         ranks = allocate_greedy(candidates, budget, low, max(low, high))
     except BudgetError:
@@ -44,9 +44,9 @@ def test_greedy_keeps_its_promises(candidates: list[Candidate], budget: int, low
 
 
 @given(candidate_lists, st.integers(1, 200_000))
-def test_greedy_is_monotone_in_the_score(candidates: list[Candidate], budget: int) -> None:
+def test_greedy_is_monotone_in_the_score(candidates: list[AllocationSite], budget: int) -> None:
     """Among sites that cost the same, a higher score never gets a lower rank."""
-    equal = [Candidate(c.name, c.score, 10, 20) for c in candidates]
+    equal = [AllocationSite(c.name, c.score, 10, 20) for c in candidates]
     try:
         ranks = allocate_greedy(equal, budget, 0, 8)
     except BudgetError:
@@ -57,7 +57,7 @@ def test_greedy_is_monotone_in_the_score(candidates: list[Candidate], budget: in
 
 
 @given(candidate_lists, st.integers(1, 200_000))
-def test_uniform_is_the_largest_that_fits(candidates: list[Candidate], budget: int) -> None:
+def test_uniform_is_the_largest_that_fits(candidates: list[AllocationSite], budget: int) -> None:
     try:
         ranks = allocate_uniform(candidates, budget)
     except BudgetError:
@@ -70,23 +70,27 @@ def test_uniform_is_the_largest_that_fits(candidates: list[Candidate], budget: i
 
 
 def test_greedy_spends_in_the_order_of_the_scores() -> None:
-    candidates = [Candidate("low", 1.0, 10, 50), Candidate("high", 3.0, 10, 50), Candidate("mid", 2.0, 10, 50)]
+    candidates = [
+        AllocationSite("low", 1.0, 10, 50),
+        AllocationSite("high", 3.0, 10, 50),
+        AllocationSite("mid", 2.0, 10, 50),
+    ]
     assert allocate_greedy(candidates, 130, 1, 8) == {"low": 1, "high": 8, "mid": 4}
     assert allocate_greedy(candidates, 130, 0, 8) == {"low": 0, "high": 8, "mid": 5}
 
 
 def test_ties_go_to_the_site_named_first() -> None:
-    candidates = [Candidate("b", 1.0, 10, 50), Candidate("a", 1.0, 10, 50)]
+    candidates = [AllocationSite("b", 1.0, 10, 50), AllocationSite("a", 1.0, 10, 50)]
     assert allocate_greedy(candidates, 50, 0, 4) == {"b": 4, "a": 1}
 
 
 def test_leftover_goes_to_a_cheaper_site() -> None:
-    candidates = [Candidate("dear", 2.0, 100, 50), Candidate("cheap", 1.0, 7, 50)]
+    candidates = [AllocationSite("dear", 2.0, 100, 50), AllocationSite("cheap", 1.0, 7, 50)]
     assert allocate_greedy(candidates, 150, 0, 8) == {"dear": 1, "cheap": 7}
 
 
 def test_default_max_rank_is_twice_the_uniform_rank() -> None:
-    candidates = [Candidate("a", 1.0, 10, 50), Candidate("b", 1.0, 10, 50)]
+    candidates = [AllocationSite("a", 1.0, 10, 50), AllocationSite("b", 1.0, 10, 50)]
     assert largest_uniform_rank(candidates, 165) == 8
     assert default_max_rank(candidates, 165) == 16
 
@@ -102,11 +106,11 @@ def test_default_max_rank_is_twice_the_uniform_rank() -> None:
     ],
 )
 def test_impossible_budgets_say_why(budget: int, low: int, high: int, message: str) -> None:
-    candidates = [Candidate("dear", 2.0, 100, 50), Candidate("cheap", 1.0, 7, 50)]
+    candidates = [AllocationSite("dear", 2.0, 100, 50), AllocationSite("cheap", 1.0, 7, 50)]
     with pytest.raises(BudgetError, match=message):
         allocate_greedy(candidates, budget, low, high)
 
 
 def test_uniform_needs_rank_one_everywhere() -> None:
     with pytest.raises(BudgetError, match="less than rank 1 at all 2 sites"):
-        allocate_uniform([Candidate("dear", 2.0, 100, 50), Candidate("cheap", 1.0, 7, 50)], 60)
+        allocate_uniform([AllocationSite("dear", 2.0, 100, 50), AllocationSite("cheap", 1.0, 7, 50)], 60)

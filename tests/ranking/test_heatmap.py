@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adaptsr_cli.ranking.heatmap import arrange_sites, natural_key
+from adaptsr_cli.report.site_grid import arrange_sites, natural_key
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adaptsr_cli.ranking.allocation import Candidate
+from adaptsr_cli.ranking.allocation import AllocationSite
 from adaptsr_cli.ranking.regrowth import UNKNOWN_FALL, extended_gains, gains_in_proportion
 from adaptsr_cli.ranking.spectral import allocate_spectral
 
@@ -32,5 +32,5 @@ def test_saturated_sites_grow_at_the_cost_of_the_others() -> None:
     energies = {"flat": (9.0, 8.8, 8.6), "steep": (9.0, 0.1, 0.001)}
     ranks = {"flat": 3, "steep": 3}
     gains = extended_gains(energies, ranks)
-    candidates = [Candidate(name, 0.0, 10, 8, gains[name]) for name in energies]
+    candidates = [AllocationSite(name, 0.0, 10, 8, gains[name]) for name in energies]
     assert allocate_spectral(candidates, 60, 0, 8) == {"flat": 5, "steep": 1}

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from networks import save_tiny
+from scipy.stats import rankdata
 from torch.nn.functional import l1_loss
 
-from adaptsr_cli.adapters.lora import unfold_for_factors
+from adaptsr_cli.adapters.factors import unfold_for_factors
 from adaptsr_cli.adapters.sites import find_sites
+from adaptsr_cli.artifacts.base import Criterion
 from adaptsr_cli.backbones.backbone import super_resolve
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.data.sampler import Batch
 from adaptsr_cli.errors import TrainingError
 from adaptsr_cli.progress import SilentTask
-from adaptsr_cli.ranking.saliency import Measurement, mean_rank_correlation, measure_gradients
+from adaptsr_cli.ranking.criteria import CRITERIA
+from adaptsr_cli.ranking.saliency import Measurement, _average_ranks, mean_rank_correlation, measure_gradients
 from adaptsr_cli.ranking.spectral import signal_gains
 from adaptsr_cli.ranking.spectrum import leading_singular_values, mean_and_noise_spectrum
 
@@ -56,9 +60,9 @@ def test_scores_are_mean_gradient_norms(tmp_path: Path) -> None:
             if site.name == names[3]:
                 mean_gradient = mean_gradient + part / 2
     for measured, name in zip(measurement.sites, names, strict=True):
-        assert measured.scores.gradient == pytest.approx(np.mean(norms[name]), rel=1e-4)
+        assert measured.scores["gradient"] == pytest.approx(np.mean(norms[name]), rel=1e-4)
         assert measured.spread["gradient"] == pytest.approx(np.std(norms[name]), rel=1e-2, abs=1e-7)
-        assert measured.scores.fisher == pytest.approx(np.mean(np.square(norms[name])), rel=1e-4)
+        assert measured.scores["fisher"] == pytest.approx(np.mean(np.square(norms[name])), rel=1e-4)
     values = torch.linalg.svdvals(unfold_for_factors(mean_gradient))
     assert measurement.sites[3].spectrum == pytest.approx(values[:64].tolist(), rel=1e-3, abs=1e-7)
 
@@ -111,11 +115,11 @@ def test_the_other_criteria_by_hand(tmp_path: Path) -> None:
     rows = slice(*site.rows)
     weight, gradient = layer.weight.detach()[rows], layer.weight.grad[rows]
     scores = measurement.sites[3].scores
-    assert scores.weight == pytest.approx(float(weight.norm()), rel=1e-4)
-    assert scores.snip == pytest.approx(float((weight * gradient).abs().sum()), rel=1e-3)
-    assert scores.activation == pytest.approx(float(outputs[0][..., rows].square().mean().sqrt()), rel=1e-4)
-    assert scores.spectral == pytest.approx(float(gradient.norm()), rel=1e-3)  # one batch: no noise is known
-    assert 0 <= scores.random < 1
+    assert scores["weight"] == pytest.approx(float(weight.norm()), rel=1e-4)
+    assert scores["snip"] == pytest.approx(float((weight * gradient).abs().sum()), rel=1e-3)
+    assert scores["activation"] == pytest.approx(float(outputs[0][..., rows].square().mean().sqrt()), rel=1e-4)
+    assert scores["spectral"] == pytest.approx(float(gradient.norm()), rel=1e-3)  # one batch: no noise is known
+    assert 0 <= scores["random"] < 1
 
 
 def test_noise_alone_has_hardly_any_gain() -> None:
@@ -137,3 +141,17 @@ def test_noise_of_unequal_halves_has_the_variance_of_the_mean() -> None:
     assert sum(value**2 for value in noise) == pytest.approx(sum(value**2 for value in raw), rel=0.1)
     assert mean_and_noise_spectrum(None, None, 5) == ((), ())
     assert mean_and_noise_spectrum(batches[0], None, 1)[1] == ()
+
+
+def test_every_criterion_has_its_record_and_its_name() -> None:
+    """The names that the command line lists are those of the table; each record has one way to its value."""
+    assert get_args(Criterion) == tuple(CRITERIA)
+    for name, spec in CRITERIA.items():
+        assert spec.name == name
+        assert spec.summary
+        assert (spec.of_batch is None) != (spec.of_site is None)
+
+
+def test_ranks_are_those_of_scipy() -> None:
+    values = np.random.default_rng(0).integers(0, 9, 50).astype(float)  # with ties
+    assert np.array_equal(_average_ranks(values), rankdata(values) - 1)

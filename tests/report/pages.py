@@ -6,10 +6,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from adaptsr_cli.artifacts import BackboneIdentity, LogRow, Provenance, RankMap, SiteRank
-from adaptsr_cli.evaluation import Evaluation, ImageScores, ModelScores, PairedTest, ProtocolParameters, Spread
+from adaptsr_cli.artifacts.base import BackboneIdentity, Provenance
+from adaptsr_cli.artifacts.evaluation import (
+    Evaluation,
+    ImageScores,
+    ModelScores,
+    PairedTest,
+    ProtocolParameters,
+    ScoreSpread,
+)
+from adaptsr_cli.artifacts.log import LogRow
+from adaptsr_cli.artifacts.rank_map import RankMap, SiteRank
 from adaptsr_cli.report.comparison import Box
-from adaptsr_cli.report.gallery import Specimen
+from adaptsr_cli.report.gallery import ImageDetail
 from adaptsr_cli.report.html import Adaptation, ReportContent
 
 PROVENANCE = Provenance(tool_version="1", command="eval", options={"metrics": "psnr"}, seed=0, data_fingerprint="00ff")
@@ -68,7 +77,7 @@ def make_evaluation(
                 sha256="c" * 64,
                 metrics=scores(mean)[model],
                 spread={
-                    key: Spread(images=len(names), std=0.5, ci95_low=value - 1, ci95_high=value + 1)
+                    key: ScoreSpread(images=len(names), std=0.5, ci95_low=value - 1, ci95_high=value + 1)
                     for key, value in scores(mean)[model].items()
                 },
             )
@@ -93,10 +102,10 @@ def make_evaluation(
     )
 
 
-def make_specimens(evaluation: Evaluation, indices: Sequence[int], *, noise: bool = False) -> list[Specimen]:
+def make_specimens(evaluation: Evaluation, indices: Sequence[int], *, noise: bool = False) -> list[ImageDetail]:
     """A detail of each image: plain colours, or noise, which is the hardest to store."""
     models = [model.name for model in evaluation.models]
-    specimens = []
+    details = []
     for index in indices:
         layers = {}
         for place, label in enumerate(("LR, bicubic", *models, "HR")):
@@ -107,8 +116,8 @@ def make_specimens(evaluation: Evaluation, indices: Sequence[int], *, noise: boo
             layers[label] = pixels
         found = [scores["psnr_y_db"] for scores in evaluation.images[index].models.values()]
         gain = found[-1] - found[0] if len(models) > 1 else found[0]
-        specimens.append(Specimen(index, gain, Box(240, 80, 480), layers, np.zeros((107, 160, 3), np.uint8)))
-    return specimens
+        details.append(ImageDetail(index, gain, Box(240, 80, 480), layers, np.zeros((107, 160, 3), np.uint8)))
+    return details
 
 
 def make_adaptation() -> Adaptation:
@@ -139,7 +148,9 @@ def make_adaptation() -> Adaptation:
     )
     log = [LogRow(iteration=0, val_psnr_y_db=23.5)]
     log += [
-        LogRow(iteration=10 * n, loss=0.05 / n, lr=0.001 / n, val_psnr_y_db=23.5 + 0.1 * n if n % 2 else None)
+        LogRow(
+            iteration=10 * n, loss=0.05 / n, learning_rate=0.001 / n, val_psnr_y_db=23.5 + 0.1 * n if n % 2 else None
+        )
         for n in range(1, 20)
     ]
     return Adaptation(BACKBONE, rank_map=ranks, log=log, card=("trained in 10 s",), steps=(("allocate", PROVENANCE),))
@@ -151,5 +162,5 @@ def make_content(evaluation: Evaluation | None = None, *, shown: int = 3, noise:
     ends = range(len(evaluation.images))
     kept = [*ends[: (shown + 1) // 2], *ends[len(ends) - shown // 2 :]] if shown < len(ends) else list(ends)
     order = sorted(kept, key=lambda index: -evaluation.images[index].models[evaluation.models[-1].name]["psnr_y_db"])
-    specimens = make_specimens(evaluation, order, noise=noise)
-    return ReportContent(evaluation, specimens, make_adaptation(), "4 CPU cores")
+    details = make_specimens(evaluation, order, noise=noise)
+    return ReportContent(evaluation, details, make_adaptation(), "4 CPU cores")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adaptsr_cli.artifacts import LogRow
+from adaptsr_cli.artifacts.log import LogRow
 from adaptsr_cli.report.charts import gain_chart, training_charts
 
 
@@ -15,7 +15,8 @@ def points(text: str) -> list[tuple[float, float]]:
 def test_training_charts_lie_in_the_plot_and_say_the_best() -> None:
     log = [LogRow(iteration=0, val_psnr_y_db=23.0)]
     log += [
-        LogRow(iteration=n, loss=9.0 if n == 50 else 1 / n, lr=1e-3, val_psnr_y_db=23 + n / 100) for n in range(1, 101)
+        LogRow(iteration=n, loss=9.0 if n == 50 else 1 / n, learning_rate=1e-3, val_psnr_y_db=23 + n / 100)
+        for n in range(1, 101)
     ]
     validation, loss, rate = training_charts(log)
     assert "best 24.00 dB at 100" in validation.summary

@@ -11,16 +11,10 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from adaptsr_cli.artifacts import (
-    BackboneIdentity,
-    LogRow,
-    Provenance,
-    RankMap,
-    Saliency,
-    SiteKind,
-    SiteRank,
-    SiteSaliency,
-)
+from adaptsr_cli.artifacts.base import BackboneIdentity, Provenance, SiteKind
+from adaptsr_cli.artifacts.log import LogRow
+from adaptsr_cli.artifacts.rank_map import RankMap, SiteRank
+from adaptsr_cli.artifacts.saliency import Saliency, SiteSaliency
 from adaptsr_cli.errors import AdaptsrError
 from adaptsr_cli.io.images import read_rgb
 from adaptsr_cli.report.comparison import ComparisonRow
@@ -101,7 +95,7 @@ def make_rows(name: str = "photo", outputs: tuple[str, ...] = ("bicubic", "backb
 
 
 LOG = [LogRow(iteration=0, val_psnr_y_db=26.0)] + [
-    LogRow(iteration=n, loss=0.05 / n, lr=1e-3, val_psnr_y_db=26.0 + n / 100 if n % 10 == 0 else None)
+    LogRow(iteration=n, loss=0.05 / n, learning_rate=1e-3, val_psnr_y_db=26.0 + n / 100 if n % 10 == 0 else None)
     for n in range(1, 41)
 ]
 
@@ -194,8 +188,8 @@ def test_odd_saliencies_are_drawn(saliency: Saliency, tmp_path: Path) -> None:
     [
         [],
         [LogRow(iteration=0, val_psnr_y_db=26.0)],
-        [LogRow(iteration=1, loss=0.5, lr=1e-3)],
-        [LogRow(iteration=n, loss=0.5, lr=0.0) for n in range(3)],
+        [LogRow(iteration=1, loss=0.5, learning_rate=1e-3)],
+        [LogRow(iteration=n, loss=0.5, learning_rate=0.0) for n in range(3)],
         [LogRow(iteration=n, loss=0.0) for n in range(3)],
     ],
 )

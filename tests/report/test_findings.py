@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pytest
 from report.pages import make_evaluation
 
-from adaptsr_cli.evaluation import PairedTest
-from adaptsr_cli.report.findings import counts_text, headline, judge, merit, side_findings, signed
+from adaptsr_cli.artifacts.evaluation import PairedTest
+from adaptsr_cli.report.findings import counts_text, gain, headline, judge, side_findings, signed
 
 
 def make_test(metric: str, low: float | None, high: float | None, p_value: float | None) -> PairedTest:
@@ -54,11 +54,11 @@ def test_merit_is_larger_for_the_better() -> None:
         "two": {"dists": 0.9},
         "three": {"psnr_y_db": 22.0, "dists": 0.2},
     }
-    assert merit(scores, "psnr_y_db") == pytest.approx(2)
-    assert merit(scores, "dists") == pytest.approx(0.1)
-    assert merit(scores, "ssim_y") is None
-    assert merit(scores, None) is None
-    assert merit({"one": {"dists": 0.3}}, "dists") == pytest.approx(-0.3)
+    assert gain(scores, "psnr_y_db") == pytest.approx(2)
+    assert gain(scores, "dists") == pytest.approx(0.1)
+    assert gain(scores, "ssim_y") is None
+    assert gain(scores, None) is None
+    assert gain({"one": {"dists": 0.3}}, "dists") == pytest.approx(-0.3)
 
 
 def test_a_minus_is_a_minus() -> None:

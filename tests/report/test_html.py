@@ -12,7 +12,7 @@ import pytest
 from report.pages import make_content, make_evaluation
 
 from adaptsr_cli.io.images import decode_rgb
-from adaptsr_cli.report.html import MOST_BYTES, render_report
+from adaptsr_cli.report.html import MAX_BYTES, render_report
 
 VOID = {"meta", "link", "img", "input", "br"}
 NASTY = (
@@ -122,7 +122,7 @@ def test_a_thousand_images_fit_into_a_mail() -> None:
     names = [f"folder/with a long name/{number:04d}" for number in range(1000)]
     evaluation = make_evaluation(names, gains_db=[0.5 - 0.001 * number for number in range(1000)])
     page = render_report(make_content(evaluation, shown=12, noise=True))
-    assert len(page) < MOST_BYTES
+    assert len(page) < MAX_BYTES
     found = Page(page)
     text = "".join(found.text)
     assert all(name in text for name in names)
@@ -134,7 +134,7 @@ def test_of_more_images_than_fit_the_table_shows_the_ends() -> None:
     names = [f"{number:05d}" + "&" * 200 for number in range(9000)]
     evaluation = make_evaluation(names, gains_db=[0.5 - 0.0001 * number for number in range(9000)])
     page = render_report(make_content(evaluation, shown=2))
-    assert len(page) < MOST_BYTES
+    assert len(page) < MAX_BYTES
     assert b"00000&amp;" in page
     assert b"08999&amp;" in page
     assert b"04500&amp;" not in page
@@ -159,7 +159,7 @@ def test_one_model_and_one_image_alone_are_no_comparison() -> None:
 
 def test_without_a_metric_that_judges_there_is_no_verdict() -> None:
     evaluation = make_evaluation(metrics={"blur_px": 1.0})
-    content = replace(make_content(), evaluation=evaluation, specimens=[])
+    content = replace(make_content(), evaluation=evaluation, details=[])
     text = " ".join("".join(Page(render_report(content)).text).split())
     assert "there is no verdict" in text
     assert "Drag the slider" not in text

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from adaptsr_cli.ranking.heatmap import arrange_sites
 from adaptsr_cli.report.panels import Page, Panel, pack, panels_of
+from adaptsr_cli.report.site_grid import arrange_sites
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,15 @@ import json
 
 import pytest
 
-from adaptsr_cli.artifacts import Provenance
-from adaptsr_cli.evaluation import Evaluation, ImageScores, ModelScores, PairedTest, ProtocolParameters, Spread
+from adaptsr_cli.artifacts.base import Provenance
+from adaptsr_cli.artifacts.evaluation import (
+    Evaluation,
+    ImageScores,
+    ModelScores,
+    PairedTest,
+    ProtocolParameters,
+    ScoreSpread,
+)
 from adaptsr_cli.report.tables import arrange, to_csv, to_latex, to_markdown
 
 SCORES = {
@@ -20,8 +27,8 @@ SCORES = {
 
 
 def make_evaluation(scores: dict[str, dict[str, float]] = SCORES, data: str = "Set5") -> Evaluation:
-    def spread(value: float) -> Spread:
-        return Spread(images=2, std=0.5, ci95_low=value - 1, ci95_high=value + 1)
+    def spread(value: float) -> ScoreSpread:
+        return ScoreSpread(images=2, std=0.5, ci95_low=value - 1, ci95_high=value + 1)
 
     first = next(iter(scores))
     return Evaluation(

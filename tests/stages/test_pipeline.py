@@ -15,13 +15,16 @@ from networks import NETWORKS, save_tiny
 from safetensors import safe_open
 from spandrel import ModelLoader
 
-from adaptsr_cli.artifacts import AdapterHeader, RankMap, Saliency, Split
+from adaptsr_cli.artifacts.adapter import AdapterHeader
+from adaptsr_cli.artifacts.evaluation import Evaluation
+from adaptsr_cli.artifacts.rank_map import RankMap
+from adaptsr_cli.artifacts.saliency import Saliency
+from adaptsr_cli.artifacts.split import SplitRecord
 from adaptsr_cli.backbones.backbone import super_resolve
 from adaptsr_cli.backbones.loader import load_backbone
-from adaptsr_cli.evaluation import Evaluation
 from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.io.images import read_rgb
-from adaptsr_cli.stages.adapter_file import attach_adapter, read_adapter
+from adaptsr_cli.stages.common.adapter_file import attach_adapter, read_adapter
 
 QUICK = ("--iterations", 12, "--batch", 2, "--patch", 64, "--lr", 0.01)
 
@@ -57,7 +60,7 @@ def test_plain_calls_work_one_after_another(adaptsr: Command, pairs: Path) -> No
     assert [model.name for model in scores.models] == ["backbone", "merged"]
     before, after = (model.metrics["psnr_y_db"] for model in scores.models)
     assert after > before
-    split = read_document(run / "training" / "split.json", Split)
+    split = read_document(run / "training" / "split.json", SplitRecord)
     assert {image.name for image in scores.images} == {item.name for item in split.held_out}
     assert (run / "comparison.png").stat().st_size > 0
 

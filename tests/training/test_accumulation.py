@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from adaptsr_cli.training.accumulation import MeanOfParts, split_rows
+from adaptsr_cli.training.accumulation import GradientAccumulator, split_rows
 
 
 @pytest.mark.parametrize(("count", "parts"), [(8, 1), (8, 2), (8, 3), (5, 4), (3, 8), (1, 1)])
@@ -27,7 +27,7 @@ def test_gradients_and_losses_are_those_of_the_whole(parts: int) -> None:
     expected = torch.autograd.grad(loss, list(layer.parameters()))
 
     parameters = [*layer.parameters(), unused]
-    means = MeanOfParts(parameters)
+    means = GradientAccumulator(parameters)
     for rows in split_rows(len(inputs), parts):
         layer.zero_grad(set_to_none=True)
         part = layer(inputs[rows]).square().mean()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from adaptsr_cli.adapters.attach import attach
 from adaptsr_cli.adapters.sites import find_sites
-from adaptsr_cli.artifacts import Method
+from adaptsr_cli.artifacts.base import Method
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.training.objective import make_objective
 from adaptsr_cli.training.step import GradientStep

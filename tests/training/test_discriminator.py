@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.training.adversarial import Adversary
-from adaptsr_cli.training.discriminator import LEAST_PX, UNetDiscriminator, make_discriminator
+from adaptsr_cli.training.discriminator import MIN_PX, UNetDiscriminator, make_discriminator
 
 CPU = torch.device("cpu")
 
@@ -46,7 +46,7 @@ def test_it_is_the_published_network() -> None:
     assert [parametrize.is_parametrized(conv) for conv in convs] == [False, *[True] * 8, False]
 
 
-@pytest.mark.parametrize("size", [(16, 16), (LEAST_PX, LEAST_PX), (19, 37)])
+@pytest.mark.parametrize("size", [(16, 16), (MIN_PX, MIN_PX), (19, 37)])
 def test_every_pixel_is_judged_at_any_size(size: tuple[int, int]) -> None:
     assert make_discriminator(0, 4)(torch.rand(2, 3, *size)).shape == (2, 1, *size)
 
@@ -72,8 +72,8 @@ def test_judging_leaves_no_trace() -> None:
     adversary = make_adversary()
     before = adversary.state()
     sr = images(0)[0].requires_grad_()
-    loss = adversary.persuade(sr)
-    assert torch.equal(loss, adversary.persuade(sr))
+    loss = adversary.generator_loss(sr)
+    assert torch.equal(loss, adversary.generator_loss(sr))
     loss.backward()
     assert sr.grad is not None
     assert sr.grad.abs().sum() > 0
@@ -89,14 +89,14 @@ def test_loss_is_log_2_where_it_cannot_tell_and_falls_with_the_logit() -> None:
     losses = []
     for bias in (-1.0, 0.0, 1.0):
         nn.init.constant_(last.bias, bias)
-        losses.append(adversary.persuade(images(0)[0]).item())
+        losses.append(adversary.generator_loss(images(0)[0]).item())
     assert losses[1] == pytest.approx(math.log(2))
     assert losses[0] > losses[1] > losses[2]
 
 
 def test_it_learns_to_tell_made_from_real() -> None:
     adversary = Adversary(device=CPU, seed=1, features=16)
-    told = [adversary.learn(*images(step, side_px=24), keep) for step in range(80)]
+    told = [adversary.train_step(*images(step, side_px=24), keep) for step in range(80)]
     first, last = (sum(loss.item() for loss in told[at].values()) for at in (0, -1))
     assert first == pytest.approx(2 * math.log(2), abs=0.2)
     assert last < 0.7 * first
@@ -107,7 +107,7 @@ def test_it_learns_to_tell_made_from_real() -> None:
 def test_no_gradient_reaches_the_images() -> None:
     sr, hr = images(0)
     sr.requires_grad_()
-    make_adversary().learn(sr.detach(), hr, keep)
+    make_adversary().train_step(sr.detach(), hr, keep)
     assert sr.grad is None
 
 
@@ -115,15 +115,15 @@ def test_no_gradient_reaches_the_images() -> None:
 def test_resumed_equals_straight_bit_for_bit(stop: int) -> None:
     straight = make_adversary()
     for step in range(5):
-        straight.persuade(images(step)[0])
-        straight.learn(*images(step), keep)
+        straight.generator_loss(images(step)[0])
+        straight.train_step(*images(step), keep)
     first = make_adversary()
     for step in range(stop):
-        first.learn(*images(step), keep)
+        first.train_step(*images(step), keep)
     second = make_adversary(seed=99)
     second.load(first.state(), "state.safetensors")
     for step in range(stop, 5):
-        second.learn(*images(step), keep)
+        second.train_step(*images(step), keep)
     state = straight.state()
     assert same(state, second.state())
     assert {key.split("/")[0] for key in state} == {"weights", "adam"}
@@ -132,21 +132,21 @@ def test_resumed_equals_straight_bit_for_bit(stop: int) -> None:
 
 def test_state_is_a_copy() -> None:
     adversary = make_adversary()
-    adversary.learn(*images(0), keep)
+    adversary.train_step(*images(0), keep)
     state = adversary.state()
     kept = {key: tensor.clone() for key, tensor in state.items()}
-    adversary.learn(*images(1), keep)
+    adversary.train_step(*images(1), keep)
     assert same(kept, state)
     assert not same(state, adversary.state())
 
 
 def test_shares_of_a_batch_give_the_gradients_of_the_whole() -> None:
     whole: list[Tensor] = []
-    make_adversary().learn(*images(0, count=4), lambda gradients: whole.extend(g.clone() for g in gradients))
+    make_adversary().train_step(*images(0, count=4), lambda gradients: whole.extend(g.clone() for g in gradients))
     parts: list[list[Tensor]] = []
     sr, hr = images(0, count=4)
     for rows, share in ((slice(0, 3), 0.75), (slice(3, 4), 0.25)):
-        make_adversary().learn(
+        make_adversary().train_step(
             sr[rows], hr[rows], lambda gradients, share=share: parts.append([share * g for g in gradients])
         )
     assert len(whole) == len(parts[0]) == len(make_adversary()._parameters)
@@ -162,7 +162,7 @@ def test_reduced_gradients_are_those_that_are_stepped() -> None:
         for gradient in gradients:
             gradient.zero_()
 
-    adversary.learn(*images(0), silence)
+    adversary.train_step(*images(0), silence)
     assert all(torch.equal(*both) for both in zip(before, adversary._parameters, strict=True))
 
 
@@ -171,7 +171,7 @@ def test_reduced_gradients_are_those_that_are_stepped() -> None:
 )
 def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(fault: str) -> None:
     adversary = make_adversary()
-    adversary.learn(*images(0), keep)
+    adversary.train_step(*images(0), keep)
     state = adversary.state()
     match fault:
         case "missing weight":
@@ -201,10 +201,10 @@ def test_it_learns_and_resumes_on_the_gpu() -> None:
     state = {}
     for step, (sr, hr) in enumerate(batch):
         state = adversary.state() if step == 2 else state
-        adversary.learn(sr, hr, keep)
+        adversary.train_step(sr, hr, keep)
     other = Adversary(device=device, seed=2, features=8)
     other.load(state, "state.safetensors")
-    other.learn(*batch[2], keep)
+    other.train_step(*batch[2], keep)
     for key, tensor in adversary.state().items():
         torch.testing.assert_close(other.state()[key], tensor, rtol=1e-4, atol=1e-5)
 

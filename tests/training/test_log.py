@@ -4,11 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from adaptsr_cli.artifacts import LogRow
+from adaptsr_cli.artifacts.log import LogRow
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.training.log import append_row, cut_log, read_log
 
-ROWS = [LogRow(iteration=1, loss=0.5, lr=1e-3), LogRow(iteration=2, val_psnr_y_db=30.0), LogRow(iteration=3, loss=0.4)]
+ROWS = [
+    LogRow(iteration=1, loss=0.5, learning_rate=1e-3),
+    LogRow(iteration=2, val_psnr_y_db=30.0),
+    LogRow(iteration=3, loss=0.4),
+]
 
 
 def write_rows(path: Path) -> None:

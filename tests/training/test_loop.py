@@ -16,17 +16,17 @@ from networks import save_tiny
 from adaptsr_cli.adapters.attach import Attachment, attach
 from adaptsr_cli.adapters.shira import draw_importance
 from adaptsr_cli.adapters.sites import find_sites
-from adaptsr_cli.artifacts import Method
+from adaptsr_cli.artifacts.base import Method
+from adaptsr_cli.artifacts.train_config import TrainConfig
+from adaptsr_cli.artifacts.train_state import LoopState, RunFingerprint
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.data.sampler import Batch
 from adaptsr_cli.errors import ArtifactError, Interrupted, TrainingError
 from adaptsr_cli.progress import Silent
-from adaptsr_cli.training.config import TrainConfig
 from adaptsr_cli.training.folder import TrainingFolder
 from adaptsr_cli.training.log import append_row, read_log
-from adaptsr_cli.training.loop import Outcome, Trainer
+from adaptsr_cli.training.loop import Trainer, TrainingOutcome
 from adaptsr_cli.training.objective import make_objective
-from adaptsr_cli.training.state import LoopState, RunPlan
 from adaptsr_cli.training.validation import Validator
 
 CONFIG = TrainConfig(
@@ -34,7 +34,7 @@ CONFIG = TrainConfig(
     iterations=24,
     batch=2,
     patch_px=64,
-    lr=5e-3,
+    learning_rate=5e-3,
     schedule="cosine",
     alpha=4.0,
     val_freq=8,
@@ -77,7 +77,7 @@ class Batches:
 
 def run(
     folder: Path, batches: Batches | None = None, config: TrainConfig = CONFIG
-) -> tuple[Outcome, dict[int, dict[str, torch.Tensor]], Attachment]:
+) -> tuple[TrainingOutcome, dict[int, dict[str, torch.Tensor]], Attachment]:
     """Trains a tiny network in `folder`; returns what was kept as best, by iteration."""
     backbone = load_backbone(save_tiny("safmn", folder / "net.safetensors"))
     plan = [(site, 2) for site in find_sites(backbone.model, backbone.traits).sites if site.max_rank >= 2]
@@ -87,7 +87,7 @@ def run(
         alpha=config.alpha,
         seed=config.seed,
         method=config.method,
-        scale=config.scale,
+        lora_scaling=config.scale,
         factorization=config.conv_factorization,
         principal=config.init == "pissa",
         importance=draw_importance(plan, config.seed) if config.shira_mask == "random" else None,
@@ -102,7 +102,7 @@ def run(
         attachment=attachment,
         batches=batches or Batches(),
         validator=Validator(Held(), backbone.scale),
-        plan=RunPlan(
+        plan=RunFingerprint(
             config=config,
             backbone_sha256=backbone.identity.sha256,
             data_fingerprint="x",

@@ -12,11 +12,11 @@ import torch
 import torchvision
 from torch import Tensor
 
+from adaptsr_cli.artifacts.train_config import ObjectiveName
 from adaptsr_cli.errors import ArtifactError, CheckpointError, UsageError
 from adaptsr_cli.io.tensors import write_tensors
 from adaptsr_cli.metrics.perceptual import Lpips, MissingWeights
 from adaptsr_cli.training.adversarial import Adversary
-from adaptsr_cli.training.config import ObjectiveName
 from adaptsr_cli.training.objective import (
     Objective,
     PerceptualObjective,
@@ -260,7 +260,7 @@ def test_without_any_network_files_checksums_and_folder_are_named(tmp_path: Path
         assert part in message
     assert "SHA-256 starts with b8a52dc0" in message
     assert str(tmp_path / "weights") in message
-    assert "--objective fidelity" in caught.value.hint
+    assert "`objective` fidelity" in caught.value.hint
 
 
 def test_the_best_network_that_is_there_is_taken(squeeze_dir: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adaptsr_cli.training.config import PRESETS
+from adaptsr_cli.training.presets import TRAIN_PRESETS
 from adaptsr_cli.training.schedule import learning_rate
 
 
@@ -23,6 +23,6 @@ def test_cosine_warms_up_and_falls_to_a_hundredth() -> None:
 
 
 def test_paper_preset_is_section_4_1() -> None:
-    paper = PRESETS["paper"]
+    paper = TRAIN_PRESETS["paper"]
     assert (paper.iterations, paper.batch, paper.patch_px) == (100_000, 8, 256)
-    assert (paper.lr, paper.schedule, paper.alpha) == (1e-3, "steps", 1.0)
+    assert (paper.learning_rate, paper.schedule, paper.alpha) == (1e-3, "steps", 1.0)

@@ -1,0 +1,386 @@
+"""Python API: one function for each command.
+
+A function takes an options object, or the same options by keyword, or both (keywords take precedence). It shows nothing
+unless it is given a `Progress`, raises an `AdaptsrError` where the command would exit with an error, and leaves the
+random number generators of the calling program as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from adaptsr_cli.backbones.backbone import Backbone
+from adaptsr_cli.backbones.catalogue import weights_dir as find_weights_dir
+from adaptsr_cli.data.photos import write_demo_pairs as _write_demo_pairs
+from adaptsr_cli.errors import ImageError
+from adaptsr_cli.inference.engine import Upscaler
+from adaptsr_cli.inference.picture import resize_to, upscale_picture
+from adaptsr_cli.io.pictures import layers_of, picture_of
+from adaptsr_cli.options import OptionsModel
+from adaptsr_cli.progress import SILENT, Progress
+from adaptsr_cli.runtime import pick_device, pick_precision, random_state_kept
+from adaptsr_cli.stages.adapt.options import AdaptOptions
+from adaptsr_cli.stages.adapt.stage import AdaptResult, run_adapt
+from adaptsr_cli.stages.allocate.options import AllocateOptions, ReallocateOptions
+from adaptsr_cli.stages.allocate.reallocate import ReallocateResult, run_reallocate
+from adaptsr_cli.stages.allocate.stage import AllocateResult, run_allocate
+from adaptsr_cli.stages.common.models import ModelSpec, load_model
+from adaptsr_cli.stages.evaluate.options import EvaluateOptions
+from adaptsr_cli.stages.evaluate.stage import EvaluateResult, run_evaluate
+from adaptsr_cli.stages.export.options import ExportOptions
+from adaptsr_cli.stages.export.stage import ExportResult, run_export
+from adaptsr_cli.stages.merge.options import MergeOptions
+from adaptsr_cli.stages.merge.stage import MergeResult, run_merge
+from adaptsr_cli.stages.score.options import ScoreOptions
+from adaptsr_cli.stages.score.stage import ScoreResult, run_score
+from adaptsr_cli.stages.train.options import TrainOptions
+from adaptsr_cli.stages.train.stage import TrainResult, run_train
+from adaptsr_cli.stages.truncate.options import TruncateOptions
+from adaptsr_cli.stages.truncate.stage import TruncateResult, run_truncate
+from adaptsr_cli.stages.upscale.options import UpscaleOptions
+from adaptsr_cli.stages.upscale.stage import UpscaleResult, run_upscale
+
+__all__ = [
+    "SILENT",
+    "AdaptOptions",
+    "AdaptResult",
+    "AllocateOptions",
+    "AllocateResult",
+    "Backbone",
+    "EvaluateOptions",
+    "EvaluateResult",
+    "ExportOptions",
+    "ExportResult",
+    "MergeOptions",
+    "MergeResult",
+    "Progress",
+    "ReallocateOptions",
+    "ReallocateResult",
+    "ScoreOptions",
+    "ScoreResult",
+    "TrainOptions",
+    "TrainResult",
+    "TruncateOptions",
+    "TruncateResult",
+    "UpscaleOptions",
+    "UpscaleResult",
+    "adapt",
+    "allocate",
+    "evaluate",
+    "export",
+    "load_backbone",
+    "merge",
+    "reallocate",
+    "score",
+    "train",
+    "truncate",
+    "upscale",
+    "upscale_array",
+    "write_demo_pairs",
+]
+
+Options = TypeVar("Options", bound=OptionsModel)
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@random_state_kept()
+def score(options: ScoreOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any) -> ScoreResult:
+    """Scores every site of the backbone by its gradient (AdaptSR, Eq. 7).
+
+    Args:
+        options: What to score.
+        progress: Where progress and remarks go.
+        **fields: Fields of `ScoreOptions`, such as ``data="iphone/"``.
+
+    Returns:
+        The saliency and its file, ``saliency.json`` in the run folder.
+
+    Raises:
+        AdaptsrError: As `adaptsr score` would exit with an error.
+    """
+    return run_score(_resolve(ScoreOptions, options, fields), progress=progress)
+
+
+@random_state_kept()
+def allocate(
+    options: AllocateOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any
+) -> AllocateResult:
+    """Spends a parameter budget on the ranks of the sites (AdaptSR, Algorithm 1, and other strategies).
+
+    Args:
+        options: The budget and how to spend it.
+        progress: Where progress and remarks go.
+        **fields: Fields of `AllocateOptions`, such as ``budget="8%"``.
+
+    Returns:
+        The rank map and its file, ``rank_map.json`` in the run folder.
+
+    Raises:
+        AdaptsrError: As `adaptsr allocate` would exit with an error.
+    """
+    return run_allocate(_resolve(AllocateOptions, options, fields), progress=progress)
+
+
+@random_state_kept()
+def reallocate(
+    options: ReallocateOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any
+) -> ReallocateResult:
+    """Chooses new ranks for a trained adapter, to train on from there.
+
+    Args:
+        options: The adapter and the budget.
+        progress: Where progress and remarks go.
+        **fields: Fields of `ReallocateOptions`, such as ``adapter="adaptsr-run/adapter.safetensors"``.
+
+    Returns:
+        The rank map, and what changed.
+
+    Raises:
+        AdaptsrError: As `adaptsr reallocate` would exit with an error.
+    """
+    return run_reallocate(_resolve(ReallocateOptions, options, fields), progress=progress)
+
+
+@random_state_kept()
+def train(options: TrainOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any) -> TrainResult:
+    """Trains the adapters, or resumes a training that was stopped.
+
+    Args:
+        options: What to train, on what, and for how long.
+        progress: Where progress and remarks go.
+        **fields: Fields of `TrainOptions`, such as ``data="iphone/"`` and ``iterations=300``.
+
+    Returns:
+        The adapter's file and the card of the training.
+
+    Raises:
+        AdaptsrError: As `adaptsr train` would exit with an error.
+    """
+    return run_train(_resolve(TrainOptions, options, fields), progress=progress)
+
+
+@random_state_kept()
+def merge(options: MergeOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any) -> MergeResult:
+    """Folds adapters into the backbone's weights.
+
+    Args:
+        options: Which adapters, and how much of each.
+        progress: Where progress and remarks go.
+        **fields: Fields of `MergeOptions`, such as ``strength=0.8``.
+
+    Returns:
+        The merged file, and how exactly it computes what backbone and adapters compute.
+
+    Raises:
+        AdaptsrError: As `adaptsr merge` would exit with an error.
+    """
+    return run_merge(_resolve(MergeOptions, options, fields), progress=progress)
+
+
+@random_state_kept()
+def truncate(
+    options: TruncateOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any
+) -> TruncateResult:
+    """Makes a trained adapter smaller.
+
+    Args:
+        options: The adapter, and the rank or budget to cut it down to.
+        progress: Where progress and remarks go.
+        **fields: Fields of `TruncateOptions`, such as ``to_rank=2``.
+
+    Returns:
+        The smaller adapter's file, and what was lost.
+
+    Raises:
+        AdaptsrError: As `adaptsr truncate` would exit with an error.
+    """
+    return run_truncate(_resolve(TruncateOptions, options, fields), progress=progress)
+
+
+@random_state_kept()
+def export(options: ExportOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any) -> ExportResult:
+    """Writes the adapted network in a file format of other programs, and compares that file with PyTorch.
+
+    Args:
+        options: Which network, and which format.
+        progress: Where progress and remarks go.
+        **fields: Fields of `ExportOptions`, such as ``to="onnx"``.
+
+    Returns:
+        The file, and how it compares.
+
+    Raises:
+        AdaptsrError: As `adaptsr export` would exit with an error.
+    """
+    return run_export(_resolve(ExportOptions, options, fields), progress=progress)
+
+
+@random_state_kept()
+def evaluate(
+    options: EvaluateOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any
+) -> EvaluateResult:
+    """Scores models by a named protocol; the command is `adaptsr eval`.
+
+    Args:
+        options: Which models, on which images, by which protocol and metrics.
+        progress: Where progress and remarks go.
+        **fields: Fields of `EvaluateOptions`, such as ``data="test/"``.
+
+    Returns:
+        The evaluation, and the files of scores, pictures and report.
+
+    Raises:
+        AdaptsrError: As `adaptsr eval` would exit with an error.
+    """
+    return run_evaluate(_resolve(EvaluateOptions, options, fields), progress=progress)
+
+
+@random_state_kept()
+def upscale(options: UpscaleOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any) -> UpscaleResult:
+    """Upscales image files; for an array in memory see `upscale_array`.
+
+    Args:
+        options: Which files, by which model, and where the results go.
+        progress: Where progress and remarks go.
+        **fields: Fields of `UpscaleOptions`, such as ``inputs="in.png"``.
+
+    Returns:
+        What was written, skipped and failed. A file that fails raises nothing.
+
+    Raises:
+        AdaptsrError: As `adaptsr upscale` would exit before the first file.
+    """
+    return run_upscale(_resolve(UpscaleOptions, options, fields), progress=progress)
+
+
+@random_state_kept()
+def adapt(options: AdaptOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any) -> AdaptResult:
+    """Scores, allocates, trains, merges and evaluates in one call; what the run folder has already is kept.
+
+    Args:
+        options: The options of all stages.
+        progress: Where progress and remarks go.
+        **fields: Fields of `AdaptOptions`, such as ``data="iphone/"``.
+
+    Returns:
+        What every stage made.
+
+    Raises:
+        AdaptsrError: As `adaptsr adapt` would exit with an error.
+    """
+    return run_adapt(_resolve(AdaptOptions, options, fields), progress=progress)
+
+
+@random_state_kept()
+def load_backbone(
+    model: str | Path | None = None,
+    *,
+    weights_dir: Path | None = None,
+    offline: bool = False,
+    progress: Progress = SILENT,
+) -> Backbone:
+    """Loads a super-resolution network.
+
+    Args:
+        model: Checkpoint file, merged model, or catalogue name; None for the embedded SAFMN x4.
+        weights_dir: Folder of downloaded weights.
+        offline: Never open a connection.
+        progress: Where progress and remarks go.
+
+    Returns:
+        The network, on the CPU, with what is known of it.
+
+    Raises:
+        CheckpointError: The file is not a super-resolution network that can be read.
+        DownloadError: A network of the catalogue could not be fetched.
+    """
+    name = None if model is None else str(model)
+    return load_model(ModelSpec(name, find_weights_dir(weights_dir), offline), progress)
+
+
+@random_state_kept()
+def upscale_array(
+    image: Array,
+    model: Backbone | str | Path | None = None,
+    *,
+    outscale: float | None = None,
+    tile: int | None = None,
+    tile_pad: int | None = None,
+    ensemble: bool = False,
+    device: str = "auto",
+    precision: str = "auto",
+    progress: Progress = SILENT,
+) -> Array:
+    """Upscales one image in memory, to the same pixels as `adaptsr upscale` would write.
+
+    Args:
+        image: uint8 or uint16 of shape (H, W), (H, W, 3) or (H, W, 4); or float32 in [0, 1] of shape (H, W, 3).
+            The fourth channel is transparency.
+        model: A network of `load_backbone` (load it once for many images), or what `load_backbone` takes.
+        outscale: Final factor; None for the network's own.
+        tile: Tile side in LR pixels; 0 for the whole image at once, None for what fits into memory.
+        tile_pad: Context around a tile in LR pixels; None for what the network needs.
+        ensemble: Average over eight flipped and rotated copies.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        progress: Where remarks go.
+
+    Returns:
+        The upscaled image, of the same type and number of channels.
+
+    Raises:
+        ImageError: The array is not such an image, or the network fails on it.
+        AdaptsrError: Not enough memory.
+    """
+    layers = image[..., None] if image.ndim == 2 else image
+    channels = {np.dtype(np.uint8): (1, 3, 4), np.dtype(np.uint16): (1, 3, 4), np.dtype(np.float32): (3,)}
+    if layers.ndim != 3 or not layers.size or layers.shape[2] not in channels.get(image.dtype, ()):
+        raise ImageError(
+            f"an array of {image.dtype} and shape {image.shape} is not an image",
+            "give uint8 or uint16 of shape (H, W), (H, W, 3) or (H, W, 4), or float32 of shape (H, W, 3)",
+        )
+    backbone = model if isinstance(model, Backbone) else load_backbone(model, progress=progress)
+    target = pick_device(device)
+    upscaler = Upscaler(
+        backbone,
+        device=target,
+        precision=pick_precision(precision, target, bf16=backbone.traits.bf16, fp16=backbone.traits.fp16),
+        tile_px=tile,
+        pad_px=tile_pad,
+        ensemble=ensemble,
+        progress=progress,
+    )
+    if image.dtype == np.float32:
+        factor = outscale or backbone.scale
+        height_px, width_px = (max(1, round(factor * length)) for length in image.shape[:2])
+        return resize_to(upscaler.run(image), width_px, height_px)
+    picture = picture_of(layers, grey=layers.shape[2] == 1)
+    result = layers_of(upscale_picture(upscaler, picture, outscale=outscale))
+    return result[..., 0] if image.ndim == 2 else result
+
+
+def write_demo_pairs(folder: str | Path, *, scale: int = 4, seed: int = 0) -> None:
+    """Writes pairs of a simulated camera, made of photographs that ship with scikit-image, to try things on.
+
+    Args:
+        folder: Gets ``train/lr``, ``train/hr``, ``test/lr`` and ``test/hr``; no photograph is in both sets.
+        scale: HR pixels per LR pixel.
+        seed: Seed of the noise.
+
+    Raises:
+        AdaptsrError: The folder cannot be written.
+    """
+    _write_demo_pairs(Path(folder), scale, seed)
+
+
+def _resolve(kind: type[Options], options: Options | None, fields: Mapping[str, Any]) -> Options:
+    """The options object with the keywords over it.
+
+    Raises:
+        UsageError: A keyword is not an option, or its value cannot be used.
+    """
+    return kind.of((options.given() if options is not None else {}) | dict(fields))

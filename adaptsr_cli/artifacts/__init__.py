@@ -1,0 +1,1 @@
+"""The files that one stage writes and the next reads, as typed, frozen, validated models."""

@@ -1,0 +1,145 @@
+"""``eval.json`` as a typed artifact: scores, how they vary, and everything that they depend on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from adaptsr_cli.artifacts.base import FORMAT_VERSION, Provenance, StrictModel
+
+
+class ProtocolParameters(StrictModel):
+    """What the scores of an evaluation depend on besides the images.
+
+    Attributes:
+        reference: Whether outputs were compared with HR images.
+        border_px: Width of the border that was left out, in HR pixels.
+        lr_crop_px: Side of the centre crop of LR that the networks were given; None for whole images.
+        channels: What PSNR and SSIM were computed on.
+        luma: How Y was computed; None where it was not.
+        output_type: What outputs were rounded to before they were scored.
+        ssim_window_px: Taps of the Gaussian window of SSIM, each way.
+        ssim_sigma_px: Its standard deviation.
+        ssim_downsampling: Whether large images were made smaller first, as some programs do.
+        average: How the scores of images became one.
+    """
+
+    reference: bool
+    border_px: Annotated[int, Field(ge=0)]
+    lr_crop_px: Annotated[int, Field(gt=0)] | None
+    channels: tuple[Literal["y", "rgb"], ...]
+    luma: Literal["bt601-16-235", "bt601-16-235-float32"] | None
+    output_type: Literal["uint8"]
+    ssim_window_px: Annotated[int, Field(gt=0)]
+    ssim_sigma_px: Annotated[float, Field(gt=0)]
+    ssim_downsampling: bool
+    average: str
+
+
+class ScoreSpread(StrictModel):
+    """How far the scores of one model and metric vary over the images.
+
+    Attributes:
+        images: How many images the mean is over.
+        std: Sample standard deviation (n - 1); None for one image.
+        ci95_low: Lower end of the 95 % bootstrap interval of the mean; None for one image.
+        ci95_high: Its upper end.
+    """
+
+    images: Annotated[int, Field(gt=0)]
+    std: float | None
+    ci95_low: float | None
+    ci95_high: float | None
+
+
+class PairedTest(StrictModel):
+    """One model against the first one, image by image.
+
+    Attributes:
+        model: The later model.
+        against: The first model.
+        metric: Key of the metric.
+        mean_difference: Mean of model minus first.
+        ci95_low: Lower end of the 95 % bootstrap interval of that mean; None for one image.
+        ci95_high: Its upper end.
+        p_value: Two-sided, of Wilcoxon's signed-rank test; None for one image.
+        larger: On how many images the model's score is larger.
+        smaller: On how many it is smaller.
+    """
+
+    model: str
+    against: str
+    metric: str
+    mean_difference: float
+    ci95_low: float | None
+    ci95_high: float | None
+    p_value: Annotated[float, Field(ge=0, le=1)] | None
+    larger: Annotated[int, Field(ge=0)]
+    smaller: Annotated[int, Field(ge=0)]
+
+
+class ModelScores(StrictModel):
+    """The mean of per-image scores of one model.
+
+    Attributes:
+        name: As in tables.
+        source: Where it came from.
+        sha256: Of the weights; None for a folder of images.
+        metrics: Metric -> mean.
+        spread: Metric -> how the images vary.
+    """
+
+    name: str
+    source: str
+    sha256: str | None
+    metrics: dict[str, float]
+    spread: dict[str, ScoreSpread]
+
+
+class ImageScores(StrictModel):
+    """The scores of all models on one image; `models` keeps the order of `Evaluation.models`.
+
+    Attributes:
+        name: The image.
+        width_px: Of the output, before the border is left out.
+        height_px: The same.
+        file_sha256: Role -> SHA-256 of the file: ``hr``, ``lr``, and the names of models that are folders of images.
+        models: Model -> metric -> score.
+    """
+
+    name: str
+    width_px: int
+    height_px: int
+    file_sha256: dict[str, str]
+    models: dict[str, dict[str, float]]
+
+
+class Evaluation(StrictModel):
+    """``eval.json``: scores by a named protocol.
+
+    Attributes:
+        protocol: Its name.
+        protocol_text: It in one line, for people.
+        parameters: It in full.
+        versions: Library -> version, of those that the scores may depend on.
+        skipped_metrics: Metric -> why it was not computed.
+        models: In the order in which they were named.
+        comparisons: Every later model against the first one.
+        images: The scores that the means are of.
+    """
+
+    artifact: Literal["eval"] = "eval"
+    format_version: Literal[1] = FORMAT_VERSION
+    provenance: Provenance
+    protocol: str
+    protocol_text: str
+    parameters: ProtocolParameters
+    versions: dict[str, str]
+    scale: Annotated[int, Field(ge=1)]
+    data: str
+    split: Literal["held-out", "all"]
+    skipped_metrics: dict[str, str]
+    models: tuple[ModelScores, ...]
+    comparisons: tuple[PairedTest, ...]
+    images: tuple[ImageScores, ...]

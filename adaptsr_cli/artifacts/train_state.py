@@ -1,0 +1,60 @@
+"""The header of ``training/state.safetensors``: which run it is, and how far it has come."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from adaptsr_cli.artifacts.base import FORMAT_VERSION, StrictModel
+from adaptsr_cli.artifacts.train_config import TrainConfig
+
+
+class RunFingerprint(StrictModel):
+    """What must be the same for a run to be the same run.
+
+    Attributes:
+        backbone_sha256: Weights that are adapted.
+        data_fingerprint: Pairs trained on and held out, and how they are mixed and aligned.
+        degradation_sha256: What makes LR from photos; empty where all LR sides are real.
+        start_sha256: Of the file that holds the updates from which it goes on; empty where it begins at the backbone.
+        ranks: Rank by site name.
+    """
+
+    config: TrainConfig
+    backbone_sha256: str
+    data_fingerprint: str
+    degradation_sha256: str = ""
+    start_sha256: str = ""
+    ranks: dict[str, int]
+
+
+class LoopState(StrictModel):
+    """Where the loop stands.
+
+    Attributes:
+        iteration: Steps done.
+        elapsed_s: Seconds spent training, over all sittings; so are the other accounts.
+        waited_s: Of these, seconds spent waiting for data.
+        energy_j: Joules taken; None where it was not reported all the time.
+        peak_device_bytes: Most device memory held at a time; None on the CPU.
+        peak_host_bytes: Most memory held at a time; None where the system does not tell.
+        backbone_psnr_y_db: Validation score before the first step.
+        best_psnr_y_db: Best validation score so far.
+        best_iteration: When it was reached.
+        pending_losses: Losses since the last log row, by name.
+        finished: Nothing is left to do: the iterations are done, the time is over or patience was.
+    """
+
+    artifact: Literal["training_state"] = "training_state"
+    format_version: Literal[1] = FORMAT_VERSION
+    plan: RunFingerprint
+    iteration: int
+    elapsed_s: float = 0.0
+    waited_s: float = 0.0
+    energy_j: float | None = 0.0
+    peak_device_bytes: int | None = None
+    peak_host_bytes: int | None = None
+    backbone_psnr_y_db: float
+    best_psnr_y_db: float
+    best_iteration: int
+    pending_losses: tuple[dict[str, float], ...] = ()
+    finished: bool = False

@@ -1,0 +1,30 @@
+"""The metadata of an upscaled image: how it was made."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from adaptsr_cli.artifacts.base import StrictModel
+
+
+class UpscaleMetadata(StrictModel):
+    """How a result was made, as far as its pixels depend on it; tiles are no part of it.
+
+    Attributes:
+        tool_version: Of the program; not compared.
+        weights_sha256: The network's weights as they were run, adapters folded in.
+        outscale: The final factor.
+        precision: The arithmetic.
+        ensemble: Whether eight turned copies were averaged.
+        quality: Of a lossy file; None for the others.
+        source: Fingerprint of the input file.
+    """
+
+    artifact: Literal["upscaled"] = "upscaled"
+    tool_version: str
+    weights_sha256: str
+    outscale: float
+    precision: str
+    ensemble: bool
+    quality: int | None
+    source: str

@@ -1,0 +1,136 @@
+"""Commands made from options models, so that an option is declared once."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+import typer
+from annotated_types import Ge, Le
+from pydantic.fields import FieldInfo
+
+from adaptsr_cli.cli.session import Debug, Json
+from adaptsr_cli.errors import AdaptsrError, UsageError
+from adaptsr_cli.options import Argument, Flag, NotOnCommandLine, OptionsModel, marker_of, to_flags
+
+Options = TypeVar("Options", bound=OptionsModel)
+
+_CONFIG = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="TOML file of these options, such as a run's training/config.toml; the command line wins.",
+        show_default=False,
+    ),
+]
+
+
+def make_command(
+    options: type[Options], run: Callable[[Options, bool], None], *, config_file: bool = False
+) -> Callable[..., None]:
+    """A function that typer can register: its parameters are the fields of the model.
+
+    Args:
+        options: The model.
+        run: Does the work; called with the options and whether one JSON object is wanted.
+        config_file: Whether ``--config FILE`` may give the options too.
+
+    Returns:
+        The function; its docstring is that of `run`.
+    """
+
+    def command(**values: Any) -> None:
+        as_json, _ = values.pop("json"), values.pop("debug")
+        file = values.pop("config", None)
+        said = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        said = {name: value for name, value in said.items() if value not in (None, ())}
+        try:
+            below = {} if file is None else _read_config(file, options)
+            chosen = options.of(options.layer(below, said))
+            run(chosen, as_json)
+        except AdaptsrError as error:
+            error.message, error.hint = to_flags(error.message, options), to_flags(error.hint, options)
+            raise
+
+    parameters = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotate(name, field))
+        for name, field in options.model_fields.items()
+        if marker_of(field, NotOnCommandLine) is None
+    ]
+    extra: list[tuple[str, Any, Any]] = [("config", _CONFIG, None)] if config_file else []
+    for name, annotation, default in [*extra, ("json", Json, False), ("debug", Debug, False)]:
+        parameters.append(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        )
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
+    command.__doc__ = run.__doc__
+    return command
+
+
+def _read_config(file: Path, options: type[OptionsModel]) -> dict[str, Any]:
+    """The options that a TOML file gives, by field name."""
+    from adaptsr_cli.io.documents import read_toml  # here, to keep `--help` quick
+
+    return read_toml(file, options).given()
+
+
+def _annotate(name: str, field: FieldInfo) -> Any:
+    """The annotation that typer understands: the type or None, with help, range and default text."""
+    as_text = (marker_of(field, Flag) or Flag()).as_text
+    kind = str if as_text else _cli_type(field.annotation)
+    low = next((mark.ge for mark in field.metadata if isinstance(mark, Ge)), None)
+    high = next((mark.le for mark in field.metadata if isinstance(mark, Le)), None)
+    limits: dict[str, Any] = {"min": low, "max": high} if kind in (int, float) else {}
+    argument = marker_of(field, Argument)
+    if argument is not None:
+        info = typer.Argument(help=field.description, show_default=False, metavar=argument.metavar, **limits)
+        return Annotated[kind | None, info]
+    flag = marker_of(field, Flag) or Flag()
+    names = flag.names or (f"--{name.replace('_', '-')}",)
+    return Annotated[
+        kind | None,
+        typer.Option(
+            *names,
+            help=_help_text(field, flag),
+            show_default=False,
+            envvar=flag.environment,
+            metavar=flag.metavar or _metavar(kind),
+            case_sensitive=False,
+            **limits,
+        ),
+    ]
+
+
+def _metavar(kind: Any) -> str | None:
+    """What stands for the value of an option that may be repeated; None: typer's own choice."""
+    return {list[Path]: "<path>", list[str]: "<text>"}.get(kind) if get_origin(kind) is list else None
+
+
+def _help_text(field: FieldInfo, flag: Flag) -> str:
+    """The description and, where there is one, the default, which the command line itself does not know."""
+    default = None if field.is_required() else field.get_default(call_default_factory=True)
+    if default is None or default is False or default in ((), ""):
+        default = ""
+    if field.is_required():
+        return f"{field.description}  [required]"
+    text = flag.default_text or (",".join(map(str, default)) if isinstance(default, tuple) else str(default))
+    return f"{field.description}  [default: {text}]" if text else field.description or ""
+
+
+def _cli_type(annotation: Any) -> Any:
+    """``int | None`` -> int, ``tuple[Path, ...]`` -> list[Path]; a flag's bool, a Literal, a path or text as it is."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        known = [part for part in get_args(annotation) if part is not type(None)]
+        if len(known) != 1:
+            raise UsageError(f"an option cannot be of several types: {annotation}")
+        return _cli_type(known[0])
+    if get_origin(annotation) is Annotated:
+        return _cli_type(get_args(annotation)[0])
+    if get_origin(annotation) is tuple:
+        return list[_cli_type(get_args(annotation)[0])]  # type: ignore[misc]  # a type made while running
+    if get_origin(annotation) is Literal or annotation in (bool, int, float, str, Path):
+        return annotation
+    raise UsageError(f"an option cannot be of type {annotation}")

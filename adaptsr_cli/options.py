@@ -1,0 +1,125 @@
+"""Options models: one declaration of an option for the command line, a TOML file and a Python call.
+
+A field of such a model is an option. Its type and constraints validate all three ways; its description is its help; its
+default is what nobody said, and ``None`` is "not given". `Flag`, `Argument` and `NotOnCommandLine` in its annotation
+say how the command line writes it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+
+from adaptsr_cli.errors import UsageError
+
+Marker = TypeVar("Marker")
+
+
+@dataclass(frozen=True)
+class Flag:
+    """How an option is written where that does not follow from its name.
+
+    Attributes:
+        names: ``--lr``, ``-t``; empty: the field's name with ``-`` for ``_``.
+        default_text: What the help shows as the default; None: the field's own default.
+        environment: Variable that gives it where the command line does not.
+        metavar: What stands for the value in the help.
+        as_text: The command line passes the text on as it is, and a validator of the field reads it.
+    """
+
+    names: tuple[str, ...] = ()
+    default_text: str | None = None
+    environment: str | None = None
+    metavar: str | None = None
+    as_text: bool = False
+
+
+@dataclass(frozen=True)
+class Argument:
+    """Marks a field that the command line takes by position."""
+
+    metavar: str | None = None
+
+
+@dataclass(frozen=True)
+class NotOnCommandLine:
+    """Marks a field that only Python sets."""
+
+
+class OptionsModel(BaseModel):
+    """Base of all options: immutable, validated, no unknown names.
+
+    Python may write a path as text and a sequence as a list; files are read strictly.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """The options of these values, by field name.
+
+        Raises:
+            UsageError: One is unknown, has the wrong type or is out of range; its field is named.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise UsageError(describe_fault(error)) from error
+
+    def given(self) -> dict[str, Any]:
+        """What was said, by field name; defaults are left out."""
+        return {name: getattr(self, name) for name in self.model_fields_set if getattr(self, name) is not None}
+
+    def to_flags(self, text: str) -> str:
+        """A message of the lower layers in the words of the command line."""
+        return to_flags(text, type(self))
+
+    @classmethod
+    def layer(cls, below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+        """What `above` says, and elsewhere what `below` says; both by field name."""
+        return {**below, **above}
+
+
+def describe_fault(error: ValidationError) -> str:
+    """The first fault of options in one line, naming the field in backticks."""
+    first = error.errors(include_url=False)[0]
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, UsageError):  # of a validator of ours, which says all
+        return cause.message
+    where = str(first["loc"][0]) if first["loc"] else ""  # of a sequence its name, not the place within
+    found = f"{first['input']!r}" if isinstance(first["input"], str | int | float | Path) else "not usable"
+    message = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        return f"`{where}` is not an option"
+    if first["type"] == "missing":
+        return f"`{where}` is required"
+    return f"`{where}` is {found}; it should be {message}" if where else message
+
+
+def marker_of(field: FieldInfo, kind: type[Marker]) -> Marker | None:
+    """The mark of this kind in a field's annotation; None where it has none."""
+    return next((mark for mark in field.metadata if isinstance(mark, kind)), None)
+
+
+def flag_of(name: str, field: FieldInfo) -> str:
+    """The long option of a field: ``val_freq`` -> ``--val-freq``."""
+    flag = marker_of(field, Flag)
+    long = next((text for text in flag.names if text.startswith("--")), None) if flag else None
+    argument = marker_of(field, Argument)
+    return (argument.metavar or name.upper()) if argument else long or f"--{name.replace('_', '-')}"
+
+
+def to_flags(text: str, options: type[OptionsModel]) -> str:
+    """A message of the lower layers in the words of the command line: `` `val_freq` `` -> ``--val-freq``."""
+    fields = options.model_fields
+
+    def replace(found: re.Match[str]) -> str:
+        return flag_of(found[1], fields[found[1]]) if found[1] in fields else found[0]
+
+    return re.sub(r"`(\w+)`", replace, text)

@@ -1,0 +1,1 @@
+"""Stages `adapt` and `demo`: the whole job in one call."""

@@ -1,0 +1,43 @@
+"""Options of ``adaptsr adapt`` and ``adaptsr demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from adaptsr_cli.options import Flag, NotOnCommandLine, OptionsModel
+from adaptsr_cli.stages.allocate.options import DEFAULT_BUDGET, Budget
+from adaptsr_cli.stages.common import fields as f
+from adaptsr_cli.stages.train.options import TrainOptions
+
+DEFAULT_METRICS = "psnr,ssim,lpips_squeeze"
+
+
+class AdaptOptions(TrainOptions):
+    """The options of training, and what the stages before and after it need."""
+
+    budget: Budget = DEFAULT_BUDGET
+    test: Annotated[Path | None, Field(description="Folder of pairs to score on. Left out: the held-out ones.")] = None
+    metrics: f.Metrics = DEFAULT_METRICS
+    score_batches: Annotated[
+        int, Field(ge=1, description="Batches that the saliency is averaged over."), NotOnCommandLine()
+    ] = 20
+    rank_map: Annotated[Path | None, Field(description="Rank map. Left out: the run's."), NotOnCommandLine()] = None
+
+
+class DemoOptions(OptionsModel):
+    """The whole job on photographs that ship with scikit-image and a simulated camera."""
+
+    run: Annotated[
+        Path | None, Field(description="Folder for everything. Left out: a new adaptsr-demo."), Flag(("--run",))
+    ] = None
+    iterations: Annotated[
+        int | None, Field(ge=1, description="Optimiser steps."), Flag(default_text="the preset's")
+    ] = None
+    weights_dir: f.WeightsDir = None
+    device: f.Device = "auto"
+    seed: f.Seed = 0
+    metrics: Annotated[f.Metrics, NotOnCommandLine()] = DEFAULT_METRICS
+    force: f.Force = False

@@ -1,0 +1,1 @@
+"""Stage `allocate`: a parameter budget spent on ranks."""

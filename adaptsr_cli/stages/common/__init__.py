@@ -1,0 +1,1 @@
+"""What several stages share: the run folder, models, adapter files, training data."""

@@ -1,0 +1,138 @@
+"""The adapted network: a merged file, or a backbone with adapters folded in, in memory and in any strength."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from adaptsr_cli.adapters.attach import fold
+from adaptsr_cli.artifacts.base import HEADER
+from adaptsr_cli.artifacts.merged import MergedHeader
+from adaptsr_cli.backbones.backbone import Backbone, super_resolve
+from adaptsr_cli.errors import ArtifactError, UsageError
+from adaptsr_cli.io.documents import parse_document
+from adaptsr_cli.io.tensors import weights_sha256
+from adaptsr_cli.progress import Progress
+from adaptsr_cli.stages.common.adapter_file import attach_adapter
+from adaptsr_cli.stages.common.models import ModelSpec, load_model, open_backbone, require_same_backbone
+from adaptsr_cli.stages.common.run_folder import RunFolder
+
+
+def open_adapted(
+    run: RunFolder, choice: ModelSpec, progress: Progress, *, adapters: Sequence[Path] = (), strength: float = 1.0
+) -> Backbone:
+    """Opens the network to upscale with.
+
+    Without adapters and at full strength: the named model, else the run's merged model, else its backbone, else the
+    embedded default; which one is noted.
+
+    Args:
+        run: The run folder.
+        choice: What the user asked for. With adapters their backbone; with a strength alone the adapted model.
+        progress: Told which network was loaded.
+        adapters: Adapter files of one backbone, whose updates are added up.
+        strength: 0 for the backbone, 1 for the adapted model; between them the updates are scaled.
+
+    Raises:
+        UsageError: A strength, and nothing that is adapted.
+        ArtifactError: An adapter or a model that belongs to another backbone.
+        CheckpointError: No usable network.
+    """
+    if adapters:
+        return add_adapters(open_backbone(run, choice, progress, record=False), adapters, strength, progress)
+    if strength == 1:
+        return _open_plain(run, choice, progress)
+    if choice.name is None and not run.merged.exists() and run.adapter.exists():
+        return add_adapters(open_backbone(run, choice, progress, record=False), (run.adapter,), strength, progress)
+    if choice.name is None and not run.merged.exists():
+        raise UsageError(
+            f"`strength` {strength:g} needs an adapted model, and {run.root} has none",
+            "give `adapters`, or a merged model as `model`, or train first",
+        )
+    return _interpolate(run, choice, strength, progress)
+
+
+def add_adapters(backbone: Backbone, adapters: Sequence[Path], strength: float, progress: Progress) -> Backbone:
+    """Folds adapters into a backbone, in place.
+
+    Args:
+        backbone: The network that they were made for; changed.
+        adapters: Files, whose updates are added up.
+        strength: As for `open_adapted`.
+        progress: Told which adapters were folded in.
+
+    Raises:
+        ArtifactError: A file that is missing, or was made for another network.
+    """
+    before = _copy_weights(backbone.model)
+    for path in adapters:
+        if not path.exists():
+            raise ArtifactError(
+                f"there is no adapter {path}", "check the path, or train one with `adaptsr train --data DIR`"
+            )
+        _, attachment = attach_adapter(backbone, path)
+        fold(attachment)
+        progress.note(f"with {path}")
+    _blend_weights(before, backbone.model, strength)
+    _refresh_derived_weights(backbone)
+    return backbone
+
+
+def model_sha256(backbone: Backbone) -> str:
+    """Computes the identity of the weights as they are run, merged in a file or in memory alike."""
+    return weights_sha256(backbone.model.state_dict())
+
+
+def _open_plain(run: RunFolder, choice: ModelSpec, progress: Progress) -> Backbone:
+    if choice.name is None and run.merged.exists():
+        return load_model(replace(choice, name=str(run.merged)), progress)
+    if choice.name is None and run.record.exists():
+        todo = "adaptsr merge" if run.adapter.exists() else "adaptsr train"
+        progress.warn(f"{run.root} has no merged model: using its backbone as it is (`{todo}` comes first)")
+        return open_backbone(run, choice, progress, record=False)
+    return load_model(choice, progress)
+
+
+def _interpolate(run: RunFolder, choice: ModelSpec, strength: float, progress: Progress) -> Backbone:
+    """Interpolates between a merged model and the backbone that it was made from."""
+    adapted = _open_plain(run, choice, progress)
+    path = adapted.checkpoint.path
+    text = adapted.checkpoint.metadata.get(HEADER)
+    backbone = open_backbone(run, replace(choice, name=None), progress, record=False)
+    if text is not None:
+        made_for = parse_document(text, MergedHeader, str(path)).backbone
+        require_same_backbone(made_for, path, backbone.identity)
+    before, after = backbone.model.state_dict(), adapted.model.state_dict()
+    if {name: tensor.shape for name, tensor in before.items()} != {
+        name: tensor.shape for name, tensor in after.items()
+    }:
+        raise ArtifactError(
+            f"{path} is not an adapted form of {backbone.checkpoint.path}: their weights have other names or shapes",
+            "name the `run` whose backbone it was made from",
+        )
+    _blend_weights(before, adapted.model, strength)
+    _refresh_derived_weights(adapted)
+    return adapted
+
+
+def _copy_weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def _blend_weights(before: dict[str, Tensor], model: nn.Module, strength: float) -> None:
+    """Sets the weights to before + strength (weights - before); exactly `before` at 0, exactly as they are at 1."""
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if tensor.is_floating_point():
+                tensor.copy_(torch.lerp(before[name], tensor, strength))
+
+
+def _refresh_derived_weights(backbone: Backbone) -> None:
+    """Lets layers that derive weights from others recompute them."""
+    side = max(8, backbone.minimum_px)
+    with torch.inference_mode():
+        super_resolve(backbone, torch.zeros(1, 3, side, side))

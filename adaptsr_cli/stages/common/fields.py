@@ -1,0 +1,115 @@
+"""Options that several commands share, each declared once: type, range, help and flag."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, Field
+
+from adaptsr_cli.data.sources import Align
+from adaptsr_cli.errors import UsageError
+from adaptsr_cli.options import Flag
+
+DEFAULT_RUN: Final = Path("adaptsr-run")
+
+
+MIN_TILE_PX: Final = 16
+
+
+def as_many(value: Any) -> Any:
+    """Lets Python name one value or path where the command line may repeat the option."""
+    if isinstance(value, str | Path):
+        value = (value,)
+    return tuple(str(item) for item in value) if isinstance(value, Sequence) else value
+
+
+def _read_tile(value: Any) -> Any:
+    """Reads ``auto``, ``0`` or a number of LR pixels, as text or number."""
+    if value is None or value == "auto":
+        return None
+    if not str(value).isdecimal() or 0 < int(value) < MIN_TILE_PX:
+        raise UsageError(
+            f"`tile` {value!r} is not a valid tile size",
+            f"give auto, 0, or a number of LR pixels from {MIN_TILE_PX} up",
+        )
+    return int(value)
+
+
+Run = Annotated[
+    Path,
+    Field(description="Run folder: every stage finds there what the last one made."),
+    Flag(("--run", "--run-dir"), environment="ADAPTSR_RUN"),
+]
+Model = Annotated[
+    str | None,
+    Field(description="Checkpoint file or catalogue name. Left out: the run's, else the embedded SAFMN x4."),
+    Flag(("--model", "-n")),
+]
+WeightsDir = Annotated[
+    Path | None, Field(description="Folder of downloaded weights."), Flag(environment="ADAPTSR_WEIGHTS")
+]
+Offline = Annotated[bool, Field(description="Never open a connection."), Flag(("--offline",))]
+Data = Annotated[
+    tuple[str, ...],
+    BeforeValidator(as_many),
+    Field(
+        description="Folder of LR/HR pairs in any usual layout, or of photos only. Repeatable; FOLDER:0.3 gives it a "
+        "weight."
+    ),
+]
+LrDir = Annotated[Path | None, Field(description="Folder of the LR images, with --hr-dir.")]
+HrDir = Annotated[
+    Path | None, Field(description="Folder of the HR images, with --lr-dir, in place of --data: pairs by file names.")
+]
+ListFile = Annotated[
+    Path | None,
+    Field(description="Text file in place of --data: a line is HR, LR (comma or tab), or the path of a photo."),
+    Flag(("--list",)),
+]
+AlignOption = Annotated[
+    Align, Field(description="shift corrects whole-pixel shifts between the sides and drops pairs that do not match.")
+]
+Val = Annotated[
+    Path | None, Field(description="Folder of validation pairs. Left out: a fifth of the images is held out.")
+]
+Degrade = Annotated[
+    str | None,
+    Field(
+        description="How LR is made from photos without pairs: auto (as the photos themselves look), auto:FOLDER (as "
+        "the camera's photos there look), realesrgan, phone, demo, bicubic, or a degradation.json. Left out: the "
+        "run's, else auto."
+    ),
+]
+CacheRam = Annotated[
+    str | None,
+    Field(description="Memory for decoded images, such as 8G."),
+    Flag(default_text="a quarter of what is free, 4G at most"),
+]
+Batch = Annotated[int | None, Field(ge=1, description="Patches a step.")]
+Patch = Annotated[int | None, Field(ge=8, description="Side of the HR patch in px.")]
+Adapters = Annotated[
+    tuple[Path, ...],
+    BeforeValidator(as_many),
+    Field(description="Adapter file. Repeatable."),
+    Flag(("--adapter",)),
+]
+Tile = Annotated[
+    int | None,
+    BeforeValidator(_read_tile),
+    Field(description="Tile side in LR px; 0 for the whole image, auto for what fits in memory."),
+    Flag(("--tile", "-t"), default_text="auto", metavar="TILE", as_text=True),
+]
+Device = Annotated[str, Field(description="auto, cpu, cuda or cuda:N.")]
+PrecisionChoice = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16"], Field(description="Precision of products and convolutions."),
+    Flag(("--precision",)),
+]  # fmt: skip
+Seed = Annotated[int, Field(ge=0, description="Seed of everything random.")]
+Force = Annotated[bool, Field(description="Replace what exists."), Flag(("--force",))]
+METRICS_HELP: Final = (
+    "Comma-separated: psnr, ssim, ms_ssim, delta_e (mean CIEDE2000), lpips_squeeze, lpips_alex, lpips_vgg, dists; "
+    "niqe, sharpness and noise of the output alone."
+)
+Metrics = Annotated[str, Field(description=METRICS_HELP)]

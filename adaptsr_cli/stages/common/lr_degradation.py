@@ -1,0 +1,129 @@
+"""Deciding how the LR side of photographs is made, once for all stages of a run."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+from adaptsr_cli.artifacts.degradation import Degradation, DegradationRecord
+from adaptsr_cli.distributed import SINGLE_PROCESS, World
+from adaptsr_cli.errors import OutputExistsError, UsageError
+from adaptsr_cli.imaging.degradation_presets import DEGRADATIONS, find_degradation
+from adaptsr_cli.imaging.estimate import degradation_of, estimate_camera
+from adaptsr_cli.io.documents import read_document, write_document
+from adaptsr_cli.io.images import list_images
+from adaptsr_cli.progress import Progress
+from adaptsr_cli.stages.common.run_folder import RunFolder
+from adaptsr_cli.stages.common.training_data import PairSets
+
+AUTO: Final = "auto"
+DEFAULT_TO_SCORE_ON: Final = "bicubic"
+
+
+def choose_degradation(
+    run: RunFolder,
+    sets: PairSets,
+    name: str | None,
+    progress: Progress,
+    *,
+    seed: int,
+    force: bool,
+    world: World = SINGLE_PROCESS,
+) -> Degradation | None:
+    """The degradation for the photographs among the training sets, kept as ``degradation.json`` of the run.
+
+    Args:
+        run: The run folder; what an earlier stage decided there holds for the later ones.
+        sets: What is trained on; ``auto`` looks at the photographs among them.
+        name: A preset, ``auto`` for what the training photographs look like, ``auto:FOLDER`` for what the camera's
+            photographs in that folder look like, the path of a ``degradation.json``, or None for the run's, else
+            ``auto``.
+        progress: Told what was decided.
+        seed: Of the choice of photographs that ``auto`` looks at.
+        force: Decide anew.
+        world: The processes at work; only the first one writes.
+
+    Returns:
+        None where all LR sides are real.
+
+    Raises:
+        UsageError: No such preset or folder.
+        ArtifactError: The file is no degradation.
+        OutputExistsError: The run was begun with another degradation.
+    """
+    photos = [pair.hr for pairs in sets if pairs.ratio is None for pair in pairs.pairs]
+    if not photos:
+        if name is not None:
+            progress.note(
+                f"`degrade` {name} is not used: the pairs have LR images of their own (name only the HR folder by "
+                "`data` to train on photographs)"
+            )
+        return None
+    with world.rank_zero_first():
+        known = read_document(run.degradation, DegradationRecord) if run.degradation.exists() and not force else None
+        record = _decide(known, photos, name, progress, seed=seed)
+        if known is not None and known.degradation != record.degradation:
+            raise OutputExistsError(
+                f"{run.root} was begun with the degradation {known.degradation.name!r}, not {name!r}",
+                "leave `degrade` out to continue, or start anew with `force` or another `run`",
+            )
+        if known is None and world.is_main_process:
+            write_document(run.degradation, record)
+    progress.note(f"LR side of the photos: degradation {record.degradation.name!r}")
+    return record.degradation
+
+
+def _decide(
+    known: DegradationRecord | None, photos: list[Path], name: str | None, progress: Progress, *, seed: int
+) -> DegradationRecord:
+    if known is not None and name is None:
+        return known
+    name = name or AUTO
+    if known is not None and is_auto(name) and known.estimate is not None:
+        return known
+    if is_auto(name):
+        photos = _camera_photos(Path(name.removeprefix(f"{AUTO}:"))) if name != AUTO else photos
+        estimate = estimate_camera(photos, progress, seed=seed)
+        progress.note(estimate.describe())
+        return DegradationRecord(degradation=degradation_of(estimate), estimate=estimate)
+    return DegradationRecord(degradation=named_degradation(name), estimate=None)
+
+
+def is_auto(name: str | None) -> bool:
+    """Whether this degradation is found out from photographs; left out, it is."""
+    return name is None or name == AUTO or name.startswith(f"{AUTO}:")
+
+
+def _camera_photos(folder: Path) -> list[Path]:
+    found = list_images(folder, recursive=True) if folder.is_dir() else []
+    if not found:
+        raise UsageError(f"`degrade` {AUTO}:{folder}: no photos there", "name a folder of the camera's photos")
+    return found
+
+
+def named_degradation(name: str) -> Degradation:
+    """A preset, or what a ``degradation.json`` holds.
+
+    Raises:
+        UsageError: Neither.
+        ArtifactError: The file is no degradation.
+    """
+    path = Path(name)
+    if name not in DEGRADATIONS and (path.suffix == ".json" or path.is_file()):
+        return read_document(path, DegradationRecord).degradation
+    return find_degradation(name)
+
+
+def run_degradation(run: RunFolder, sets: PairSets, name: str | None) -> Degradation | None:
+    """The degradation for photographs to be scored on: as named, else the run's, else the usual bicubic."""
+    if all(pairs.ratio is not None for pairs in sets):
+        return None
+    if is_auto(name) and run.degradation.exists():
+        return read_document(run.degradation, DegradationRecord).degradation
+    return named_degradation(name or DEFAULT_TO_SCORE_ON)
+
+
+def degradation_sha256(degradation: Degradation | None) -> str:
+    """An identity of a degradation; empty where there is none."""
+    return hashlib.sha256(degradation.model_dump_json().encode()).hexdigest() if degradation is not None else ""

@@ -1,0 +1,130 @@
+"""The network with adapters folded in, as ``merge`` and ``export`` write it: what is proven and what the file says."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from adaptsr_cli.adapters.attach import fold
+from adaptsr_cli.artifacts.base import HEADER
+from adaptsr_cli.artifacts.merged import Blend, MergedHeader
+from adaptsr_cli.backbones.backbone import Backbone, super_resolve
+from adaptsr_cli.errors import ArtifactError
+from adaptsr_cli.io.documents import parse_document
+from adaptsr_cli.stages.common.adapter_file import AdapterSource, put_adapter
+from adaptsr_cli.stages.common.run_folder import provenance
+
+MIN_PROBE_PX = 32
+
+
+@dataclass(frozen=True)
+class Probe:
+    """An image and what the file that is written must make of it.
+
+    Attributes:
+        image: (1, 3, side, side) in [0, 1].
+        expected: (1, 3, scale * side, scale * side), made by backbone and adapters.
+    """
+
+    image: Tensor
+    expected: Tensor
+
+
+@dataclass(frozen=True)
+class FoldedAdapters:
+    """The adapters that were folded into a network.
+
+    Attributes:
+        changed: Names of the network's tensors that they changed.
+        probe: What the network must still make of an image once it is read from a file.
+        params: Parameters of the adapters, together.
+    """
+
+    changed: tuple[str, ...]
+    probe: Probe
+    params: int
+
+
+def fold_adapter(backbone: Backbone, adapter: AdapterSource) -> FoldedAdapters:
+    """Folds one adapter into the network, in place.
+
+    Raises:
+        ArtifactError: The adapter was made for other weights.
+    """
+    image = probe_image(backbone)
+    attachment = put_adapter(backbone, adapter.header, adapter.tensors, adapter.path)
+    params = attachment.params
+    with torch.inference_mode():
+        expected = super_resolve(backbone, image)
+        fold(attachment)
+        super_resolve(backbone, image)  # lets reparametrised layers recompute what they derive
+    return FoldedAdapters(attachment.changed, Probe(image, expected), params)
+
+
+def make_probe(backbone: Backbone) -> Probe:
+    """The probe of a network as it is now."""
+    image = probe_image(backbone)
+    with torch.inference_mode():
+        return Probe(image, super_resolve(backbone, image))
+
+
+def probe_image(backbone: Backbone) -> Tensor:
+    """A fixed textured image, (1, 3, side, side) in [0, 1], at least 32 px a side."""
+    side = max(MIN_PROBE_PX, backbone.minimum_px)
+    return torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+def read_merged_header(backbone: Backbone) -> MergedHeader | None:
+    """What a network's file says of the adapters in it; None where it is not a merged file.
+
+    Raises:
+        ArtifactError: The header is damaged.
+    """
+    text = backbone.checkpoint.metadata.get(HEADER)
+    return None if text is None else parse_document(text, MergedHeader, str(backbone.checkpoint.path))
+
+
+def refuse_merging_twice(backbone: Backbone, adapters: Iterable[AdapterSource]) -> None:
+    """Refuses adapters that the network's file holds already.
+
+    Raises:
+        ArtifactError: Naming the file and the adapter.
+    """
+    made = read_merged_header(backbone)
+    if made is None:
+        return
+    inside = {made.adapter_sha256, *(part.sha256 for part in (made.blend.parts if made.blend else ()))}
+    for adapter in adapters:
+        if adapter.sha256 in inside:
+            raise ArtifactError(
+                f"{backbone.checkpoint.path} holds {adapter.path} already",
+                "merge into the backbone that it was trained on",
+            )
+
+
+def merged_header(
+    backbone: Backbone, adapters: Sequence[AdapterSource], command: str, blend: Blend | None = None
+) -> MergedHeader:
+    """What a file says of the adapters that were folded in.
+
+    Args:
+        backbone: The network before folding.
+        adapters: At least one.
+        command: ``merge`` or ``export``.
+        blend: The weights; None where one adapter was folded in as it is.
+    """
+    first = adapters[0]
+    if len(adapters) == 1:
+        sha256 = first.sha256
+    else:
+        sha256 = hashlib.sha256("".join(adapter.sha256 for adapter in adapters).encode()).hexdigest()
+    made = first.header.provenance
+    if blend is None:
+        made = made.model_copy(update={"command": command})
+    else:
+        made = provenance(command, {}, made.seed, made.data_fingerprint)
+    return MergedHeader(backbone=backbone.identity, provenance=made, adapter_sha256=sha256, blend=blend)

@@ -1,0 +1,137 @@
+"""Which network a command works on: found, loaded, and checked against what the run folder knows of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from adaptsr_cli.artifacts.base import BackboneIdentity
+from adaptsr_cli.artifacts.run import RunRecord
+from adaptsr_cli.backbones.backbone import Backbone
+from adaptsr_cli.backbones.catalogue import bundled_weights_dir, default_model, find_model, is_bundled, read_catalogue
+from adaptsr_cli.backbones.catalogue import weights_dir as find_weights_dir
+from adaptsr_cli.backbones.loader import load_backbone
+from adaptsr_cli.errors import ArtifactError
+from adaptsr_cli.io.documents import read_document, write_document
+from adaptsr_cli.progress import Progress
+from adaptsr_cli.stages.common.run_folder import RunFolder
+from adaptsr_cli.units import format_params
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Which network the user wants and where networks are looked for.
+
+    Attributes:
+        name: File or catalogue name; None for the run's backbone, or the embedded default in a new run.
+        weights_dir: Where downloaded checkpoints lie.
+        offline: Never download.
+    """
+
+    name: str | None
+    weights_dir: Path
+    offline: bool
+
+    @classmethod
+    def of(cls, name: str | None, weights_dir: Path | None, *, offline: bool) -> Self:
+        """The network that options name; the usual folder of downloaded weights where they name none."""
+        return cls(name, find_weights_dir(weights_dir), offline)
+
+
+def open_backbone(run: RunFolder, choice: ModelSpec, progress: Progress, *, record: bool = True) -> Backbone:
+    """Loads the backbone of a run, and makes it the run's if the run is new.
+
+    Args:
+        run: The run folder.
+        choice: What the user asked for.
+        progress: Told which network was loaded.
+        record: Write ``run.json`` in a new run.
+
+    Raises:
+        ArtifactError: The run belongs to other weights, or its backbone has changed or vanished.
+        CheckpointError: The file is no usable network.
+    """
+    known = read_document(run.record, RunRecord) if run.record.exists() else None
+    backbone = load_model(choice, progress, known)
+    if known is None:
+        if record:
+            location = _portable(backbone.checkpoint.path)
+            write_document(run.record, RunRecord(backbone=backbone.identity, model_path=location))
+    else:
+        require_same_backbone(known.backbone, run.record, backbone.identity)
+    return backbone
+
+
+def load_model(choice: ModelSpec, progress: Progress, known: RunRecord | None = None) -> Backbone:
+    """Loads the chosen network, else the run's, else the embedded default; notes what it is."""
+    if choice.name is not None:
+        path = find_model(choice.name, weights_dir=choice.weights_dir, offline=choice.offline, progress=progress)
+    elif known is not None:
+        path = _locate(known)
+    else:
+        path = default_model()
+    backbone = load_backbone(path)
+    identity = backbone.identity
+    key = f", key {backbone.checkpoint.wrapper!r}" if backbone.checkpoint.wrapper else ""
+    progress.note(
+        f"backbone {identity.source}: {identity.architecture} x{identity.scale}, "
+        f"{format_params(identity.params)} parameters{key}"
+    )
+    return backbone
+
+
+def expected_scale(run: RunFolder | None, name: str | None) -> int | None:
+    """The factor of the network, as far as it is known without loading it: data is looked for before that.
+
+    Args:
+        run: The run folder, whose backbone goes before everything else, since another is refused when it is loaded;
+            None where any network may be named.
+        name: What the user asked for; None for the embedded default.
+
+    Returns:
+        None for a file that only loading can tell.
+
+    Raises:
+        ArtifactError: ``run.json`` is damaged.
+    """
+    if run is not None and run.record.exists():
+        return read_document(run.record, RunRecord).backbone.scale
+    entries = read_catalogue()
+    if name is None:
+        return next((entry.scale for entry in entries if entry.file == default_model().name), None)
+    return next((entry.scale for entry in entries if entry.name == name.lower() and not Path(name).exists()), None)
+
+
+def _portable(path: Path) -> str:
+    """The embedded weights by file name, since they move with the installation; others by absolute path."""
+    if is_bundled(path):
+        return f"embedded:{path.name}"
+    return str(path.resolve())
+
+
+def _locate(record: RunRecord) -> Path:
+    embedded = record.model_path.removeprefix("embedded:")
+    path = bundled_weights_dir() / embedded if embedded != record.model_path else Path(embedded)
+    if not path.exists():
+        raise ArtifactError(
+            f"the run's backbone {record.model_path} is no longer there", "name where it is now by `model`"
+        )
+    return path
+
+
+def require_same_backbone(made_for: BackboneIdentity, artifact: Path, backbone: BackboneIdentity) -> None:
+    """Refuses an artifact that was made for other weights.
+
+    Raises:
+        ArtifactError: Naming the artifact and both networks.
+    """
+    if made_for.sha256 != backbone.sha256:
+        raise ArtifactError(
+            f"{artifact} was made for {_name(made_for)}, but the backbone is {_name(backbone)}",
+            "give the `model` it was made for, or another `run`",
+        )
+
+
+def _name(identity: BackboneIdentity) -> str:
+    return f"{identity.source} ({identity.architecture} x{identity.scale}, {identity.sha256[:8]})"

@@ -1,0 +1,129 @@
+"""The run folder: where every stage finds what the one before it made."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from adaptsr_cli import __version__
+from adaptsr_cli.artifacts.base import Provenance, Scalar
+from adaptsr_cli.errors import OutputExistsError
+from adaptsr_cli.training.folder import TrainingFolder
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of the artifacts of one run; nothing is made by naming them."""
+
+    root: Path
+
+    @property
+    def record(self) -> Path:
+        """``run.json``: the backbone of the run."""
+        return self.root / "run.json"
+
+    @property
+    def saliency(self) -> Path:
+        """Written by ``score``."""
+        return self.root / "saliency.json"
+
+    @property
+    def directions(self) -> Path:
+        """Written by ``score`` beside the saliency."""
+        return self.root / "saliency.safetensors"
+
+    @property
+    def rank_map(self) -> Path:
+        """Written by ``allocate``."""
+        return self.root / "rank_map.json"
+
+    @property
+    def adapter(self) -> Path:
+        """Written by ``train``: the best on validation."""
+        return self.root / "adapter.safetensors"
+
+    @property
+    def degradation(self) -> Path:
+        """How the LR side of photos is made; written by ``score`` or ``train`` on photos."""
+        return self.root / "degradation.json"
+
+    @property
+    def merged(self) -> Path:
+        """Written by ``merge``."""
+        return self.root / "merged.safetensors"
+
+    @property
+    def evaluation(self) -> Path:
+        """Written by ``eval``."""
+        return self.root / "eval.json"
+
+    @property
+    def comparison(self) -> Path:
+        """The comparison sheet, written by ``eval``."""
+        return self.root / "comparison.png"
+
+    @property
+    def report(self) -> Path:
+        """The page to look at and to send, written by ``eval``."""
+        return self.root / "report.html"
+
+    @property
+    def training(self) -> TrainingFolder:
+        """State, log, curves and samples of ``train``."""
+        return TrainingFolder(self.root / "training")
+
+    @property
+    def split(self) -> Path:
+        """Which images were trained on and which held out."""
+        return self.training.root / "split.json"
+
+    @property
+    def config(self) -> Path:
+        """The resolved options of ``train``, to be given back by ``--config``."""
+        return self.training.root / "config.toml"
+
+    @property
+    def card(self) -> Path:
+        """What the training has cost and gained."""
+        return self.training.root / "card.json"
+
+    @property
+    def curves(self) -> Path:
+        """Loss and validation over iterations."""
+        return self.training.root / "curves.png"
+
+
+def refuse_overwriting(paths: Mapping[str, Path], *, force: bool) -> None:
+    """Refuses to replace results silently.
+
+    Args:
+        paths: What each path is, for the message.
+        force: The user said that it may be replaced.
+
+    Raises:
+        OutputExistsError: One of them exists and `force` is not set.
+    """
+    if force:
+        return
+    for what, path in paths.items():
+        if path.exists():
+            raise OutputExistsError(f"{path} exists already ({what})", "replace it with `force`, or use another `run`")
+
+
+def drop_training(run: RunFolder) -> None:
+    """Removes the state, log and adapter of an earlier training, which `force` allows."""
+    shutil.rmtree(run.training.root, ignore_errors=True)
+    run.adapter.unlink(missing_ok=True)
+
+
+def provenance(command: str, options: Mapping[str, Scalar], seed: int, data_fingerprint: str) -> Provenance:
+    """What made an artifact."""
+    return Provenance(
+        tool_version=__version__,
+        command=command,
+        options=dict(options),
+        seed=seed,
+        data_fingerprint=data_fingerprint,
+    )

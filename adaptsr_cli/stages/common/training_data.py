@@ -1,0 +1,268 @@
+"""Opening data: found, checked and split before any model is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal, Self
+
+import torch
+
+from adaptsr_cli.artifacts.degradation import Degradation
+from adaptsr_cli.artifacts.split import SplitItem, SplitRecord, SplitSource
+from adaptsr_cli.data.alignment import apply_shifts, describe_alignment
+from adaptsr_cli.data.cache import ImageCache
+from adaptsr_cli.data.layouts import PairSet, find_pairs, fit_scale
+from adaptsr_cli.data.listing import pair_folders, read_list
+from adaptsr_cli.data.mixture import Mixture, count_draws, describe_mix, name_pairs
+from adaptsr_cli.data.pairs import PairReader, pair_fingerprints, set_fingerprint, split_pairs
+from adaptsr_cli.data.preflight import check_pairs
+from adaptsr_cli.data.sources import Align, DataSpec
+from adaptsr_cli.errors import DataError
+from adaptsr_cli.progress import Progress
+from adaptsr_cli.runtime import free_memory_bytes
+from adaptsr_cli.units import list_some, parse_bytes, plural
+
+Role = Literal["train", "val", "test"]
+PairSets = tuple[PairSet, ...]
+
+_MAX_RAM_BYTES: Final = 4_000_000_000
+
+
+def open_pairs(choice: DataSpec, role: Role, progress: Progress, scale: int | None = None) -> PairSets:
+    """Finds and checks the pairs of every folder; notes what was found.
+
+    Args:
+        choice: The images that the user means.
+        role: What they are for.
+        progress: Told what was found.
+        scale: Of the network where it is known already; decides between ``X2`` and ``X4`` of one data set.
+
+    Raises:
+        DataError: No usable pairs; see `find_pairs` and `check_pairs`.
+    """
+    return tuple(_check(pairs, choice.align, role, progress) for pairs in _find_sets(choice, role, scale))
+
+
+def _find_sets(choice: DataSpec, role: Role, scale: int | None) -> list[PairSet]:
+    if choice.list_file is not None:
+        return [read_list(choice.list_file)]
+    if choice.hr is not None and choice.lr is not None:
+        return [pair_folders(choice.hr, choice.lr)]
+    return [replace(find_pairs(folder.path, role=role, scale=scale), weight=folder.weight) for folder in choice.folders]
+
+
+def _check(pairs: PairSet, align: Align, role: Role, progress: Progress) -> PairSet:
+    """Checks one set, tells what it is, and puts its shifts right where that is wanted."""
+    # What is only scored is not measured, since measuring is of use to those who train; see ``--align``.
+    checked = check_pairs(pairs, progress, role=role, alignment=align == "shift" or role != "test")
+    pairs = checked.pairs
+    progress.note(f"{role} data: {pairs.describe()}")
+    notes, warning = describe_alignment(pairs, checked.alignments)
+    if align == "shift":
+        pairs, warning = apply_shifts(pairs, checked.alignments), None
+    for note in (*notes, *pairs.notes):
+        progress.note(note)
+    if warning is not None:
+        progress.warn(warning)
+    return pairs
+
+
+@dataclass(frozen=True)
+class CacheSizes:
+    """How much room decoded images may take.
+
+    Attributes:
+        ram_bytes: In memory; None for a quarter of what is free, 4 GB at most.
+    """
+
+    ram_bytes: int | None = None
+
+    @classmethod
+    def of(cls, ram: str | None) -> Self:
+        """The size that a text such as ``8G`` gives.
+
+        Raises:
+            UsageError: It is not a valid size.
+        """
+        return cls(parse_bytes(ram) if ram is not None else None)
+
+    def open(self) -> ImageCache:
+        """An empty cache of these sizes; the processes of a group on one machine share the room."""
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        ram_bytes = self.ram_bytes
+        if ram_bytes is None:
+            ram_bytes = min(_MAX_RAM_BYTES, free_memory_bytes(torch.device("cpu")) // 4)
+        return ImageCache(ram_bytes // local)
+
+
+DEFAULT_CACHE: Final = CacheSizes()
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The pairs of a training run, disjoint by image.
+
+    Attributes:
+        train: The sets to train on, with their weights.
+        held_out: The sets to watch.
+        cache: Decoded images, for all stages that work on them in one call.
+    """
+
+    train: PairSets
+    held_out: PairSets
+    cache: ImageCache
+
+    @property
+    def train_fingerprint(self) -> str:
+        """Identity of the images to train on, their pairing and their shares."""
+        return fingerprint_of(self.train)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of both parts together."""
+        return f"{fingerprint_of(self.train)}-{fingerprint_of(self.held_out)}"
+
+    def record(self, choice: DataSpec) -> SplitRecord:
+        """The split as an artifact, images named and fingerprinted."""
+        return SplitRecord(
+            data=choice.describe(),
+            layout="; ".join(pairs.layout for pairs in self.train),
+            align=choice.align,
+            sources=tuple(
+                SplitSource(
+                    folder=str(pairs.root.resolve()), layout=pairs.layout, weight=pairs.weight, images=len(pairs)
+                )
+                for pairs in self.train
+            ),
+            train=_items(self.train),
+            held_out=_items(self.held_out),
+        )
+
+
+def open_training_data(
+    choice: DataSpec,
+    val: Path | None,
+    seed: int,
+    progress: Progress,
+    scale: int | None = None,
+    cache: CacheSizes = DEFAULT_CACHE,
+) -> TrainingData:
+    """Opens the pairs to train on and those to watch: ``--val``, or a fifth of the images of each set held out.
+
+    Args:
+        choice: The images that the user means.
+        val: Folder of those to watch.
+        seed: Another one holds out other images.
+        progress: Told what was found.
+        scale: Of the network where it is known already.
+        cache: Room for decoded images.
+
+    Raises:
+        DataError: No usable pairs, none that can be held out, or images on both sides of the split.
+    """
+    sets = open_pairs(choice, "train", progress, scale)
+    if val is not None:
+        held_out = open_pairs(DataSpec.of(val, choice.align), "val", progress, scale)
+        _refuse_overlap(sets, held_out, val)
+        train = sets
+    else:
+        parts = [split_pairs(pairs, seed=seed) for pairs in sets]
+        held_out = tuple(held for _, held in parts)
+        train = _drop_copies(tuple(part for part, _ in parts), held_out, progress)
+        counts = [sum(map(len, part)) for part in (train, held_out)]
+        progress.note(f"{plural(counts[0], 'image')} to train on, {counts[1]} held out for validation")
+    if len(train) > 1:
+        progress.note(describe_mix(train))
+    return TrainingData(train, held_out, cache.open())
+
+
+def _drop_copies(train: PairSets, held_out: PairSets, progress: Progress) -> PairSets:
+    """Without the images that are held out under another name or in another folder: those are seen for scoring only.
+
+    Raises:
+        DataError: Nothing is left to train on.
+    """
+    watched = {pair_fingerprints(pair)[1] for pairs in held_out for pair in pairs.pairs}
+    kept: list[PairSet] = []
+    dropped: list[str] = []
+    for pairs in train:
+        copies = [pair_fingerprints(pair)[1] in watched for pair in pairs.pairs]
+        dropped += [pair.name for pair, copy in zip(pairs.pairs, copies, strict=True) if copy]
+        if not all(copies):
+            left = tuple(pair for pair, copy in zip(pairs.pairs, copies, strict=True) if not copy)
+            kept.append(replace(pairs, pairs=left))
+    if not kept:
+        raise DataError("all images are copies of held-out ones", "add images, or name a validation folder by `val`")
+    if dropped:
+        count = plural(len(dropped), "image")
+        progress.note(f"{count} not trained on, being the same as held-out ones: {list_some(dropped)}")
+    return tuple(kept)
+
+
+def _refuse_overlap(train: PairSets, held_out: PairSets, val: Path) -> None:
+    """A score on images that were trained on says nothing."""
+    seen = {pair_fingerprints(pair)[1] for pairs in train for pair in pairs.pairs}
+    both = [pair.name for pair in name_pairs(held_out) if pair_fingerprints(pair)[1] in seen]
+    if both:
+        raise DataError(
+            f"{plural(len(both), 'image')} of `val` {val} are in the training data too: {list_some(both)}",
+            "name other images by `val`, or leave it out to hold out a fifth",
+        )
+
+
+def fingerprint_of(sets: PairSets) -> str:
+    """Identity of all images, their pairing and their shares of the crops, whatever folders they lie in."""
+    single = [set_fingerprint(pairs) for pairs in sets]
+    if len(single) == 1:
+        return single[0]
+    draws_per_block = count_draws([pairs.weight for pairs in sets], [len(pairs) for pairs in sets])
+    text = "\n".join(f"{print_} {count}" for print_, count in zip(single, draws_per_block, strict=True))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def open_reader(
+    sets: Sequence[PairSet], scale: int, degradation: Degradation | None, seed: int, cache: ImageCache
+) -> Mixture:
+    """A reader of all sets for a network of this scale.
+
+    Args:
+        sets: The pairs, or photos.
+        scale: Of the network.
+        degradation: What makes LR from photos; None where there are no photos.
+        seed: Seed of the degradation.
+        cache: Where decoded images are kept.
+
+    Raises:
+        DataError: The pairs are of another scale.
+    """
+    readers = [
+        PairReader(fit_scale(pairs, scale), scale=scale, degradation=degradation, seed=seed + position, cache=cache)
+        for position, pairs in enumerate(sets)
+    ]
+    return Mixture(readers, sets)
+
+
+def fit_patch(reader: Mixture, asked_px: int | None, default_px: int, progress: Progress) -> int:
+    """The side of the HR patch: as asked, else the default or what the smallest image allows."""
+    if asked_px is not None:
+        return asked_px
+    smallest_px = min(min(reader.hr_size(index)) for index in range(len(reader)))
+    patch_px = min(default_px, smallest_px) // reader.scale * reader.scale
+    if patch_px < default_px - reader.scale:
+        progress.note(f"patches of {patch_px} px, since the smallest image has no more")
+    return max(patch_px, reader.scale)
+
+
+def held_out_only(pairs: PairSet, split: SplitRecord) -> PairSet:
+    """The pairs without those that the run trained on, recognised by content."""
+    seen = {item.fingerprint for item in split.train}
+    kept = tuple(pair for pair in pairs.pairs if pair_fingerprints(pair)[1] not in seen)
+    return replace(pairs, pairs=kept)
+
+
+def _items(sets: PairSets) -> tuple[SplitItem, ...]:
+    return tuple(SplitItem(name=pair.name, fingerprint=pair_fingerprints(pair)[1]) for pair in name_pairs(sets))

@@ -1,0 +1,1 @@
+"""Stage `evaluate`: scores, comparison sheet and report."""

@@ -1,0 +1,196 @@
+"""Models of an evaluation: networks, adapters on their backbones, and folders of images that other systems made."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from adaptsr_cli.backbones.backbone import Backbone
+from adaptsr_cli.errors import ArtifactError, DataError, UsageError
+from adaptsr_cli.inference.engine import Upscaler
+from adaptsr_cli.io.images import list_images, read_rgb
+from adaptsr_cli.progress import Progress
+from adaptsr_cli.runtime import pick_precision
+from adaptsr_cli.stages.common.adapted_model import add_adapters, model_sha256
+from adaptsr_cli.stages.common.adapter_file import read_adapter
+from adaptsr_cli.stages.common.models import ModelSpec, load_model, open_backbone
+from adaptsr_cli.stages.common.run_folder import RunFolder
+from adaptsr_cli.stages.evaluate.options import EvaluateOptions
+
+
+@dataclass(frozen=True)
+class EvaluatedModel:
+    """Something that makes SR images.
+
+    Attributes:
+        name: In tables; all are different.
+        source: Where it came from.
+        sha256: Of the weights; None for a folder of images.
+        scale: Upscaling factor; None for a folder of images.
+        produce: Image name and LR (h, w, 3) uint8 -> SR uint8.
+        files: Image name -> the file that holds the output, for a folder of images.
+    """
+
+    name: str
+    source: str
+    sha256: str | None
+    scale: int | None
+    produce: Callable[[str, np.ndarray], np.ndarray]
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+
+def open_networks(
+    options: EvaluateOptions, run: RunFolder, device: torch.device, progress: Progress
+) -> list[EvaluatedModel]:
+    """Loads the networks, in the order in which they were named, adapters last.
+
+    Where none is named they are the run's backbone and merged model.
+
+    Raises:
+        ArtifactError: An adapter that was made for none of the networks at hand.
+        CheckpointError: A file that is no usable network.
+    """
+    named = [(Path(text), load_model(_model_spec(options, text), progress)) for text in options.models]
+    if not named and not options.scores_folders_only:
+        named.append((Path("backbone"), open_backbone(run, _model_spec(options, None), progress, record=False)))
+        if not options.adapters:
+            named += _open_merged(options, run, progress)
+    names = name_files([*(path for path, _ in named), *options.adapters])
+    found = [
+        _from_network(name, model, options, device, progress) for name, (_, model) in zip(names, named, strict=False)
+    ]
+    for name, path in zip(names[len(named) :], options.adapters, strict=True):
+        adapted = _open_with_adapter(options, run, path, progress)
+        model = _from_network(name, adapted, options, device, progress)
+        source = f"{path.name} on {adapted.identity.source}"
+        found.append(replace(model, source=source, sha256=model_sha256(adapted)))
+    return found
+
+
+def _model_spec(options: EvaluateOptions, name: str | None) -> ModelSpec:
+    """The network of that name, looked for where the user said."""
+    return ModelSpec.of(name, options.weights_dir, offline=options.offline)
+
+
+def _open_merged(options: EvaluateOptions, run: RunFolder, progress: Progress) -> list[tuple[Path, Backbone]]:
+    if run.merged.exists():
+        return [(Path("merged"), load_model(_model_spec(options, str(run.merged)), progress))]
+    if run.adapter.exists():
+        progress.warn("the run's adapter is not merged: scoring the backbone alone; run `adaptsr merge` first")
+    else:
+        progress.note("the run has no merged model yet: scoring the backbone alone")
+    return []
+
+
+def _open_with_adapter(options: EvaluateOptions, run: RunFolder, path: Path, progress: Progress) -> Backbone:
+    """The network that an adapter was made for, among those named, else the run's, with the adapter folded in."""
+    if not path.exists():
+        raise ArtifactError(
+            f"there is no adapter {path}", "check the path, or train one with `adaptsr train --data DIR`"
+        )
+    made_for = read_adapter(path)[0].backbone.sha256
+    for text in options.models:
+        backbone = load_model(_model_spec(options, text), progress)
+        if backbone.identity.sha256 == made_for:
+            break
+    else:
+        backbone = open_backbone(run, _model_spec(options, None), progress, record=False)
+    return add_adapters(backbone, (path,), 1.0, progress)
+
+
+def name_files(paths: Sequence[Path]) -> list[str]:
+    """A short name for each file, all different: its own, else with its folder's, else with a number."""
+    names = [path.stem for path in paths]
+    often = Counter(names)
+    names = [
+        name if often[name] == 1 else f"{path.resolve().parent.name}/{name}"
+        for name, path in zip(names, paths, strict=True)
+    ]
+    often = Counter(names)
+    return [name if often[name] == 1 else f"{name} ({place})" for place, name in enumerate(names, start=1)]
+
+
+def _from_network(
+    name: str, model: Backbone, options: EvaluateOptions, device: torch.device, progress: Progress
+) -> EvaluatedModel:
+    precision = pick_precision(options.precision, device, bf16=model.traits.bf16, fp16=model.traits.fp16)
+    # Scores that are to be compared with published ones are computed as those were, in fp32.
+    precision = "fp32" if options.precision == "auto" else precision
+    upscaler = Upscaler(model, device=device, precision=precision, tile_px=options.tile, progress=progress)
+
+    def produce(_name: str, lr: np.ndarray) -> np.ndarray:
+        sr: np.ndarray = np.rint(upscaler.run(lr) * 255).astype(np.uint8)
+        return sr
+
+    return EvaluatedModel(name, model.identity.source, model.identity.sha256, model.scale, produce)
+
+
+def open_folder(name: str, folder: Path, images: Sequence[str]) -> EvaluatedModel:
+    """A folder of images that another system made, matched with the images to be scored before work starts.
+
+    An output is called as its image, with or without something behind a ``_``: ``baby.png``, ``baby_x4_SwinIR.png``.
+    With several data folders images are called ``Set5/baby``; their outputs lie in ``Set5/`` below the folder, or in
+    the folder itself where no two images would then share one.
+
+    Args:
+        name: In tables.
+        folder: Where the outputs lie.
+        images: Names of the images to be scored.
+
+    Raises:
+        UsageError: No such folder.
+        DataError: None or several outputs for an image, or one for several images.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"`sr` {name}={folder}: there is no such folder", "give NAME=FOLDER of SR images")
+    outputs = {
+        path.relative_to(folder).with_suffix("").as_posix(): path for path in list_images(folder, recursive=True)
+    }
+    files = {image: _find_output(image, outputs, folder) for image in images}
+    image_of: dict[Path, str] = {}
+    for image, path in files.items():
+        if path in image_of:
+            raise DataError(
+                f"{path} would be the output for both {image_of[path]} and {image}",
+                f"put each set's outputs into a folder of its own, such as {folder / Path(image).parent}",
+            )
+        image_of[path] = image
+
+    def produce(image: str, _lr: np.ndarray) -> np.ndarray:
+        return read_rgb(files[image])
+
+    return EvaluatedModel(name, str(folder), None, None, produce, files)
+
+
+def _find_output(image: str, outputs: Mapping[str, Path], folder: Path) -> Path:
+    """The one output for an image, the longest form of its name first."""
+    parts = image.split("/")
+    for start in range(len(parts)):
+        wanted = "/".join(parts[start:])
+        if wanted in outputs:
+            return outputs[wanted]
+        found = [
+            path for key, path in outputs.items() if key.startswith(f"{wanted}_") and "/" not in key[len(wanted) :]
+        ]
+        if len(found) > 1:
+            raise DataError(
+                f"{folder} has {len(found)} images for {image!r}: {found[0].name}, {found[1].name}",
+                "leave one of each there",
+            )
+        if found:
+            return found[0]
+    raise DataError(f"{folder} has no image for {image!r}", f"name it as the HR image: {Path(image).name}.png")
+
+
+def make_distinct(models: Sequence[EvaluatedModel]) -> list[EvaluatedModel]:
+    """Numbers the models whose names come twice."""
+    often = Counter(model.name for model in models)
+    return [
+        model if often[model.name] == 1 else replace(model, name=f"{model.name} ({position})")
+        for position, model in enumerate(models, start=1)
+    ]

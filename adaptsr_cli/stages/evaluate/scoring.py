@@ -1,0 +1,146 @@
+"""Scores of the images of an evaluation: every model on every image, and the rows of the comparison sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from adaptsr_cli.artifacts.evaluation import ImageScores
+from adaptsr_cli.data.layouts import Pair
+from adaptsr_cli.data.mixture import Mixture
+from adaptsr_cli.io.hashing import file_sha256
+from adaptsr_cli.io.images import resize_bicubic
+from adaptsr_cli.metrics.measures import Measures
+from adaptsr_cli.metrics.protocol import Protocol, score_images
+from adaptsr_cli.progress import Progress
+from adaptsr_cli.report.comparison import BICUBIC, ComparisonRow, pick_examples
+from adaptsr_cli.report.findings import gain, leading_metric
+from adaptsr_cli.report.gallery import BestAndWorst
+from adaptsr_cli.stages.evaluate.models import EvaluatedModel
+
+SHEET_ROWS: Final = 4
+
+
+@dataclass(frozen=True)
+class ImageScorer:
+    """Scores single images by a protocol.
+
+    Attributes:
+        protocol: How images are prepared.
+        scale: Upscaling factor.
+        metrics: Names of those that can be computed.
+        measures: All of them but PSNR and SSIM.
+    """
+
+    protocol: Protocol
+    scale: int
+    metrics: tuple[str, ...]
+    measures: Measures
+
+    def read(self, reader: Mixture, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Reads LR and reference as the protocol wants them; without a reference a photograph itself is LR."""
+        if not self.protocol.has_reference and reader.pairs[index].lr is None:
+            source, place = reader.locate(index)
+            return source.read_hr(place), None
+        lr, hr = reader.read(index)
+        if not self.protocol.has_reference:
+            return lr, None
+        return self.protocol.crop_lr(lr), self.protocol.crop_hr(hr, self.scale)
+
+    def output(self, model: EvaluatedModel, image: str, lr: np.ndarray) -> np.ndarray:
+        """The part that is scored of what a model makes of an LR image."""
+        return self.protocol.crop_hr(model.produce(image, lr), self.scale)
+
+    def score(self, sr: np.ndarray, hr: np.ndarray | None) -> dict[str, float]:
+        """Computes the scores of an output; without a reference those that need none."""
+        if hr is None:
+            return self.measures.score_alone(sr)
+        return score_images(
+            sr,
+            hr,
+            protocol=self.protocol,
+            scale=self.scale,
+            metrics=self.metrics,
+            others=self.measures.score,
+        )
+
+
+def score_share(
+    scorer: ImageScorer,
+    models: Sequence[EvaluatedModel],
+    reader: Mixture,
+    share: range,
+    best_and_worst: BestAndWorst,
+    progress: Progress,
+) -> list[ImageScores]:
+    """Scores some of the images.
+
+    Args:
+        scorer: How.
+        models: What makes the SR images.
+        reader: The images.
+        share: Which of them.
+        best_and_worst: Offered the details of each image, from which the report chooses.
+        progress: Where to tell.
+    """
+    images = []
+    with progress.task("eval", len(share) * len(models), unit="image") as task:
+        for index in share:
+            pair = reader.pairs[index]
+            lr, hr = scorer.read(reader, index)
+            scores, outputs = {}, {}
+            for model in models:
+                outputs[model.name] = sr = scorer.output(model, pair.name, lr)
+                scores[model.name] = scorer.score(sr, hr)
+                task.advance()
+            leading = leading_metric(scores[models[0].name])
+            best_and_worst.offer(index, gain(scores, leading), lr, hr, outputs)
+            height_px, width_px = (scorer.scale * side for side in lr.shape[:2])
+            images.append(
+                ImageScores(
+                    name=pair.name,
+                    width_px=width_px,
+                    height_px=height_px,
+                    file_sha256=_hash_files(pair, models, with_reference=hr is not None),
+                    models=scores,
+                )
+            )
+    return images
+
+
+def _hash_files(pair: Pair, models: Sequence[EvaluatedModel], *, with_reference: bool) -> dict[str, str]:
+    """Computes the SHA-256 of every file that the scores of an image come from."""
+    files = {} if pair.lr is None else {"lr": pair.lr}
+    files |= {"hr": pair.hr} if with_reference else {"lr": pair.lr or pair.hr}
+    files |= {entry.name: entry.files[pair.name] for entry in models if entry.files}
+    return {role: file_sha256(path) for role, path in files.items()}
+
+
+def make_sheet_rows(
+    scorer: ImageScorer,
+    models: Sequence[EvaluatedModel],
+    images: Sequence[ImageScores],
+    reader: Mixture,
+) -> list[ComparisonRow]:
+    """Makes the images again on which first and last model differ most, bicubic beside them, for the sheet.
+
+    Empty where there is no reference: the sheet shows what is nearer to it.
+    """
+    if not scorer.protocol.has_reference:
+        return []
+    first, last = models[0].name, models[-1].name
+    metric = next(iter(images[0].models[first]), "")
+    gains = [image.models[last].get(metric, 0) - image.models[first].get(metric, 0) for image in images]
+    rows = []
+    for index in pick_examples(gains, SHEET_ROWS):
+        lr, hr = scorer.read(reader, index)
+        assert hr is not None
+        bicubic = resize_bicubic(lr, hr.shape[1], hr.shape[0])
+        name = reader.pairs[index].name
+        outputs = {BICUBIC: bicubic} | {entry.name: scorer.output(entry, name, lr) for entry in models}
+        scores = {BICUBIC: scorer.score(bicubic, hr), **images[index].models}
+        rows.append(ComparisonRow(name=name, lr=lr, hr=hr, outputs=outputs, scores=scores))
+    return rows

@@ -1,0 +1,1 @@
+"""Stage `export`: the adapted network in the file formats of other programs."""

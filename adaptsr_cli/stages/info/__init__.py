@@ -1,0 +1,1 @@
+"""Stage `info`: the description of artifacts and checkpoints."""

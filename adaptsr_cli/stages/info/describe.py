@@ -1,0 +1,157 @@
+"""Descriptions of the artifacts, one function for each kind, chosen by the artifact's class."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import singledispatch
+
+from adaptsr_cli.adapters.methods import METHODS
+from adaptsr_cli.artifacts.adapter import AdapterHeader
+from adaptsr_cli.artifacts.base import BackboneIdentity, StrictModel
+from adaptsr_cli.artifacts.card import RunCard
+from adaptsr_cli.artifacts.degradation import DegradationRecord
+from adaptsr_cli.artifacts.evaluation import Evaluation
+from adaptsr_cli.artifacts.merged import MergedHeader
+from adaptsr_cli.artifacts.rank_map import RankMap
+from adaptsr_cli.artifacts.run import RunRecord
+from adaptsr_cli.artifacts.saliency import InitDirectionsHeader, Saliency
+from adaptsr_cli.artifacts.split import SplitRecord
+from adaptsr_cli.artifacts.train_state import LoopState
+from adaptsr_cli.artifacts.warm_start import WarmStartHeader
+from adaptsr_cli.units import format_params
+
+Facts = dict[str, str]
+
+
+@singledispatch
+def describe(document: StrictModel) -> Facts:
+    """Describes an artifact by facts, in the order in which they should be shown.
+
+    Args:
+        document: An artifact; a kind without a function here has no facts but its name.
+    """
+    return {}
+
+
+def describe_backbone(identity: BackboneIdentity) -> str:
+    """Describes a network in one line."""
+    return (
+        f"{identity.source}: {identity.architecture} x{identity.scale}, {format_params(identity.params)} parameters, "
+        f"sha256 {identity.sha256[:16]}"
+    )
+
+
+@describe.register
+def _describe_run(document: RunRecord) -> Facts:
+    return {"backbone": describe_backbone(document.backbone), "model": document.model_path}
+
+
+@describe.register
+def _describe_saliency(document: Saliency) -> Facts:
+    best = sorted(document.sites, key=lambda site: -site.score)[:5]
+    stable = "one batch" if document.mean_spearman is None else f"{document.mean_spearman:.3f}"
+    return {
+        "backbone": describe_backbone(document.backbone),
+        "criterion": f"{document.criterion}, {document.batches} batches of {document.batch}",
+        "sites": f"{len(document.sites)} ({len(document.skipped)} left out)",
+        "rank correlation": stable,
+        "highest": ", ".join(site.name for site in best),
+    }
+
+
+@describe.register
+def _describe_directions(document: InitDirectionsHeader) -> Facts:
+    return {"backbone": describe_backbone(document.backbone), "for": "adaptsr train --init gradient"}
+
+
+@describe.register
+def _describe_start(document: WarmStartHeader) -> Facts:
+    return {
+        "backbone": describe_backbone(document.backbone),
+        "adapter": f"{document.provenance.options.get('adapter')}, sha256 {document.adapter_sha256[:16]}",
+        "for": "adaptsr train with the rank map beside it",
+    }
+
+
+@describe.register
+def _describe_rank_map(document: RankMap) -> Facts:
+    ranks = Counter(site.rank for site in document.sites)
+    strategy: str = document.strategy
+    if strategy == "adapter":
+        strategy += f" {document.provenance.options.get('adapter')}, from which training continues"
+    return {
+        "backbone": describe_backbone(document.backbone),
+        "strategy": strategy,
+        "parameters": f"{document.total_params:,} of a budget of {document.budget_params:,}",
+        "ranks": ", ".join(f"{count} x r{rank}" for rank, count in sorted(ranks.items())),
+    }
+
+
+@describe.register
+def _describe_adapter(document: AdapterHeader) -> Facts:
+    ranks = Counter(site.rank for site in document.sites)
+    facts = {
+        "backbone": describe_backbone(document.backbone),
+        "method": document.method,
+        "sites": f"{len(document.sites)}: " + ", ".join(f"{n} x r{rank}" for rank, n in sorted(ranks.items())),
+        "iteration": str(document.iteration),
+    }
+    if METHODS[document.method].is_low_rank:
+        facts["method"] += f", {document.factorization}, {document.lora_scaling} with alpha {document.sites[0].alpha:g}"
+        facts["method"] += f", init {document.init}" if document.init != "default" else ""
+    if document.val_psnr_y_db is not None and document.backbone_psnr_y_db is not None:
+        gain = document.val_psnr_y_db - document.backbone_psnr_y_db
+        facts["held-out PSNR-Y"] = f"{document.val_psnr_y_db:.2f} dB ({gain:+.2f} over the backbone)"
+    return facts
+
+
+@describe.register
+def _describe_merged(document: MergedHeader) -> Facts:
+    facts = {"backbone": describe_backbone(document.backbone)}
+    if document.blend is None:
+        return facts | {"adapter": f"sha256 {document.adapter_sha256[:16]}"}
+    blend = document.blend
+    parts = [f"{part.weight:g} x {part.name} (sha256 {part.sha256[:16]})" for part in blend.parts]
+    facts |= {"adapters": ", ".join(parts), "strength": f"{blend.strength:g}"}
+    if blend.to_rank is not None or blend.budget is not None:
+        limit = f"rank {blend.to_rank}" if blend.budget is None else f"a budget of {blend.budget}"
+        facts["truncated"] = f"to {limit}"
+    if blend.tuning is not None:
+        gain = blend.tuning.psnr_y_db - blend.tuning.plain_psnr_y_db
+        facts["tuned"] = f"on {blend.tuning.images} images of {blend.tuning.data}: {gain:+.3f} dB"
+    return facts
+
+
+@describe.register
+def _describe_state(document: LoopState) -> Facts:
+    return {"iteration": f"{document.iteration} of {document.plan.config.iterations}"}
+
+
+@describe.register
+def _describe_split(document: SplitRecord) -> Facts:
+    return {
+        "data": f"{document.data} ({document.layout})",
+        "images": f"{len(document.train)} trained on, {len(document.held_out)} held out",
+    }
+
+
+@describe.register
+def _describe_degradation(document: DegradationRecord) -> Facts:
+    steps = ", ".join(step.kind.replace("_", " ") for step in document.degradation.steps)
+    facts = {"degradation": document.degradation.name, "steps": steps}
+    return facts | ({"estimate": document.estimate.describe()} if document.estimate is not None else {})
+
+
+@describe.register
+def _describe_card(document: RunCard) -> Facts:
+    gain = f"{document.backbone_psnr_y_db:.2f} -> {document.best_psnr_y_db:.2f} dB ({document.gain_db:+.2f})"
+    what, parameters, cost = document.describe()
+    return {"held-out PSNR-Y": gain, "training": what, "parameters": parameters, "cost": cost}
+
+
+@describe.register
+def _describe_evaluation(document: Evaluation) -> Facts:
+    facts = {"protocol": document.protocol_text, "data": f"{document.data}, {len(document.images)} images"}
+    for model in document.models:
+        facts[model.name] = ", ".join(f"{metric} {value:.4f}" for metric, value in model.metrics.items())
+    return facts

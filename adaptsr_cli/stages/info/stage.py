@@ -1,0 +1,122 @@
+"""Stage ``info``: what a file is, be it an artifact of a run, a model file or options."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adaptsr_cli.artifacts.base import HEADER
+from adaptsr_cli.distributed import SINGLE_PROCESS, World
+from adaptsr_cli.errors import ArtifactError
+from adaptsr_cli.io.artifacts import parse_artifact
+from adaptsr_cli.io.documents import read_text, read_toml
+from adaptsr_cli.io.headers import read_metadata
+from adaptsr_cli.progress import SILENT, Progress
+from adaptsr_cli.stages.info.describe import Facts, describe, describe_backbone
+from adaptsr_cli.stages.info.options import InfoOptions
+from adaptsr_cli.stages.train.options import TrainOptions
+from adaptsr_cli.units import format_bytes
+
+
+@dataclass(frozen=True)
+class InfoResult:
+    """Descriptions of files.
+
+    Attributes:
+        files: The facts of each file, in the order in which they should be shown.
+    """
+
+    files: tuple[Facts, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as ``--json`` prints it."""
+        return {"files": list(self.files)}
+
+
+def run_info(options: InfoOptions, *, progress: Progress = SILENT, world: World = SINGLE_PROCESS) -> InfoResult:
+    """Describes files.
+
+    Args:
+        options: Which files.
+        progress: Not used: nothing takes long.
+        world: Not used: this is work for one process.
+
+    Raises:
+        ArtifactError: A file is missing, or of no known kind.
+        CheckpointError: A model file cannot be read.
+    """
+    return InfoResult(tuple(describe_file(path) for path in options.files))
+
+
+def describe_file(path: Path) -> Facts:
+    """Describes one file by facts, in the order in which they should be shown.
+
+    Raises:
+        ArtifactError: Missing, or of no known kind.
+        CheckpointError: A model file that cannot be read.
+    """
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise ArtifactError(f"{path} {what}", "name an artifact of a run, or a checkpoint")
+    facts = {"file": str(path), "size": format_bytes(path.stat().st_size)}
+    if path.suffix == ".json":
+        return facts | _describe_json(path)
+    if path.suffix == ".toml":
+        options = read_toml(path, TrainOptions).model_dump(mode="json", exclude_none=True, exclude_unset=True)
+        return facts | {"kind": "options of train"} | {name: _option_text(value) for name, value in options.items()}
+    if path.suffix == ".safetensors":
+        metadata = read_metadata(path)
+        if HEADER in metadata:
+            return facts | _describe_document(metadata[HEADER], path)
+    if path.suffix == ".onnx":
+        return facts | _describe_onnx(path)
+    return facts | _describe_checkpoint(path)
+
+
+def _describe_onnx(path: Path) -> Facts:
+    from adaptsr_cli.backbones.onnx_model import OnnxModel
+
+    model = OnnxModel(path)
+    if HEADER in model.metadata:
+        facts = _describe_document(model.metadata[HEADER], path)
+        facts["kind"] += ", ONNX"
+    else:
+        facts = {"kind": "ONNX file of another program"}
+    return facts | {"shapes": model.describe_shapes()}
+
+
+def _describe_json(path: Path) -> Facts:
+    return _describe_document(read_text(path), path)
+
+
+def _describe_document(text: str, path: Path) -> Facts:
+    document = parse_artifact(text, str(path))
+    kind = str(type(document).model_fields["artifact"].default)
+    return {"kind": kind.replace("_", " ")} | describe(document)
+
+
+def _option_text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _describe_checkpoint(path: Path) -> Facts:
+    from adaptsr_cli.adapters.sites import find_sites
+    from adaptsr_cli.backbones.loader import load_backbone
+
+    backbone = load_backbone(path)
+    table = find_sites(backbone.model, backbone.traits)
+    kinds = Counter(site.kind for site in table.sites)
+    dtypes = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in backbone.checkpoint.tensors.values())
+    rank_one = sum(site.rank_cost for site in table.sites)
+    return {
+        "kind": "checkpoint",
+        "network": describe_backbone(backbone.identity),
+        "key": backbone.checkpoint.wrapper or "(raw state dict)",
+        "tensors": ", ".join(f"{count} {dtype}" for dtype, count in dtypes.items()),
+        "input size": f"multiples of {backbone.multiple_px} px, at least {backbone.minimum_px} px",
+        "sites": f"{len(table.sites)} ({', '.join(f'{n} {kind}' for kind, n in kinds.items())}), "
+        f"{len(table.skipped)} left out",
+        "rank 1 everywhere": f"{rank_one:,} parameters",
+    }

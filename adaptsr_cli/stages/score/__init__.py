@@ -1,0 +1,1 @@
+"""Stage `score`: how much the loss wants each site changed."""

@@ -1,0 +1,1 @@
+"""Stage `train`: adapters trained at the planned sites."""

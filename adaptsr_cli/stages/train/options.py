@@ -1,0 +1,136 @@
+"""Options of ``adaptsr train``, and the configuration that they resolve to.
+
+To add an option, add a field to `TrainOptions`; if it decides what the trained adapter is, add one of the same name to
+`TrainConfig`, which then takes it over by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from adaptsr_cli.artifacts.base import Factorization, LoraInit, LoraScaling, Method, ShiraMask, Strategy
+from adaptsr_cli.artifacts.train_config import ObjectiveName, PresetName, ScheduleName, TrainConfig
+from adaptsr_cli.options import Flag
+from adaptsr_cli.ranking.allocation import DEFAULT_STRATEGY
+from adaptsr_cli.stages.common import fields as f
+from adaptsr_cli.stages.common.data_options import DataOptions
+from adaptsr_cli.training.presets import TRAIN_PRESETS
+
+if TYPE_CHECKING:
+    from adaptsr_cli.data.sources import DataSpec
+
+_PRESET = Flag(default_text="the preset's")
+
+
+class TrainOptions(DataOptions):
+    """What to train, on what, and how; None means the preset's value or one that follows from the data."""
+
+    rank_map: Annotated[Path | None, Field(description="Rank map. Left out: the run's.")] = None
+    preset: Annotated[PresetName, Field(description="fast takes minutes, paper 100,000 iterations.")] = "fast"
+    method: Annotated[Method, Field(description="What is trained at the planned sites.")] = "lora"
+    objective: Annotated[ObjectiveName, Field(description="fidelity is L1; perceptual is the paper's AdaptSR-GAN.")] = (
+        "fidelity"
+    )
+    iterations: Annotated[int | None, Field(ge=1, description="Optimiser steps."), _PRESET] = None
+    minutes: Annotated[float | None, Field(gt=0, description="Time budget; the schedule is fitted into it.")] = None
+    batch: Annotated[f.Batch, _PRESET] = None
+    accumulate: Annotated[int, Field(ge=1, description="Compute each batch in so many parts, to save memory.")] = 1
+    patch: Annotated[f.Patch, Flag(default_text="the preset's, or what the images allow")] = None
+    learning_rate: Annotated[
+        float | None,
+        Field(gt=0, le=1, description="Peak learning rate."),
+        Flag(("--lr",), default_text="the preset's, times a factor of the method"),
+    ] = None
+    schedule: Annotated[
+        ScheduleName | None, Field(description="cosine with a warm-up, or the paper's steps."), _PRESET
+    ] = None
+    alpha: Annotated[float | None, Field(gt=0, description="Numerator of LoRA's scaling."), _PRESET] = None
+    lora_scaling: Annotated[
+        LoraScaling,
+        Field(description="LoRA's scaling; alpha/sqrt(r) keeps large ranks from learning slower (rsLoRA)."),
+        Flag(("--scale",)),
+    ] = "alpha/r"
+    init: Annotated[
+        LoraInit | None,
+        Field(description="Where low-rank factors start; adapter continues the adapter of `adaptsr reallocate`."),
+        Flag(default_text="adapter where the rank map has one, gradient where `adaptsr score` left its directions"),
+    ] = None
+    conv_factorization: Annotated[Factorization, Field(description="Low-rank updates of convolutions.")] = "1x1-kxk"
+    shira_mask: Annotated[ShiraMask, Field(description="Which weights the method shira trains.")] = "magnitude"
+    lora_plus: Annotated[
+        float, Field(ge=1, description="The B factors learn at so many times the learning rate (LoRA+).")
+    ] = 1.0
+    ema: Annotated[
+        float | None, Field(gt=0, lt=1, description="Keep a moving average of the adapter, with this decay: 0.999.")
+    ] = None
+    patience: Annotated[int | None, Field(ge=1, description="Stop after so many validations without improvement.")] = (
+        None
+    )
+    val_freq: Annotated[
+        int | None,
+        Field(ge=1, description="Iterations between validations."),
+        Flag(default_text="a tenth of the iterations"),
+    ] = None
+    save_freq: Annotated[
+        int | None,
+        Field(ge=1, description="Iterations between saved states."),
+        Flag(default_text="a tenth of the iterations"),
+    ] = None
+    tensorboard: Annotated[bool, Field(description="Write training/tensorboard/ too."), Flag(("--tensorboard",))] = (
+        False
+    )
+    checkpointing: Annotated[
+        bool, Field(description="Compute every block twice to save memory; for small GPUs."), Flag(("--checkpointing",))
+    ] = False
+
+    @property
+    def strategy(self) -> Strategy:
+        """How ranks are chosen where there is no rank map; the paper's preset goes by the paper's Algorithm 1."""
+        return "greedy" if self.preset == "paper" else DEFAULT_STRATEGY
+
+
+def resolve_config(options: TrainOptions, *, patch_px: int, precision: str) -> TrainConfig:
+    """The preset with the options put over it.
+
+    Args:
+        options: What the user asked for.
+        patch_px: Side of the HR patch that the images allow.
+        precision: One that the device and the network can compute in.
+    """
+    from adaptsr_cli.adapters.methods import METHODS  # with torch, which the options alone do without
+
+    preset = TRAIN_PRESETS[options.preset]
+    given = {name: value for name in TrainConfig.model_fields if (value := getattr(options, name, None)) is not None}
+    iterations = given.get("iterations", preset.iterations)
+    often = min(1000, max(10, iterations // 10))
+    rate = preset.learning_rate * METHODS[options.method].learning_rate_factor
+    values: dict[str, Any] = preset.model_dump() | {"learning_rate": rate, "val_freq": often, "save_freq": often}
+    return TrainConfig(**(values | given | {"patch_px": patch_px, "precision": precision}))
+
+
+def resolved_options(
+    images: DataSpec, config: TrainConfig, paths: Mapping[str, Path | None], **more: Any
+) -> TrainOptions:
+    """Everything that a run was made with, with nothing left to defaults; paths absolute.
+
+    Args:
+        images: What it is trained on.
+        config: The resolved options.
+        paths: Files and folders by field name; None for those that were not given.
+        more: Further fields.
+    """
+    named = {"hr_dir": images.hr, "lr_dir": images.lr, "list_file": images.list_file, **paths}
+    absolute = {name: path.resolve() for name, path in named.items() if path is not None}
+    folders = tuple(
+        f"{folder.path.resolve()}" + ("" if folder.weight is None else f":{folder.weight:g}")
+        for folder in images.folders
+    )
+    values = config.model_dump(exclude={"patch_px"}, exclude_none=True)
+    if config.degrade is not None and config.degrade.endswith(".json"):
+        values["degrade"] = str(Path(config.degrade).resolve())
+    values |= {"data": folders} if folders else {}
+    return TrainOptions(**(values | {"patch": config.patch_px, "align": images.align} | absolute | more))

@@ -1,0 +1,1 @@
+"""Stage `truncate`: a smaller adapter made of a trained one."""

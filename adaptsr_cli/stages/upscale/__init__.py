@@ -1,0 +1,1 @@
+"""Stage `upscale`: images and folders upscaled by one model."""

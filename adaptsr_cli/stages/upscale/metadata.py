@@ -1,0 +1,93 @@
+"""Metadata of upscaled files: how a file was made, and whether an existing file is up to date."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from adaptsr_cli import __version__
+from adaptsr_cli.artifacts.upscale import UpscaleMetadata
+from adaptsr_cli.errors import ImageError
+from adaptsr_cli.io.hashing import file_fingerprint
+from adaptsr_cli.io.images import read_note
+from adaptsr_cli.io.integrity import is_whole
+
+LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".webp", ".avif"})
+
+
+@dataclass(frozen=True)
+class UpscaleSettings:
+    """What the metadata of all results of one call have in common.
+
+    Attributes:
+        weights_sha256: See `UpscaleMetadata`, as all others.
+        quality: Of lossy files.
+    """
+
+    weights_sha256: str
+    outscale: float
+    precision: str
+    ensemble: bool
+    quality: int
+
+    def describe(self, source: Path, target: Path) -> UpscaleMetadata:
+        """Makes the metadata of one result.
+
+        Raises:
+            DataError: `source` cannot be read.
+        """
+        return UpscaleMetadata(
+            tool_version=__version__,
+            weights_sha256=self.weights_sha256,
+            outscale=self.outscale,
+            precision=self.precision,
+            ensemble=self.ensemble,
+            quality=self.quality if target.suffix.lower() in LOSSY_SUFFIXES else None,
+            source=file_fingerprint(source),
+        )
+
+
+@dataclass(frozen=True)
+class ExistingResult:
+    """What to do about a result that exists.
+
+    Attributes:
+        redo: It was written by adaptsr, but is truncated: it is made again.
+        warning: Why it is left alone although it is not what would be made now; None where it is up to date.
+    """
+
+    redo: bool
+    warning: str | None
+
+
+def check_existing(target: Path, wanted: UpscaleMetadata) -> ExistingResult:
+    """Checks whether an existing file is complete and what would be made now.
+
+    No file is overwritten that has no metadata of ours, nor a complete one that was made with other settings.
+    """
+    found = _read_metadata(target)
+    if found is None:
+        return ExistingResult(redo=False, warning="exists already, and has no metadata that say how it was made")
+    if not is_whole(target):
+        return ExistingResult(redo=True, warning=None)
+    names = {
+        "weights_sha256": "by another model",
+        "outscale": f"with `outscale` {found.outscale:g}",
+        "precision": f"in {found.precision}",
+        "ensemble": "with `ensemble`" if found.ensemble else "without `ensemble`",
+        "quality": f"with `quality` {found.quality}",
+        "source": "from another version of the input",
+    }
+    differing = [text for name, text in names.items() if getattr(found, name) != getattr(wanted, name)]
+    return ExistingResult(redo=False, warning=f"exists already, made {', '.join(differing)}" if differing else None)
+
+
+def _read_metadata(target: Path) -> UpscaleMetadata | None:
+    """The metadata in a file; None where there are none of ours."""
+    try:
+        text = read_note(target)
+        return None if text is None else UpscaleMetadata.model_validate_json(text)
+    except (ImageError, ValidationError):
+        return None

@@ -1,0 +1,163 @@
+"""Options of low-rank methods from the command line to the adapter file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Command
+
+from adaptsr_cli.io.documents import read_toml
+from adaptsr_cli.stages.common.adapter_file import read_adapter, write_adapter
+from adaptsr_cli.stages.train.options import TrainOptions
+from adaptsr_cli.training.state import read_state
+from adaptsr_cli.units import format_params
+
+RUN = Path("adaptsr-run")
+WORDS = ("--iterations", 2, "--batch", 2, "--patch", 64)
+QUICK = ("--iterations", 2, "--batch", 2, "--patch", 32)
+
+
+def test_scale_and_lora_plus_are_kept_and_merged(adaptsr: Command, pairs: Path) -> None:
+    train = adaptsr("train", "--data", pairs, *WORDS, "--scale", "alpha/sqrt(r)", "--lora-plus", 8)
+    assert train.code == 0, train.err
+    assert read_adapter(RUN / "adapter.safetensors")[0].scale == "alpha/sqrt(r)"
+    request = read_toml(RUN / "training" / "config.toml", TrainOptions)
+    assert (request.lora_scaling, request.lora_plus) == ("alpha/sqrt(r)", 8.0)
+    assert "alpha/sqrt(r) with alpha 8" in adaptsr("info", RUN / "adapter.safetensors").out
+    assert adaptsr("merge").code == 0
+
+
+def test_gradient_start(adaptsr: Command, pairs: Path) -> None:
+    """At iteration 0 the rows of A are orthogonal and of one length, and still the network is the backbone."""
+    words = ("train", "--data", pairs, "--batch", 2, "--patch", 64, "--init", "gradient")
+    train = adaptsr(*words, "--iterations", 1, "--lr", 1e-8)
+    assert train.code == 0, train.err
+    _, state = read_state(RUN / "training" / "state.safetensors")
+    rows = [tensor.flatten(1) for name, tensor in state.items() if name.startswith("adapter/") and "lora_A" in name]
+    assert rows
+    for row in rows:
+        torch.testing.assert_close(3 * row @ row.t(), torch.eye(len(row)), atol=1e-4, rtol=0)
+    assert "directions" in adaptsr("info", RUN / "saliency.safetensors").out
+    other = adaptsr(*words, "--iterations", 1, "--lr", 1e-8, "--method", "arc", "--force")
+    assert other.code == 2
+    assert "lora and dora" in other.err
+    (RUN / "saliency.safetensors").unlink()
+    gone = adaptsr(*words, "--iterations", 1, "--force")
+    assert gone.code == 1
+    assert "adaptsr score" in gone.err
+
+
+def test_options_that_make_no_sense_are_refused(adaptsr: Command, pairs: Path) -> None:
+    unknown = adaptsr("train", "--data", pairs, *WORDS, "--scale", "alpha")
+    assert unknown.code == 2
+    assert "alpha/r" in unknown.err
+    nothing = adaptsr("train", "--data", pairs, *WORDS, "--method", "bitfit", "--lora-plus", 8)
+    assert nothing.code == 2
+    assert "low-rank factors" in nothing.err
+
+
+@pytest.fixture
+def prepared(adaptsr: Command, pairs: Path) -> Path:
+    """The pairs of a run folder that has been scored and allocated, quickly."""
+    assert adaptsr("score", "--data", pairs, "--batches", 1, "--batch", 1, "--patch", 32).code == 0
+    assert adaptsr("allocate", "--budget", "8%").code == 0
+    return pairs
+
+
+def test_another_factorisation_is_kept_told_and_merged(adaptsr: Command, prepared: Path) -> None:
+    train = adaptsr("train", "--data", prepared, *QUICK, "--conv-factorization", "kxk-1x1", "--init", "pissa", "--json")
+    assert train.code == 0, train.err
+    assert "--conv-factorization kxk-1x1 buys whole ranks of other costs and leaves" in train.err.replace("\n", " ")
+    header, tensors = read_adapter(RUN / "adapter.safetensors")
+    assert (header.factorization, header.init) == ("kxk-1x1", "pissa")
+    assert any(name.endswith(".start_A") for name in tensors)
+    request = read_toml(RUN / "training" / "config.toml", TrainOptions)
+    assert (request.conv_factorization, request.init) == ("kxk-1x1", "pissa")
+    assert "kxk-1x1, alpha/r with alpha 8, --init pissa" in adaptsr("info", RUN / "adapter.safetensors").out
+    card = json.loads(train.out)
+    trained = sum(tensor.numel() for name, tensor in tensors.items() if ".lora_" in name)
+    assert (card["trainable_params"], card["inference_params"]) == (trained, 0)
+    merge = adaptsr("merge", "--json")
+    assert merge.code == 0, merge.err
+    merged = json.loads(merge.out)
+    assert (merged["updated_params"], merged["inference_params"]) == (trained, 0)
+    assert merged["probe_max_difference"] <= 1e-6
+
+
+def test_parameters_are_told_as_in_the_papers_table_3(adaptsr: Command, prepared: Path) -> None:
+    train = adaptsr("train", "--data", prepared, *QUICK, "--method", "bitfit")
+    count = sum(tensor.numel() for tensor in read_adapter(RUN / "adapter.safetensors")[1].values())
+    line = f"updated / inference parameters: +{format_params(count)} / +0"
+    assert line in train.out
+    assert line in adaptsr("merge").out
+    assert f"+{format_params(count)} / +0" in adaptsr("info", RUN / "training" / "card.json").out
+
+
+def test_a_snip_mask_is_chosen_once(adaptsr: Command, prepared: Path) -> None:
+    words = ("train", "--data", prepared, *QUICK, "--method", "shira")
+    first = adaptsr(*words, "--shira-mask", "snip", "--accumulate", 2)
+    assert first.code == 0, first.err
+    assert "by SNIP" in first.err
+    again = adaptsr(*words, "--shira-mask", "snip", "--accumulate", 2)
+    assert again.code == 0, again.err
+    assert "by SNIP" not in again.err
+    assert "finished already" in again.err
+    other = adaptsr(*words, "--shira-mask", "random", "--accumulate", 2)
+    assert other.code == 1
+    assert "shira-mask was snip, now random" in other.err
+    by_snip = read_adapter(RUN / "adapter.safetensors")[1]
+    random = adaptsr(*words, "--shira-mask", "random", "--force")
+    assert random.code == 0, random.err
+    at_random = read_adapter(RUN / "adapter.safetensors")[1]
+    assert by_snip.keys() == at_random.keys()
+    assert any(not torch.equal(by_snip[name], at_random[name]) for name in by_snip if name.endswith(".entries"))
+    assert adaptsr("merge").code == 0
+
+
+def test_options_that_the_method_does_not_obey_end_before_the_work(adaptsr: Command, pairs: Path) -> None:
+    for words, said in (
+        (("--method", "arc", "--conv-factorization", "single"), "lora, dora and rasa"),
+        (("--shira-mask", "snip"), "is for"),
+        (("--method", "rasa", "--init", "pissa"), "lora and dora"),
+        (("--conv-factorization", "kxk"), "--conv-factorization': 'kxk' is not one of"),
+    ):
+        refused = adaptsr("train", "--data", pairs, *QUICK, *words)
+        assert refused.code == 2
+        assert said in refused.err.replace("\n", " ")
+    assert not RUN.exists()
+
+
+def test_an_adapter_that_contradicts_itself_is_refused(adaptsr: Command, prepared: Path) -> None:
+    assert adaptsr("train", "--data", prepared, *QUICK, "--method", "bitfit").code == 0
+    header, tensors = read_adapter(RUN / "adapter.safetensors")
+    write_adapter(RUN / "adapter.safetensors", header.model_copy(update={"factorization": "single"}), tensors)
+    merge = adaptsr("merge")
+    assert merge.code == 1
+    assert "contradicts itself" in merge.err
+
+
+@pytest.mark.parametrize(("method", "rate"), [("lora", 2e-3), ("full", 1e-3), ("bitfit", 2e-2)])
+def test_every_method_has_a_learning_rate_of_its_own(adaptsr: Command, pairs: Path, method: str, rate: float) -> None:
+    train = adaptsr("train", "--data", pairs, *WORDS, "--method", method)
+    assert train.code == 0, train.err
+    assert read_toml(RUN / "training" / "config.toml", TrainOptions).learning_rate == pytest.approx(rate)
+
+
+def test_training_starts_at_the_gradient_unless_told_otherwise(adaptsr: Command, pairs: Path) -> None:
+    """With the sidecar of `score` at its directions; without it at random, which is said; by the paper as the paper."""
+    config = RUN / "training" / "config.toml"
+    assert adaptsr("train", "--data", pairs, *WORDS).code == 0
+    assert read_toml(config, TrainOptions).init == "gradient"
+    elsewhere = ("train", "--data", pairs, *WORDS, "--rank-map", RUN / "rank_map.json", "--run", "elsewhere")
+    assert adaptsr(*elsewhere).code == 0
+    assert read_toml(Path("elsewhere") / "training" / "config.toml", TrainOptions).init == "gradient"
+    (RUN / "saliency.safetensors").unlink()
+    train = adaptsr("train", "--data", pairs, *WORDS, "--force")
+    assert read_toml(config, TrainOptions).init == "default"
+    assert "start at random" in train.err
+    assert adaptsr("score", "--data", pairs, "--force", "--batches", 2, "--patch", 32).code == 0
+    assert adaptsr("train", "--data", pairs, *WORDS, "--preset", "paper", "--force").code == 0
+    assert read_toml(config, TrainOptions).init == "default"

@@ -1,0 +1,226 @@
+"""The options of ``train``: files, precedence, locks, early stops, cards; through the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Command, write_pairs
+from PIL import Image
+
+from adaptsr_cli.artifacts.card import RunCard
+from adaptsr_cli.artifacts.degradation import DegradationRecord
+from adaptsr_cli.io.documents import read_document
+
+QUICK = ("--iterations", 6, "--batch", 2, "--patch", 32, "--lr", 0.005)
+
+
+@pytest.fixture
+def prepared(adaptsr: Command, pairs: Path) -> Path:
+    """A run folder that has been scored and allocated."""
+    assert adaptsr("score", "--data", pairs, "--batches", 1, "--patch", 32).code == 0
+    assert adaptsr("allocate", "--budget", "6k").code == 0
+    return Path("adaptsr-run")
+
+
+def copy_plan(run: Path, name: str) -> Path:
+    """A new run folder with the same scores and ranks."""
+    copy = Path(name)
+    copy.mkdir()
+    for file in ("run.json", "saliency.json", "saliency.safetensors", "rank_map.json"):
+        shutil.copy(run / file, copy)
+    return copy
+
+
+def test_the_resolved_options_given_back_make_the_same_run(adaptsr: Command, pairs: Path, prepared: Path) -> None:
+    first = adaptsr("train", "--data", pairs, *QUICK, "--ema", 0.9, "--objective", "charbonnier")
+    assert first.code == 0, first.err
+    config = prepared / "training" / "config.toml"
+    found = tomllib.loads(config.read_text(encoding="utf-8"))
+    assert found["data"] == [str(pairs.resolve())]
+    assert (found["iterations"], found["learning_rate"], found["ema"], found["objective"]) == (
+        6,
+        0.005,
+        0.9,
+        "charbonnier",
+    )
+    again = copy_plan(prepared, "again")
+    second = adaptsr("train", "--config", config, "--run", again)
+    assert second.code == 0, second.err
+    assert (again / "training" / "config.toml").read_bytes() == config.read_bytes()
+    for name in ("adapter.safetensors", "training/log.jsonl"):
+        assert (again / name).read_bytes() == (prepared / name).read_bytes()
+    resumed = adaptsr("train", "--config", config, "--run", again)
+    assert resumed.code == 0, resumed.err
+    assert "finished already" in resumed.err
+
+
+def test_the_command_line_goes_before_the_file(adaptsr: Command, pairs: Path, prepared: Path) -> None:
+    Path("mine.toml").write_text(f'data = ["{pairs}"]\niterations = 50\nbatch = 2\npatch = 32\nlearning_rate = 1\n')
+    train = adaptsr("train", "--config", "mine.toml", "--iterations", 3, "--lr", 0.005)
+    assert train.code == 0, train.err
+    found = tomllib.loads((prepared / "training" / "config.toml").read_text(encoding="utf-8"))
+    assert (found["iterations"], found["batch"], found["learning_rate"]) == (3, 2, 0.005)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("itertions = 3\n", ["itertions", "did you mean iterations"]),
+        ('iterations = "3"\n', ["iterations", "valid integer"]),
+        ("iterations = 3.5\n", ["iterations", "valid integer"]),
+        ("iterations = 0\n", ["iterations", "greater than or equal to 1"]),
+        ("learning_rate = 2.0\n", ["learning_rate", "less than or equal to 1"]),
+        ("learning_rate = nan\n", ["learning_rate", "finite"]),
+        ("tensorboard = 1\n", ["tensorboard", "boolean"]),
+        ("data = 3\n", ["data", "valid"]),
+        ("precision = 1979-05-27\n", ["precision"]),
+        ("model = 1979-05-27\n", ["model", "valid string"]),
+        ('preset = "slow"\n', ["preset", "'fast' or 'paper'"]),
+        ("alpha = 1\nalpha = 2\n", ["no TOML file"]),
+        ("{}\n", ["no TOML file"]),
+        ("[training]\nalpha = 1\n", ["training", "not permitted"]),
+    ],
+)
+def test_a_wrong_file_is_refused_by_key(text: str, said: list[str], adaptsr: Command, pairs: Path) -> None:
+    Path("wrong.toml").write_text(text)
+    train = adaptsr("train", "--data", pairs, "--config", "wrong.toml")
+    assert train.code == 1
+    assert "Traceback" not in train.err
+    for part in ("wrong.toml", *said):
+        assert part in train.err.replace("\n", " ")
+    assert not Path("adaptsr-run").exists()
+
+
+def test_a_changed_option_is_refused_with_what_differs(adaptsr: Command, pairs: Path, prepared: Path) -> None:
+    assert adaptsr("train", "--data", pairs, *QUICK).code == 0
+    before = (prepared / "training" / "config.toml").read_bytes()
+    for words, said in (
+        (("--objective", "l1+fft"), "objective was fidelity, now l1+fft"),
+        (("--ema", 0.99), "ema was None, now 0.99"),
+        (("--accumulate", 2), "accumulate was 1, now 2"),
+        (("--seed", 5), "seed was 0, now 5"),
+    ):
+        other = adaptsr("train", "--data", pairs, *QUICK, *words)
+        assert other.code == 1
+        assert said in other.err
+    assert (prepared / "training" / "config.toml").read_bytes() == before
+    assert adaptsr("train", "--data", pairs, *QUICK, "--save-freq", 2).code == 0  # changes nothing of the result
+
+
+def test_patience_ends_the_run_and_it_stays_ended(adaptsr: Command, pairs: Path, prepared: Path) -> None:
+    words = ("train", "--data", pairs, "--iterations", 60, "--batch", 1, "--patch", 32, "--lr", 1, "--val-freq", 2)
+    first = adaptsr(*words, "--patience", 2)
+    assert first.code == 0, first.err
+    assert "without improvement (--patience)" in first.err
+    card = read_document(prepared / "training" / "card.json", RunCard)
+    assert card.iterations == card.best_iteration + 4 < card.planned_iterations
+    again = adaptsr(*words, "--patience", 2)
+    assert again.code == 0
+    assert "finished already" in again.err
+    assert read_document(prepared / "training" / "card.json", RunCard).iterations == card.iterations
+
+
+def test_the_card_adds_up(adaptsr: Command, pairs: Path, prepared: Path) -> None:
+    train = adaptsr("train", "--data", pairs, *QUICK, "--json")
+    assert train.code == 0, train.err
+    card = read_document(prepared / "training" / "card.json", RunCard)
+    printed = json.loads(train.out)
+    assert printed["trainable_params"] == card.trainable_params <= 6_000
+    assert card.gain_db == pytest.approx(card.best_psnr_y_db - card.backbone_psnr_y_db)
+    assert card.device_hours == pytest.approx(card.wall_s / 3600)
+    assert 0 <= card.data_wait_share <= 1
+    assert (card.peak_host_bytes or 0) > 100_000_000  # torch alone takes more
+
+
+def test_samples_show_lr_output_and_hr(adaptsr: Command, pairs: Path, prepared: Path) -> None:
+    assert adaptsr("train", "--data", pairs, *QUICK, "--val-freq", 3).code == 0
+    samples = sorted((prepared / "training" / "samples").iterdir())
+    assert [path.name for path in samples] == ["000000.png", "000003.png", "000006.png"]
+    sheets = [np.asarray(Image.open(path)) for path in samples]
+    width = sheets[0].shape[1] // 3
+    assert (sheets[0][:, :width] == sheets[2][:, :width]).all()  # LR
+    assert (sheets[0][:, 2 * width :] == sheets[2][:, 2 * width :]).all()  # HR
+    assert (sheets[0][:, width : 2 * width] != sheets[2][:, width : 2 * width]).any()
+
+
+def test_checkpointing_is_remembered_and_trains(adaptsr: Command, pairs: Path, prepared: Path) -> None:
+    done = adaptsr("train", "--data", pairs, *QUICK, "--checkpointing")
+    assert done.code == 0, done.err
+    assert "checkpointing = true" in (prepared / "training" / "config.toml").read_text(encoding="utf-8")
+
+
+def test_tensorboard_says_what_the_log_says(adaptsr: Command, pairs: Path, prepared: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    assert adaptsr("train", "--data", pairs, *QUICK, "--val-freq", 3, "--tensorboard").code == 0
+    events = accumulator.EventAccumulator(str(prepared / "training" / "tensorboard"))
+    events.Reload()
+    rows = [json.loads(line) for line in (prepared / "training" / "log.jsonl").read_text().splitlines()]
+    scores = {row["iteration"]: row["val_psnr_y_db"] for row in rows if "val_psnr_y_db" in row}
+    found = {event.step: event.value for event in events.Scalars("val/psnr_y_db")}
+    assert found == {step: pytest.approx(score, abs=1e-4) for step, score in scores.items() if step}
+    assert events.Tags()["images"] == ["held-out"]
+
+
+def test_a_second_process_in_the_run_folder_is_refused(adaptsr: Command, pairs: Path, prepared: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from adaptsr_cli.io.lock import hold_folder\n"
+        "with hold_folder(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)\n"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code, str(prepared)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        for words in (
+            ("train", "--data", pairs, *QUICK),
+            ("score", "--data", pairs, "--force"),
+            ("allocate", "--budget", "5k", "--force"),
+            ("adapt", "--data", pairs, "--budget", "6k"),
+        ):
+            refused = adaptsr(*words)
+            assert refused.code == 1
+            assert "another adaptsr process is at work" in refused.err
+    finally:
+        other.kill()
+        other.wait()
+    assert other.stdout is not None
+    other.stdout.close()
+    assert adaptsr("train", "--data", pairs, *QUICK).code == 0  # the dead process holds nothing
+
+
+def test_few_images_are_warned_of(adaptsr: Command, tmp_path: Path) -> None:
+    few = write_pairs(tmp_path / "few", count=3)
+    train = adaptsr("train", "--data", few, *QUICK)
+    assert train.code == 0, train.err
+    assert "only 2 images to train on" in train.err
+
+
+def test_photos_keep_their_degradation_through_all_stages(adaptsr: Command, pairs: Path) -> None:
+    shutil.rmtree(pairs / "lr")
+    run = Path("adaptsr-run")
+    score = adaptsr("score", "--data", pairs / "hr", "--batches", 1, "--patch", 32, "--degrade", "phone")
+    assert score.code == 0, score.err
+    record = read_document(run / "degradation.json", DegradationRecord)
+    assert (record.degradation.name, record.estimate) == ("phone", None)
+    train = adaptsr("train", "--data", pairs / "hr", *QUICK)
+    assert train.code == 0, train.err
+    assert "degradation 'phone'" in train.err
+    other = adaptsr("train", "--data", pairs / "hr", *QUICK, "--degrade", "bicubic")
+    assert other.code == 1
+    assert "begun with the degradation 'phone'" in other.err
+    given = adaptsr("train", "--data", pairs / "hr", *QUICK, "--run", "b", "--degrade", run / "degradation.json")
+    assert given.code == 0, given.err
+    assert read_document(Path("b/degradation.json"), DegradationRecord).degradation == record.degradation
+
+
+def test_pairs_need_no_degradation_and_say_so(adaptsr: Command, pairs: Path, prepared: Path) -> None:
+    train = adaptsr("train", "--data", pairs, *QUICK, "--degrade", "phone")
+    assert train.code == 0, train.err
+    assert "--degrade phone is not used" in train.err
+    assert not (prepared / "degradation.json").exists()

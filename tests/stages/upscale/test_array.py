@@ -1,0 +1,59 @@
+"""Arrays of a Python program: what the command makes of the same pixels in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import noise
+from networks import save_tiny
+
+from adaptsr_cli.errors import UsageError
+from adaptsr_cli.io.images import read_rgb, write_rgb
+from adaptsr_cli.stages.upscale.array import upscale_array
+from adaptsr_cli.stages.upscale.options import UpscaleOptions
+from adaptsr_cli.stages.upscale.stage import open_upscaler, run_upscale
+
+
+def test_an_array_becomes_what_its_file_becomes(tmp_path: Path) -> None:
+    model = save_tiny("span_x2", tmp_path / "m.safetensors")
+    image = noise(9, 7, 3)
+    write_rgb(tmp_path / "in.png", image)
+    run_upscale(
+        UpscaleOptions(inputs=tmp_path / "in.png", model=str(model), run=tmp_path / "run", output=tmp_path / "out.png")
+    )
+    result = upscale_array(image, model=model, run=tmp_path / "run")
+    np.testing.assert_array_equal(result, read_rgb(tmp_path / "out.png"))
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("shape", [(6, 5), (6, 5, 1), (6, 5, 2), (6, 5, 3), (6, 5, 4)])
+def test_type_and_channels_stay(tmp_path: Path, shape: tuple[int, ...], depth: int) -> None:
+    model = save_tiny("span_x2", tmp_path / "m.safetensors")
+    upscaler = open_upscaler(UpscaleOptions(model=str(model), run=tmp_path / "run"))
+    image = noise(*shape, depth=depth)
+    result = upscale_array(image, upscaler=upscaler)
+    assert result.shape == (12, 10, *shape[2:])
+    assert result.dtype == image.dtype
+    assert upscale_array(image, upscaler=upscaler, outscale=1.5).shape == (9, 8, *shape[2:])
+
+
+@pytest.mark.parametrize("image", [np.zeros((4, 4, 3)), np.zeros((4, 0, 3), np.uint8), np.zeros((4, 4, 5), np.uint8)])
+def test_other_arrays_are_refused(image: np.ndarray) -> None:
+    with pytest.raises(UsageError, match="`image`"):
+        upscale_array(image)
+
+
+def test_wrong_options_are_named_by_their_fields() -> None:
+    for values, text in (
+        ({"strength": 2}, "`strength` is 2; it should be less than or equal to 1"),
+        ({"tile": 3}, "`tile` 3 is not a valid tile size"),
+        ({"tiles": 32}, "`tiles` is not an option"),
+    ):
+        with pytest.raises(UsageError, match=text):
+            UpscaleOptions.of(values)
+    assert UpscaleOptions(inputs="in.png", adapters=["a", "b"]) == UpscaleOptions(
+        inputs=(Path("in.png"),), adapters=(Path("a"), Path("b"))
+    )
+    assert [UpscaleOptions(tile=tile).tile for tile in ("auto", None, "0", 0, "64", 64)] == [None, None, 0, 0, 64, 64]

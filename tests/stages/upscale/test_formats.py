@@ -1,0 +1,351 @@
+"""Every kind of image through ``upscale``, read back by readers that share no code with the writers.
+
+The network repeats each pixel twice in both directions, so the right answer is known to the last level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image
+from readers import png_16_bit, read_samples
+
+from adaptsr_cli.backbones.edsr import BasicsrEDSR
+from adaptsr_cli.inference.engine import Upscaler
+from adaptsr_cli.io.tensors import write_tensors
+from adaptsr_cli.progress import Silent
+from adaptsr_cli.stages.upscale.options import UpscaleOptions
+from adaptsr_cli.stages.upscale.stage import UpscaleResult, run_upscale
+
+SIZES = ((1, 1), (7, 5), (64, 64), (257, 129))
+LARGE = (1023, 767)
+
+# Of lossy files at the best quality: the mean and the largest error in levels.
+TOLERANCES = {"jpg": (1.5, 12), "avif": (1.5, 12)}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of image file.
+
+    Attributes:
+        name: Its name among the cases.
+        ext: Its suffix.
+        channels: Of the result: 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha.
+        write: Writes samples (H, W, 4) uint16 to a path in its own way.
+        bits: Of the result, where the format has them.
+        large: Whether the largest size is made too.
+    """
+
+    name: str
+    ext: str
+    channels: int
+    write: Callable[[Path, np.ndarray], None]
+    bits: int = 8
+    large: bool = False
+
+
+def pattern(width: int, height: int) -> np.ndarray:
+    """Smooth colours with all values of 16 bits, and a transparency with flat parts and a slope: (H, W, 4) uint16."""
+    rows, columns = np.mgrid[:height, :width].astype(np.float64)
+    across, down = columns / max(1, width - 1), rows / max(1, height - 1)
+    waves = [0.5 + 0.5 * np.sin(3 * across + phase) * np.cos(2 * down - phase) for phase in (0.3, 1.4, 2.6)]
+    alpha = np.clip(3 * across - 1, 0, 1)
+    return np.rint(np.dstack([*waves, alpha]) * 65535).astype(np.uint16)
+
+
+def eighth(samples: np.ndarray) -> np.ndarray:
+    return np.rint(samples / 257).astype(np.uint8)
+
+
+def by_pillow(mode: str, **options: object) -> Callable[[Path, np.ndarray], None]:
+    """Writes in a mode of Pillow."""
+
+    def write(path: Path, samples: np.ndarray) -> None:
+        source = eighth(samples)
+        if mode in {"P", "P;A"}:
+            image = Image.fromarray(source[..., :3]).quantize(16)
+            if mode == "P;A":
+                image.info["transparency"] = bytes(range(0, 256, 17))
+        elif mode == "LA":
+            image = Image.fromarray(np.ascontiguousarray(source[..., [0, 3]]))
+        elif mode == "RGBA":
+            image = Image.fromarray(source)
+        elif mode == "L":
+            image = Image.fromarray(source[..., 0])
+        else:
+            image = Image.fromarray(np.ascontiguousarray(source[..., :3])).convert(mode)
+        image.save(path, **options)
+
+    return write
+
+
+def write_deep_png(channels: int) -> Callable[[Path, np.ndarray], None]:
+    def write(path: Path, samples: np.ndarray) -> None:
+        path.write_bytes(png_16_bit(pick(samples, channels), {1: 0, 2: 4, 3: 2, 4: 6}[channels]))
+
+    return write
+
+
+def write_deep_tiff(channels: int, **options: object) -> Callable[[Path, np.ndarray], None]:
+    def write(path: Path, samples: np.ndarray) -> None:
+        layers = pick(samples, channels)
+        if options.get("planarconfig") == "separate":
+            layers = np.moveaxis(layers, 2, 0)
+        tifffile.imwrite(
+            path,
+            layers if channels > 1 else layers[..., 0],
+            photometric="rgb" if channels >= 3 else "minisblack",
+            extrasamples=("unassalpha",) if channels in {2, 4} else None,
+            **{"planarconfig": "contig" if channels > 1 else None, "metadata": None, **options},
+        )
+
+    return write
+
+
+def pick(samples: np.ndarray, channels: int) -> np.ndarray:
+    return np.ascontiguousarray(samples[..., {1: [0], 2: [0, 3], 3: [0, 1, 2], 4: [0, 1, 2, 3]}[channels]])
+
+
+KINDS = (
+    Kind("png-1", "png", 1, by_pillow("1")),
+    Kind("png-l", "png", 1, by_pillow("L")),
+    Kind("png-la", "png", 2, by_pillow("LA")),
+    Kind("png-rgb", "png", 3, by_pillow("RGB"), large=True),
+    Kind("png-rgba", "png", 4, by_pillow("RGBA")),
+    Kind("png-p", "png", 3, by_pillow("P")),
+    Kind("png-pa", "png", 4, by_pillow("P;A")),
+    Kind("png-l16", "png", 1, write_deep_png(1), 16),
+    Kind("png-la16", "png", 2, write_deep_png(2), 16),
+    Kind("png-rgb16", "png", 3, write_deep_png(3), 16),
+    Kind("png-rgba16", "png", 4, write_deep_png(4), 16, large=True),
+    Kind("jpg-l", "jpg", 1, by_pillow("L", quality=95)),
+    Kind("jpg-rgb", "jpg", 3, by_pillow("RGB", quality=95), large=True),
+    Kind("jpg-cmyk", "jpg", 3, by_pillow("CMYK", quality=95)),
+    Kind("webp-rgb", "webp", 3, by_pillow("RGB", quality=95), large=True),
+    Kind("webp-rgba", "webp", 4, by_pillow("RGBA", lossless=True, exact=True)),
+    Kind("tif-1", "tif", 1, by_pillow("1", compression="group4")),
+    Kind("tif-l", "tif", 1, by_pillow("L")),
+    Kind("tif-la", "tif", 2, by_pillow("LA")),
+    Kind("tif-rgb", "tif", 3, by_pillow("RGB", compression="tiff_lzw")),
+    Kind("tif-rgba", "tif", 4, by_pillow("RGBA"), large=True),
+    Kind("tif-p", "tif", 3, by_pillow("P")),
+    Kind("tif-cmyk", "tif", 3, by_pillow("CMYK")),
+    Kind("tif-l16", "tif", 1, write_deep_tiff(1, byteorder=">"), 16),
+    Kind("tif-la16", "tif", 2, write_deep_tiff(2), 16),
+    Kind("tif-rgb16", "tif", 3, write_deep_tiff(3, compression="lzw", predictor=True), 16, large=True),
+    Kind("tif-rgb16-planes", "tif", 3, write_deep_tiff(3, planarconfig="separate", bigtiff=True), 16),
+    Kind("tif-rgba16-tiles", "tif", 4, write_deep_tiff(4, compression="zlib", tile=(16, 16)), 16),
+    Kind("avif-l", "avif", 1, by_pillow("L", quality=95)),
+    Kind("avif-rgb", "avif", 3, by_pillow("RGB", quality=95), large=True),
+    Kind("avif-rgba", "avif", 4, by_pillow("RGBA", quality=95)),
+    Kind("bmp-l", "bmp", 1, by_pillow("L")),
+    Kind("bmp-rgb", "bmp", 3, by_pillow("RGB"), large=True),
+    Kind("bmp-p", "bmp", 3, by_pillow("P")),
+)
+SAME = [(kind, size, kind.ext) for kind in KINDS for size in (*SIZES, *([LARGE] if kind.large else []))]
+OTHER = [
+    (kind, (64, 64) if kind.bits == 16 else (7, 5), ext)
+    for kind in KINDS
+    for ext in ("png", "jpg", "webp", "tif", "avif", "bmp")
+    if ext != kind.ext and not (ext in {"jpg", "bmp"} and kind.channels in {2, 4})
+]
+CASES = SAME + OTHER
+
+
+def name_of(kind: Kind, size: tuple[int, int]) -> str:
+    return f"{kind.name}_{size[0]}x{size[1]}"
+
+
+@pytest.fixture(scope="module")
+def repeater(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A genuine EDSR x2 of 1x1 convolutions that gives every pixel four times."""
+    model = BasicsrEDSR(2, 3, 1, 1, 1.0)
+    state = {name: torch.zeros_like(tensor) for name, tensor in model.state_dict().items()}
+    for channel in range(3):
+        state["conv_first.weight"][channel, channel] = 1
+        state["conv_last.weight"][channel, channel] = 1
+        state["upsample.0.weight"][4 * channel : 4 * channel + 4, channel] = 1
+    path = tmp_path_factory.mktemp("model") / "repeater.safetensors"
+    write_tensors(path, state, {})
+    return path
+
+
+@pytest.fixture(scope="module")
+def outputs(repeater: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, UpscaleResult]]:
+    """The folders of inputs and of results, and a report for each type of result."""
+    root = tmp_path_factory.mktemp("matrix")
+    reports = {}
+    for ext in ("png", "jpg", "webp", "tif", "avif", "bmp"):
+        sources = []
+        for kind, size, wanted in CASES:
+            if wanted == ext:
+                source = root / "in" / f"{name_of(kind, size)}.{kind.ext}"
+                if not source.exists():
+                    source.parent.mkdir(exist_ok=True)
+                    kind.write(source, pattern(*size))
+                sources.append(source)
+        options = UpscaleOptions(
+            run=root / "run",
+            model=str(repeater),
+            inputs=tuple(sources),
+            output=root / ext,
+            suffix="",
+            ext=ext,
+            quality=100,
+            device="cpu",
+        )
+        reports[ext] = run_upscale(options)
+    return root / "in", root, reports
+
+
+def expected(kind: Kind, source: Path, size: tuple[int, int]) -> np.ndarray:
+    """What the file shows, as Pillow understands it, and for 16 bits as it was made; each pixel four times."""
+    if kind.bits == 16:
+        layers = pick(pattern(*size), kind.channels)
+    else:
+        with Image.open(source) as image:
+            layers = np.asarray(image.convert({1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[kind.channels]))
+    layers = layers if layers.ndim == 3 else layers[..., None]
+    return layers.repeat(2, axis=0).repeat(2, axis=1)
+
+
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency")
+@pytest.mark.parametrize(
+    ("kind", "size", "ext"), CASES, ids=[f"{name_of(kind, size)}-{ext}" for kind, size, ext in CASES]
+)
+def test_result_is_right_to_the_last_level(
+    kind: Kind, size: tuple[int, int], ext: str, outputs: tuple[Path, Path, dict[str, UpscaleResult]]
+) -> None:
+    inputs, root, reports = outputs
+    source = inputs / f"{name_of(kind, size)}.{kind.ext}"
+    assert [reason for failed, reason in reports[ext].failed if failed == source] == []
+    wanted = expected(kind, source, size)
+    result = read_samples(root / ext / f"{name_of(kind, size)}.{ext}")
+    if kind.bits == 16 and ext not in {"png", "tif"}:
+        wanted = eighth(wanted)
+    if wanted.shape[2] <= 2 and result.shape[2] >= 3:  # WebP and some readers know no grey
+        assert ext in {"webp", "avif"}
+        wanted = np.concatenate([wanted[..., :1].repeat(3, axis=2), wanted[..., 1:]], axis=2)
+    if wanted.shape[2] == 4 and result.shape[2] == 3:  # libwebp leaves out what is opaque everywhere
+        assert ext == "webp"
+        assert (wanted[..., 3] == 255).all()
+        wanted = wanted[..., :3]
+    assert result.dtype == wanted.dtype
+    assert result.shape == wanted.shape
+    difference = np.abs(result.astype(int) - wanted)
+    if wanted.shape[2] in {2, 4}:
+        difference[..., :-1] *= wanted[..., -1:] > 0  # colour that nobody sees is free
+    mean, most = TOLERANCES.get(ext, (0, 0))
+    assert difference.mean() <= mean
+    assert difference.max() <= most
+
+
+def test_the_matrix_is_as_large_as_promised() -> None:
+    assert len(CASES) >= 200
+    assert {size for _, size, _ in CASES} == {*SIZES, LARGE}
+
+
+@pytest.fixture
+def run(repeater: Path, tmp_path: Path) -> Callable[..., tuple[UpscaleResult, Silent]]:
+    """Upscales everything in ``in/`` to ``out/``."""
+
+    def call(**options: object) -> tuple[UpscaleResult, Silent]:
+        progress = Silent()
+        settings = {"output": tmp_path / "out", "suffix": "", "quality": 100, "device": "cpu", **options}
+        chosen = UpscaleOptions(
+            run=tmp_path / "run",
+            model=str(repeater),
+            inputs=(tmp_path / "in",),
+            **settings,  # type: ignore[arg-type]
+        )
+        return run_upscale(chosen, progress=progress), progress
+
+    (tmp_path / "in").mkdir()
+    return call
+
+
+def test_every_page_and_every_frame_goes_through_the_network(
+    run: Callable[..., tuple[UpscaleResult, Silent]], tmp_path: Path
+) -> None:
+    pages = [pick(pattern(9, 6), 3), pick(pattern(5, 8), 1)[..., 0]]
+    with tifffile.TiffWriter(tmp_path / "in" / "pages.tif") as file:
+        for page in pages:
+            file.write(page, photometric="rgb" if page.ndim == 3 else "minisblack", metadata=None)
+    frames = [eighth(np.roll(pattern(9, 6), shift, axis=1)) for shift in range(3)]
+    images = [Image.fromarray(frame) for frame in frames]
+    for name, options in (("moving.png", {"disposal": 1, "blend": 0}), ("moving.webp", {"lossless": True})):
+        images[0].save(
+            tmp_path / "in" / name, save_all=True, append_images=images[1:], duration=[10, 20, 30], loop=2, **options
+        )
+    report, _ = run()
+    assert report.failed == ()
+    with tifffile.TiffFile(tmp_path / "out" / "pages.tif") as file:
+        for page, written in zip(pages, file.pages, strict=True):
+            assert np.array_equal(written.asarray(), page.repeat(2, axis=0).repeat(2, axis=1))
+    for name in ("moving.png", "moving.webp"):
+        with Image.open(tmp_path / "out" / name) as image:
+            assert (image.n_frames, image.info["loop"]) == (3, 2)
+            for index, frame in enumerate(frames):
+                image.seek(index)
+                shown = np.asarray(image.convert("RGBA")).astype(int)
+                wanted = frame.repeat(2, axis=0).repeat(2, axis=1)
+                assert np.array_equal(shown[..., 3], wanted[..., 3])
+                assert not ((shown != wanted).any(axis=2) & (wanted[..., 3] > 0)).any()
+                assert image.info["duration"] == 10 * (index + 1)
+
+
+def test_what_the_asked_type_cannot_hold_fails_alone_and_before_the_work(
+    run: Callable[..., tuple[UpscaleResult, Silent]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_pillow("RGBA")(tmp_path / "in" / "clear.png", pattern(9, 6))
+    by_pillow("RGB")(tmp_path / "in" / "plain.png", pattern(9, 6))
+    tifffile.imwrite(tmp_path / "in" / "pages.tif", np.zeros((2, 6, 9, 3), np.uint8), photometric="rgb")
+    sizes = []
+    original = Upscaler.bands
+    monkeypatch.setattr(
+        Upscaler, "bands", lambda self, *args, **rest: (sizes.append(args[:2]), original(self, *args, **rest))[1]
+    )
+    report, _ = run(ext="jpg")
+    assert sorted((path.name, "holds no" in reason) for path, reason in report.failed) == [
+        ("clear.png", True),
+        ("pages.tif", True),
+    ]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["plain.jpg"]
+    assert len(sizes) == 1
+
+
+def test_the_loss_of_depth_is_said_once(run: Callable[..., tuple[UpscaleResult, Silent]], tmp_path: Path) -> None:
+    for index in range(3):
+        write_deep_png(3)(tmp_path / "in" / f"{index}.png", pattern(9, 6))
+    report, progress = run(ext="webp")
+    assert len(report.written) == 3
+    assert len([line for line in progress.notes if "16 bits a channel are written as 8" in line]) == 1
+
+
+@pytest.mark.parametrize(("outscale", "size"), [(3, (27, 18)), (2.5, (22, 15)), (8, (72, 48)), (0.5, (4, 3))])
+@pytest.mark.parametrize("kind", [KINDS[1], KINDS[4], KINDS[9], KINDS[10]], ids=lambda kind: kind.name)
+def test_any_factor_keeps_depth_and_channels(
+    run: Callable[..., tuple[UpscaleResult, Silent]], tmp_path: Path, kind: Kind, outscale: float, size: tuple[int, int]
+) -> None:
+    kind.write(tmp_path / "in" / "a.png", pattern(9, 6))
+    report, _ = run(outscale=outscale)
+    assert report.failed == ()
+    result = read_samples(tmp_path / "out" / "a.png")
+    assert result.shape == (size[1], size[0], kind.channels)
+    assert result.dtype == (np.uint16 if kind.bits == 16 else np.uint8)
+
+
+def test_names_of_any_script_go_through(run: Callable[..., tuple[UpscaleResult, Silent]], tmp_path: Path) -> None:
+    names = ["фото ü 写真", "a" * 251, "é" * 125, "100% [x] {y} #1"]
+    for name in names:
+        by_pillow("RGB")(tmp_path / "in" / f"{name}.png", pattern(9, 6))
+    report, _ = run()
+    assert report.failed == ()
+    assert sorted(path.stem for path in (tmp_path / "out").iterdir()) == sorted(names)

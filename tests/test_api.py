@@ -1,0 +1,125 @@
+"""The Python API: the same results as the commands, and nothing changed in the calling program."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Command, noise
+from networks import save_tiny
+from PIL import Image
+
+import adaptsr_cli as api
+from adaptsr_cli import api as module
+from adaptsr_cli.io.tensors import read_tensors
+
+HOST_STATE = """
+import logging, random
+import numpy as np, PIL.Image, torch
+
+def state():
+    return (
+        random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist(), torch.get_num_threads(),
+        torch.get_default_dtype(), torch.is_grad_enabled(), PIL.Image.MAX_IMAGE_PIXELS, logging.root.level,
+        logging.getLogger("tifffile").level,
+    )
+
+before = state()
+import adaptsr_cli
+adaptsr_cli.adapt
+adaptsr_cli.upscale_array(np.zeros((8, 8, 3), np.uint8), device="cpu")
+print([index for index, (old, new) in enumerate(zip(before, state())) if old != new])
+"""
+
+
+def python(source: str) -> str:
+    """What a fresh interpreter prints."""
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_importing_the_package_is_cheap() -> None:
+    assert python("import sys, adaptsr_cli; print({'torch', 'pydantic', 'numpy'} & set(sys.modules))") == "set()"
+
+
+def test_importing_and_calling_leave_the_calling_program_as_it_was() -> None:
+    assert python(HOST_STATE) == "[]"
+
+
+def test_every_public_name_is_there() -> None:
+    assert set(module.__all__) <= set(api.__all__)
+    assert all(hasattr(api, name) for name in api.__all__)
+    assert set(api.__all__) <= set(dir(api))
+    with pytest.raises(AttributeError, match="no attribute 'tarin'"):
+        _ = api.tarin
+
+
+def test_training_gives_the_adapter_of_the_command_and_keeps_random_states(
+    pairs: Path, adaptsr: Command, tmp_path: Path
+) -> None:
+    random.seed(5), np.random.seed(5), torch.manual_seed(5)
+    expected = random.random(), np.random.rand(), torch.rand(1).item()
+    words = ("train", "--data", pairs, "--run", "by-command", "--iterations", 2, "--batch", 2, "--patch", 48)
+    assert adaptsr(*words, "--device", "cpu").code == 0
+    random.seed(5), np.random.seed(5), torch.manual_seed(5)
+    result = api.train(data=pairs, run=tmp_path / "by-python", iterations=2, batch=2, patch=48, device="cpu")
+    assert (random.random(), np.random.rand(), torch.rand(1).item()) == expected
+    ours, _ = read_tensors(tmp_path / "by-python" / "adapter.safetensors")
+    theirs, _ = read_tensors(tmp_path / "by-command" / "adapter.safetensors")
+    assert list(ours) == list(theirs)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert result.card.iterations == 2
+
+
+def test_options_may_be_an_object_with_keywords_over_it(pairs: Path, tmp_path: Path) -> None:
+    options = api.ScoreOptions(data=pairs, run=tmp_path / "one", batches=2, batch=1, patch=48, device="cpu")
+    assert api.score(options, run=tmp_path / "two").saliency.batches == 2
+    assert (tmp_path / "two" / "saliency.json").exists()
+    assert not (tmp_path / "one").exists()
+
+
+def test_a_wrong_option_is_an_error_of_ours() -> None:
+    with pytest.raises(api.UsageError, match="`iteratoins` is not an option"):
+        api.train(data="pairs", iteratoins=3)
+    with pytest.raises(api.AdaptsrError, match="`iterations`"):
+        api.train(data="pairs", iterations=0)
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> api.Backbone:
+    return api.load_backbone(save_tiny("safmn", tmp_path / "tiny.safetensors"))
+
+
+def test_an_array_becomes_the_pixels_of_the_command(network: api.Backbone, adaptsr: Command, tmp_path: Path) -> None:
+    lr = noise(20, 31, 3)
+    Image.fromarray(lr).save(tmp_path / "in.png")
+    assert adaptsr("upscale", "in.png", "--model", tmp_path / "tiny.safetensors", "--device", "cpu").code == 0
+    with Image.open(next(tmp_path.glob("in_x*.png"))) as written:
+        assert np.array_equal(np.asarray(written), api.upscale_array(lr, network, device="cpu"))
+
+
+@pytest.mark.parametrize(
+    ("image", "shape"),
+    [
+        (noise(9, 12), (36, 48)),
+        (noise(9, 12, 4), (36, 48, 4)),
+        (noise(9, 12, 3, depth=16), (36, 48, 3)),
+        (noise(9, 12, 3).astype(np.float32) / 255, (36, 48, 3)),
+    ],
+)
+def test_arrays_keep_type_and_channels(image: np.ndarray, shape: tuple[int, ...], network: api.Backbone) -> None:
+    sr = api.upscale_array(image, network, device="cpu")
+    assert sr.shape == shape
+    assert sr.dtype == image.dtype
+    assert api.upscale_array(image, network, outscale=2, device="cpu").shape[:2] == (18, 24)
+
+
+@pytest.mark.parametrize("image", [noise(9, 12, 2), noise(9), np.zeros((0, 4, 3), np.float32), np.zeros((4, 4, 3))])
+def test_what_is_not_an_image_is_refused(image: np.ndarray, network: api.Backbone) -> None:
+    with pytest.raises(api.ImageError, match="is not an image"):
+        api.upscale_array(image, network)
