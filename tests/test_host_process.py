@@ -71,7 +71,7 @@ for found in pkgutil.walk_packages(adaptsr_cli.__path__, "adaptsr_cli."):
         importlib.import_module(found.name)
 
 from adaptsr_cli.backbones.loader import load_backbone
-from adaptsr_cli.imaging.degradation import DEGRADATIONS
+from adaptsr_cli.imaging.degradation_presets import DEGRADATIONS
 from adaptsr_cli.imaging.degrade import degrade
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.io.images import read_picture, read_rgb, write_rgb

@@ -13,7 +13,7 @@ AlignmentVerdict = Literal["matched", "flat", "unmatched"]
 
 
 class PairAlignment(StrictModel):
-    """What was measured on the centre of one pair.
+    """Measurement on the centre of one pair.
 
     Shifts are in pixels of the LR grid, for pairs of one size in pixels of the files. LR at (y + dy, x + dx) shows
     what HR shows at (y, x).
@@ -23,7 +23,7 @@ class PairAlignment(StrictModel):
             are shifted by more than an eighth of the window.
         dy_px: How much lower the LR side shows everything; 0 unless matched.
         dx_px: How much further right; 0 unless matched.
-        match: Correlation of the details after the whole-pixel shift is put right, in [-1, 1]; 0 where flat.
+        match: Correlation of the details after the whole-pixel shift is corrected, in [-1, 1]; 0 where flat.
         gains: LR over HR, means of R, G and B in grey levels as stored, clipped pixels left out; None where not
             matched.
     """
@@ -46,7 +46,7 @@ class PairAlignment(StrictModel):
 
 
 class FileStamp(StrictModel):
-    """By what a file is recognised as unchanged without being read."""
+    """Size and time by which a file is recognised as unchanged without being read."""
 
     path: str
     bytes: int
@@ -54,7 +54,7 @@ class FileStamp(StrictModel):
 
 
 class PairMeasure(StrictModel):
-    """What decoding one pair told.
+    """Measurement of one pair, from decoding it.
 
     Attributes:
         lr: The LR file; None for a photograph.

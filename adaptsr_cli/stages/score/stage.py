@@ -153,7 +153,7 @@ def _to_artifact(
                 params=site.params,
                 rank_cost=site.rank_cost,
                 max_rank=site.max_rank,
-                score=getattr(measure.scores, options.criterion),
+                score=measure.scores[options.criterion],
                 score_std=measure.spread.get(options.criterion, 0.0),
                 spectrum=measure.spectrum,
                 gains=measure.gains,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from adaptsr_cli.adapters.attach import Attachment
-from adaptsr_cli.adapters.methods import allows_init
+from adaptsr_cli.adapters.methods import METHODS, allows_init, list_methods
 from adaptsr_cli.adapters.truncation import MatrixFactors, put_factors
 from adaptsr_cli.artifacts.train_config import TrainConfig
 from adaptsr_cli.backbones.backbone import Backbone
@@ -41,9 +41,10 @@ def choose_init(options: TrainOptions, plan: RankPlan, progress: Progress) -> Tr
         return _choose_directions(options, plan, progress) if options.init is None else options
     if options.init not in (None, "adapter"):
         return options
-    if options.method != "lora":
+    if "adapter" not in METHODS[options.method].inits:
+        able = list_methods(spec for spec in METHODS.values() if "adapter" in spec.inits)
         raise UsageError(
-            f"{plan.path} continues a trained adapter of `method` lora, which `method` {options.method} cannot do",
+            f"{plan.path} continues a trained adapter of `method` {able}, which `method` {options.method} cannot do",
             "leave `method` out, or give `init` default to begin anew with these ranks",
         )
     progress.note(f"continuing the adapter that {plan.path} was made from (`init` default begins anew)")

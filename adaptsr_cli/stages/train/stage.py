@@ -22,7 +22,7 @@ from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.documents import write_document
 from adaptsr_cli.progress import SILENT, Progress, TellOnce
 from adaptsr_cli.report.figures import draw_curves
-from adaptsr_cli.runtime import describe_device, pick_device, pick_precision, seed_everything
+from adaptsr_cli.runtime import describe_device, pick_device, pick_precision, random_state_kept, seed_everything
 from adaptsr_cli.stages.common.lr_degradation import choose_degradation, degradation_sha256, run_degradation
 from adaptsr_cli.stages.common.open_run import OpenRun, open_run
 from adaptsr_cli.stages.common.run_folder import RunFolder, drop_training
@@ -66,6 +66,7 @@ class TrainResult:
         }
 
 
+@random_state_kept()
 def run_train(options: TrainOptions, *, progress: Progress = SILENT, world: World = SINGLE_PROCESS) -> TrainResult:
     """Trains, or continues training, and writes ``adapter.safetensors`` and ``training/``.
 

@@ -23,7 +23,7 @@ QUICK = ("--iterations", 2, "--batch", 2, "--patch", 32)
 def test_scale_and_lora_plus_are_kept_and_merged(adaptsr: Command, pairs: Path) -> None:
     train = adaptsr("train", "--data", pairs, *WORDS, "--scale", "alpha/sqrt(r)", "--lora-plus", 8)
     assert train.code == 0, train.err
-    assert read_adapter(RUN / "adapter.safetensors")[0].scale == "alpha/sqrt(r)"
+    assert read_adapter(RUN / "adapter.safetensors")[0].lora_scaling == "alpha/sqrt(r)"
     request = read_toml(RUN / "training" / "config.toml", TrainOptions)
     assert (request.lora_scaling, request.lora_plus) == ("alpha/sqrt(r)", 8.0)
     assert "alpha/sqrt(r) with alpha 8" in adaptsr("info", RUN / "adapter.safetensors").out
