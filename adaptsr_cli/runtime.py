@@ -9,9 +9,9 @@ import random
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import psutil
@@ -111,10 +111,46 @@ def pick_precision(choice: str, device: torch.device, *, bf16: bool, fp16: bool)
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
-    """Returns a context in which matrix products and convolutions run in `precision`; nothing for fp32."""
+    """Returns a context in which matrix products and convolutions run in `precision`; fp32 as `exact_products` says."""
     if precision == "fp32":
-        return nullcontext()
+        return exact_products(device)
     return torch.autocast(device.type, dtype=_DTYPES[precision])
+
+
+@contextmanager
+def exact_products(device: torch.device) -> Iterator[None]:
+    """Within this block products of fp32 numbers on CUDA are IEEE's; nothing on the CPU, where they always are.
+
+    torch lets cuDNN round the factors of convolutions to TF32, 10 bits, which moved results by up to 3 grey levels.
+    TF32 is no precision of ours: bf16 is as fast or faster and takes less memory, and who asks for fp32 wants to
+    compare. `benchmarks/gpu_switches.py` times all three and says how far apart they are.
+
+    The setting is one of the process, so it is put back behind the block; that the backward pass runs in other threads
+    makes no difference to it, but it has to run within the block too.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    backends: Any = torch.backends
+    switches = [backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul]
+    before = [switch.fp32_precision for switch in switches]
+    # torch has an older switch for cuDNN beside these, which cannot be read where they say something else.
+    older: bool | None = None
+    with suppress(RuntimeError):
+        older = backends.cudnn.allow_tf32
+    try:
+        if older:
+            backends.cudnn.allow_tf32 = False  # turns both of cuDNN's
+        for switch in switches:
+            if "tf32" in (switch.fp32_precision, backends.fp32_precision):
+                switch.fp32_precision = "ieee"
+        yield
+    finally:
+        if older:
+            backends.cudnn.allow_tf32 = True
+        for switch, value in zip(switches, before, strict=True):
+            if switch.fp32_precision != value:
+                switch.fp32_precision = value
 
 
 def seed_everything(seed: int) -> None:

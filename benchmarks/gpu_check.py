@@ -24,7 +24,8 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PARTS = ("tests", "demo", "upscale", "upscale_peer", "train", "pairs", "photos", "speed_train")
+PARTS = ("tests", "demo", "upscale", "train", "pairs", "photos", "speed_train", "upscale_peer", "switches")
+SWITCHES_END_SECONDS = 470  # when the last part begins nothing more
 MAX_SECONDS = 420  # after which no further part begins, so that the whole ends inside nine minutes
 
 
@@ -36,7 +37,7 @@ def main() -> int:
     started = time.perf_counter()
     report: dict[str, Any] = {"machine": describe_machine()}
     with tempfile.TemporaryDirectory() as folder:
-        for part, check in list_checks(Path(folder)).items():
+        for part, check in list_checks(Path(folder), started).items():
             begin = time.perf_counter()
             if begin - started > MAX_SECONDS:
                 report[part] = {"ok": False, "error": f"not run: {MAX_SECONDS} s were over"}
@@ -54,18 +55,19 @@ def main() -> int:
     return 0 if report["ok"] else 1
 
 
-def list_checks(folder: Path) -> dict[str, Callable[[], dict[str, Any]]]:
+def list_checks(folder: Path, started_s: float) -> dict[str, Callable[[], dict[str, Any]]]:
     """All parts in the order in which they run; `photos` are made by the demo."""
     photos = folder / "demo" / "photos" / "train"
     return {
         "tests": run_gpu_tests,
         "demo": lambda: run_demo(folder / "demo"),
         "upscale": compare_upscale,
-        "upscale_peer": race_upscale,
         "train": lambda: compare_training(photos),
         "pairs": lambda: read_card(folder / "pairs", photos),
         "photos": lambda: read_card(folder / "photos", photos / "hr", "--degrade", "realesrgan"),
         "speed_train": race_training,
+        "upscale_peer": race_upscale,
+        "switches": lambda: race_switches(started_s + SWITCHES_END_SECONDS - time.perf_counter()),
     }
 
 
@@ -151,7 +153,7 @@ def race_upscale() -> dict[str, Any]:
         name = f"speed_upscale_swinir_cuda_{precision}"
         command = [sys.executable, str(ROOT / "benchmarks" / "speed" / "upscale.py"), "--model", "swinir"]
         command += ["--device", "cuda", "--size", "1414", "--peer-tile", "512", "--precision", "bf16"]
-        command += ["--peer-precision", precision, "--rounds", "1", "--repeats", "3", "--name", name]
+        command += ["--peer-precision", precision, "--rounds", "1", "--repeats", "2", "--name", name]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
         if done.returncode:
             return {"ok": False, "error": done.stderr[-2000:]}
@@ -168,40 +170,24 @@ def race_upscale() -> dict[str, Any]:
     return result
 
 
-def compare_training(photos: Path, iterations: int = 30) -> dict[str, Any]:
-    """The same training in fp32 on both devices, and the time of a CUDA step."""
-    from adaptsr_cli.adapters.attach import attach
-    from adaptsr_cli.adapters.sites import find_sites
-    from adaptsr_cli.backbones.backbone import set_differentiable, super_resolve
-    from adaptsr_cli.backbones.catalogue import default_model
-    from adaptsr_cli.backbones.loader import load_backbone
-    from adaptsr_cli.data.layouts import find_pairs, fit_scale
-    from adaptsr_cli.data.pairs import PairReader
-    from adaptsr_cli.data.sampler import BatchSampler
-    from adaptsr_cli.training.objective import fidelity_loss
+def race_switches(seconds: float) -> dict[str, Any]:
+    """What each switch is worth: see ``benchmarks/results/gpu_switches.md``, of which the medians stand here."""
+    command = [sys.executable, str(ROOT / "benchmarks" / "gpu_switches.py"), "--seconds", str(seconds)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    if done.returncode:
+        return {"ok": False, "error": done.stderr[-2000:]}
+    rows = json.loads((RESULTS / "gpu_switches.json").read_text(encoding="utf-8"))["rows"]
+    return {"ok": True, "ms": {f"{row['what']}, {row['variant']}": row["ms"] for row in rows if "ms" in row}}
 
+
+def compare_training(photos: Path, iterations: int = 30) -> dict[str, Any]:
+    """The same training in fp32 on both devices, on CUDA with a recorded step, and the time of a step."""
     losses: dict[str, list[float]] = {}
     seconds = {}
     for name in ("cpu", "cuda"):
-        device = torch.device(name)
-        backbone = load_backbone(default_model()).to(device)
-        reader = PairReader(fit_scale(find_pairs(photos, role="train"), backbone.scale), scale=backbone.scale)
-        sampler = BatchSampler(reader, batch=4, patch_px=128, seed=0)
-        sites = find_sites(backbone.model, backbone.traits).sites
-        attachment = attach(backbone.model, [(site, min(2, site.max_rank)) for site in sites], alpha=8.0)
-        optimizer = torch.optim.Adam(attachment.parameters(), lr=1e-3, fused=name == "cuda")
-        set_differentiable(backbone, True)
-        history = []
         started = time.perf_counter()
-        for iteration in range(iterations):
-            batch = sampler.sample(iteration)
-            loss = fidelity_loss(super_resolve(backbone, batch.lr.to(device)), batch.hr.to(device))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            history.append(loss.item())
+        losses[name] = train_on(torch.device(name), photos, iterations)
         seconds[name] = round((time.perf_counter() - started) / iterations, 4)
-        losses[name] = history
     difference = max(abs(a - b) / a for a, b in zip(losses["cpu"], losses["cuda"], strict=True))
     return {
         "ok": difference < 1e-2,
@@ -209,6 +195,42 @@ def compare_training(photos: Path, iterations: int = 30) -> dict[str, Any]:
         "largest_relative_loss_difference": float(f"{difference:.2e}"),
         "seconds_per_iteration": seconds,
     }
+
+
+def train_on(device: torch.device, photos: Path, iterations: int) -> list[float]:
+    """The losses of a short training, in the way of `adaptsr train`."""
+    from adaptsr_cli.adapters.attach import attach
+    from adaptsr_cli.adapters.sites import find_sites
+    from adaptsr_cli.backbones.backbone import set_differentiable
+    from adaptsr_cli.backbones.catalogue import default_model
+    from adaptsr_cli.backbones.loader import load_backbone
+    from adaptsr_cli.data.layouts import find_pairs, fit_scale
+    from adaptsr_cli.data.pairs import PairReader
+    from adaptsr_cli.data.sampler import BatchSampler
+    from adaptsr_cli.training.cuda_graph import RecordedStep
+    from adaptsr_cli.training.objective import make_objective
+    from adaptsr_cli.training.optimizer import make_adam
+    from adaptsr_cli.training.step import GradientStep
+
+    backbone = load_backbone(default_model()).to(device)
+    reader = PairReader(fit_scale(find_pairs(photos, role="train"), backbone.scale), scale=backbone.scale)
+    sampler = BatchSampler(reader, batch=4, patch_px=128, seed=0)
+    sites = find_sites(backbone.model, backbone.traits).sites
+    attachment = attach(backbone.model, [(site, min(2, site.max_rank)) for site in sites], alpha=8.0)
+    optimizer = make_adam(attachment.parameter_groups(1), 1e-3, device)
+    objective = make_objective("fidelity", weights_dir=Path(), device=device, seed=0, iterations=iterations)
+    gradients = GradientStep(backbone, attachment, objective, device=device, precision="fp32")
+    set_differentiable(backbone, True)
+
+    def step(lr: torch.Tensor, hr: torch.Tensor) -> dict[str, torch.Tensor]:
+        means, _ = gradients.run(lr, hr, 0)
+        means.put_back()
+        optimizer.step()
+        return means.losses
+
+    recorded = RecordedStep(step, device, print)
+    batches = (sampler.sample(iteration) for iteration in range(iterations))
+    return [recorded.run(batch.lr, batch.hr)["loss"].item() for batch in batches]
 
 
 def race_training() -> dict[str, Any]:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from adaptsr_cli.errors import UsageError
-from adaptsr_cli.runtime import autocast, free_memory_bytes, pick_device, pick_precision, seed_everything
+from adaptsr_cli.runtime import (
+    autocast,
+    exact_products,
+    free_memory_bytes,
+    pick_device,
+    pick_precision,
+    seed_everything,
+)
 
 CPU = torch.device("cpu")
 
@@ -73,3 +81,32 @@ def test_free_memory_keeps_to_the_limit_of_the_process(monkeypatch: pytest.Monke
     assert 200_000_000 < free_memory_bytes(torch.device("cpu")) < 400_000_000
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (1, resource.RLIM_INFINITY))
     assert free_memory_bytes(torch.device("cpu")) == 0
+
+
+def test_products_on_cuda_are_exact_within_the_block_only() -> None:
+    """The switches can be turned without a GPU."""
+    backends: Any = torch.backends
+    switches = (backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul)
+    before = [switch.fp32_precision for switch in switches]
+    with exact_products(torch.device("cuda")):
+        assert not torch.backends.cudnn.allow_tf32
+        assert "tf32" not in {switch.fp32_precision for switch in switches}
+        with autocast(torch.device("cuda"), "fp32"):
+            assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cudnn.allow_tf32
+    assert [switch.fp32_precision for switch in switches] == before
+    with pytest.raises(KeyError), exact_products(torch.device("cuda")):
+        raise KeyError
+    assert [switch.fp32_precision for switch in switches] == before
+
+
+def test_a_host_that_multiplies_in_tf32_does_so_again_behind_the_block() -> None:
+    matmul: Any = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    try:
+        matmul.fp32_precision = "tf32"
+        with exact_products(torch.device("cuda")):
+            assert matmul.fp32_precision == "ieee"
+        assert matmul.fp32_precision == "tf32"
+    finally:
+        matmul.fp32_precision = before

@@ -89,7 +89,8 @@ class LowRankFactors(SiteAdapter):
 
     def delta(self) -> Tensor:
         """Compute the update s B A in the shape of the site, fp32."""
-        return multiply_factors(self.lora_A, self.lora_B) * self.scaling
+        update = multiply_factors(self.lora_A, self.lora_B)
+        return update if self.scaling == 1 else update * self.scaling
 
     def adapt_weight(self, weight: Tensor) -> Tensor:
         """Compute W0 + s B A."""

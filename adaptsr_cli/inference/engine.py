@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from typing import Any, Final
 
@@ -15,12 +15,13 @@ from torch import Tensor
 from adaptsr_cli.backbones.backbone import Backbone, super_resolve
 from adaptsr_cli.backbones.fast.compiling import CompiledBlocks
 from adaptsr_cli.errors import AdaptsrError, ImageError
+from adaptsr_cli.inference.device_canvas import DeviceCanvas, HostCopies
+from adaptsr_cli.inference.device_tiles import Networks, run_on_device
 from adaptsr_cli.inference.memory import greediest_module_bytes
-from adaptsr_cli.inference.rows import PendingRows
+from adaptsr_cli.inference.rows import PendingRows, blend_tile, cut_tile, empty_canvas, to_host, to_unit_range
 from adaptsr_cli.inference.tiles import RAMP_PX, Tile, TilePlan, plan_tiles
 from adaptsr_cli.progress import Progress, Silent
 from adaptsr_cli.runtime import Precision, autocast, free_memory_bytes, freed_memory_kept
-from adaptsr_cli.units import format_bytes
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 ReadRows = Callable[[int, int], np.ndarray]
@@ -37,7 +38,8 @@ MIN_TILE_PX: Final = 16
 # high. So tiles are wide there: four times as wide as high they compute 1.20 times the image with a halo of 32, squares
 # of the same height 1.35 times. An image of no more pixels than the largest tile is one tile whatever its shape.
 _AUTO_SIDES_PX: Final = {"cpu": (512, 2048), "cuda": (1024, 1024)}
-_AUTO_BATCH: Final = {"cpu": 1, "cuda": 8}
+# One tile fills a GPU; smaller ones that the user asks for come several at a time, up to as many pixels.
+_MOST_BATCH: Final = {"cpu": 1, "cuda": 8}
 # Peak memory per LR pixel, by which automatic tiles are sized: three times what the greediest module takes in and
 # gives out, and 10 kB. Measured on nine architectures (CPU) the truth lies between a fifth and four fifths of it.
 _PEAK_FACTOR: Final = 3
@@ -92,12 +94,13 @@ class Upscaler:
         self.tile_px = tile_px
         known_halo_px = UNKNOWN_HALO_PX if backbone.halo_px is None else backbone.halo_px
         self.pad_px = known_halo_px if pad_px is None else pad_px
-        self.batch = batch or _AUTO_BATCH[device.type]
+        self.batch = batch or _auto_batch(device, tile_px, self.pad_px)
         self.ensemble = ensemble
         self._progress = progress or Silent()
         self._compiled = CompiledBlocks(backbone.model, device, self._progress.note) if compile_blocks else None
         self._most_tile_px: int | None = None  # what memory was found to allow
         self._bytes_per_px: float | None = None
+        self._copies = HostCopies(device) if device.type == "cuda" else None  # else tiles are blended by NumPy
 
     def run(self, image: np.ndarray, *, on_tile: OnTile | None = None) -> Floats:
         """Upscales one image.
@@ -136,7 +139,8 @@ class Upscaler:
         *,
         most_rows_px: int | None = None,
         on_tile: OnTile | None = None,
-    ) -> Iterator[tuple[int, Floats]]:
+        dtype: npt.DTypeLike = np.float32,
+    ) -> Iterator[tuple[int, np.ndarray]]:
         """Upscales one image from top to bottom without ever holding all of it.
 
         Args:
@@ -146,28 +150,40 @@ class Upscaler:
                 row several times.
             most_rows_px: About how many LR rows a tile may advance at most; None for as many as columns.
             on_tile: As for `run`; where memory runs out the number of all tiles grows on the way.
+            dtype: What the result will be rounded to. A GPU rounds by itself, so that fewer bytes leave it.
 
         Yields:
-            The first LR row, and the result from there on: (some rows, scale * W, 3) float32 in [0, 1]. The bands
-            follow each other without gap. Whoever drops one before asking for the next holds only one at a time.
+            The first LR row, and the result from there on: (some rows, scale * W, 3), float32 in [0, 1] or of that
+            type already. The bands follow each other without gap. Whoever drops one before asking for the next holds
+            only one at a time.
 
         Raises:
             ImageError: As for `run`.
             AdaptsrError: As for `run`.
         """
         with freed_memory_kept(self.device):
-            yield from self._bands(height_px, width_px, read_rows, most_rows_px, on_tile)
+            yield from self._bands(height_px, width_px, read_rows, most_rows_px, on_tile, np.dtype(dtype))
 
     def _bands(
-        self, height_px: int, width_px: int, read_rows: ReadRows, most_rows_px: int | None, on_tile: OnTile | None
-    ) -> Iterator[tuple[int, Floats]]:
+        self,
+        height_px: int,
+        width_px: int,
+        read_rows: ReadRows,
+        most_rows_px: int | None,
+        on_tile: OnTile | None,
+        dtype: np.dtype[Any],
+    ) -> Iterator[tuple[int, np.ndarray]]:
         """See `bands`."""
         done_px = 0  # LR rows whose result is out: it stays as it is when the tiles must shrink
         while done_px < height_px:
             plan = None
             try:
                 plan = self.plan(height_px, width_px, most_rows_px=most_rows_px)
-                for start_px, stop_px, band in self._run_tiles(plan, read_rows, done_px, on_tile):
+                for start_px, stop_px, band in (
+                    self._run_tiles(plan, read_rows, done_px, on_tile)
+                    if self._copies is None
+                    else self._run_on_device(plan, read_rows, done_px, on_tile, dtype)
+                ):
                     done_px = stop_px
                     yield start_px, band
                     del band  # else it would be held while the next one is made
@@ -259,7 +275,7 @@ class Upscaler:
         scale = self.backbone.scale
         height_px, width_px = plan.vertical.length, plan.horizontal.length
         if len(plan.tiles) == 1:
-            whole = _to_host(self._infer(read_rows(0, height_px)[None])[0])
+            whole = to_host(self._infer(read_rows(0, height_px)[None])[0])
             if on_tile:
                 on_tile(1, 1)
             yield done_px, height_px, whole[scale * done_px :]
@@ -275,9 +291,9 @@ class Upscaler:
                 rows_start, rows_stop = group[0].vertical.start, group[-1].vertical.stop
                 rows = read_rows(rows_start, rows_stop)
             pending.extend(scale * group[-1].vertical.keep_stop)
-            lr = np.stack([_cut(rows, tile, rows_start) for tile in group])
+            lr = np.stack([cut_tile(rows, tile, rows_start) for tile in group])
             for tile, sr in zip(group, self._infer(lr), strict=True):
-                _blend(pending, plan, tile, sr, scale)
+                blend_tile(pending, plan, tile, sr, scale)
             count += len(group)
             if on_tile:
                 on_tile(count, len(plan.tiles))
@@ -290,29 +306,65 @@ class Upscaler:
                 yield start_px, ready_px, band
                 del band
 
+    def _run_on_device(
+        self, plan: TilePlan, read_rows: ReadRows, done_px: int, on_tile: OnTile | None, dtype: np.dtype[Any]
+    ) -> Iterator[tuple[int, int, np.ndarray]]:
+        """As `_run_tiles`, all of it on the device, which computes the next tiles while the last are brought here."""
+        assert self._copies is not None
+        tiles = [tile for tile in plan.tiles if tile.vertical.keep_stop > done_px]
+        count = len(plan.tiles) - len(tiles)
+
+        def cut(group: Sequence[Tile]) -> np.ndarray:
+            first_px = group[0].vertical.start
+            rows = read_rows(first_px, group[-1].vertical.stop)
+            return np.stack([cut_tile(rows, tile, first_px) for tile in group])
+
+        def tell(done: int) -> None:
+            nonlocal count
+            count += done
+            if on_tile:
+                on_tile(count, len(plan.tiles))
+
+        yield from run_on_device(
+            DeviceCanvas(plan, self.backbone.scale, done_px, dtype, self._copies),
+            [tiles[index : index + self.batch] for index in range(0, len(tiles), self.batch)],
+            cut,
+            Networks(lambda lr: self._turned(lr, self._unchecked), self._infer),
+            self.device,
+            tell,
+        )
+
     @torch.inference_mode()
     def _infer(self, lr: np.ndarray) -> Tensor:
-        """(B, h, w, 3) on the host -> (B, 3, s h, s w) float32 in [0, 1] on the device."""
+        """(B, h, w, 3) on the host -> (B, 3, s h, s w) float32 in [0, 1] on the device, finite."""
         tensor = torch.from_numpy(to_unit_range(lr)).to(self.device)
-        tensor = tensor.permute(0, 3, 1, 2).contiguous()  # (B, 3, h, w)
+        return self._turned(tensor.permute(0, 3, 1, 2).contiguous(), self._forward)
+
+    def _turned(self, lr: Tensor, forward: Callable[[Tensor], Tensor]) -> Tensor:
+        """(B, 3, h, w) -> (B, 3, s h, s w) in [0, 1]: what `forward` gives, or the mean over all ways to turn it."""
         if not self.ensemble:
-            return self._forward(tensor).clamp_(0, 1)
+            return forward(lr).clamp_(0, 1)
         total: Tensor | None = None
         for transposed, axes in product((False, True), ((), (2,), (3,), (2, 3))):
-            turned = (tensor.transpose(2, 3) if transposed else tensor).flip(axes)
-            sr = self._forward(turned.contiguous()).flip(axes)
+            turned = (lr.transpose(2, 3) if transposed else lr).flip(axes)
+            sr = forward(turned.contiguous()).flip(axes)
             sr = sr.transpose(2, 3) if transposed else sr
             total = sr.contiguous() if total is None else total.add_(sr)
         assert total is not None
         return total.div_(8).clamp_(0, 1)
 
-    def _forward(self, lr: Tensor) -> Tensor:
-        """One pass of the network, (B, 3, h, w) -> (B, 3, s h, s w) float32, finite."""
+    def _unchecked(self, lr: Tensor) -> Tensor:
+        """One pass of the network, (B, 3, h, w) -> (B, 3, s h, s w) float32."""
         with autocast(self.device, self.precision):
             sr = self._compiled.run(self._network, lr) if self._compiled else self._network(lr)
-        sr = sr.float()
+        return sr.float()
+
+    def _forward(self, lr: Tensor) -> Tensor:
+        """One pass of the network, (B, 3, h, w) -> (B, 3, s h, s w) float32, finite."""
+        sr = self._unchecked(lr)
         if not _is_finite(sr) and self.precision != "fp32":
-            sr = self._network(lr)
+            with autocast(self.device, "fp32"):
+                sr = self._network(lr)
         if not _is_finite(sr):
             raise ImageError(
                 "the network's result on this image is not finite, even in fp32",
@@ -324,6 +376,14 @@ class Upscaler:
         return super_resolve(self.backbone, lr)
 
 
+def _auto_batch(device: torch.device, tile_px: int | None, pad_px: int) -> int:
+    """How many tiles are computed at a time."""
+    if not tile_px:
+        return 1
+    rows_px, columns_px = _AUTO_SIDES_PX[device.type]
+    return max(1, min(_MOST_BATCH[device.type], rows_px * columns_px // (tile_px + 2 * pad_px + RAMP_PX) ** 2))
+
+
 def _is_finite(tensor: Tensor) -> bool:
     """Whether no value is NaN or infinite; NaN is the least and the most of what it is among."""
     least, most = torch.aminmax(tensor)
@@ -332,55 +392,3 @@ def _is_finite(tensor: Tensor) -> bool:
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(mark in str(error) for mark in _OUT_OF_MEMORY)
-
-
-def to_unit_range(pixels: np.ndarray) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """To float32 in [0, 1]: integers by the range of their type, never of their values; floats as they are."""
-    floats = pixels.astype(np.float32)
-    if np.issubdtype(pixels.dtype, np.integer):
-        floats /= np.iinfo(pixels.dtype).max
-    return floats
-
-
-def _to_host(sr: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """(3, h, w) on the device -> (h, w, 3) on the host."""
-    return sr.permute(1, 2, 0).contiguous().cpu().numpy()
-
-
-def empty_canvas(height_px: int, width_px: int, channels: int, dtype: npt.DTypeLike) -> np.ndarray:
-    """Room for a result, (height_px, width_px, channels); what it holds at first is undefined.
-
-    Raises:
-        AdaptsrError: Not enough memory.
-    """
-    try:
-        return np.empty((height_px, width_px, channels), dtype)
-    except MemoryError as error:
-        need_bytes = height_px * width_px * channels * np.dtype(dtype).itemsize
-        raise AdaptsrError(
-            f"the result of {width_px}x{height_px} px needs {format_bytes(need_bytes)} of memory",
-            "cut the image into parts",
-        ) from error
-
-
-def _cut(rows: np.ndarray, tile: Tile, first_px: int) -> np.ndarray:
-    """The input of one tile out of rows that begin at row `first_px` of the image."""
-    return rows[
-        tile.vertical.start - first_px : tile.vertical.stop - first_px, tile.horizontal.start : tile.horizontal.stop
-    ]
-
-
-def _blend(pending: PendingRows, plan: TilePlan, tile: Tile, sr: Tensor, scale: int) -> None:
-    """Adds what counts of one tile's result (3, s h, s w) to the rows that are being made."""
-    vertical, horizontal = tile.vertical, tile.horizontal
-    kept = sr[
-        :,
-        scale * (vertical.keep_start - vertical.start) : scale * (vertical.keep_stop - vertical.start),
-        scale * (horizontal.keep_start - horizontal.start) : scale * (horizontal.keep_stop - horizontal.start),
-    ]
-    share = _to_host(kept)
-    # Most weights are 1, and a product over the whole tile would take a quarter of all the work outside the network.
-    rows, columns = plan.vertical.weights(tile.row, scale), plan.horizontal.weights(tile.column, scale)
-    share[rows != 1] *= rows[rows != 1, None, None]
-    share[:, columns != 1] *= columns[columns != 1, None]
-    pending.add(scale * vertical.keep_start, scale * horizontal.keep_start, share)

@@ -7,11 +7,13 @@ from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from adaptsr_cli.inference.engine import OnTile, Upscaler, empty_canvas, to_unit_range
+from adaptsr_cli.inference.engine import OnTile, Upscaler
+from adaptsr_cli.inference.rows import empty_canvas, to_unit_range
 from adaptsr_cli.io.pictures import Picture
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
@@ -66,7 +68,7 @@ def _upscale_frame(upscaler: Upscaler, frame: Picture, factor: float, on_tile: O
     height_px, width_px = (max(1, round(factor * side)) for side in lr.shape[:2])
     native = (height_px, width_px) == tuple(upscaler.backbone.scale * side for side in lr.shape[:2])
     if native:
-        bands = _colour_bands(upscaler, lr, frame.grey, on_tile)
+        bands = _colour_bands(upscaler, lr, frame.grey, on_tile, dtype)
         colour = _gather(bands, height_px, width_px, 1 if frame.grey else 3, dtype)
     else:
         colour = _round_resized(upscaler.run(lr, on_tile=on_tile), width_px, height_px, dtype, frame.grey)
@@ -82,7 +84,7 @@ def _upscale_frame(upscaler: Upscaler, frame: Picture, factor: float, on_tile: O
 
 
 def _gather(
-    bands: Iterator[Floats], height_px: int, width_px: int, channels: int, dtype: np.dtype[Any] | type[np.generic]
+    bands: Iterator[np.ndarray], height_px: int, width_px: int, channels: int, dtype: np.dtype[Any] | type[np.generic]
 ) -> np.ndarray:
     """Joins rows that come from top to bottom, rounded at once where the type is one of integers.
 
@@ -92,7 +94,7 @@ def _gather(
     joined = empty_canvas(height_px, width_px, channels, dtype)
     done_px = 0
     for band in bands:
-        joined[done_px : done_px + len(band)] = band if dtype == np.float32 else to_depth(band, dtype)
+        joined[done_px : done_px + len(band)] = band if band.dtype == dtype else to_depth(band, dtype)
         done_px += len(band)
         del band  # else two would be held while the next one is made
     return joined
@@ -126,10 +128,15 @@ def _round_resized(image: Floats, width_px: int, height_px: int, dtype: np.dtype
     return rounded
 
 
-def _colour_bands(upscaler: Upscaler, lr: np.ndarray, grey: bool, on_tile: OnTile | None) -> Iterator[Floats]:
-    """The network's result from top to bottom, (rows, scale * W, 3 or for grey 1)."""
+def _colour_bands(
+    upscaler: Upscaler, lr: np.ndarray, grey: bool, on_tile: OnTile | None, dtype: npt.DTypeLike = np.float32
+) -> Iterator[np.ndarray]:
+    """The network's result from top to bottom, (rows, scale * W, 3 or for grey 1), as `Upscaler.bands` gives it."""
     height_px, width_px = lr.shape[:2]
-    for _, band in upscaler.bands(height_px, width_px, lambda start, stop: lr[start:stop], on_tile=on_tile):
+    wanted = np.float32 if grey else dtype
+    for _, band in upscaler.bands(
+        height_px, width_px, lambda start, stop: lr[start:stop], on_tile=on_tile, dtype=wanted
+    ):
         yield band.mean(axis=2, keepdims=True) if grey else band
         del band
 

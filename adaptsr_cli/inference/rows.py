@@ -5,11 +5,38 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from torch import Tensor
 
 from adaptsr_cli.errors import AdaptsrError
+from adaptsr_cli.inference.tiles import Tile, TilePlan
 from adaptsr_cli.units import format_bytes
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
+
+
+def to_unit_range(pixels: np.ndarray) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """To float32 in [0, 1]: integers by the range of their type, never of their values; floats as they are."""
+    floats = pixels.astype(np.float32)
+    if np.issubdtype(pixels.dtype, np.integer):
+        floats /= np.iinfo(pixels.dtype).max
+    return floats
+
+
+def empty_canvas(height_px: int, width_px: int, channels: int, dtype: npt.DTypeLike) -> np.ndarray:
+    """Room for a result, (height_px, width_px, channels); what it holds at first is undefined.
+
+    Raises:
+        AdaptsrError: Not enough memory.
+    """
+    try:
+        return np.empty((height_px, width_px, channels), dtype)
+    except MemoryError as error:
+        need_bytes = height_px * width_px * channels * np.dtype(dtype).itemsize
+        raise AdaptsrError(
+            f"the result of {width_px}x{height_px} px needs {format_bytes(need_bytes)} of memory",
+            "cut the image into parts",
+        ) from error
 
 
 class PendingRows:
@@ -56,3 +83,31 @@ class PendingRows:
         self._rows = self._rows[count:].copy()
         self._top_px = stop_px
         return taken
+
+
+def to_host(sr: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """(3, h, w) on the device -> (h, w, 3) on the host."""
+    return sr.permute(1, 2, 0).contiguous().cpu().numpy()
+
+
+def cut_tile(rows: np.ndarray, tile: Tile, first_px: int) -> np.ndarray:
+    """The input of one tile out of rows that begin at row `first_px` of the image."""
+    return rows[
+        tile.vertical.start - first_px : tile.vertical.stop - first_px, tile.horizontal.start : tile.horizontal.stop
+    ]
+
+
+def blend_tile(pending: PendingRows, plan: TilePlan, tile: Tile, sr: Tensor, scale: int) -> None:
+    """Adds what counts of one tile's result (3, s h, s w) to the rows that are being made."""
+    vertical, horizontal = tile.vertical, tile.horizontal
+    kept = sr[
+        :,
+        scale * (vertical.keep_start - vertical.start) : scale * (vertical.keep_stop - vertical.start),
+        scale * (horizontal.keep_start - horizontal.start) : scale * (horizontal.keep_stop - horizontal.start),
+    ]
+    share = to_host(kept)
+    # Most weights are 1, and a product over the whole tile would take a quarter of all the work outside the network.
+    rows, columns = plan.vertical.weights(tile.row, scale), plan.horizontal.weights(tile.column, scale)
+    share[rows != 1] *= rows[rows != 1, None, None]
+    share[:, columns != 1] *= columns[columns != 1, None]
+    pending.add(scale * vertical.keep_start, scale * horizontal.keep_start, share)

@@ -102,9 +102,12 @@ def _result_rows(
 ) -> Iterator[AnyArray]:
     """The result from top to bottom in pieces of at most one row of output tiles: (rows, s W, C)."""
     facts = reader.facts
-    for _, band in upscaler.bands(facts.height_px, facts.width_px, reader.read, most_rows_px=rows_px, on_tile=on_tile):
+    dtype = np.dtype(np.float32) if facts.grey else facts.dtype
+    for _, band in upscaler.bands(
+        facts.height_px, facts.width_px, reader.read, most_rows_px=rows_px, on_tile=on_tile, dtype=dtype
+    ):
         for start in range(0, len(band), TILE_PX):
             piece: np.ndarray = band[start : start + TILE_PX]
             if facts.grey:
                 piece = piece.mean(axis=2, keepdims=True)
-            yield to_depth(piece, facts.dtype)
+            yield piece if piece.dtype == facts.dtype else to_depth(piece, facts.dtype)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from adaptsr_cli.errors import AdaptsrError, CheckpointError, DataError
 from adaptsr_cli.io.hashing import file_sha256
 from adaptsr_cli.io.tensors import read_checkpoint
+from adaptsr_cli.runtime import exact_products
 
 PREFIX: Final = "lpips_"
 DOWNLOADS: Final = "https://download.pytorch.org/models"
@@ -164,7 +165,7 @@ class ArrayDistance:
                 f"which needs {metric.least_px} px",
                 "use larger images or leave this metric out",
             )
-        with torch.inference_mode():
+        with torch.inference_mode(), exact_products(self._device):
             return float(
                 metric.compare(metric.features(_to_tensor(first, self._device)), self._features(metric, second)).item()
             )

@@ -13,7 +13,7 @@ from adaptsr_cli.data.sampler import Batch
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import TrainingError
 from adaptsr_cli.ranking.gradients import site_weights
-from adaptsr_cli.runtime import Precision, autocast
+from adaptsr_cli.runtime import Precision, autocast, exact_products
 
 
 def measure_snip(
@@ -41,7 +41,7 @@ def measure_snip(
     Raises:
         TrainingError: The loss is not finite.
     """
-    with site_weights(backbone, sites) as weights:
+    with site_weights(backbone, sites) as weights, exact_products(device):
         for batch in batches:
             with autocast(device, precision):
                 sr = super_resolve(backbone, batch.lr.to(device))

@@ -21,7 +21,7 @@ from adaptsr_cli.ranking.criteria import CRITERIA, BatchEvidence, SiteEvidence, 
 from adaptsr_cli.ranking.gradients import site_weights
 from adaptsr_cli.ranking.spectral import signal_gains
 from adaptsr_cli.ranking.spectrum import leading_directions, mean_and_noise_spectrum
-from adaptsr_cli.runtime import Precision, autocast
+from adaptsr_cli.runtime import Precision, autocast, exact_products
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def measure_gradients(
     values: list[Tensor] = []
     losses: list[float] = []
     meter = ActivationMeter(sites, device)
-    with site_weights(backbone, sites) as weights:
+    with site_weights(backbone, sites) as weights, exact_products(device):
         for place, batch in enumerate(batches):
             backbone.model.zero_grad(set_to_none=True)
             with meter.watching(backbone.model), autocast(device, precision):

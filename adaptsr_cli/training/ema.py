@@ -36,6 +36,9 @@ class MovingAverage:
     def update(self, iteration: int) -> None:
         """Update the average with the parameters' values after step `iteration` (counted from 1)."""
         decay = min(self._decay, (1 + iteration) / (10 + iteration))
+        if self._averages and self._averages[0].device.type == "cuda":  # all of them by one kernel
+            torch._foreach_lerp_(self._averages, [parameter.detach() for parameter in self._parameters], 1 - decay)
+            return
         for average, parameter in zip(self._averages, self._parameters, strict=True):
             average.lerp_(parameter.detach(), 1 - decay)
 

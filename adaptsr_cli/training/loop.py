@@ -18,7 +18,6 @@ from adaptsr_cli.artifacts.log import LogRow
 from adaptsr_cli.artifacts.train_state import LoopState, RunFingerprint
 from adaptsr_cli.backbones.backbone import Backbone, set_differentiable
 from adaptsr_cli.data.prefetch import BatchSource, Prefetcher, pin
-from adaptsr_cli.data.sampler import Batch
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import Interrupted, TrainingError
 from adaptsr_cli.inference.engine import Upscaler
@@ -26,10 +25,12 @@ from adaptsr_cli.io.atomic import drop_old_partial_files
 from adaptsr_cli.io.images import write_rgb
 from adaptsr_cli.progress import Progress, Task
 from adaptsr_cli.runtime import freed_memory_kept
+from adaptsr_cli.training.cuda_graph import RecordedStep
 from adaptsr_cli.training.ema import MovingAverage
 from adaptsr_cli.training.folder import TrainingFolder
 from adaptsr_cli.training.log import append_row, cut_log
 from adaptsr_cli.training.objective import Objective
+from adaptsr_cli.training.optimizer import make_adam, set_rate
 from adaptsr_cli.training.resource_usage import ResourceUsage
 from adaptsr_cli.training.schedule import learning_rate
 from adaptsr_cli.training.signals import catch_stop
@@ -98,11 +99,7 @@ class Trainer:
         """
         config = self.plan.config
         parameters = list(self.attachment.parameters())
-        optimizer = torch.optim.Adam(
-            self.attachment.parameter_groups(config.lora_plus),
-            lr=config.learning_rate,
-            fused=self.device.type == "cuda",
-        )
+        optimizer = make_adam(self.attachment.parameter_groups(config.lora_plus), config.learning_rate, self.device)
         gradients = GradientStep(
             self.backbone,
             self.attachment,
@@ -119,6 +116,12 @@ class Trainer:
             return TrainingOutcome(state, None)
         first, watching_s, worse_said = state.iteration, 0.0, False
         pending: list[LossLog] = [dict(losses) for losses in state.pending_losses]
+        step = RecordedStep(
+            lambda lr, hr: self._step(gradients, optimizer, lr, hr, state.iteration),
+            self.device,
+            progress.note,
+            obstacle=self._obstacle(),
+        )
         with (
             catch_stop() as stop,
             self._ahead(first) as batches,
@@ -135,9 +138,9 @@ class Trainer:
                 if config.minutes is not None:
                     done = max(done, state.elapsed_s / (60 * config.minutes))
                 lr = learning_rate(config.learning_rate, config.schedule, done)
-                for group in optimizer.param_groups:
-                    group["lr"] = lr * group["ratio"]
-                pending.append(self._step(gradients, optimizer, batches.sample(state.iteration), state.iteration))
+                set_rate(optimizer, lr)
+                batch = batches.sample(state.iteration)
+                pending.append({**step.run(batch.lr, batch.hr)})
                 if average is not None:
                     average.update(state.iteration + 1)
                 # Agreed upon, so that all processes stop, validate and save at the same iteration.
@@ -246,15 +249,21 @@ class Trainer:
             progress.note(f"backbone before training: {score:.2f} dB PSNR-Y {on}")
         return state
 
-    def _step(self, gradients: GradientStep, optimizer: torch.optim.Adam, batch: Batch, iteration: int) -> LossLog:
+    def _obstacle(self) -> str | None:
+        """Why the step must not be recorded as a CUDA graph."""
+        if self.world.size > 1:
+            return "several processes train together"
+        return None if self.objective.is_steady else f"--objective {self.objective.name} changes on the way"
+
+    def _step(
+        self, gradients: GradientStep, optimizer: torch.optim.Adam, lr: Tensor, hr: Tensor, iteration: int
+    ) -> dict[str, Tensor]:
         """One optimiser step; returns the detached losses of this share without waiting for the device."""
-        lr = batch.lr.to(self.device, non_blocking=True)
-        hr = batch.hr.to(self.device, non_blocking=True)
         means, outputs = gradients.run(lr, hr, iteration)
         self._reduce(means.put_back())
         optimizer.step()
         found = means.losses | self.objective.after_step(outputs, hr, iteration, self._reduce)
-        return dict(found) if len(found) > 2 else {"loss": found["loss"]}
+        return found if len(found) > 2 else {"loss": found["loss"]}
 
     def _reduce(self, means: Sequence[Tensor]) -> None:
         """Replaces means over this process's share of a batch by means over the whole batch."""

@@ -52,10 +52,12 @@ class Objective(Protocol):
         name: As in ``--objective``.
         seeks_psnr: Whether a better adapter has a higher PSNR. Where it has not, the last adapter is the one to keep,
             not that of the highest PSNR, which would be one that has hardly been trained.
+        is_steady: Whether every iteration computes the same, and `after_step` nothing.
     """
 
     name: ObjectiveName
     seeks_psnr: bool
+    is_steady: bool
 
     def losses(self, sr: Tensor, hr: Tensor, iteration: int) -> ObjectiveOutput:
         """The loss to be minimised.
@@ -191,6 +193,7 @@ class PixelObjective:
     """
 
     seeks_psnr = True
+    is_steady = True
 
     def __init__(self, name: ObjectiveName, terms: Sequence[Term]) -> None:
         self.name: ObjectiveName = name
@@ -237,6 +240,7 @@ class PerceptualObjective:
 
     name: ObjectiveName = "perceptual"
     seeks_psnr = False
+    is_steady = False
 
     def __init__(self, distance: PerceptualDistance, adversary: Adversary, *, warm_up: int) -> None:
         self._distance = distance

@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 from adaptsr_cli.adapters.attach import Attachment
 from adaptsr_cli.adapters.fast_lora import LowRankStep
 from adaptsr_cli.backbones.backbone import Backbone, super_resolve
-from adaptsr_cli.runtime import Precision, autocast
+from adaptsr_cli.runtime import Precision, autocast, exact_products
 from adaptsr_cli.training.accumulation import GradientAccumulator, split_rows
 from adaptsr_cli.training.checkpointing import blocks_checkpointed
 from adaptsr_cli.training.objective import Objective
@@ -64,7 +64,9 @@ class GradientStep:
         """
         means = GradientAccumulator(self._parameters)
         outputs = []
-        with self._low_rank.weights(), blocks_checkpointed(self._backbone.model, self._checkpointed):
+        # The backward pass too.
+        exact = exact_products(self._device) if self._precision == "fp32" else nullcontext()
+        with exact, self._low_rank.weights(), blocks_checkpointed(self._backbone.model, self._checkpointed):
             for rows in split_rows(len(lr), self._accumulate):
                 for parameter in self._parameters:
                     parameter.grad = None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,7 +21,9 @@ from adaptsr_cli.backbones.fast.attention import fuse_attention
 from adaptsr_cli.backbones.fast.normalisation import fuse_channel_norms
 from adaptsr_cli.io.tensors import Checkpoint
 from adaptsr_cli.runtime import Precision, autocast
+from adaptsr_cli.training.cuda_graph import RecordedStep
 from adaptsr_cli.training.objective import make_objective
+from adaptsr_cli.training.optimizer import make_adam
 from adaptsr_cli.training.step import GradientStep
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,21 +110,27 @@ class Contender:
         gradients: (lr, hr) -> loss, with the gradients left in the parameters.
         optimizer: The optimiser.
         model: The network.
+        recorded: The whole step as a CUDA graph.
     """
 
     parameters: list[nn.Parameter]
     gradients: Callable[[Tensor, Tensor], Tensor]
     optimizer: torch.optim.Optimizer
     model: nn.Module
+    recorded: RecordedStep | None = None
 
     def step(self, lr: Tensor, hr: Tensor) -> Tensor:
         """One whole training step; returns the loss."""
+        return self.plain_step(lr, hr) if self.recorded is None else self.recorded.run(lr, hr)["loss"]
+
+    def plain_step(self, lr: Tensor, hr: Tensor) -> Tensor:
+        """The same without a CUDA graph, so that every operation can be seen."""
         loss = self.gradients(lr, hr)
         self.optimizer.step()
         return loss
 
 
-def make_ours(name: str, device: torch.device, precision: Precision) -> Contender:
+def make_ours(name: str, device: torch.device, precision: Precision, *, graph: bool = True) -> Contender:
     """`adaptsr train`: its own gradient step and optimiser, rank 8 (or the largest legal rank) at every site."""
     backbone = make_backbone(name, build(name)).to(device)
     plan = [(site, min(RANK, site.max_rank)) for site in find_all_sites(name, backbone.model)]
@@ -128,7 +138,7 @@ def make_ours(name: str, device: torch.device, precision: Precision) -> Contende
     objective = make_objective("fidelity", weights_dir=Path(), device=device, seed=0, iterations=1)
     gradients = GradientStep(backbone, attachment, objective, device=device, precision=precision)
     parameters = list(attachment.parameters())
-    optimizer = torch.optim.Adam(parameters, lr=1e-3, fused=device.type == "cuda")  # as in `Trainer`
+    optimizer = make_adam(attachment.parameter_groups(1), 1e-3, device)  # as in `Trainer`
     set_differentiable(backbone, True)
 
     def compute(lr: Tensor, hr: Tensor) -> Tensor:
@@ -136,7 +146,18 @@ def make_ours(name: str, device: torch.device, precision: Precision) -> Contende
         means.put_back()
         return means.losses["loss"]
 
-    return Contender(parameters, compute, optimizer, backbone.model)
+    def step(lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
+        loss = compute(lr, hr)
+        optimizer.step()
+        return {"loss": loss}
+
+    recorded = RecordedStep(step, device, print_aside, obstacle=None if graph else "not wanted")
+    return Contender(parameters, compute, optimizer, backbone.model, recorded if device.type == "cuda" else None)
+
+
+def print_aside(text: str) -> None:
+    """Notes must not stand among the answers of a worker."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def peft_ranks(sites: Iterable[Site]) -> dict[str, int]:
@@ -193,6 +214,7 @@ def _plain(model: nn.Module, parameters: list[nn.Parameter], device: torch.devic
 
 CONTENDERS: dict[str, Callable[[str, torch.device, Precision], Contender]] = {
     "adaptsr": make_ours,
+    "ungraphed": partial(make_ours, graph=False),
     "peft": make_peft,
     "full": make_full,
 }

@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from adaptsr_cli.backbones.fast.forwards import FusedForward, fuse
 from adaptsr_cli.backbones.fast.linear import RowProduct
+from adaptsr_cli.backbones.fast.on_cuda import Grid, RowGelu, add_norm, attend, can_attend, can_norm
 from adaptsr_cli.backbones.fast.window_products import WindowKinds, attend_in_windows
 
 _MASKED: Final = -100.0  # what the networks add to the scores of pixels that are no neighbours; e^-100 is 0 in fp32
@@ -32,6 +33,7 @@ _MAX_SIZES: Final = 16
 # cache then. SwinIR on 128 pixels squared, one thread: 246 us a pixel for 8, 242 for 16, 232 for 64, 262 for all, 502
 # as published; all at once is slower the larger the image is.
 _PIECE_WINDOWS: Final = 64
+_MOST_WINDOWS: Final = 32768
 _BLOCKS: Final = ("SwinTransformerBlock", "HAB")
 _NEEDED: Final = ("norm1", "norm2", "attn", "mlp", "drop_path", "window_size", "shift_size")
 
@@ -171,10 +173,27 @@ def _attend(qkv: Tensor, biases: Tensor, order: _Order, heads: int, scale: float
 def _attend_kind(qkv: Tensor, bias: Tensor, heads: int, scale: float) -> Tensor:
     """`_attend` for windows of one kind; `bias` is (1, heads, N, N)."""
     windows, pixels, width = qkv.shape
-    query, key, value = qkv.view(windows, pixels, 3, heads, width // (3 * heads)).permute(2, 0, 3, 1, 4)
+    parts = qkv.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+    depth = parts.shape[-1]
+    if qkv.device.type == "cuda" and depth % 8:
+        # Else torch takes a path that holds all scores in float32: twice the time of the whole network (SwinIR-M).
+        parts = functional.pad(parts, (0, -depth % 8))
+        return _attend_pieces(parts, bias, scale)[..., :depth].transpose(1, 2).reshape(windows, pixels, width // 3)
+    query, key, value = parts
     bias = bias.expand(windows, -1, -1, -1)
     out = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
     return out.transpose(1, 2).reshape(windows, pixels, width // 3)
+
+
+def _attend_pieces(parts: Tensor, bias: Tensor, scale: float) -> Tensor:
+    """Attention of (3, W, heads, N, D) in as many pieces as CUDA's limit of 65,535 windows in a batch asks for."""
+    pieces = [
+        functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=bias.expand(len(query), -1, -1, -1), scale=scale
+        )
+        for query, key, value in parts.split(_MOST_WINDOWS, dim=1)
+    ]
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 
 @dataclass
@@ -211,8 +230,10 @@ class _FusedBlock(FusedForward):
             return published
         batch, (height, width), channels = len(x), x_size, x.shape[-1]
         window, shift = block.window_size, block.shift_size
-        order = self.orders.of(batch, height, width, window, shift, x.device)
         index = attention.relative_position_index if rpi_sa is None else rpi_sa
+        if can_norm(x, block.norm1) and can_norm(x, block.norm2):
+            return self._by_kernels(x, Grid(batch, height, width, window, shift), index)
+        order = self.orders.of(batch, height, width, window, shift, x.device)
         if x.device.type == "cpu" and not torch.is_grad_enabled() and not hasattr(block, "conv_block"):
             return self._by_pieces(x, order, index)
         normed = block.norm1(x)
@@ -227,6 +248,38 @@ class _FusedBlock(FusedForward):
             x = x + block.conv_block(images).permute(0, 2, 3, 1).reshape(x.shape) * block.conv_scale
         out: Tensor = x + block.mlp(block.norm2(x))
         return out
+
+    def _by_kernels(self, x: Tensor, grid: Grid, index: Tensor) -> Tensor:
+        """The whole block by kernels of our own for CUDA, where there are any for its parts.
+
+        Args:
+            x: (B, H W, C) float32, contiguous.
+            grid: Its windows.
+            index: As for `_Biases.of`.
+        """
+        block: Any = self.block
+        attention, channels = block.attn, x.shape[-1]
+        kind = x.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+        rows, normed = add_norm(x.view(-1, channels), None, block.norm1, dtype)
+        if can_attend(normed, attention.num_heads, grid.window):
+            qkv = attention.qkv(normed)
+            biases = self.biases.of(attention, index, grid.window, grid.shift, qkv)
+            attended = attend(qkv, biases, grid, attention.num_heads, attention.scale)
+        else:
+            order = self.orders.of(grid.batch, grid.height, grid.width, grid.window, grid.shift, x.device)
+            windows = _Reorder.apply(normed, order.there, order.back)
+            qkv = attention.qkv(windows.view(-1, grid.window**2, channels))
+            biases = self.biases.of(attention, index, grid.window, grid.shift, qkv)
+            attended = _attend(qkv, biases, order, attention.num_heads, attention.scale)
+            attended = _Reorder.apply(attended.view(-1, channels), order.back, order.there)
+        attended = attention.proj(attended)
+        if hasattr(block, "conv_block"):
+            images = normed.unflatten(0, (grid.batch, grid.height, grid.width)).permute(0, 3, 1, 2)
+            attended = attended + block.conv_block(images).permute(0, 2, 3, 1).reshape(rows.shape) * block.conv_scale
+        rows, normed = add_norm(rows, attended, block.norm2, dtype)
+        out: Tensor = rows + block.mlp(normed)
+        return out.view(x.shape)
 
     def _by_pieces(self, x: Tensor, order: _Order, index: Tensor) -> Tensor:
         """The whole block for some windows at a time; nothing in it looks further than a window.
@@ -265,6 +318,34 @@ class _AsImages(FusedForward):
         return x.reshape(len(x), *x_size, -1).permute(0, 3, 1, 2)
 
 
+@dataclass
+class _MasksOnce:
+    """HAT's masks, which its code makes on the host in every pass, and at which no block looks here; kept for CUDA.
+
+    Attributes:
+        model: The network.
+        known: They by size, type and device.
+    """
+
+    model: nn.Module
+    known: dict[tuple[object, ...], Tensor] = field(default_factory=dict)
+
+    def __call__(self, x_size: tuple[int, int], dtype: torch.dtype) -> Tensor:
+        """As the published method, but on the network's device."""
+        model: Any = self.model
+        device = next(model.parameters()).device
+        if device.type == "cpu":
+            published: Tensor = type(model).calculate_mask(model, x_size, dtype=dtype)
+            return published
+        key = (x_size, dtype, device)
+        if key not in self.known:
+            while len(self.known) >= _MAX_SIZES:
+                self.known.pop(next(iter(self.known)))
+            with torch.inference_mode(False), torch.no_grad():
+                self.known[key] = type(model).calculate_mask(model, x_size, dtype=dtype).to(device)
+        return self.known[key]
+
+
 def fuse_attention(model: nn.Module) -> int:
     """Gives every Swin-type block of a network the fused forward pass; the others stay as they are.
 
@@ -278,9 +359,13 @@ def fuse_attention(model: nn.Module) -> int:
         for layer in block.modules():
             if isinstance(layer, nn.Linear):
                 fuse(layer, RowProduct(layer))
+            elif type(layer) is nn.GELU:
+                fuse(layer, RowGelu(layer))
     for module in model.modules() if blocks else ():
         if type(module).__name__ == "PatchUnEmbed":
             fuse(module, _AsImages())
+        if type(module).__name__ == "HAT" and callable(getattr(module, "calculate_mask", None)):
+            vars(module)["calculate_mask"] = _MasksOnce(module)
     return len(blocks)
 
 

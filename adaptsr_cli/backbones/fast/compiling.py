@@ -81,9 +81,10 @@ class CompiledBlocks:
     def __init__(
         self, model: nn.Module, device: torch.device, note: Callable[[str], None], *, worth_s: float = _WORTH_S
     ) -> None:
-        # Fused attention on the CPU works on a few windows at a time: that is fast already, and would be unrolled.
+        # Fused attention on the CPU works on a few windows at a time: that is fast already, and would be unrolled. On
+        # CUDA it has kernels of its own.
         blocks = repeated_blocks(model)
-        is_fast = device.type == "cpu" and any(is_fused(module) for module in model.modules())
+        is_fast = any(is_fused(module) for module in model.modules())
         self._blocks = blocks if can_compile(device) and not is_fast else []
         self._device = device
         self._note = note

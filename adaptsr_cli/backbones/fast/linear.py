@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adaptsr_cli.backbones.fast.forwards import FusedForward
+from adaptsr_cli.backbones.fast.on_cuda import multiply_aligned
 
 _ROWS_AN_IMAGE: Final = 64
 _MIN_IMAGES: Final = 17
@@ -33,8 +34,13 @@ def multiply_rows(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
         bias: (out,).
 
     Returns:
-        (..., out), contiguous where `x` is.
+        (..., out), contiguous where `x` is; but in half precision on CUDA its rows may lie further apart than they are
+        long.
     """
+    if x.device.type == "cuda":
+        dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else x.dtype
+        if dtype != torch.float32:
+            return multiply_aligned(x.to(dtype), weight, bias)
     count = x.numel() // x.shape[-1] if x.shape[-1] else 0
     if (
         not _IS_X86
