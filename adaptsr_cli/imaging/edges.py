@@ -1,0 +1,117 @@
+"""The second witness of a camera's transfer function: the profiles of its sharpest edges.
+
+The derivative across a straight step edge is the camera's line-spread function, and its Fourier transform is the
+transfer function along that direction, overshoot included (ISO 12233). Most edges of a scene are softer than the lens,
+so only the sharpest of each photograph are asked, and those of two sets of photographs are compared with one another.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from scipy import ndimage
+
+Floats = np.ndarray[Any, np.dtype[Any]]  # float32 or float64
+Indices = np.ndarray[Any, np.dtype[np.int64]]
+
+FREQUENCIES: Final[Floats] = np.array([0.10, 0.15, 0.20, 0.25, 0.30, 0.35, 0.40])
+"""Where the function is read off, in cycles per LR pixel."""
+
+_REACH_PX: Final = 6.0
+_STEP_PX: Final = 0.25
+_ALONG_PX: Final = (-1.5, -0.75, 0.0, 0.75, 1.5)
+_MOST_CANDIDATES: Final = 300
+_GRADIENT_PX: Final = 1.0
+# One line through the neighbourhood, no corner and no texture: of the structure tensor, (l1 - l2) / (l1 + l2).
+_STRAIGHT: Final = 0.9
+_TENSOR_PX: Final = 2.0
+# The plateaus are read between these distances from the edge, beyond the overshoot's peak.
+_PLATEAU_PX: Final = (3.0, 6.0)
+_LEAST_CONTRAST: Final = 20.0
+_ABOVE_NOISE: Final = 6.0
+_SHARPEST: Final = 10
+"""Of each photograph, so many edges are averaged."""
+_LEAST_EDGES: Final = 3
+_SMALLEST_GAIN: Final = 0.02
+
+
+def edge_response(brightness: Floats, noise_levels: float) -> Floats | None:
+    """The transfer function that the sharpest edges of a photograph show.
+
+    Args:
+        brightness: (H, W) in grey levels.
+        noise_levels: Standard deviation of its noise; edges have to rise well above it.
+
+    Returns:
+        Its natural logarithm at `FREQUENCIES`; None where there are fewer than three straight, strong edges.
+    """
+    places = _straight_edges(brightness, noise_levels)
+    if places is None:
+        return None
+    profiles = _profiles(brightness, *places)
+    spread = _line_spread(profiles, max(_LEAST_CONTRAST, _ABOVE_NOISE * noise_levels))
+    if len(spread) < _LEAST_EDGES:
+        return None
+    peaks = spread.max(axis=1)
+    sharpest = np.argsort(-peaks, kind="stable")[:_SHARPEST]
+    distance = (np.arange(spread.shape[1]) - (spread.shape[1] - 1) / 2) * _STEP_PX
+    wave = np.exp(-2j * np.pi * FREQUENCIES[:, None] * distance[None])  # (F, T)
+    window = np.cos(np.pi * distance / (2 * _REACH_PX)) ** 2
+    chosen = spread[sharpest] * window
+    responses = np.abs(chosen @ wave.T) / np.maximum(chosen.sum(axis=1, keepdims=True), 1e-6)  # (N, F)
+    gain = np.median(responses, axis=0)
+    log_gain: Floats = np.log(np.maximum(gain, _SMALLEST_GAIN))
+    return log_gain
+
+
+def _straight_edges(brightness: Floats, noise_levels: float) -> tuple[Floats, Floats, Floats, Floats] | None:
+    """Places (y, x) and unit normals (ny, nx) of crests of the gradient that lie on straight edges."""
+    picture = brightness.astype(np.float32)
+    gy = ndimage.gaussian_filter(picture, _GRADIENT_PX, order=(1, 0), mode="nearest")
+    gx = ndimage.gaussian_filter(picture, _GRADIENT_PX, order=(0, 1), mode="nearest")
+    yy, xx, xy = (ndimage.gaussian_filter(product, _TENSOR_PX) for product in (gy * gy, gx * gx, gy * gx))
+    straightness = np.hypot(xx - yy, 2 * xy) / np.maximum(xx + yy, 1e-6)
+    strength = np.hypot(gy, gx)
+    horizontal = np.abs(gx) >= np.abs(gy)
+    beside_x = np.maximum(np.roll(strength, 1, 1), np.roll(strength, -1, 1))
+    beside_y = np.maximum(np.roll(strength, 1, 0), np.roll(strength, -1, 0))
+    crest = strength >= np.where(horizontal, beside_x, beside_y)
+    # The gradient of white noise after a Gaussian of this width.
+    floor = max(2.0, 4 * noise_levels / (np.sqrt(8 * np.pi) * _GRADIENT_PX**2))
+    usable = crest & (straightness > _STRAIGHT) & (strength > floor)
+    margin = int(_REACH_PX) + 2
+    inside = np.zeros_like(usable)
+    inside[margin:-margin, margin:-margin] = True
+    y, x = np.nonzero(usable & inside)
+    if len(y) < _LEAST_EDGES:
+        return None
+    strongest = np.argsort(-strength[y, x], kind="stable")[:_MOST_CANDIDATES]
+    y, x = y[strongest], x[strongest]
+    size = strength[y, x]
+    return y.astype(np.float64), x.astype(np.float64), gy[y, x] / size, gx[y, x] / size
+
+
+def _profiles(brightness: Floats, y: Floats, x: Floats, ny: Floats, nx: Floats) -> Floats:
+    """(N, T) grey levels across each edge, rising, averaged over a short way along it."""
+    distance = np.arange(-_REACH_PX, _REACH_PX + _STEP_PX / 2, _STEP_PX)
+    total = np.zeros((len(y), len(distance)))
+    coefficients = ndimage.spline_filter(brightness.astype(np.float64), order=3, mode="nearest")
+    for along in _ALONG_PX:
+        rows = y[:, None] + ny[:, None] * distance + along * nx[:, None]
+        columns = x[:, None] + nx[:, None] * distance - along * ny[:, None]
+        total += ndimage.map_coordinates(coefficients, (rows, columns), order=3, mode="nearest", prefilter=False)
+    return total / len(_ALONG_PX)
+
+
+def _line_spread(profiles: Floats, least_contrast: float) -> Floats:
+    """(M, T - 1) derivatives of the profiles that have two level plateaus, each of sum one."""
+    distance = np.arange(profiles.shape[1]) * _STEP_PX - _REACH_PX
+    below = profiles[:, (distance >= -_PLATEAU_PX[1]) & (distance <= -_PLATEAU_PX[0])]
+    above = profiles[:, (distance >= _PLATEAU_PX[0]) & (distance <= _PLATEAU_PX[1])]
+    contrast = above.mean(axis=1) - below.mean(axis=1)
+    # Plateaus that wave as much as the step rises are texture or a second edge nearby.
+    uneven = np.maximum(below.std(axis=1), above.std(axis=1))
+    kept = (contrast > least_contrast) & (uneven < 0.15 * contrast)
+    spread: Floats = np.diff(profiles[kept], axis=1) / contrast[kept, None]
+    return spread
