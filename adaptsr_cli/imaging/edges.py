@@ -7,6 +7,8 @@ so only the sharpest of each photograph are asked, and those of two sets of phot
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -30,38 +32,59 @@ _TENSOR_PX: Final = 2.0
 _PLATEAU_PX: Final = (3.0, 6.0)
 _LEAST_CONTRAST: Final = 20.0
 _ABOVE_NOISE: Final = 6.0
-_SHARPEST: Final = 10
-"""Of each photograph, so many edges are averaged."""
-_LEAST_EDGES: Final = 3
+LEAST_EDGES: Final = 12
+SHARPEST_SHARE: Final = 0.5
+"""Of the edges found, which are some per cent of the pixels already; the very sharpest are thin lines, not edges."""
 _SMALLEST_GAIN: Final = 0.02
 
 
-def edge_response(brightness: Floats, noise_levels: float) -> Floats | None:
-    """The transfer function that the sharpest edges of a photograph show.
+@dataclass(frozen=True)
+class Edges:
+    """The straight, strong edges of one photograph.
+
+    Attributes:
+        slopes: (N,) float64, the steepest slope of each over its contrast, per LR pixel.
+        responses: (N, F) float64, the modulus of the Fourier transform of each line-spread function at `FREQUENCIES`.
+    """
+
+    slopes: Floats
+    responses: Floats
+
+
+def find_edges(brightness: Floats, noise_levels: float) -> Edges:
+    """Measures the straight, strong edges of a photograph: at most 300 places of it, so some per cent of its pixels.
 
     Args:
         brightness: (H, W) in grey levels.
         noise_levels: Standard deviation of its noise; edges have to rise well above it.
-
-    Returns:
-        Its natural logarithm at `FREQUENCIES`; None where there are fewer than three straight, strong edges.
     """
     places = _straight_edges(brightness, noise_levels)
     if places is None:
-        return None
-    profiles = _profiles(brightness, *places)
-    spread = _line_spread(profiles, max(_LEAST_CONTRAST, _ABOVE_NOISE * noise_levels))
-    if len(spread) < _LEAST_EDGES:
-        return None
-    peaks = spread.max(axis=1)
-    sharpest = np.argsort(-peaks, kind="stable")[:_SHARPEST]
+        return Edges(np.zeros(0), np.zeros((0, len(FREQUENCIES))))
+    spread = _line_spread(_profiles(brightness, *places), max(_LEAST_CONTRAST, _ABOVE_NOISE * noise_levels))
     distance = (np.arange(spread.shape[1]) - (spread.shape[1] - 1) / 2) * _STEP_PX
     wave = np.exp(-2j * np.pi * FREQUENCIES[:, None] * distance[None])  # (F, T)
-    window = np.cos(np.pi * distance / (2 * _REACH_PX)) ** 2
-    chosen = spread[sharpest] * window
-    responses = np.abs(chosen @ wave.T) / np.maximum(chosen.sum(axis=1, keepdims=True), 1e-6)  # (N, F)
-    gain = np.median(responses, axis=0)
-    log_gain: Floats = np.log(np.maximum(gain, _SMALLEST_GAIN))
+    windowed = spread * np.cos(np.pi * distance / (2 * _REACH_PX)) ** 2
+    total = np.maximum(windowed.sum(axis=1, keepdims=True), 1e-6)
+    return Edges(spread.max(axis=1, initial=0) / _STEP_PX, np.abs(windowed @ wave.T) / total)
+
+
+def log_response(photographs: Sequence[Edges]) -> Floats | None:
+    """The transfer function that the sharpest edges of some photographs together show.
+
+    Args:
+        photographs: Their edges; all are put into one pool.
+
+    Returns:
+        (F,) its natural logarithm at `FREQUENCIES`; None where there are fewer than `LEAST_EDGES` edges.
+    """
+    slopes = np.concatenate([edges.slopes for edges in photographs])
+    if len(slopes) < LEAST_EDGES:
+        return None
+    responses = np.concatenate([edges.responses for edges in photographs])
+    count = max(LEAST_EDGES // 2, round(SHARPEST_SHARE * len(slopes)))
+    sharpest = np.argpartition(-slopes, count - 1)[:count]
+    log_gain: Floats = np.log(np.maximum(np.median(responses[sharpest], axis=0), _SMALLEST_GAIN))
     return log_gain
 
 
@@ -84,7 +107,7 @@ def _straight_edges(brightness: Floats, noise_levels: float) -> tuple[Floats, Fl
     inside = np.zeros_like(usable)
     inside[margin:-margin, margin:-margin] = True
     y, x = np.nonzero(usable & inside)
-    if len(y) < _LEAST_EDGES:
+    if len(y) < LEAST_EDGES // 2:
         return None
     strongest = np.argsort(-strength[y, x], kind="stable")[:_MOST_CANDIDATES]
     y, x = y[strongest], x[strongest]
