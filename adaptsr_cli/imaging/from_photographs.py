@@ -45,6 +45,8 @@ _NOISE_SPREAD, _BOUND_NOISE_SPREAD = 0.15, 0.5
 _LUMA_KEEPS: Final = 0.669
 _SIMULATIONS: Final = 3
 _KEPT_DRAWS: Final = 64
+_SEARCHED: Final = 3
+_NODES: Final = 16
 # Errors of the model itself, which no number of photographs makes smaller: of a log power, of a log edge response.
 _MODEL_SPREAD: Final = (0.03, 0.05)
 
@@ -58,7 +60,7 @@ class _Evidence:
     """All that the density is computed from; see `_log_density`."""
 
     seen: Floats  # (FIGURES,)
-    power: Floats  # (M, BANDS)
+    power: Floats  # (NODES, BANDS)
     response: Floats  # (F,)
     following: Floats  # (F,)
     scale: int
@@ -98,7 +100,7 @@ def estimate_from_photographs(
             "add larger photographs of the camera",
         )
     rng = np.random.default_rng(seed)
-    traces = [trace_of(photo, file_quality=quality) for photo, quality in usable]
+    traces = _trace(usable)
     levels = typical_levels(traces)
     heard = [hear(brightness_of(photo), trace.noise_levels) for (photo, _), trace in zip(usable, traces, strict=True)]
     noise = noise_of_photographs([photo for photo, _ in usable], levels)
@@ -114,6 +116,21 @@ def estimate_from_photographs(
     return _conclude(evidence, found, noise.scaled(float(np.exp(np.median(found.draws[:, _LOG_NOISE])))), traces, rng)
 
 
+def _trace(photographs: Sequence[tuple[Image, int | None]]) -> list[FileTrace]:
+    """Noise and JPEG quality of each; once several show no trace of JPEG in their pixels, the others are not searched."""
+    traces: list[FileTrace] = []
+    for photo, quality in photographs:
+        searched = len(traces) < _SEARCHED or any(trace.jpeg_quality is not None for trace in traces)
+        traces.append(trace_of(photo, file_quality=quality, look_for_jpeg=searched))
+    return traces
+
+
+def _nodes(log_power: Floats) -> Floats:
+    """(NODES, BANDS) of (M, BANDS): each band's values put in order and averaged in groups, to be summed over faster."""
+    ordered = np.sort(log_power, axis=0)
+    return np.array([group.mean(axis=0) for group in np.array_split(ordered, min(_NODES, len(ordered)))])
+
+
 def _first_evidence(
     seen: Floats, sharp: SharpPhotographs, noise: CameraNoise, traces: Sequence[FileTrace]
 ) -> _Evidence:
@@ -122,7 +139,7 @@ def _first_evidence(
     sure = np.mean([not trace.is_bound for trace in traces]) >= 0.5
     return _Evidence(
         seen=seen,
-        power=sharp.power,
+        power=np.exp(_nodes(np.log(sharp.power))),
         response=sharp.response,
         following=sharp.following,
         scale=sharp.scale,
@@ -201,7 +218,7 @@ def _expected(evidence: _Evidence, parameters: Floats, noise_power: Floats) -> F
     power_gain = power_gain * np.exp(parameters[:, _LOG_GAIN, None])
     noise = noise_power * np.exp(2 * parameters[:, _LOG_NOISE, None])
     expected = np.empty((len(parameters), FIGURES))
-    for band in range(spectra.BANDS):  # (P, M) at a time: the logarithm is taken of each photograph
+    for band in range(spectra.BANDS):  # (P, NODES) at a time: the logarithm is of each photograph, not of their mean
         power = power_gain[:, band, None] * evidence.power[None, :, band] + noise[:, band, None]
         expected[:, band] = np.log(power + 1e-6).mean(axis=1)
     gain = np.log(np.maximum(gain_of(blur, sharpening, radius, edges.FREQUENCIES / evidence.scale), 1e-3))
@@ -230,7 +247,8 @@ def _log_density(evidence: _Evidence, parameters: Floats) -> Floats:
 
 def _sample(evidence: _Evidence, rng: np.random.Generator) -> Sample:
     count = 6000
-    shift = float(np.nanmean((evidence.seen - np.log(evidence.power + evidence.noise_power).mean(axis=0).take(0))[:3]))
+    plain = np.log(evidence.power + evidence.noise_power).mean(axis=0)
+    shift = float((evidence.seen[SPECTRUM] - plain)[:3].mean())  # coarse detail: what blur and sharpening leave alone
     prior = np.stack(
         [
             rng.uniform(0, _MOST_BLUR_PX, count),
