@@ -36,11 +36,11 @@ Witness = Literal["both", "spectra", "edges"]
 _BLUR, _SHARPENING, _LOG_RADIUS, _LOG_GAIN, _LOG_NOISE = range(5)
 _MOST_BLUR_PX: Final = 5.0
 # A small price for sharpening: what a little more of it explains, other scenes explain as well.
-_TYPICAL_SHARPENING: Final = 0.6
-_TYPICAL_RADIUS_PX, _RADIUS_SPREAD = 2.5, 0.5
+_TYPICAL_SHARPENING: Final = 1.0
+_TYPICAL_RADIUS_PX, _RADIUS_SPREAD = 2.8, 0.6
 _GAIN_SPREAD: Final = 1.0
 # How far the measured noise may be off, as a logarithm: where it was found by its whiteness, and where texture counts.
-_NOISE_SPREAD, _BOUND_NOISE_SPREAD = 0.15, 0.5
+_NOISE_SPREAD, _BOUND_NOISE_SPREAD = 0.15, 0.8
 # Of noise that is independent between the channels, the share that brightness keeps: the root of the squared weights.
 _LUMA_KEEPS: Final = 0.669
 _SIMULATIONS: Final = 3
@@ -184,7 +184,9 @@ def _simulated_evidence(
     whole[EDGES] = scatter.mean[EDGES] if scatter.has_edges else np.nan
     offset = whole - computed
     share = 1 + len(heard) / len(simulated) + len(heard) * different_scenes
-    covariance = scatter.covariance * share * _heterogeneity(heard, simulated)
+    # A covariance from few photographs makes its inverse too large (Hartlap, Simon and Schneider 2007).
+    few = (len(simulated) - 1) / max(len(simulated) - FIGURES - 2, 1)
+    covariance = scatter.covariance * share * few * _heterogeneity(heard, simulated)
     covariance += np.diag(np.repeat(np.square(_MODEL_SPREAD), (spectra.BANDS, len(edges.FREQUENCIES))))
     used = evidence.used & ~np.isnan(offset)
     return _Evidence(
