@@ -41,7 +41,11 @@ MAIN_COUNT: Final = 10
 CURVE_CAMERAS: Final = 40
 # Quarters of the folder: photographs for the cameras, sharp photographs; and the seed of the cameras.
 PARTS: Final = {"develop": (0, 1, 1), "report": (2, 3, 2)}
-REAL: Final = (("iphone", "iphone", ""), ("NTIRE 2019, camera 1", "ntire2019", "cam1"), ("NTIRE 2019, camera 2", "ntire2019", "cam2"))
+REAL: Final = (
+    ("iphone", "iphone", ""),
+    ("NTIRE 2019, camera 1", "ntire2019", "cam1"),
+    ("NTIRE 2019, camera 2", "ntire2019", "cam2"),
+)
 
 
 def main() -> None:
@@ -217,9 +221,7 @@ def estimate_real(data: Path, title: str, folder: str, prefix: str) -> dict[str,
         "words": found.describe(),
         "from_pairs": truth.transfer.describe(),
         "noise_of_pairs": truth.noise.describe(),
-        "sharpness_of_its_hr": None
-        if own is None
-        else [round(float(v), 3) for v in sharper(own.power, sharp.power)],
+        "sharpness_of_its_hr": None if own is None else [round(float(v), 3) for v in sharper(own.power, sharp.power)],
         "trustworthy": found.trustworthy,
         "brightness": [round(float(np.mean([brightness_of(lr).mean() for _, lr in pairs])), 1)],
     }
@@ -263,7 +265,13 @@ def to_markdown(report: dict[str, Any]) -> str:
         )
     main_rows = [row for row in report["summary"] if row["photographs"] == MAIN_COUNT and not row["different_scenes"]]
     for row in main_rows:
-        lines += ["", f"Over frequency, {row['photographs']} photographs:", "", "| cycles per HR px | median error | 90th percentile | in the band |", "|---|---|---|---|"]
+        lines += [
+            "",
+            f"Over frequency, {row['photographs']} photographs:",
+            "",
+            "| cycles per HR px | median error | 90th percentile | in the band |",
+            "|---|---|---|---|",
+        ]
         for index in range(1, 23, 3):
             lines.append(
                 f"| {Band.grid(SCALE)[index]:.3f} | {row['median_error_at'][index]:.3f} "
@@ -295,7 +303,9 @@ def draw(report: dict[str, Any], target: Path) -> None:
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, 1 + len(report["real"]), figsize=(4 * (1 + len(report["real"])), 3.4), squeeze=False)
+    figure, axes = pyplot.subplots(
+        1, 1 + len(report["real"]), figsize=(4 * (1 + len(report["real"])), 3.4), squeeze=False
+    )
     rows = [row for row in report["summary"] if not row["different_scenes"]]
     counts = [row["photographs"] for row in rows]
     axes[0][0].loglog(counts, [row["median_error"] for row in rows], "o-", label="median")

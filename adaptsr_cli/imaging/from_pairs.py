@@ -86,7 +86,9 @@ def estimate_from_pairs(pairs: Sequence[tuple[Image, Image]], scale: int, *, rou
     rings = range(2, 24)
     explained = np.square(cross.real) / np.maximum(hr_power * lr_power, 1e-9)
     means = [_ring_mean(gain, hr_power, ring == number) for number in rings]
-    errors = [float(np.sqrt(_ring_mean(variance, hr_power, ring == n) / np.count_nonzero(ring == n) * 2)) for n in rings]
+    errors = [
+        float(np.sqrt(_ring_mean(variance, hr_power, ring == n) / np.count_nonzero(ring == n) * 2)) for n in rings
+    ]
     return PairEstimate(
         transfer=transfer,
         frequency=tuple(number / _WINDOW_PX / scale for number in rings),
@@ -161,9 +163,7 @@ def _coherence(both: Complexes, clean: Complexes, taken: Complexes) -> float:
     return float(both[coarse].real.sum() / max(math.sqrt(powers), 1e-9))
 
 
-def _fit(
-    gain: Floats, variance: Floats, used: Any, fy: Floats, fx: Floats, *, round_blur: bool
-) -> TransferFunction:
+def _fit(gain: Floats, variance: Floats, used: Any, fy: Floats, fx: Floats, *, round_blur: bool) -> TransferFunction:
     """The model nearest to (48, 25) gains, with contrast as a free factor; the angle from several starts."""
     fy, fx = np.broadcast_to(fy, gain.shape)[used], np.broadcast_to(fx, gain.shape)[used]
     seen, weight = gain[used], 1 / np.sqrt(variance[used] * _CELLS_PER_LOBE)

@@ -35,20 +35,23 @@ Witness = Literal["both", "spectra", "edges"]
 # Columns of the parameters.
 _BLUR, _SHARPENING, _LOG_RADIUS, _LOG_GAIN, _LOG_NOISE = range(5)
 _MOST_BLUR_PX: Final = 5.0
-# A small price for sharpening: what a little more of it explains, other scenes explain as well.
-_TYPICAL_SHARPENING: Final = 1.0
+# A small price for sharpening: what a little more of it explains, other scenes explain as well. Half of the prior is for
+# cameras that hardly sharpen, half for those that do.
+_NO_SHARPENING, _TYPICAL_SHARPENING = 0.08, 1.0
 _TYPICAL_RADIUS_PX, _RADIUS_SPREAD = 2.8, 0.6
 _GAIN_SPREAD: Final = 1.0
 # How far the measured noise may be off, as a logarithm: where it was found by its whiteness, and where texture counts.
 _NOISE_SPREAD, _BOUND_NOISE_SPREAD = 0.15, 0.8
 # Of noise that is independent between the channels, the share that brightness keeps: the root of the squared weights.
 _LUMA_KEEPS: Final = 0.669
-_SIMULATIONS: Final = 3
+# Each simulation takes the place of the one before; the first two only lead to the camera: every third photograph.
+_SIMULATED_OF: Final = (3, 3, 1)
 _KEPT_DRAWS: Final = 64
 _SEARCHED: Final = 3
 _NODES: Final = 16
 # Errors of the model itself, which no number of photographs makes smaller: of a log power, of a log edge response.
 _MODEL_SPREAD: Final = (0.03, 0.05)
+_OFFSET_SPREAD: Final = 0.25
 
 DIFFERENT_SCENES: Final = 0.1
 """By default the camera's scenes may differ from the sharp ones, as collections, by this share of the variance between
@@ -107,11 +110,11 @@ def estimate_from_photographs(
     qualities = tuple(trace.jpeg_quality for trace in traces)
     evidence = _first_evidence(summarise(heard), sharp, noise, traces)
     found = _sample(evidence, rng)
-    for _ in range(_SIMULATIONS):
+    for step in _SIMULATED_OF:
         camera = SimulatedCamera(_transfer(found.draws.mean(axis=0)), noise, qualities)
         noise = _correct_noise(noise, levels, sharp, camera, rng)
         camera = SimulatedCamera(camera.transfer, noise, qualities)
-        evidence = _simulated_evidence(evidence, heard, sharp, camera, found, different_scenes, rng)
+        evidence = _simulated_evidence(evidence, heard, sharp, camera, found, different_scenes, step, rng)
         found = _sample(evidence, rng)
     return _conclude(evidence, found, noise.scaled(float(np.exp(np.median(found.draws[:, _LOG_NOISE])))), traces, rng)
 
@@ -169,11 +172,12 @@ def _simulated_evidence(
     camera: SimulatedCamera,
     found: Sample,
     different_scenes: float,
+    step: int,
     rng: np.random.Generator,
 ) -> _Evidence:
     """The evidence with what the formulas leave out, and with the scatter of photographs as this camera takes them."""
     luma_levels = camera.noise.levels * _LUMA_KEEPS * math.exp(float(found.draws[:, _LOG_NOISE].mean()))
-    simulated = simulate(sharp, camera, luma_levels, rng)
+    simulated = simulate(sharp, camera, luma_levels, rng, step=step)
     centre = found.draws.mean(axis=0)
     centre[_LOG_GAIN] = 0.0  # the simulation has the contrast of the sharp photographs
     noise_power = _noise_power(camera.noise)
@@ -189,6 +193,9 @@ def _simulated_evidence(
     covariance = scatter.covariance * share * few * _heterogeneity(heard, simulated)
     covariance += np.diag(np.repeat(np.square(_MODEL_SPREAD), (spectra.BANDS, len(edges.FREQUENCIES))))
     used = evidence.used & ~np.isnan(offset)
+    offset = np.where(np.isnan(offset), 0, offset)
+    # The offset holds for the simulated camera, and changes over the cameras that the photographs leave possible.
+    covariance += np.outer(_OFFSET_SPREAD * offset, _OFFSET_SPREAD * offset) + np.diag((_OFFSET_SPREAD * offset) ** 2)
     return _Evidence(
         seen=evidence.seen,
         power=evidence.power,
@@ -197,7 +204,7 @@ def _simulated_evidence(
         scale=evidence.scale,
         noise_power=noise_power,
         noise_spread=evidence.noise_spread,
-        offset=np.where(np.isnan(offset), 0, offset),
+        offset=offset,
         covariance=covariance,
         used=used,
     )
@@ -232,7 +239,7 @@ def _log_density(evidence: _Evidence, parameters: Floats) -> Floats:
     blur, sharpening, _ = _camera_columns(parameters)
     log_radius, log_gain, log_noise = (parameters[:, column] for column in (_LOG_RADIUS, _LOG_GAIN, _LOG_NOISE))
     prior = (
-        -sharpening / _TYPICAL_SHARPENING
+        np.log(_sharpening_density(np.maximum(sharpening, 0)))
         - 0.5 * ((log_radius - math.log(_TYPICAL_RADIUS_PX)) / _RADIUS_SPREAD) ** 2
         - 0.5 * (log_gain / _GAIN_SPREAD) ** 2
         - 0.5 * (log_noise / evidence.noise_spread) ** 2
@@ -247,6 +254,13 @@ def _log_density(evidence: _Evidence, parameters: Floats) -> Floats:
     return density
 
 
+def _sharpening_density(sharpening: Floats) -> Floats:
+    """Of the prior, but for a constant: two exponentials."""
+    parts = [np.exp(-sharpening / mean) / mean for mean in (_NO_SHARPENING, _TYPICAL_SHARPENING)]
+    density: Floats = parts[0] + parts[1]
+    return density
+
+
 def _sample(evidence: _Evidence, rng: np.random.Generator) -> Sample:
     count = 6000
     plain = np.log(evidence.power + evidence.noise_power).mean(axis=0)
@@ -254,7 +268,7 @@ def _sample(evidence: _Evidence, rng: np.random.Generator) -> Sample:
     prior = np.stack(
         [
             rng.uniform(0, _MOST_BLUR_PX, count),
-            rng.exponential(_TYPICAL_SHARPENING, count),
+            rng.exponential(rng.choice((_NO_SHARPENING, _TYPICAL_SHARPENING), count)),
             rng.normal(math.log(_TYPICAL_RADIUS_PX), _RADIUS_SPREAD, count),
             rng.normal(np.clip(shift, -2, 2), 0.5, count),
             rng.normal(0, evidence.noise_spread, count),

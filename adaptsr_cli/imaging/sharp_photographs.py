@@ -127,7 +127,12 @@ def reduce_to_lr(image: Floats, scale: int) -> Floats:
 
 
 def simulate(
-    sharp: SharpPhotographs, camera: SimulatedCamera, luma_noise_levels: float, rng: np.random.Generator
+    sharp: SharpPhotographs,
+    camera: SimulatedCamera,
+    luma_noise_levels: float,
+    rng: np.random.Generator,
+    *,
+    step: int = 1,
 ) -> list[Testimony]:
     """What the camera's LR photographs of the sharp scenes show; brightness only, which is all that is asked.
 
@@ -136,10 +141,12 @@ def simulate(
         camera: The camera.
         luma_noise_levels: Standard deviation of the noise of brightness at middle grey.
         rng: Draws the noise.
+        step: Only every so many photographs are taken, but eight at least.
     """
+    step = max(1, min(step, len(sharp.brightness) // _FEWEST))
     noise = camera.noise.scaled(luma_noise_levels / camera.noise.levels) if camera.noise.levels else camera.noise
     heard = []
-    for index, picture in enumerate(sharp.brightness):
+    for index, picture in enumerate(sharp.brightness[::step]):
         lr = reduce_to_lr(camera.transfer.apply(picture), sharp.scale)
         noisy = noise.add(lr[..., None], rng)
         stored = _store(np.repeat(noisy, 3, axis=2), camera.qualities[index % len(camera.qualities)])

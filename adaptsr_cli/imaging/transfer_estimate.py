@@ -100,9 +100,7 @@ def disagreement(one: Band, other: Band) -> float:
     return float(np.abs(apart / np.hypot(*np.maximum(widths, 1e-3))).mean())
 
 
-def judge(
-    both: Band, by_spectra: Band | None, by_edges: Band | None, misfit: float, freedom: int
-) -> tuple[bool, str]:
+def judge(both: Band, by_spectra: Band | None, by_edges: Band | None, misfit: float, freedom: int) -> tuple[bool, str]:
     """Whether an estimate can be trusted, and the reason in words.
 
     Args:

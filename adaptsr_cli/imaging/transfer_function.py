@@ -10,6 +10,7 @@ after the plain bicubic reduction, so whatever blur both have in common is not i
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Annotated, Any, Final, Self
 
 import numpy as np
@@ -102,8 +103,7 @@ class TransferFunction(Frozen):
         widths = ((margin, margin), (margin, margin), (0, 0))[: planes.ndim]
         padded = np.pad(planes, widths, mode="edge")
         shape = [fft.next_fast_len(length, real=True) for length in padded.shape[:2]]
-        fy, fx = np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None]
-        gain = self.at_2d(fy, fx).astype(np.float32)
+        gain = _gain_on_grid(self, shape[0], shape[1])
         spectrum = fft.rfft2(padded, s=shape, axes=(0, 1))
         spectrum *= gain if planes.ndim == 2 else gain[..., None]
         filtered = fft.irfft2(spectrum, s=shape, axes=(0, 1))
@@ -145,6 +145,15 @@ class TransferFunction(Frozen):
 
 
 IDENTITY: Final = TransferFunction(blur_px=0.0)
+
+
+@lru_cache(maxsize=4)
+def _gain_on_grid(function: TransferFunction, height: int, width: int) -> Floats:
+    """Over the half plane of a real transform: as dear as the transform itself, and the same for a whole folder."""
+    fy, fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
+    gain: Floats = function.at_2d(fy, fx).astype(np.float32)
+    gain.setflags(write=False)
+    return gain
 
 
 def gain_of(blur_px: Any, sharpening: Any, radius_px: Any, frequency: Floats) -> Floats:

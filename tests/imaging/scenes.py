@@ -18,7 +18,11 @@ def dead_leaves(seed: int, height: int = 256, width: int = 256, leaves: int = 50
     for _ in range(leaves):
         radius = 3 / np.sqrt(rng.uniform((3 / 120) ** 2, 1))
         cy, cx = rng.uniform(-20, height + 20), rng.uniform(-20, width + 20)
-        angle, is_round, colour = rng.uniform(0, np.pi), rng.random() < 0.4, rng.uniform(25, 230) + rng.uniform(-15, 15, 3)
+        angle, is_round, colour = (
+            rng.uniform(0, np.pi),
+            rng.random() < 0.4,
+            rng.uniform(25, 230) + rng.uniform(-15, 15, 3),
+        )
         reach = int(1.5 * radius) + 2
         rows = slice(max(0, int(cy) - reach), max(0, int(cy) + reach + 1))
         columns = slice(max(0, int(cx) - reach), max(0, int(cx) + reach + 1))

@@ -7,7 +7,13 @@ import pytest
 from imaging.scenes import dead_leaves
 from numpy.testing import assert_allclose
 
-from adaptsr_cli.imaging.camera_noise import CameraNoise, noise_of_photographs, noise_of_residual, trace_of, typical_levels
+from adaptsr_cli.imaging.camera_noise import (
+    CameraNoise,
+    noise_of_photographs,
+    noise_of_residual,
+    trace_of,
+    typical_levels,
+)
 
 NOISES = (
     CameraNoise(read_variance=9.0),

@@ -12,7 +12,9 @@ from adaptsr_cli.imaging.sharp_photographs import SimulatedCamera, photograph
 from adaptsr_cli.imaging.transfer_function import IDENTITY, TransferFunction
 
 TRANSFER = TransferFunction(blur_px=2.5)
-LR = photograph(dead_leaves(3), 4, SimulatedCamera(TRANSFER, CameraNoise(read_variance=0.0), (None,)), np.random.default_rng(0))
+LR = photograph(
+    dead_leaves(3), 4, SimulatedCamera(TRANSFER, CameraNoise(read_variance=0.0), (None,)), np.random.default_rng(0)
+)
 
 
 def repeat(lr: np.ndarray) -> np.ndarray:
