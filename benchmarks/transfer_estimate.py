@@ -228,7 +228,7 @@ def estimate_real(data: Path, title: str, folder: str, prefix: str) -> dict[str,
 
 
 def sharper(one: Any, other: Any) -> Any:
-    """By how much the spectra of one set of HR photographs lie above another's: the gain at each band, coarsest as 1."""
+    """How far the spectra of one set of HR photographs lie above another's: the gain of each band, coarsest as 1."""
     ratio = (np.log(one).mean(axis=0) - np.log(other).mean(axis=0)) / 2
     return np.exp(ratio - ratio[0])
 
@@ -250,8 +250,8 @@ def to_markdown(report: dict[str, Any]) -> str:
         "sharpening 0 to 1.2 of radius 1.5 to 5, noise 0 to 10 levels, JPEG none or 75 to 95. Errors are of m(f), over",
         "all cameras and frequencies from 1/48 to 23/48 cycles per LR pixel; the band is meant to hold 90 %.",
         "",
-        "| photographs | cameras | median error | 90th percentile | of the trusted | plain bicubic, median | in the band "
-        "| trusted | spectra alone | edges alone | s |",
+        "| photographs | cameras | median error | 90th percentile | of the trusted | plain bicubic, median "
+        "| in the band | trusted | spectra alone | edges alone | s |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in report["summary"]:

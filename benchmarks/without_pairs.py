@@ -335,7 +335,7 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
         kept, lost = sum(row["guard_keeps"] for row in harmful), sum(not row["guard_keeps"] for row in good)
         lines += [
             "",
-            f"The guard kept {kept} of {len(harmful)} harmful trainings and threw {lost} of {len(good)} good ones away.",
+            f"The guard kept {kept} of {len(harmful)} harmful trainings and lost {lost} of {len(good)} good ones.",
         ]
         sure = [row for row in judged if row["trustworthy"]]
         lines += [f"The estimate called itself trustworthy in {len(sure)} of {len(judged)} trials."]

@@ -21,7 +21,7 @@ FILES = sorted((ROOT / PACKAGE).rglob("*.py"))
 LAYERS: dict[str, int] = {
     **dict.fromkeys(("", "artifacts", "errors", "evaluation", "progress", "units"), 0),
     **dict.fromkeys(("backbones", "distributed", "energy", "io", "runtime"), 1),
-    **dict.fromkeys(("adapters", "data", "inference", "metrics", "ranking", "report", "training"), 2),
+    **dict.fromkeys(("adapters", "data", "imaging", "inference", "metrics", "ranking", "report", "training"), 2),
     "stages": 3,
     **dict.fromkeys(("__main__", "cli"), 4),
 }
@@ -31,6 +31,7 @@ SIBLINGS: dict[str, set[str]] = {
     "evaluation": {"artifacts"},
     "units": {"errors"},
     "backbones": {"io", "runtime"},
+    "imaging": {"data"},
     "metrics": {"data"},
     "training": {"adapters", "data", "inference", "metrics"},
     "ranking": {"adapters", "data"},

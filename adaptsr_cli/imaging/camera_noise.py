@@ -1,8 +1,9 @@
-"""The noise that a camera leaves in its files: it grows with brightness, and neighbours and channels share some of it."""
+"""The noise that a camera leaves in its files: it grows with brightness; neighbours and channels share some of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Annotated, Any, Final
 
 import numpy as np
@@ -214,7 +215,7 @@ def _flat_blocks(rgb: Image) -> tuple[Floats, Floats, Floats]:
 def _flattest_of_each_level(means: Floats, variances: Floats, correlations: Floats) -> tuple[Floats, Floats, Floats]:
     edges = np.quantile(means, np.linspace(0, 1, _LEVEL_BINS + 1))
     kept = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         inside = np.nonzero((means >= low) & (means <= high))[0]
         kept.append(inside[np.argsort(variances[inside])][: max(1, round(_FLATTEST * len(inside)))])
     chosen = np.concatenate(kept)
@@ -237,7 +238,7 @@ def _rising_line(levels: Floats, variances: Floats) -> tuple[float, float]:
 
 
 def _correlation_px(correlation: float) -> float:
-    """The Gaussian whose filtered white noise has this correlation between neighbours; removing a plane biases by 0.05."""
+    """The Gaussian whose filtered white noise has this correlation between neighbours; below 0.1 it may be chance."""
     if correlation < 0.1:
         return 0.0
     return float(min(_MOST_CORRELATION_PX, 0.5 / np.sqrt(-np.log(min(correlation, 0.95)))))

@@ -185,16 +185,15 @@ def _fit(gain: Floats, variance: Floats, used: Any, fy: Floats, fx: Floats, *, r
         priors += [(row[3] - log_radius) / radius_sd]
         return np.concatenate([weight * (row[5] * model(row).at_2d(fy, fx) - seen), priors])
 
-    best = None
+    tried = []
     for angle in (0.0, math.pi / 4, math.pi / 2, 3 * math.pi / 4)[: 1 if round_blur else 4]:
         for strength in (0.1, 0.8):
             start = np.array([1.5, 1.2, strength, math.log(2.5), angle, 1.0])
             low = [0, 0, 0, math.log(0.8), angle - math.pi, 0.3]
             high = [_MOST_BLUR_PX, _MOST_BLUR_PX, _MOST_SHARPENING, math.log(8), angle + math.pi, 3]
             found = optimize.least_squares(residuals, start, bounds=(low, high))
-            if best is None or found.cost < best.cost:
-                best = found
-    return model(best.x)
+            tried.append((float(found.cost), found.x))
+    return model(min(tried, key=lambda one: one[0])[1])
 
 
 def _ring_mean(values: Floats, weights: Floats, inside: Any) -> float:

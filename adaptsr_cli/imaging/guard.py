@@ -47,7 +47,7 @@ class Verdict:
 
 
 def consistency(sr: Floats, lr: Floats, transfer: TransferFunction, scale: int) -> float:
-    """c = || D(m * SR) - LR ||_1: how far the upscaled photograph, taken by the camera again, is from the photograph.
+    """C = || D(m * SR) - LR ||_1: how far the upscaled photograph, taken by the camera again, is from the photograph.
 
     Args:
         sr: (scale H, scale W, 3) in grey levels.
@@ -88,7 +88,7 @@ def agreement(one: Upscaler, other: Upscaler, photographs: Sequence[Image]) -> f
 
 
 def disputed_share(backbone: Upscaler, one: Upscaler, other: Upscaler, photographs: Sequence[Image]) -> float:
-    """How far two trainings differ over how far both moved from the backbone; towards 0 they agree, from 1 on they don't.
+    """How far two trainings differ over how far both moved; near 0 they agree, from 1 on they do not.
 
     Args:
         backbone: The network before training.
@@ -101,7 +101,7 @@ def disputed_share(backbone: Upscaler, one: Upscaler, other: Upscaler, photograp
         before, first, second = (brightness_of(network(lr)) for network in (backbone, one, other))
         apart += float(np.square(first - second).mean())
         moved += float(np.square((first + second) / 2 - before).mean())
-    return (apart / max(moved, 1e-12)) ** 0.5
+    return float(np.sqrt(apart / max(moved, 1e-12)))
 
 
 def judge_training(backbone: Floats, trained: Floats) -> Verdict:

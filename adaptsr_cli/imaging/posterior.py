@@ -1,4 +1,4 @@
-"""Draws of a few parameters in proportion to their likelihood, by importance sampling that improves its own proposal."""
+"""Draws of a few parameters as likely as they are, by importance sampling that improves its own proposal."""
 
 from __future__ import annotations
 
@@ -74,7 +74,8 @@ def sample(log_density: LogDensity, first: Floats, rng: np.random.Generator) -> 
 
 def _normalised(log_weight: Floats) -> Floats:
     weight: Floats = np.exp(log_weight - log_weight.max())
-    return weight / weight.sum()
+    weight /= weight.sum()
+    return weight
 
 
 def _best(draws: Floats, density: Floats, before: tuple[Floats, float] | None) -> tuple[Floats, float]:

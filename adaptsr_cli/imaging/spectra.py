@@ -31,7 +31,8 @@ def _ring_numbers() -> np.ndarray[Any, np.dtype[np.int64]]:
     ring = np.rint(np.hypot(down[:, None], along[None])).astype(np.int64)
     band = np.searchsorted(_BAND_STARTS, ring, side="right") - 1
     band[(ring < _LOWEST) | (ring > _HIGHEST)] = len(_BAND_STARTS) - 1
-    return band.ravel()
+    flat: np.ndarray[Any, np.dtype[np.int64]] = band.ravel()
+    return flat
 
 
 _BAND_OF: Final = _ring_numbers()

@@ -120,7 +120,8 @@ class TransferFunction(Frozen):
         whole = np.fft.fftshift(np.fft.ifft2(self.at_2d(f[:, None], f[None])).real)
         first = length // 2 - size_px // 2
         kernel: Floats = whole[first : first + size_px, first : first + size_px]
-        return kernel / kernel.sum()
+        kernel /= kernel.sum()
+        return kernel
 
     def between(self, share: float) -> TransferFunction:
         """A camera that does only a share of this: s^2 and a times `share`; 0 is the plain reduction."""

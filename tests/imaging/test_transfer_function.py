@@ -36,7 +36,7 @@ def test_kernel_and_fourier_transform_do_the_same(camera: TransferFunction) -> N
     assert_allclose(camera.apply(image), by_kernel, atol=2e-3)
 
 
-@pytest.mark.parametrize("camera", (*CAMERAS, IDENTITY), ids=lambda camera: camera.describe())
+@pytest.mark.parametrize("camera", [*CAMERAS, IDENTITY], ids=lambda camera: camera.describe())
 def test_brightness_is_kept(camera: TransferFunction) -> None:
     even = np.full((20, 30, 3), 77.0)
     assert_allclose(camera.apply(even), even, atol=1e-3)
