@@ -38,7 +38,7 @@ SCALE: Final = 4
 RESULTS: Final = ROOT / "benchmarks" / "results"
 COUNTS: Final = (1, 2, 3, 5, 10, 20, 50)
 MAIN_COUNT: Final = 10
-CURVE_CAMERAS: Final = 40
+CURVE_CAMERAS: Final = 20
 # Quarters of the folder: photographs for the cameras, sharp photographs; and the seed of the cameras.
 PARTS: Final = {"develop": (0, 1, 1), "report": (2, 3, 2)}
 REAL: Final = (

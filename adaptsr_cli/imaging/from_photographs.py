@@ -47,7 +47,7 @@ _NO_SHARPENING, _TYPICAL_SHARPENING = 0.08, 1.0
 _TYPICAL_RADIUS_PX, _RADIUS_SPREAD = 2.8, 0.8
 _GAIN_SPREAD: Final = 1.0
 # How far the measured noise may be off, as a logarithm: where it was found by its whiteness, and where texture counts.
-_NOISE_SPREAD, _BOUND_NOISE_SPREAD = 0.15, 0.8
+_NOISE_SPREAD, _BOUND_NOISE_SPREAD = 0.15, 0.5
 # Of noise that is independent between the channels, the share that brightness keeps: the root of the squared weights.
 _LUMA_KEEPS: Final = 0.669
 # Each simulation takes the place of the one before; the first two only lead to the camera: every third photograph.
@@ -121,7 +121,8 @@ def estimate_from_photographs(
     found = _sample(evidence, rng)
     for step in _SIMULATED_OF:
         camera = SimulatedCamera(_transfer(found.draws.mean(axis=0)), noise, qualities)
-        noise = _correct_noise(noise, levels, sharp, camera, rng)
+        if any(trace.is_bound for trace in traces):
+            noise = _correct_noise(noise, levels, sharp, camera, rng)
         camera = SimulatedCamera(camera.transfer, noise, qualities)
         evidence = _simulated_evidence(evidence, heard, sharp, camera, found, different_scenes, step, rng)
         found = _sample(evidence, rng)
