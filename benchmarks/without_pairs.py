@@ -44,8 +44,9 @@ from adaptsr_cli.imaging.from_pairs import estimate_from_pairs  # noqa: E402
 from adaptsr_cli.imaging.from_photographs import estimate_from_photographs  # noqa: E402
 from adaptsr_cli.imaging.guard import consistency, judge_training  # noqa: E402
 from adaptsr_cli.imaging.sharp_photographs import SimulatedCamera, photograph, study_sharp  # noqa: E402
+from adaptsr_cli.imaging.training_cameras import camera_of_pairs, cameras_of_spread, likeliest_camera  # noqa: E402
 from adaptsr_cli.imaging.transfer_estimate import TransferEstimate  # noqa: E402
-from adaptsr_cli.imaging.transfer_function import IDENTITY, TransferFunction  # noqa: E402
+from adaptsr_cli.imaging.transfer_function import IDENTITY  # noqa: E402
 from adaptsr_cli.io.images import list_images, read_rgb, resize_bicubic, write_rgb  # noqa: E402
 
 RESULTS: Final = ROOT / "benchmarks" / "results"
@@ -201,22 +202,17 @@ def cameras_of(
     row: str, known: list[Scene], count: int, estimate: TransferEstimate, scale: int
 ) -> list[SimulatedCamera]:
     """What takes each photograph."""
-    qualities: tuple[int | None, ...] = estimate.jpeg_qualities or (None,)
     if row in {TRUE, ONE_AND_PHOTOS}:
         some = known[:1] if row == ONE_AND_PHOTOS else known
         true = estimate_from_pairs([(scene.hr, scene.lr) for scene in some], scale)
-        return [SimulatedCamera(true.transfer, true.noise, qualities)] * count
+        return [camera_of_pairs(true, likeliest_camera(estimate).qualities)] * count
     if row == PLAIN:
         return [SimulatedCamera(IDENTITY, CameraNoise(read_variance=0.0), (None,))] * count
-    functions: tuple[TransferFunction, ...] = {NOISE: (IDENTITY,), LIKELIEST: (estimate.transfer,)}.get(
-        row, estimate.draws
-    )
-    return [
-        SimulatedCamera(
-            IDENTITY if row == HALF and number % 2 else functions[number % len(functions)], estimate.noise, qualities
-        )
-        for number in range(count)
-    ]
+    if row == NOISE:
+        return cameras_of_spread(estimate, count, strength=0)
+    if row == LIKELIEST:
+        return [likeliest_camera(estimate)] * count
+    return cameras_of_spread(estimate, count, plain_share=0.5 if row == HALF else 0.0)
 
 
 def blocks_of(scene: Scene, scale: int, side_px: int = 60) -> Iterator[Scene]:
