@@ -10,6 +10,7 @@ given an LR side and trained on by `adaptsr adapt`. Rows:
 * noise only: the plain reduction with the estimated noise and JPEG;
 * true function: as the known pairs show the camera (the ceiling of this way);
 * likeliest function, and spread: as estimated without pairs; one function, or one draw for each photograph;
+* cautious: the fifth of the draws that changes the picture least (see `cautious_draws`);
 * spread, half bicubic: every second photograph is reduced plainly, with the same noise and JPEG;
 * real pairs: the known pairs themselves; one pair: the first of them alone;
 * one pair and photographs: that pair, with as many crops of photographs degraded as it shows the camera.
@@ -55,10 +56,10 @@ HELD_OUT: Final = 1 / 3
 GUARD_DRAWS: Final = 8
 
 PLAIN, NOISE, TRUE = "plain bicubic", "noise only", "true function"
-LIKELIEST, SPREAD, HALF = "likeliest function", "spread", "spread, half bicubic"
+LIKELIEST, SPREAD, HALF, CAUTIOUS = "likeliest function", "spread", "spread, half bicubic", "cautious"
 PAIRS, ONE_PAIR, ONE_AND_PHOTOS = "real pairs", "one pair", "one pair and photographs"
-ROWS: Final = (SPREAD, TRUE, PAIRS, HALF, LIKELIEST, PLAIN, NOISE, ONE_PAIR, ONE_AND_PHOTOS)
-WITHOUT_PAIRS: Final = frozenset({PLAIN, NOISE, LIKELIEST, SPREAD, HALF})
+ROWS: Final = (SPREAD, CAUTIOUS, TRUE, PAIRS, HALF, LIKELIEST, PLAIN, NOISE, ONE_PAIR, ONE_AND_PHOTOS)
+WITHOUT_PAIRS: Final = frozenset({PLAIN, NOISE, LIKELIEST, SPREAD, HALF, CAUTIOUS})
 
 Image = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -212,7 +213,7 @@ def cameras_of(
         return cameras_of_spread(estimate, count, strength=0)
     if row == LIKELIEST:
         return [likeliest_camera(estimate)] * count
-    return cameras_of_spread(estimate, count, plain_share=0.5 if row == HALF else 0.0)
+    return cameras_of_spread(estimate, count, plain_share=0.5 if row == HALF else 0.0, cautious=row == CAUTIOUS)
 
 
 def blocks_of(scene: Scene, scale: int, side_px: int = 60) -> Iterator[Scene]:

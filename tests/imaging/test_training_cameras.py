@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from adaptsr_cli.imaging.camera_noise import CameraNoise
-from adaptsr_cli.imaging.training_cameras import cameras_of_spread, likeliest_camera
+from adaptsr_cli.imaging.training_cameras import cameras_of_spread, cautious_draws, likeliest_camera
 from adaptsr_cli.imaging.transfer_estimate import Band, TransferEstimate
 from adaptsr_cli.imaging.transfer_function import IDENTITY, TransferFunction
 
@@ -38,6 +38,14 @@ def test_half_are_plain_and_have_the_noise_all_the_same() -> None:
     cameras = cameras_of_spread(ESTIMATE, 10, plain_share=0.5)
     assert sum(camera.transfer == IDENTITY for camera in cameras) == 5
     assert all(camera.noise == ESTIMATE.noise for camera in cameras)
+
+
+def test_the_cautious_draws_change_the_picture_least() -> None:
+    assert cautious_draws(ESTIMATE, 0.4) == (DRAWS[0],)
+    assert cautious_draws(ESTIMATE, 1) == DRAWS
+    assert {camera.transfer for camera in cameras_of_spread(ESTIMATE, 4, cautious=True)} == {DRAWS[0]}
+    with pytest.raises(ValueError, match="share"):
+        cautious_draws(ESTIMATE, 0)
 
 
 def test_strength_zero_is_plain() -> None:
