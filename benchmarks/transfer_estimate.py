@@ -29,9 +29,10 @@ if str(ROOT) not in sys.path:
 from adaptsr_cli.imaging.camera_noise import CameraNoise, brightness_of  # noqa: E402
 from adaptsr_cli.imaging.from_pairs import estimate_from_pairs  # noqa: E402
 from adaptsr_cli.imaging.from_photographs import DIFFERENT_SCENES, estimate_from_photographs  # noqa: E402
-from adaptsr_cli.imaging.sharp_photographs import SimulatedCamera, photograph, study_sharp  # noqa: E402
+from adaptsr_cli.imaging.sharp_photographs import SimulatedCamera, photograph, reduce_to_lr, study_sharp  # noqa: E402
+from adaptsr_cli.imaging.training_cameras import cautious_draws  # noqa: E402
 from adaptsr_cli.imaging.transfer_estimate import Band, TransferEstimate  # noqa: E402
-from adaptsr_cli.imaging.transfer_function import TransferFunction  # noqa: E402
+from adaptsr_cli.imaging.transfer_function import IDENTITY, TransferFunction  # noqa: E402
 from adaptsr_cli.io.images import list_images, read_rgb, resize_bicubic  # noqa: E402
 
 SCALE: Final = 4
@@ -144,6 +145,7 @@ def row_of(
         "high": short(band.high),
         "spectra": short(found.by_spectra.median) if found.by_spectra else None,
         "edges": short(found.by_edges.median) if found.by_edges else None,
+        "cautious": short(middle_of(cautious_draws(found)).at(np.array(band.frequency))),
         "trustworthy": found.trustworthy,
         "reason": found.reason,
         "misfit": round(found.misfit, 2),
@@ -180,9 +182,25 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "noise_error": round(
                     float(np.median([abs(row["found_noise_levels"] - row["noise_levels"]) for row in these])), 3
                 ),
+                **cautious_record(these),
                 "seconds": round(float(np.median([row["seconds"] for row in these])), 2),
             }
         )
+    return found
+
+
+def cautious_record(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """How often a choice is worse than the plain reduction by more than 0.01 of m, averaged over frequency, and its mean.
+
+    Of the likeliest function and the cautious one; lines from before the cautious one was kept are left out.
+    """
+    rows = [row for row in rows if "cautious" in row]
+    found: dict[str, Any] = {"cameras_of_cautious": len(rows)}
+    for name in ("median", "cautious"):
+        off = [np.abs(np.array(row[name]) - row["true"]).mean() for row in rows]
+        plain = [np.abs(1 - np.array(row["true"])).mean() for row in rows]
+        found[f"{name}_worse_than_plain"] = sum(a > b + 0.01 for a, b in zip(off, plain, strict=True))
+        found[f"{name}_mean_error"] = round(float(np.mean(off)), 4) if rows else None
     return found
 
 
@@ -223,8 +241,28 @@ def estimate_real(data: Path, title: str, folder: str, prefix: str) -> dict[str,
         "noise_of_pairs": truth.noise.describe(),
         "sharpness_of_its_hr": None if own is None else [round(float(v), 3) for v in sharper(own.power, sharp.power)],
         "trustworthy": found.trustworthy,
-        "brightness": [round(float(np.mean([brightness_of(lr).mean() for _, lr in pairs])), 1)],
+        "lr_psnr_db": {
+            name: round(float(np.mean([lr_psnr_db(hr, lr, function) for hr, lr in pairs])), 2)
+            for name, function in (
+                ("plain", IDENTITY),
+                ("pairs", truth.transfer),
+                ("estimated", found.transfer),
+                ("cautious", middle_of(cautious_draws(found))),
+            )
+        },
     }
+
+
+def lr_psnr_db(hr: Any, lr: Any, function: TransferFunction) -> float:
+    """How near the LR side made of the HR side comes to the real one; gain and offset of brightness are free."""
+    made, real = reduce_to_lr(function.apply(brightness_of(hr)), SCALE), brightness_of(lr)
+    slope, offset = np.polyfit(made.ravel(), real.ravel(), 1)
+    return float(10 * np.log10(255**2 / np.square(slope * made + offset - real).mean()))
+
+
+def middle_of(draws: tuple[TransferFunction, ...]) -> TransferFunction:
+    """The draw in the middle, by its gain at middle frequencies."""
+    return sorted(draws, key=lambda draw: float(draw.at(Band.grid(SCALE))[8:16].mean()))[len(draws) // 2]
 
 
 def sharper(one: Any, other: Any) -> Any:
@@ -263,6 +301,15 @@ def to_markdown(report: dict[str, Any]) -> str:
             f"| {row['coverage']:.1%} | {row['trusted']:.0%} | {row['spectra_error']} | {row['edges_error']} "
             f"| {row['seconds']} |"
         )
+    for row in report["summary"]:
+        if row["cameras_of_cautious"]:
+            lines += [
+                "",
+                f"{row['photographs']} photographs, {row['cameras_of_cautious']} cameras (scenes may differ by "
+                f"{row['different_scenes']:g}): worse than plain bicubic by more than 0.01 of m: the median "
+                f"{row['median_worse_than_plain']} times, the cautious draws {row['cautious_worse_than_plain']} times; "
+                f"mean error {row['median_mean_error']} and {row['cautious_mean_error']}.",
+            ]
     main_rows = [row for row in report["summary"] if row["photographs"] == MAIN_COUNT and not row["different_scenes"]]
     for row in main_rows:
         lines += [
@@ -282,7 +329,10 @@ def to_markdown(report: dict[str, Any]) -> str:
             "",
             f"**{real['camera']}**, {real['photographs']} LR photographs, unpaired: {real['words']}. "
             f"From its pairs: {real['from_pairs']}, {real['noise_of_pairs']}. Mean error {real['mean_error']:.3f}, of "
-            f"plain bicubic {real['plain_error']:.3f}; {real['coverage']:.0%} in the band.",
+            f"plain bicubic {real['plain_error']:.3f}; {real['coverage']:.0%} in the band. "
+            "LR made of HR against the real LR: "
+            + ", ".join(f"{name} {value:.2f} dB" for name, value in real["lr_psnr_db"].items())
+            + ".",
             "",
             "| cycles per HR px | from the pairs | estimated (band) | spectra | edges |",
             "|---|---|---|---|---|",
