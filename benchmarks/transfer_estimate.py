@@ -190,7 +190,7 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def cautious_record(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """How often a choice is worse than the plain reduction by more than 0.01 of m, averaged over frequency, and its mean.
+    """How often a choice is worse than plain reduction by over 0.01 of m, averaged over frequency, and its mean error.
 
     Of the likeliest function and the cautious one; lines from before the cautious one was kept are left out.
     """

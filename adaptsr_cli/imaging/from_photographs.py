@@ -55,6 +55,7 @@ _SIMULATED_OF: Final = (3, 3, 1)
 _KEPT_DRAWS: Final = 64
 _SEARCHED: Final = 3
 _NODES: Final = 16
+_PARTS, _LARGE = 4, 8
 # Errors of the model itself, which no number of photographs makes smaller: of a log power, of a log edge response.
 _MODEL_SPREAD: Final = (0.03, 0.05)
 _OFFSET_SPREAD: Final = 0.25
@@ -114,7 +115,11 @@ def estimate_from_photographs(
     rng = np.random.default_rng(seed)
     traces = _trace(usable)
     levels = typical_levels(traces)
-    heard = [hear(brightness_of(photo), trace.noise_levels) for (photo, _), trace in zip(usable, traces, strict=True)]
+    heard = [
+        hear(brightness_of(part), trace.noise_levels)
+        for (photo, _), trace in zip(usable, traces, strict=True)
+        for part in _parts(photo, sharp, rng)
+    ]
     noise = noise_of_photographs([photo for photo, _ in usable], levels)
     qualities = tuple(trace.jpeg_quality for trace in traces)
     evidence = _first_evidence(summarise(heard), sharp, noise, traces)
@@ -124,7 +129,7 @@ def estimate_from_photographs(
         if any(trace.is_bound for trace in traces):
             noise = _correct_noise(noise, levels, sharp, camera, rng)
         camera = SimulatedCamera(camera.transfer, noise, qualities)
-        evidence = _simulated_evidence(evidence, heard, sharp, camera, found, different_scenes, step, rng)
+        evidence = _simulated_evidence(evidence, heard, len(usable), sharp, camera, found, different_scenes, step, rng)
         found = _sample(evidence, rng)
     return _conclude(evidence, found, noise.scaled(float(np.exp(np.median(found.draws[:, _LOG_NOISE])))), traces, rng)
 
@@ -136,6 +141,22 @@ def _trace(photographs: Sequence[tuple[Image, int | None]]) -> list[FileTrace]:
         searched = len(traces) < _SEARCHED or any(trace.jpeg_quality is not None for trace in traces)
         traces.append(trace_of(photo, file_quality=quality, look_for_jpeg=searched))
     return traces
+
+
+def _parts(photo: Image, sharp: SharpPhotographs, rng: np.random.Generator) -> list[Image]:
+    """A large photograph in parts that are as large as the reduced sharp ones, at most four; else the photograph.
+
+    The windows of a whole photograph at full size would be averaged over more of it than those of a reduced one.
+    """
+    height, width = (int(np.median([p.shape[axis] for p in sharp.brightness])) // sharp.scale for axis in (0, 1))
+    if photo.shape[0] * photo.shape[1] < _LARGE * height * width:
+        return [photo]
+    height, width = min(height, photo.shape[0]), min(width, photo.shape[1])
+    corners = [
+        (int(rng.integers(photo.shape[0] - height + 1)), int(rng.integers(photo.shape[1] - width + 1)))
+        for _ in range(_PARTS)
+    ]
+    return [photo[top : top + height, left : left + width] for top, left in corners]
 
 
 def _nodes(log_power: Floats) -> Floats:
@@ -178,6 +199,7 @@ def _correct_noise(
 def _simulated_evidence(
     evidence: _Evidence,
     heard: Sequence[Testimony],
+    photographs: int,
     sharp: SharpPhotographs,
     camera: SimulatedCamera,
     found: Sample,
@@ -192,12 +214,12 @@ def _simulated_evidence(
     centre[_LOG_GAIN] = 0.0  # the simulation has the contrast of the sharp photographs
     noise_power = _noise_power(camera.noise)
     computed = _expected(evidence, centre[None], noise_power)[0]
-    scatter = resample(simulated, len(heard), rng)
+    scatter = resample(simulated, photographs, rng)  # parts of one photograph are no further witnesses
     whole = summarise(simulated)
     # Few photographs hold few edges, whose sharpest are less sharp than those of many.
     whole[EDGES] = scatter.mean[EDGES] if scatter.has_edges else np.nan
     offset = whole - computed
-    share = 1 + len(heard) / len(simulated) + len(heard) * different_scenes
+    share = 1 + photographs / len(simulated) + photographs * different_scenes
     # A covariance from few photographs makes its inverse too large (Hartlap, Simon and Schneider 2007).
     few = _UNDERSTATED * (len(simulated) - 1) / max(len(simulated) - FIGURES - 2, 1)
     covariance = scatter.covariance * share * few * _heterogeneity(heard, simulated)
