@@ -105,3 +105,10 @@ def test_the_verdict_names_what_is_wrong() -> None:
     assert "disagree" in judge(band(1, 0.1), band(1, 0.1), band(1.5, 0.1), 10, 15)[1]
     assert "explain" in judge(band(1, 0.1), band(1, 0.1), band(1, 0.1), 100, 15)[1]
     assert disagreement(band(1, 0.1), band(1, 0.1)) == 0
+
+
+def test_a_large_photograph_is_compared_by_parts(sharp: SharpPhotographs) -> None:
+    large = photograph(dead_leaves(300, 1024, 1024, 8000), 4, CAMERA, np.random.default_rng(0))
+    found = estimate_from_photographs([large], sharp, file_qualities=[None])
+    assert found.photographs == 1
+    assert np.abs(np.array(found.band.median) - CAMERA.transfer.at(GRID)).mean() < 0.25
