@@ -87,7 +87,7 @@ def run(
         alpha=config.alpha,
         seed=config.seed,
         method=config.method,
-        lora_scaling=config.scale,
+        lora_scaling=config.lora_scaling,
         factorization=config.conv_factorization,
         principal=config.init == "pissa",
         importance=draw_importance(plan, config.seed) if config.shira_mask == "random" else None,
@@ -233,8 +233,8 @@ def test_finished_run_is_left_alone(tmp_path: Path) -> None:
 
 def test_other_options_are_refused_and_named(tmp_path: Path) -> None:
     run(tmp_path)
-    with pytest.raises(ArtifactError, match=r"lr was 0\.005, now 0\.001"):
-        run(tmp_path, config=CONFIG.model_copy(update={"lr": 1e-3}))
+    with pytest.raises(ArtifactError, match=r"learning_rate was 0\.005, now 0\.001"):
+        run(tmp_path, config=CONFIG.model_copy(update={"learning_rate": 1e-3}))
     run(tmp_path, config=CONFIG.model_copy(update={"save_freq": 7}))  # changes no result
 
 
