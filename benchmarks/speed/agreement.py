@@ -53,7 +53,7 @@ def _make_case(name: str, device: torch.device, plan: list[tuple[Site, int]], *,
     generator = torch.Generator().manual_seed(2)
     for adapter in attachment.adapters.values():
         assert isinstance(adapter, LowRankFactors)
-        adapter.strength = 1.0
+        adapter.scaling = 1.0
         with torch.no_grad():
             adapter.lora_B.copy_(0.01 * torch.randn(adapter.lora_B.shape, generator=generator))
     lr = torch.rand(2, 3, LR_PX, LR_PX, generator=generator).to(device)

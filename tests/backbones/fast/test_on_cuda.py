@@ -13,11 +13,15 @@ import torch
 from networks import save_tiny
 from torch import Tensor, nn
 
-from adaptsr_cli.backbones.backbone import super_resolve
+from adaptsr_cli.adapters.attach import attach
+from adaptsr_cli.adapters.sites import find_sites
+from adaptsr_cli.backbones.backbone import set_differentiable, super_resolve
 from adaptsr_cli.backbones.fast import attention, on_cuda
 from adaptsr_cli.backbones.fast.forwards import published_forwards
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.runtime import exact_products
+from adaptsr_cli.training.objective import make_objective
+from adaptsr_cli.training.step import GradientStep
 
 CUDA = torch.device("cuda")
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -90,14 +94,54 @@ def test_in_the_interpreter() -> None:
     check_norm(torch.device("cpu"), 1e-5)
 
 
+@pytest.mark.skipif(not INTERPRETED, reason="run by the test below")
+@pytest.mark.parametrize("name", ["swinir", "hat", "drct"])
+def test_training_step_in_the_interpreter(name: str, tmp_path: Path) -> None:
+    """Outputs and gradients of whole networks by the kernels, against the published code."""
+    path = save_tiny(name, tmp_path / "m.safetensors")
+    draw = torch.Generator().manual_seed(0)
+    lr, hr = torch.rand(1, 3, 16, 24, generator=draw), torch.rand(1, 3, 64, 96, generator=draw)
+    found, expected = (gradients_of(path, lr, hr, by_kernels=by_kernels) for by_kernels in (True, False))
+    assert found.keys() == expected.keys()
+    assert max(relative(found[key], expected[key]) for key in expected) < 1e-4
+
+
+def gradients_of(path: Path, lr: Tensor, hr: Tensor, *, by_kernels: bool) -> dict[str, Tensor]:
+    """Gradients of all adapters in one training step by name, and the output as ``sr``."""
+    cpu, backbone = torch.device("cpu"), load_backbone(path)
+    sites = find_sites(backbone.model, backbone.traits).sites
+    attachment = attach(backbone.model, [(site, min(2, site.max_rank)) for site in sites], alpha=1.0, seed=1)
+    draw = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for adapter in attachment.adapters.values():
+            up = adapter.get_parameter("lora_B")
+            up.copy_(0.01 * torch.randn(up.shape, generator=draw))
+    set_differentiable(backbone, True)
+    if by_kernels:
+        objective = make_objective("fidelity", weights_dir=path.parent, device=cpu, seed=0, iterations=1)
+        means, sr = GradientStep(backbone, attachment, objective, device=cpu, precision="fp32").run(lr, hr, 0)
+        means.put_back()
+    else:
+        with published_forwards(backbone.model):
+            sr = super_resolve(backbone, lr)
+            torch.autograd.backward(nn.functional.l1_loss(sr, hr))
+    gradients = {
+        f"{site}.{name}": parameter.grad
+        for site, adapter in attachment.adapters.items()
+        for name, parameter in adapter.named_parameters()
+        if parameter.grad is not None
+    }
+    return {"sr": sr.detach(), **gradients}
+
+
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 @pytest.mark.skipif(INTERPRETED, reason="this is the interpreter's process")
-def test_kernels_in_the_interpreter() -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"{__file__}::test_in_the_interpreter"]
+def test_kernels_interpreted_on_the_cpu() -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "in_the_interpreter"]
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:]
-    assert "1 passed" in done.stdout
+    assert "4 passed" in done.stdout
 
 
 @pytest.mark.gpu
@@ -122,8 +166,12 @@ def test_networks_on_cuda_are_the_published_ones(name: str, tmp_path: Path) -> N
         with published_forwards(backbone.model):
             expected = super_resolve(backbone, lr)
         assert (found - expected).abs().max() * 255 < 0.02
+        # Rounding to bf16 costs as much as in the published code, which depends on the network.
         with torch.autocast("cuda", torch.bfloat16):
-            assert (super_resolve(backbone, lr).float() - expected).abs().mean() * 255 < 1
+            own = (super_resolve(backbone, lr).float() - expected).abs().mean()
+            with published_forwards(backbone.model):
+                theirs = (super_resolve(backbone, lr).float() - expected).abs().mean()
+        assert own < 1.2 * theirs
 
 
 def test_products_of_unaligned_sizes_are_those_of_a_linear_layer() -> None:
