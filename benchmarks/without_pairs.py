@@ -40,14 +40,12 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from adaptsr_cli.imaging.camera_noise import CameraNoise  # noqa: E402
+from adaptsr_cli.artifacts.transfer import IDENTITY, CameraNoise, TransferEstimate  # noqa: E402
 from adaptsr_cli.imaging.from_pairs import estimate_from_pairs  # noqa: E402
 from adaptsr_cli.imaging.from_photographs import estimate_from_photographs  # noqa: E402
 from adaptsr_cli.imaging.guard import consistency, judge_training  # noqa: E402
 from adaptsr_cli.imaging.sharp_photographs import SimulatedCamera, photograph, study_sharp  # noqa: E402
 from adaptsr_cli.imaging.training_cameras import camera_of_pairs, cameras_of_spread, likeliest_camera  # noqa: E402
-from adaptsr_cli.imaging.transfer_estimate import TransferEstimate  # noqa: E402
-from adaptsr_cli.imaging.transfer_function import IDENTITY  # noqa: E402
 from adaptsr_cli.io.images import list_images, read_rgb, resize_bicubic, write_rgb  # noqa: E402
 
 RESULTS: Final = ROOT / "benchmarks" / "results"
