@@ -102,6 +102,13 @@ class TransferFunction(StrictModel):
             radius_px=self.radius_px,
         )
 
+    def stretched(self, factor: float) -> TransferFunction:
+        """The same with all lengths times `factor`: for pictures with that many times the pixels along each side."""
+        if factor == 1:
+            return self
+        lengths = {name: getattr(self, name) for name in ("blur_px", "short_blur_px", "radius_px")}
+        return self.model_copy(update={name: length * factor for name, length in lengths.items() if length is not None})
+
     def describe(self) -> str:
         """In words: ``blurs by 1.6 px and sharpens by 20 % (radius 2.5 px)``."""
         blur = f"blurs by {self.mean_blur_px:.1f} px"
@@ -238,3 +245,9 @@ class TransferEstimate(StrictModel):
         """One line for people."""
         jpeg = f"JPEG quality {int(np.median(self.jpeg_qualities))}" if self.jpeg_qualities else "no JPEG"
         return f"this camera {self.transfer.describe()}; {self.noise.describe()}, {jpeg}; {self.reason}"
+
+    def describe_spread(self) -> str:
+        """What else the photographs leave possible: ``blur 1.2 to 1.9 px, sharpening 0 to 60 %``."""
+        blurs = np.quantile([draw.mean_blur_px for draw in self.draws], (_ENDS[0], _ENDS[-1]))
+        sharpening = 100 * np.quantile([draw.sharpening for draw in self.draws], (_ENDS[0], _ENDS[-1]))
+        return f"blur {blurs[0]:.1f} to {blurs[1]:.1f} px, sharpening {sharpening[0]:.0f} to {sharpening[1]:.0f} %"

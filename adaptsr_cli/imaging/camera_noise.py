@@ -190,7 +190,8 @@ def _flattest_of_each_level(means: Floats, variances: Floats, correlations: Floa
 
 def _rising_line(levels: Floats, variances: Floats) -> tuple[float, float]:
     """Intercept and slope, neither below 0, of the variance over the level; each block counts by its own scatter."""
-    weight = 1 / np.maximum(np.median(variances), variances)  # the scatter of a variance grows with it
+    # The scatter of a variance grows with it. A drawing has none at all.
+    weight = 1 / np.maximum(max(float(np.median(variances)), 1e-9), variances)
     design = np.stack([weight, weight * levels], axis=1)
     slope, mean = 0.0, float(np.average(variances, weights=weight))
     if np.ptp(levels) > 1:
