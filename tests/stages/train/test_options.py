@@ -244,10 +244,11 @@ def test_a_camera_is_estimated_beside_the_photos_and_kept(adaptsr: Command, prep
     assert ("not to be relied on" in said) == (not record.estimate.trustworthy)
     assert [step.kind for step in record.degradation.steps][:3] == ["camera_transfer", "to_lr", "camera_grain"]
     assert (prepared / "training" / "camera.png").stat().st_size > 10_000
-    again = adaptsr("train", "--data", tmp_path / "sharp", *QUICK)  # the camera's photos are not looked at again
+    again = adaptsr("train", "--data", tmp_path / "sharp", *QUICK, "--degrade", f"auto:{tmp_path / 'phone'}")
     assert again.code == 0, again.err
-    assert "this camera" not in again.err
-    assert "camera_transfer" not in again.err
+    assert "finished already" in again.err
+    assert "this camera" not in again.err  # its photos are not looked at again
+    assert read_document(prepared / "degradation.json", DegradationRecord) == record
     assert adaptsr("info", prepared / "degradation.json").out.count("this camera blurs by") == 1
 
 
