@@ -56,7 +56,7 @@ def _draw_transfer(axes: Axes, estimate: TransferEstimate) -> None:
         if witness is not None:
             axes.plot(witness.frequency, witness.median, color=colour, linewidth=1, linestyle="--", label=name)
     axes.set(xlabel="detail, cycles per HR pixel", ylim=(0, None), xlim=(0, band.frequency[-1]))
-    axes.set_title("Contrast kept", loc="left", fontsize=10, fontweight="bold")
+    axes.set_title("Contrast of detail over that of the plain reduction", loc="left", fontsize=10, fontweight="bold")
     axes.legend(frameon=False, fontsize=8)
 
 
