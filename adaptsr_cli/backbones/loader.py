@@ -26,8 +26,8 @@ from adaptsr_cli.backbones.backbone import (
     MAX_REACH_PX,
     Backbone,
     Traits,
-    receptive_field_px,
     fit_to_network,
+    receptive_field_px,
     traits_of,
 )
 from adaptsr_cli.backbones.edsr import EDSRArch
