@@ -33,7 +33,7 @@ class Traits:
             `tile_multiple_px`.
         halo_px: LR pixels of context that a tile needs on each side. Where a network has attention windows or
             global pooling no number is exact, and this is an overlap that is enough in practice. None: unknown.
-        conv_reach: The network is a plain chain of convolutions, so that on loading `halo_px` becomes what their
+        is_conv_chain: The network is a plain chain of convolutions, so that on loading `halo_px` becomes what their
             kernels reach, at most `MAX_REACH_PX`. On loading `halo_px` is also made a multiple of
             `tile_multiple_px`.
         one_image_at_a_time: A batch of several images is not computed as each of them alone would be.
@@ -51,7 +51,7 @@ class Traits:
     tile_multiple_px: int = 1
     window_attribute: str | None = None
     halo_px: int | None = None
-    receptive_field_px: bool = False
+    is_conv_chain: bool = False
     one_image_at_a_time: bool = False
     channels_last: bool = False
     channels_last_on_cuda: bool = True
@@ -64,10 +64,10 @@ _MEAN_SHIFTS: Final = (r"sub_mean", r"add_mean")
 # Keyed by spandrel's architecture id. What is not listed has the defaults above.
 TRAITS: Final[Mapping[str, Traits]] = {
     # Convolutions only: the halo is what the kernels reach.
-    "Compact": Traits(receptive_field_px=True, fp16=True),
-    "EDSR": Traits(never_adapt=_MEAN_SHIFTS, receptive_field_px=True, channels_last=True),
-    "ESRGAN": Traits(receptive_field_px=True, fp16=True),
-    "MoSR": Traits(receptive_field_px=True),
+    "Compact": Traits(is_conv_chain=True, fp16=True),
+    "EDSR": Traits(never_adapt=_MEAN_SHIFTS, is_conv_chain=True, channels_last=True),
+    "ESRGAN": Traits(is_conv_chain=True, fp16=True),
+    "MoSR": Traits(is_conv_chain=True),
     # The large kernels are written into their own input in eval mode, which autograd forbids. RealPLKSR's GroupNorm
     # looks at the whole image, hence the fixed overlap.
     "PLKSR": Traits(train_mode_classes=("PLKConv2d", "RectSparsePLKConv2d", "SparsePLKConv2d"), halo_px=48),
@@ -76,11 +76,11 @@ TRAITS: Final[Mapping[str, Traits]] = {
         never_adapt=(r"(.*\.)?eval_conv",),
         derived=(r"(.*\.)?eval_conv",),
         train_mode_classes=("Conv3XC",),
-        receptive_field_px=True,
+        is_conv_chain=True,
         channels_last=True,
         fp16=True,
     ),
-    "SwiftSRGAN": Traits(receptive_field_px=True, fp16=True),
+    "SwiftSRGAN": Traits(is_conv_chain=True, fp16=True),
     # Channel attention pools over the whole image: no halo is exact.
     "MoESR": Traits(halo_px=48),
     "RCAN": Traits(never_adapt=_MEAN_SHIFTS, halo_px=48, channels_last=True),
@@ -222,7 +222,7 @@ def set_differentiable(backbone: Backbone, on: bool) -> None:
             module.train(on)
 
 
-def conv_reach_px(model: nn.Module, names_left_out: tuple[str, ...] = ()) -> int:
+def receptive_field_px(model: nn.Module, names_left_out: tuple[str, ...] = ()) -> int:
     """How many pixels the kernels of a chain of convolutions reach to one side, at most.
 
     Convolutions behind the upsampling are counted as if they lay before it.

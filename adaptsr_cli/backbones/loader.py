@@ -26,8 +26,8 @@ from adaptsr_cli.backbones.backbone import (
     MAX_REACH_PX,
     Backbone,
     Traits,
-    conv_reach_px,
     fit_to_network,
+    receptive_field_px,
     traits_of,
 )
 from adaptsr_cli.backbones.edsr import EDSRArch
@@ -245,11 +245,11 @@ def _traits_of_network(architecture: str, model: nn.Module, multiple_px: int) ->
     if traits.window_attribute is not None:
         aligned_px = math.lcm(aligned_px, int(getattr(model, traits.window_attribute)))
     halo_px = traits.halo_px
-    if traits.receptive_field_px:
+    if traits.is_conv_chain:
         derived = [
             name for name, _ in model.named_modules() if any(re.fullmatch(pattern, name) for pattern in traits.derived)
         ]
-        halo_px = min(conv_reach_px(model, tuple(derived)), MAX_REACH_PX)
+        halo_px = min(receptive_field_px(model, tuple(derived)), MAX_REACH_PX)
     if halo_px is not None:
         halo_px = math.ceil(halo_px / aligned_px) * aligned_px
     return replace(traits, tile_multiple_px=aligned_px, halo_px=halo_px)

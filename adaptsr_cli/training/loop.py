@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from adaptsr_cli.io.images import write_rgb
 from adaptsr_cli.progress import Progress, Task
 from adaptsr_cli.runtime import freed_memory_kept
 from adaptsr_cli.training.cuda_graph import RecordedStep
+from adaptsr_cli.training.due import StopReason, end_of_plan, find_due, finished_share, is_out_of_patience
 from adaptsr_cli.training.ema import MovingAverage
 from adaptsr_cli.training.folder import TrainingFolder
 from adaptsr_cli.training.log import append_row, cut_log
@@ -39,8 +39,6 @@ from adaptsr_cli.training.step import GradientStep
 from adaptsr_cli.training.tensorboard import TensorBoard
 from adaptsr_cli.training.validation import Validator
 from adaptsr_cli.units import format_seconds, plural
-
-LOG_FREQ = 10
 
 LossLog = dict[str, Tensor | float]
 """The whole loss of one iteration as ``loss``, and its parts by name."""
@@ -87,6 +85,7 @@ class Trainer:
     tensorboard: bool = False
     checkpointed: Sequence[str] = ()
     _board: TensorBoard | None = field(default=None, init=False)
+    _warned: bool = field(default=False, init=False)
 
     def run(self, progress: Progress) -> TrainingOutcome:
         """Trains from the saved state, or from the start, to the end of the plan.
@@ -98,24 +97,15 @@ class Trainer:
             GroupError: Another process has ended; the last saved state is on disk.
         """
         config = self.plan.config
-        parameters = list(self.attachment.parameters())
         optimizer = make_adam(self.attachment.parameter_groups(config.lora_plus), config.learning_rate, self.device)
-        gradients = GradientStep(
-            self.backbone,
-            self.attachment,
-            self.objective,
-            device=self.device,
-            precision=config.precision,
-            accumulate=config.accumulate,
-            checkpointed=self.checkpointed,
-        )
-        average = MovingAverage(parameters, config.ema) if config.ema is not None else None
+        average = MovingAverage(list(self.attachment.parameters()), config.ema) if config.ema is not None else None
         train_state = TrainState(self.attachment, optimizer, self.objective, average)
         state = self._start(train_state, progress)
         if state.finished:
             return TrainingOutcome(state, None)
-        first, watching_s, worse_said = state.iteration, 0.0, False
+        first, reason = state.iteration, None
         pending: list[LossLog] = [dict(losses) for losses in state.pending_losses]
+        gradients = self._gradients()
         step = RecordedStep(
             lambda lr, hr: self._step(gradients, optimizer, lr, hr, state.iteration),
             self.device,
@@ -125,77 +115,98 @@ class Trainer:
         with (
             catch_stop() as stop,
             self._ahead(first) as batches,
-            ResourceUsage(state, batches, self.device) as account,
+            ResourceUsage(state, batches, self.device) as usage,
             self._watched(first),
             freed_memory_kept(self.device),
             progress.task("train", config.iterations, unit="it") as task,
         ):
             task.advance(first)
             set_differentiable(self.backbone, True)
-            finished = False
-            while not finished:
-                done = state.iteration / config.iterations
-                if config.minutes is not None:
-                    done = max(done, state.elapsed_s / (60 * config.minutes))
-                lr = learning_rate(config.learning_rate, config.schedule, done)
-                set_rate(optimizer, lr)
+            while reason is None:
+                rate = learning_rate(config.learning_rate, config.schedule, finished_share(state, config))
+                set_rate(optimizer, rate)
                 batch = batches.sample(state.iteration)
                 pending.append({**step.run(batch.lr, batch.hr)})
                 if average is not None:
                     average.update(state.iteration + 1)
                 # Agreed upon, so that all processes stop, validate and save at the same iteration.
-                elapsed_s, stopping = self.world.all_reduce_max([account.elapsed_s, float(stop.name is not None)])
+                elapsed_s, stopping = self.world.all_reduce_max([usage.elapsed_s, float(stop.name is not None)])
                 state = state.model_copy(update={"iteration": state.iteration + 1, "elapsed_s": elapsed_s})
                 task.advance()
 
-                out_of_time = config.minutes is not None and elapsed_s >= 60 * config.minutes
-                last = state.iteration == config.iterations or out_of_time
-                log_now = last or state.iteration % LOG_FREQ == 0
-                validate_now = last or state.iteration % config.val_freq == 0
-                save_now = last or state.iteration % config.save_freq == 0 or stopping > 0
-                if log_now or validate_now or save_now:
-                    # Only here, since reading a loss makes the host wait for the device.
+                reason, due = end_of_plan(state, config), find_due(state, config, stop_requested=stopping > 0)
+                if due.anything:
                     pending = self._require_finite(pending, state.iteration)
-                if log_now:
-                    self._log_loss(pending, state.iteration, lr, task)
+                if due.log:
+                    self._log_loss(pending, state.iteration, rate, task)
                     pending = []
-                if validate_now:
-                    started = time.perf_counter()
-                    state, score = self._validate(state, train_state, task)
-                    watching_s += time.perf_counter() - started
-                    worse = score < state.backbone_psnr_y_db and self.objective.seeks_psnr
-                    if worse and not worse_said and 2 * state.iteration >= config.iterations:
-                        worse_said = True
-                        progress.warn(
-                            f"at iteration {state.iteration} the held-out score is below the backbone's "
-                            f"({score:.2f} < {state.backbone_psnr_y_db:.2f} dB); a smaller `learning_rate` may help"
-                        )
-                out_of_patience = config.patience is not None and state.iteration - state.best_iteration >= (
-                    config.patience * config.val_freq
-                )
-                finished = last or out_of_patience
-                if save_now or finished:
-                    numbers = tuple({name: float(value) for name, value in losses.items()} for losses in pending)
-                    accounts = {"finished": finished, "pending_losses": numbers, **account.totals()}
-                    state = state.model_copy(update=accounts)
-                    if self.world.is_main_process:
-                        save_state(self.folder.state, state, train_state)
-                if stopping and not finished:
+                if due.validate:
+                    with usage.not_counted():
+                        state, score = self._validate(state, train_state, task)
+                    self._warn_if_worse(score, state, progress)
+                if reason is None and is_out_of_patience(state, config):
+                    reason = "patience"
+                if due.save or reason is not None:
+                    state = self._save(state, train_state, pending, usage, finished=reason is not None)
+                if stopping and reason is None:
                     raise Interrupted(
                         f"stopped by {stop.name or 'another process'} at iteration {state.iteration} of "
                         f"{config.iterations}; saved",
-                        "the same command goes on from here",
-                    )
-                if out_of_time:
-                    progress.note(f"{config.minutes:g} minutes are over at iteration {state.iteration}")
-                elif out_of_patience and not last:
-                    progress.note(
-                        f"stopped at iteration {state.iteration}: {plural(config.patience or 0, 'validation')} "
-                        "in a row without improvement (`patience`)"
+                        "the same command resumes from here",
                     )
             set_differentiable(self.backbone, False)
-            spent_s = account.elapsed_s - account.earlier_s - watching_s
+            spent_s = usage.counted_s
+        self._tell_reason(reason, state, progress)
         return TrainingOutcome(state, spent_s / (state.iteration - first))
+
+    def _gradients(self) -> GradientStep:
+        """The forward and backward pass of a batch."""
+        config = self.plan.config
+        return GradientStep(
+            self.backbone,
+            self.attachment,
+            self.objective,
+            device=self.device,
+            precision=config.precision,
+            accumulate=config.accumulate,
+            checkpointed=self.checkpointed,
+        )
+
+    def _save(
+        self,
+        state: LoopState,
+        train_state: TrainState,
+        pending: Sequence[LossLog],
+        usage: ResourceUsage,
+        finished: bool,
+    ) -> LoopState:
+        """Complete the state with losses and resource usage, and write it; its losses are numbers by now."""
+        numbers = tuple({name: float(value) for name, value in losses.items()} for losses in pending)
+        state = state.model_copy(update={"finished": finished, "pending_losses": numbers, **usage.totals()})
+        if self.world.is_main_process:
+            save_state(self.folder.state, state, train_state)
+        return state
+
+    def _warn_if_worse(self, score: float, state: LoopState, progress: Progress) -> None:
+        """Warn once, in the second half of a run, that the held-out score is below the backbone's."""
+        worse = score < state.backbone_psnr_y_db and self.objective.seeks_psnr
+        if worse and not self._warned and 2 * state.iteration >= self.plan.config.iterations:
+            self._warned = True
+            progress.warn(
+                f"at iteration {state.iteration} the held-out score is below the backbone's "
+                f"({score:.2f} < {state.backbone_psnr_y_db:.2f} dB); a smaller `learning_rate` may help"
+            )
+
+    def _tell_reason(self, reason: StopReason, state: LoopState, progress: Progress) -> None:
+        """Say why the run ended, where that was not the number of iterations."""
+        config = self.plan.config
+        if reason == "minutes":
+            progress.note(f"{config.minutes:g} minutes are over at iteration {state.iteration}")
+        elif reason == "patience":
+            progress.note(
+                f"stopped at iteration {state.iteration}: {plural(config.patience or 0, 'validation')} "
+                "in a row without improvement (`patience`)"
+            )
 
     def _ahead(self, first: int) -> Prefetcher:
         """The batches, made while the step before is computed."""
@@ -207,7 +218,7 @@ class Trainer:
         return Prefetcher(self.batches, first, last, ahead=2 * workers, workers=workers, prepare=pin)
 
     def _start(self, train_state: TrainState, progress: Progress) -> LoopState:
-        """The saved state, put back; or a new one with the backbone's own score (R25)."""
+        """The saved state, put back; or a new one with the backbone's own score."""
         # Asked by one process, since a moment later it may write that very file.
         resuming = self.world.gather(self.folder.state.exists())[0]
         if self.world.is_main_process:

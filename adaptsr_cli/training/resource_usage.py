@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Protocol, Self, TypedDict
 
@@ -45,6 +47,7 @@ class ResourceUsage:
         self._device = device
         self._meter = EnergyMeter(device)
         self._begin = time.perf_counter()
+        self._not_counted_s = 0.0
 
     def __enter__(self) -> Self:
         reset_peak_memory(self._device)
@@ -57,10 +60,17 @@ class ResourceUsage:
     ) -> None:
         self._meter.close()
 
+    @contextmanager
+    def not_counted(self) -> Iterator[None]:
+        """Leaves the time of this block out of `counted_s`."""
+        begin = time.perf_counter()
+        yield
+        self._not_counted_s += time.perf_counter() - begin
+
     @property
-    def earlier_s(self) -> float:
-        """Seconds of the earlier sittings."""
-        return self._earlier.elapsed_s
+    def counted_s(self) -> float:
+        """Seconds of this sitting, those of `not_counted` left out."""
+        return time.perf_counter() - self._begin - self._not_counted_s
 
     @property
     def elapsed_s(self) -> float:

@@ -103,7 +103,7 @@ def differences(saved: RunFingerprint, wanted: RunFingerprint) -> list[str]:
     for key, value in saved.config.model_dump().items():
         now = getattr(wanted.config, key)
         if key not in _FREE_OPTIONS and value != now:
-            found.append(f"{key.replace('_px', '').replace('_', '-')} was {value}, now {now}")
+            found.append(f"`{key.removesuffix('_px')}` was {value}, now {now}")
     if saved.backbone_sha256 != wanted.backbone_sha256:
         found.append("the backbone is another one")
     if saved.data_fingerprint != wanted.data_fingerprint:

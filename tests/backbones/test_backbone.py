@@ -16,9 +16,9 @@ from adaptsr_cli.backbones.backbone import (
     TRAITS,
     Backbone,
     Traits,
-    conv_reach_px,
     fit_to_network,
     padded_size_px,
+    receptive_field_px,
     set_differentiable,
     super_resolve,
     traits_of,
@@ -147,8 +147,8 @@ def test_networks_that_cannot_take_a_batch_get_one_image_at_a_time(load) -> None
 
 def test_reach_counts_kernels_and_dilation() -> None:
     model = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 1), nn.Conv2d(1, 1, (3, 5), dilation=2))
-    assert conv_reach_px(model) == 5
-    assert conv_reach_px(model, ("0",)) == 4
+    assert receptive_field_px(model) == 5
+    assert receptive_field_px(model, ("0",)) == 4
 
 
 def test_the_reach_of_a_chain_is_what_a_pixel_depends_on(load) -> None:  # type: ignore[no-untyped-def]

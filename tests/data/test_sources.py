@@ -36,7 +36,7 @@ def test_a_path_that_exists_goes_before_the_split(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("weight", ["0", "0.0", "1001", "-1", "nan", "x", "0.0001", "1e-3", ""])
 def test_what_is_no_weight_is_refused_where_the_folder_exists(tmp_path: Path, weight: str) -> None:
-    with pytest.raises(UsageError, match="is no weight") as caught:
+    with pytest.raises(UsageError, match="is not a weight") as caught:
         parse_folder(f"{tmp_path}:{weight}")
     assert "FOLDER:WEIGHT" in caught.value.hint
 
@@ -47,12 +47,12 @@ def test_exactly_one_way_of_naming_images() -> None:
     assert choose_data(None, a, b, None, "shift") == DataSpec(hr=a, lr=b, align="shift")
     assert choose_data([], None, None, a, "none") == DataSpec(list_file=a)
     for words, text in (
-        (([], None, None, None), "Missing option '--data'"),
-        (([], a, None, None), "--hr without --lr"),
-        (([], None, a, None), "--lr without --hr"),
-        ((["c"], a, b, None), "--data together with --hr and --lr"),
-        (([], a, b, a), "--hr and --lr together with --list"),
-        ((["c"], None, None, a), "--data together with --list"),
+        (([], None, None, None), "`data` is missing"),
+        (([], a, None, None), "`hr_dir` without `lr_dir`"),
+        (([], None, a, None), "`lr_dir` without `hr_dir`"),
+        ((["c"], a, b, None), "`data` together with `hr_dir` and `lr_dir`"),
+        (([], a, b, a), "`hr_dir` and `lr_dir` together with `list_file`"),
+        ((["c"], None, None, a), "`data` together with `list_file`"),
         ((["c", "d", "./c:0.5"], None, None, None), "names c twice"),
     ):
         with pytest.raises(UsageError, match=text):

@@ -233,7 +233,7 @@ def test_finished_run_is_left_alone(tmp_path: Path) -> None:
 
 def test_other_options_are_refused_and_named(tmp_path: Path) -> None:
     run(tmp_path)
-    with pytest.raises(ArtifactError, match=r"learning_rate was 0\.005, now 0\.001"):
+    with pytest.raises(ArtifactError, match=r"`learning_rate` was 0\.005, now 0\.001"):
         run(tmp_path, config=CONFIG.model_copy(update={"learning_rate": 1e-3}))
     run(tmp_path, config=CONFIG.model_copy(update={"save_freq": 7}))  # changes no result
 

@@ -160,7 +160,7 @@ def test_kernels_first_go_on_too(adaptsr: Command, camera: Path) -> None:
     difference = (output(SECOND / "adapter.safetensors") - expected).abs().max()
     assert difference <= 1e-6 * max(1.0, float(expected.abs().max()))
 
-    cut = adaptsr("merge", "--run", "turned", "--budget", spent // 2, "--adapter-output", "small.safetensors")
+    cut = adaptsr("truncate", "--run", "turned", "--budget", spent // 2, "--output", "small.safetensors")
     assert cut.code == 0, cut.err
     header, tensors = read_adapter(Path("small.safetensors"))
     assert header.factorization == "kxk-1x1"
@@ -203,11 +203,11 @@ def test_what_cannot_be_gone_on_from_is_refused(adaptsr: Command, camera: Path) 
     reallocate(adaptsr)
     new = ("--run", "new", *model)
     for words, code, text in (
-        (("reallocate", "full/adapter.safetensors", *new), 1, "is of --method full"),
+        (("reallocate", "full/adapter.safetensors", *new), 1, "is an adapter of the method full"),
         (("reallocate", "zero.safetensors", *new), 1, "changes nothing"),
-        (("merge", "--run", FIRST, "--adapter", "zero.safetensors", "--to-rank", 1), 1, "changes nothing"),
-        (("reallocate", "pissa/adapter.safetensors", *new), 1, "(--init pissa) have other ranks"),
-        (("merge", "--run", "single", "--to-rank", 1), 1, "(--conv-factorization single) have other ranks"),
+        (("truncate", "--run", FIRST, "--adapter", "zero.safetensors", "--to-rank", 1), 1, "changes nothing"),
+        (("reallocate", "pissa/adapter.safetensors", *new), 1, "(`init` pissa) have other ranks"),
+        (("truncate", "--run", "single", "--to-rank", 1), 1, "(`conv_factorization` single) have other ranks"),
         (("reallocate", "none.safetensors", *new), 1, "there is no none.safetensors"),
         (("reallocate", ADAPTER, "--run", "fresh"), 1, "was made for m.safetensors"),
         (("reallocate", ADAPTER, *new, "--strategy", "uniform"), 2, "No such option"),

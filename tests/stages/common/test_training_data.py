@@ -111,7 +111,7 @@ def test_the_record_covers_all_sets(a: Path, b: Path, tmp_path: Path) -> None:
 
 
 def test_validation_images_in_any_of_the_folders_are_refused(a: Path, b: Path) -> None:
-    with pytest.raises(DataError, match=r"10 images of --val .*b are in the training data"):
+    with pytest.raises(DataError, match=r"10 images of `val` .*b are in the training data"):
         open_training_data(choose(a, b), b, 0, Silent())
 
 

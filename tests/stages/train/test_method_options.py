@@ -76,7 +76,7 @@ def test_another_factorisation_is_kept_told_and_merged(adaptsr: Command, prepare
     assert any(name.endswith(".start_A") for name in tensors)
     request = read_toml(RUN / "training" / "config.toml", TrainOptions)
     assert (request.conv_factorization, request.init) == ("kxk-1x1", "pissa")
-    assert "kxk-1x1, alpha/r with alpha 8, --init pissa" in adaptsr("info", RUN / "adapter.safetensors").out
+    assert "kxk-1x1, alpha/r with alpha 8, init pissa" in adaptsr("info", RUN / "adapter.safetensors").out
     card = json.loads(train.out)
     trained = sum(tensor.numel() for name, tensor in tensors.items() if ".lora_" in name)
     assert (card["trainable_params"], card["inference_params"]) == (trained, 0)

@@ -1,0 +1,63 @@
+"""What a training has to do after a step besides the next one: logging, validating, saving, ending."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from adaptsr_cli.artifacts.train_config import TrainConfig
+from adaptsr_cli.artifacts.train_state import LoopState
+
+LOG_FREQ: Final = 10
+
+StopReason = Literal["iterations", "minutes", "patience"]
+
+
+@dataclass(frozen=True)
+class Due:
+    """What is due after a step.
+
+    Attributes:
+        log: Write the mean loss since the last row.
+        validate: Score the held-out images.
+        save: Write the state.
+    """
+
+    log: bool
+    validate: bool
+    save: bool
+
+    @property
+    def anything(self) -> bool:
+        """Whether the losses have to be read, for which the host waits for the device."""
+        return self.log or self.validate or self.save
+
+
+def finished_share(state: LoopState, config: TrainConfig) -> float:
+    """How much of the run is done, in [0, 1]: by iterations or by time, whichever is further."""
+    done = state.iteration / config.iterations
+    return done if config.minutes is None else max(done, state.elapsed_s / (60 * config.minutes))
+
+
+def end_of_plan(state: LoopState, config: TrainConfig) -> StopReason | None:
+    """Why the run ends now by its plan; None while it does not."""
+    if config.minutes is not None and state.elapsed_s >= 60 * config.minutes:
+        return "minutes"
+    return "iterations" if state.iteration == config.iterations else None
+
+
+def is_out_of_patience(state: LoopState, config: TrainConfig) -> bool:
+    """Whether the last validations, as many as `patience` says, brought no better adapter."""
+    if config.patience is None:
+        return False
+    return state.iteration - state.best_iteration >= config.patience * config.val_freq
+
+
+def find_due(state: LoopState, config: TrainConfig, *, stop_requested: bool) -> Due:
+    """What is due now that `state.iteration` steps are done; at the end of the plan everything is."""
+    last = end_of_plan(state, config) is not None
+    return Due(
+        log=last or state.iteration % LOG_FREQ == 0,
+        validate=last or state.iteration % config.val_freq == 0,
+        save=last or state.iteration % config.save_freq == 0 or stop_requested,
+    )
