@@ -36,6 +36,8 @@ from adaptsr_cli.stages.export.options import ExportOptions
 from adaptsr_cli.stages.export.stage import ExportResult, run_export
 from adaptsr_cli.stages.merge.options import MergeOptions
 from adaptsr_cli.stages.merge.stage import MergeResult, run_merge
+from adaptsr_cli.stages.pair.options import PairOptions
+from adaptsr_cli.stages.pair.stage import PairResult, run_pair
 from adaptsr_cli.stages.score.options import ScoreOptions
 from adaptsr_cli.stages.score.stage import ScoreResult, run_score
 from adaptsr_cli.stages.train.options import TrainOptions
@@ -58,6 +60,8 @@ __all__ = [
     "ExportResult",
     "MergeOptions",
     "MergeResult",
+    "PairOptions",
+    "PairResult",
     "Progress",
     "ReallocateOptions",
     "ReallocateResult",
@@ -75,6 +79,7 @@ __all__ = [
     "export",
     "load_backbone",
     "merge",
+    "pair",
     "reallocate",
     "score",
     "train",
@@ -273,6 +278,24 @@ def adapt(options: AdaptOptions | None = None, /, *, progress: Progress = SILENT
         AdaptsrError: As `adaptsr adapt` would exit with an error.
     """
     return run_adapt(_resolve(AdaptOptions, options, fields), progress=progress)
+
+
+@random_state_kept()
+def pair(options: PairOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any) -> PairResult:
+    """Makes training pairs of photographs of the same scenes at two focal lengths.
+
+    Args:
+        options: The photographs, and where the pairs go.
+        progress: Where progress and remarks go.
+        **fields: Fields of `PairOptions`, such as ``photos="shots/"``.
+
+    Returns:
+        The folder, and what became of each shot. A shot that is refused raises nothing; see `PairResult.pairs`.
+
+    Raises:
+        AdaptsrError: As `adaptsr pair` would exit before the last shot.
+    """
+    return run_pair(_resolve(PairOptions, options, fields), progress=progress)
 
 
 @random_state_kept()

@@ -135,9 +135,9 @@ def to_markdown(report: dict[str, Any]) -> str:
     sizes = report["pair"][0]["megapixels"]
     lines = [
         f"Made by `python benchmarks/phone_pair.py` on {report['machine']} beside other work (load {least:.1f} to "
-        f"{most:.1f} on {plural(os.cpu_count() or 1, 'core')}), so CPU seconds say more than wall seconds. One shot of an "
-        f"iPhone 11 Pro at two focal lengths, {sizes[0]:g} and {sizes[1]:g} MP JPEG. Lengths in LR px: median and 90th "
-        "percentile.",
+        f"{most:.1f} on {plural(os.cpu_count() or 1, 'core')}), so CPU seconds say more than wall seconds. One shot of "
+        f"an iPhone 11 Pro at two focal lengths, {sizes[0]:g} and {sizes[1]:g} MP JPEG. Lengths in LR px: median and "
+        "90th percentile.",
         "",
         "| `pair` | threads | pairs kept | off, all | off, all, corrected | off, kept | wall | CPU | memory |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -151,8 +151,8 @@ def to_markdown(report: dict[str, Any]) -> str:
         )
     lines += [
         "",
-        "`adapt` on these pairs with its defaults, two threads. Blocks are held out by place, with a gap to those trained",
-        "on. Intervals: 95 %, bootstrap over the held-out blocks; they say nothing of other scenes.",
+        "`adapt` on these pairs with its defaults, two threads. Blocks are held out by place, with a gap to those",
+        "trained on. Intervals: 95 %, bootstrap over the held-out blocks; they say nothing of other scenes.",
         "",
         "| network | seed | trained on / held out / gap | PSNR-Y | gain | interval | better on | SSIM-Y | CPU |",
         "|---|---|---|---|---|---|---|---|---|",
