@@ -16,7 +16,7 @@ import numpy as np
 from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.backbones.catalogue import weights_dir as find_weights_dir
-from adaptsr_cli.data.photos import write_demo_pairs as _write_demo_pairs
+from adaptsr_cli.data.photos import write_demo_pairs
 from adaptsr_cli.errors import ImageError
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.inference.picture import resize_to, upscale_picture
@@ -384,20 +384,6 @@ def upscale_array(
     picture = picture_of(layers, grey=layers.shape[2] == 1)
     result = layers_of(upscale_picture(upscaler, picture, outscale=outscale))
     return result[..., 0] if image.ndim == 2 else result
-
-
-def write_demo_pairs(folder: str | Path, *, scale: int = 4, seed: int = 0) -> None:
-    """Writes pairs of a simulated camera, made of photographs that ship with scikit-image, to try things on.
-
-    Args:
-        folder: Gets ``train/lr``, ``train/hr``, ``test/lr`` and ``test/hr``; no photograph is in both sets.
-        scale: HR pixels per LR pixel.
-        seed: Seed of the noise.
-
-    Raises:
-        AdaptsrError: The folder cannot be written.
-    """
-    _write_demo_pairs(Path(folder), scale, seed)
 
 
 def _resolve(kind: type[Options], options: Options | None, fields: Mapping[str, Any]) -> Options:

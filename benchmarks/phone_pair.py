@@ -1,11 +1,11 @@
 """What one pair of raw photographs of a phone gives: `adaptsr pair`, then `adaptsr adapt` on its blocks.
 
-    python benchmarks/phone_pair.py --data FOLDER [--x2-model SAFMN_x2.safetensors] [--seeds 3]
+    python benchmarks/phone_pair.py --data FOLDER [--x2-model SAFMN_x2.safetensors] [--iterations 60]
 
 FOLDER holds ``wide.jpg`` and ``tele.jpg``. Pairs are made at x4 (the embedded network) and at x2 (the network named)
 by one thread and by two. Blocks are held out by place: none adjoins a block that is trained on. Gains are means over
-the held-out blocks with bootstrap intervals over them; each seed may hold out another side, and trains anew. Writes
-``benchmarks/results/phone_pair.json`` and ``.md``.
+the held-out blocks with bootstrap intervals over them; each seed may hold out another side, and trains anew. The pairs
+of two threads are made while the trainings run. Writes ``benchmarks/results/phone_pair.json`` and ``.md``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -36,24 +37,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with wide.jpg and tele.jpg")
     parser.add_argument("--x2-model", type=Path, help="a x2 network; left out: x4 alone")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--iterations", type=int, help="of each training; left out: the preset's")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at the same time, of one thread each")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     networks: dict[int, Path | None] = {4: None} | ({2: options.x2_model} if options.x2_model else {})
-    report: dict[str, Any] = {
-        "machine": describe_machine(torch.device("cpu")), "load_before": os.getloadavg()[0], "pair": [], "adapt": [],
-    }  # fmt: skip
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(options.jobs) as pool:
         work = Path(temporary)
-        for scale, model in networks.items():
-            for threads in (1, 2):
-                report["pair"].append(make_pairs(options.data, work / f"x{scale}_{threads}", scale, threads))
-                print(json.dumps(report["pair"][-1]), flush=True)
-            for seed in range(options.seeds):
-                run = work / f"run{scale}_{seed}"
-                report["adapt"].append(adapt(work / f"x{scale}_1", run, scale, model, seed))
-                print(json.dumps(report["adapt"][-1]), flush=True)
-    report["load_after"] = os.getloadavg()[0]
+        made = [make_pairs(options.data, work / f"x{scale}_1", scale, 1) for scale in networks]
+        trainings = [
+            pool.submit(
+                adapt, work / f"x{scale}_1", work / f"run{scale}_{seed}", scale, model, seed, options.iterations
+            )
+            for scale, model in networks.items()
+            for seed in range(options.seeds)
+        ]
+        made += [make_pairs(options.data, work / f"x{scale}_2", scale, 2) for scale in networks]
+        report = {
+            "machine": describe_machine(torch.device("cpu")),
+            "iterations": options.iterations,
+            "pair": sorted(made, key=lambda row: (-row["scale"], row["threads"])),
+            "adapt": [training.result() for training in trainings],
+        }
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "phone_pair.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     (options.output / "phone_pair.md").write_text(to_markdown(report), encoding="utf-8")
@@ -84,10 +90,24 @@ def make_pairs(data: Path, output: Path, scale: int, threads: int) -> dict[str, 
     }
 
 
-def adapt(pairs: Path, run: Path, scale: int, model: Path | None, seed: int) -> dict[str, Any]:
+def adapt(pairs: Path, run: Path, scale: int, model: Path | None, seed: int, iterations: int | None) -> dict[str, Any]:
     """`adaptsr adapt` as a user starts it, and what its evaluation of the held-out blocks says."""
-    words = ["adapt", "--data", pairs, "--run", run, "--metrics", "psnr,ssim", "--seed", seed, "--device", "cpu"]
-    cost = call([*words, "--offline", *(["--model", model] if model else [])], 2)
+    words: list[object] = [
+        "adapt",
+        "--data",
+        pairs,
+        "--run",
+        run,
+        "--metrics",
+        "psnr,ssim",
+        "--seed",
+        seed,
+        "--device",
+        "cpu",
+    ]
+    words += ["--model", model] if model else []
+    words += ["--iterations", iterations] if iterations else []
+    cost = call([*words, "--offline"], 1)
     evaluation = json.loads((run / "eval.json").read_text(encoding="utf-8"))
     split = read_document(run / "training" / "split.json", SplitRecord)
     before, after = (entry["metrics"] for entry in evaluation["models"])
@@ -115,11 +135,13 @@ def call(words: list[object], threads: int) -> dict[str, float]:
     environment["OPENCV_FOR_THREADS_NUM"] = count
     command = [sys.executable, "-m", "adaptsr_cli", *map(str, words)]
     load, start = os.getloadavg()[0], time.perf_counter()
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
-    _, status, used = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise SystemExit(f"failed: {' '.join(command)}")
+    with tempfile.TemporaryFile("w+") as errors:
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env=environment)
+        _, status, used = os.wait4(child.pid, 0)  # tells the memory of this child alone
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode:
+            errors.seek(0)
+            raise SystemExit(f"{' '.join(command)} failed with {child.returncode}: {errors.read()[-1000:]}")
     return {
         "wall_s": round(time.perf_counter() - start, 1),
         "cpu_s": round(used.ru_utime + used.ru_stime, 1),
@@ -133,6 +155,7 @@ def to_markdown(report: dict[str, Any]) -> str:
     most = max(row["load"] for row in (*report["pair"], *report["adapt"]))
     least = min(row["load"] for row in (*report["pair"], *report["adapt"]))
     sizes = report["pair"][0]["megapixels"]
+    length = f"{report['iterations']} iterations" if report["iterations"] else "the preset's iterations"
     lines = [
         f"Made by `python benchmarks/phone_pair.py` on {report['machine']} beside other work (load {least:.1f} to "
         f"{most:.1f} on {plural(os.cpu_count() or 1, 'core')}), so CPU seconds say more than wall seconds. One shot of "
@@ -151,8 +174,8 @@ def to_markdown(report: dict[str, Any]) -> str:
         )
     lines += [
         "",
-        "`adapt` on these pairs with its defaults, two threads. Blocks are held out by place, with a gap to those",
-        "trained on. Intervals: 95 %, bootstrap over the held-out blocks; they say nothing of other scenes.",
+        f"`adapt` on these pairs, {length}, one thread. Blocks are held out by place, with a gap to those trained on. "
+        "Intervals: 95 %, bootstrap over the held-out blocks; they say nothing of other scenes.",
         "",
         "| network | seed | trained on / held out / gap | PSNR-Y | gain | interval | better on | SSIM-Y | CPU |",
         "|---|---|---|---|---|---|---|---|---|",
