@@ -16,7 +16,7 @@ import numpy as np
 from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.backbones.catalogue import weights_dir as find_weights_dir
-from adaptsr_cli.data.photos import write_demo_pairs as _write_demo_pairs
+from adaptsr_cli.data.photos import write_demo_pairs
 from adaptsr_cli.errors import ImageError
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.inference.picture import resize_to, upscale_picture
@@ -36,6 +36,8 @@ from adaptsr_cli.stages.export.options import ExportOptions
 from adaptsr_cli.stages.export.stage import ExportResult, run_export
 from adaptsr_cli.stages.merge.options import MergeOptions
 from adaptsr_cli.stages.merge.stage import MergeResult, run_merge
+from adaptsr_cli.stages.pair.options import PairOptions
+from adaptsr_cli.stages.pair.stage import PairResult, run_pair
 from adaptsr_cli.stages.score.options import ScoreOptions
 from adaptsr_cli.stages.score.stage import ScoreResult, run_score
 from adaptsr_cli.stages.train.options import TrainOptions
@@ -58,6 +60,8 @@ __all__ = [
     "ExportResult",
     "MergeOptions",
     "MergeResult",
+    "PairOptions",
+    "PairResult",
     "Progress",
     "ReallocateOptions",
     "ReallocateResult",
@@ -75,6 +79,7 @@ __all__ = [
     "export",
     "load_backbone",
     "merge",
+    "pair",
     "reallocate",
     "score",
     "train",
@@ -276,6 +281,24 @@ def adapt(options: AdaptOptions | None = None, /, *, progress: Progress = SILENT
 
 
 @random_state_kept()
+def pair(options: PairOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any) -> PairResult:
+    """Makes training pairs of photographs of the same scenes at two focal lengths.
+
+    Args:
+        options: The photographs, and where the pairs go.
+        progress: Where progress and remarks go.
+        **fields: Fields of `PairOptions`, such as ``photos="shots/"``.
+
+    Returns:
+        The folder, and what became of each shot. A shot that is refused raises nothing; see `PairResult.pairs`.
+
+    Raises:
+        AdaptsrError: As `adaptsr pair` would exit before the last shot.
+    """
+    return run_pair(_resolve(PairOptions, options, fields), progress=progress)
+
+
+@random_state_kept()
 def load_backbone(
     model: str | Path | None = None,
     *,
@@ -361,20 +384,6 @@ def upscale_array(
     picture = picture_of(layers, grey=layers.shape[2] == 1)
     result = layers_of(upscale_picture(upscaler, picture, outscale=outscale))
     return result[..., 0] if image.ndim == 2 else result
-
-
-def write_demo_pairs(folder: str | Path, *, scale: int = 4, seed: int = 0) -> None:
-    """Writes pairs of a simulated camera, made of photographs that ship with scikit-image, to try things on.
-
-    Args:
-        folder: Gets ``train/lr``, ``train/hr``, ``test/lr`` and ``test/hr``; no photograph is in both sets.
-        scale: HR pixels per LR pixel.
-        seed: Seed of the noise.
-
-    Raises:
-        AdaptsrError: The folder cannot be written.
-    """
-    _write_demo_pairs(Path(folder), scale, seed)
 
 
 def _resolve(kind: type[Options], options: Options | None, fields: Mapping[str, Any]) -> Options:

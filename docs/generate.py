@@ -42,6 +42,7 @@ _OPTIONS: Final = (
     "Upscale",
     "Export",
     "Adapt",
+    "Pair",
 )
 
 

@@ -13,6 +13,7 @@ import torch
 from conftest import Command, noise
 from networks import save_tiny
 from PIL import Image
+from stages.pair_files import save_shot
 
 import adaptsr_cli as api
 from adaptsr_cli import api as module
@@ -88,6 +89,16 @@ def test_a_wrong_option_is_an_error_of_ours() -> None:
         api.train(data="pairs", iteratoins=3)
     with pytest.raises(api.AdaptsrError, match="`iterations`"):
         api.train(data="pairs", iterations=0)
+
+
+def test_pairs_are_made_by_a_call(tmp_path: Path) -> None:
+    pytest.importorskip("cv2", reason="OpenCV is not installed (extra pair)")
+    wide, tele = save_shot(tmp_path)
+    result = api.pair(photos=(wide, tele), output=tmp_path / "mine", scale=2, block=48)
+    assert isinstance(result, api.PairResult)
+    assert result.pairs == len(list((tmp_path / "mine" / "hr").iterdir())) > 5
+    with pytest.raises(api.UsageError, match="does not exist"):
+        api.pair(photos=tmp_path / "none", output=tmp_path / "mine", scale=2)
 
 
 @pytest.fixture

@@ -50,7 +50,10 @@ def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_included_files_and_named_scripts_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    named = [*re.findall(r'--8<-- "([^"]+)"', text), *re.findall(r"`((?:benchmarks|tests|examples)/[\w./]+)`", text)]
+    named = [
+        *re.findall(r'--8<-- "([^":]+)(?::\d+)*"', text),
+        *re.findall(r"`((?:benchmarks|tests|examples)/[\w./]+)`", text),
+    ]
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 

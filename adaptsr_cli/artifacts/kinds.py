@@ -12,6 +12,7 @@ from adaptsr_cli.artifacts.degradation import DegradationRecord
 from adaptsr_cli.artifacts.evaluation import Evaluation
 from adaptsr_cli.artifacts.log import LogRow
 from adaptsr_cli.artifacts.merged import MergedHeader
+from adaptsr_cli.artifacts.pairs import PairsRecord
 from adaptsr_cli.artifacts.preflight import PreflightRecord
 from adaptsr_cli.artifacts.rank_map import RankMap
 from adaptsr_cli.artifacts.run import RunRecord
@@ -48,6 +49,7 @@ class ArtifactKind:
 
 
 ARTIFACTS: Final = (
+    ArtifactKind("(folder of pairs) pairs.json", PairsRecord, "json"),
     ArtifactKind("run.json", RunRecord, "json"),
     ArtifactKind("saliency.json", Saliency, "json"),
     ArtifactKind("saliency.safetensors", InitDirectionsHeader, "tensors"),

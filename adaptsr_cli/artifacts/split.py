@@ -38,6 +38,7 @@ class SplitRecord(StrictModel):
     Attributes:
         align: What was done about shifts between the sides.
         sources: The sets that were trained on; empty in files of older versions.
+        unused: Images on neither side, since they show what is beside held-out ones.
     """
 
     artifact: Literal["split"] = "split"
@@ -48,3 +49,4 @@ class SplitRecord(StrictModel):
     sources: tuple[SplitSource, ...] = ()
     train: tuple[SplitItem, ...]
     held_out: tuple[SplitItem, ...]
+    unused: tuple[SplitItem, ...] = ()

@@ -11,6 +11,7 @@ from typing import Literal
 
 from adaptsr_cli.data.folders import PairCandidate, collect_candidates, read_tree
 from adaptsr_cli.data.names import SplitName, read_file_name, read_folder_name
+from adaptsr_cli.data.places import Place, find_record, locate_blocks
 from adaptsr_cli.errors import DataError, ImageError, nearest
 from adaptsr_cli.io.images import image_size
 from adaptsr_cli.units import list_some, plural
@@ -57,6 +58,7 @@ class Pair:
         shift: (dy, dx): LR at (y + dy, x + dx) shows what HR shows at (y, x), in pixels of the LR grid, for pairs of
             one size in pixels of the files. Put right on reading.
         facts: Results of the check; None before it.
+        place: Where it was cut from, for pairs of ``adaptsr pair``; None where that is not known.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Pair:
     hr: Path
     shift: tuple[int, int] = (0, 0)
     facts: PairFacts | None = None
+    place: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,8 @@ class PairSet:
         if self.ratio is None:
             return f"{self.layout}, {plural(len(self), 'photo')}; the LR side is made by degradation"
         line = f"{self.layout}, {plural(len(self), 'pair')}"
+        shots = {pair.place.shot for pair in self.pairs if pair.place is not None}
+        line += f" of {plural(len(shots), 'shot')}" if shots else ""
         if self.ratio == 1:
             return f"{line}; the LR side is taken at 1/{self.scale or 'scale'}"
         return line if f"x{self.ratio}" in self.layout.lower() else f"{line}, x{self.ratio}"
@@ -129,7 +134,29 @@ def find_pairs(root: Path, *, role: SplitName, scale: int | None = None) -> Pair
         places = ", ".join(sorted({str(path.parent.relative_to(root)) for path in leftover})[:3])
         notes.append(f"{plural(len(leftover), 'image')} on neither side not used (in {places})")
     split: SplitChoice = chosen.split or "all"
-    return PairSet(root, _name_layout(root, chosen, ratio), pairs, ratio, split, tuple(notes))
+    return _place_pairs(PairSet(root, _name_layout(root, chosen, ratio), pairs, ratio, split, tuple(notes)))
+
+
+def _place_pairs(pairs: PairSet) -> PairSet:
+    """The set with the places of its pairs, where ``adaptsr pair`` made it; else as it is.
+
+    Raises:
+        ArtifactError: ``pairs.json`` is damaged or of another version.
+        DataError: It names none of the pairs.
+    """
+    record = find_record(pairs.root)
+    if record is None:
+        return pairs
+    places = locate_blocks(record)
+    known = tuple(replace(pair, place=places[pair.name]) for pair in pairs.pairs if pair.name in places)
+    if not known:
+        raise DataError(f"pairs.json names none of the pairs in {pairs.root}", "make them anew by adaptsr pair")
+    notes = list(pairs.notes)
+    if len(known) < len(pairs):
+        others = [pair.name for pair in pairs.pairs if pair.name not in places]
+        notes.append(f"{plural(len(others), 'pair')} that pairs.json does not name not used: {list_some(others)}")
+    layout = f"pairs made by adaptsr pair, x{record.scale}"
+    return replace(pairs, layout=layout, pairs=known, notes=tuple(notes))
 
 
 def fit_scale(pairs: PairSet, scale: int) -> PairSet:
@@ -140,9 +167,11 @@ def fit_scale(pairs: PairSet, scale: int) -> PairSet:
     """
     if pairs.ratio in {None, 1, scale}:
         return replace(pairs, scale=scale)
+    own = any(pair.place is not None for pair in pairs.pairs)
+    other = f"make pairs by adaptsr pair --scale {scale}" if own else f"a folder of x{scale} pairs by `data`"
     raise DataError(
         f"{pairs.root}: HR is {pairs.ratio} times LR, but the network enlarges {scale} times",
-        f"name a x{pairs.ratio} network by `model`, or a folder of x{scale} pairs by `data`",
+        f"name a x{pairs.ratio} network by `model`, or {other}",
     )
 
 

@@ -1,22 +1,21 @@
-"""Pairs as arrays, the split of a set, and fingerprints that tell whether data has changed."""
+"""Pairs as arrays, and fingerprints that tell whether data has changed."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from adaptsr_cli.arrays import Uint8Array
 from adaptsr_cli.artifacts.degradation import Degradation
 from adaptsr_cli.data.cache import ImageCache
-from adaptsr_cli.data.layouts import Pair, PairSet, SplitChoice
+from adaptsr_cli.data.layouts import Pair, PairSet
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.imaging.degrade import degrade
 from adaptsr_cli.io.hashing import file_fingerprint
 from adaptsr_cli.io.images import image_size, read_rgb, resize_bicubic
-from adaptsr_cli.units import plural
 
 
 def pair_fingerprints(pair: Pair) -> tuple[str | None, str]:
@@ -38,37 +37,6 @@ def set_fingerprint(pairs: PairSet) -> str:
         shift = "" if pair.shift == (0, 0) else f"{pair.shift}\n"
         digest.update(f"{pair.name}\n{lr or '-'}\n{hr}\n{shift}".encode())
     return digest.hexdigest()[:16]
-
-
-def split_pairs(pairs: PairSet, *, share: float = 0.2, seed: int = 0) -> tuple[PairSet, PairSet]:
-    """Holds out a share of the images, at least one, chosen by a hash of seed and name.
-
-    The choice depends on the names only, not on their order or place.
-
-    Args:
-        pairs: What to split.
-        share: How much is held out, in (0, 1).
-        seed: Another seed holds out other images.
-
-    Returns:
-        (to train on, held out)
-
-    Raises:
-        DataError: There are not two pairs.
-    """
-    if len(pairs) < 2:
-        raise DataError(
-            f"{pairs.root} has only {plural(len(pairs), 'pair')}, so none can be held out for validation",
-            "add pairs, or name a validation folder by `val`",
-        )
-    count = min(len(pairs) - 1, max(1, round(share * len(pairs))))
-    ordered = sorted(pairs.pairs, key=lambda pair: hashlib.sha256(f"{seed}:{pair.name}".encode()).digest())
-    held_out = {pair.name for pair in ordered[:count]}
-
-    def part(split: SplitChoice, *, held: bool) -> PairSet:
-        return replace(pairs, split=split, pairs=tuple(p for p in pairs.pairs if (p.name in held_out) == held))
-
-    return part("train", held=False), part("val", held=True)
 
 
 class PairReader:

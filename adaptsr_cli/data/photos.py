@@ -37,14 +37,14 @@ def demo_photos() -> tuple[list[tuple[str, Uint8Array]], list[tuple[str, Uint8Ar
     return [_read_photo(name) for name in _TRAIN], [_read_photo(name) for name in _TEST]
 
 
-def write_demo_pairs(folder: Path, scale: int, seed: int) -> None:
-    """Writes the demo's pairs as PNG: `folder`/train/{lr,hr} and `folder`/test/{lr,hr}.
+def write_demo_pairs(folder: str | Path, scale: int = 4, seed: int = 0) -> None:
+    """Writes pairs of a simulated camera, made of photographs that ship with scikit-image, to try things on.
 
     The LR side is what the degradation ``demo`` makes of the photographs: one fixed camera of mild blur, sensor noise
-    and JPEG.
+    and JPEG. No photograph is in both sets.
 
     Args:
-        folder: Where to; made where missing.
+        folder: Gets ``train/lr``, ``train/hr``, ``test/lr`` and ``test/hr``, as PNG.
         scale: HR pixels per LR pixel.
         seed: Of the noise.
 
@@ -61,8 +61,8 @@ def write_demo_pairs(folder: Path, scale: int, seed: int) -> None:
         rng = np.random.default_rng((seed % (1 << 64), split == "test", index))
         height, width = (length // scale * scale for length in photo.shape[:2])
         hr = np.ascontiguousarray(photo[:height, :width])
-        write_rgb(folder / split / "hr" / f"{name}.png", hr)
-        write_rgb(folder / split / "lr" / f"{name}.png", degrade(hr, scale, DEGRADATIONS["demo"], rng))
+        write_rgb(Path(folder) / split / "hr" / f"{name}.png", hr)
+        write_rgb(Path(folder) / split / "lr" / f"{name}.png", degrade(hr, scale, DEGRADATIONS["demo"], rng))
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(write, jobs))

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
 
 pytest.importorskip("selenium", reason="selenium is not installed")
-from browser.test_report_page import CHROMIUM, DRIVER, LOW_CONTRAST, Browser, chromium
+from browser.chromium import LOW_CONTRAST, NEEDS_CHROMIUM, Browser, open_watched
 from report.pair_pages import PLAIN, make_previews, make_record, make_shot_record
 
 from adaptsr_cli.report.pairs.page import render_pairs_page
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium and chromedriver"),
-]
-__all__ = ["chromium"]
+pytestmark = NEEDS_CHROMIUM
 
 NAMES = ("first", "second")
 
@@ -29,23 +24,13 @@ def page() -> bytes:
 
 @pytest.fixture
 def browser(chromium: Browser) -> Iterator[Browser]:
-    """The page of two shots; in the end nothing was complained of and nothing was fetched."""
-    for log in ("browser", "performance"):
-        chromium.driver.get_log(log)
-    chromium.open(page())
-    yield chromium
-    assert chromium.driver.get_log("browser") == []
-    events = [json.loads(entry["message"])["message"] for entry in chromium.driver.get_log("performance")]
-    sent = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
-    asked = [entry["request"]["url"] for entry in sent if entry["documentURL"].startswith("file://")]
-    assert asked
-    assert [url for url in asked if not url.startswith(("file://", "data:"))] == []
+    """The page of two shots."""
+    with open_watched(chromium, page()) as watched:
+        yield watched
 
 
-def seen(browser: Browser, across: float, sheet: str = ".sheet") -> str:
-    pixels = browser.look(sheet)
-    colour = pixels[int(0.8 * pixels.shape[0]), int(across * pixels.shape[1])].astype(int)
-    return min(PLAIN, key=lambda name: int(abs(colour - PLAIN[name]).sum()))
+def seen(browser: Browser, across: float) -> str:
+    return browser.colour_at(".sheet", PLAIN, across)
 
 
 def test_the_divider_is_dragged_on_the_picture(browser: Browser) -> None:

@@ -2,160 +2,41 @@
 
 from __future__ import annotations
 
-import io
-import json
-import shutil
-import time
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
+
+pytest.importorskip("selenium", reason="selenium is not installed")
+from browser.chromium import LOW_CONTRAST, NEEDS_CHROMIUM, Browser, open_watched
 from report.pages import COLOURS, make_content, make_evaluation
+from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.select import Select
 
 from adaptsr_cli.report.html import render_report
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
-from selenium.webdriver.common.actions.wheel_input import ScrollOrigin  # noqa: E402
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.support.select import Select  # noqa: E402
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium and chromedriver"),
-]
-
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--hide-scrollbars",
-)
-
-# Every text whose contrast with the ground behind it is below WCAG AA; text that lies on pictures is left out.
-LOW_CONTRAST = """
-const parts = (colour) => { const c = document.createElement("canvas").getContext("2d"); c.fillStyle = colour;
-  c.fillRect(0, 0, 1, 1); return [...c.getImageData(0, 0, 1, 1).data]; };
-const light = (colour) => { const [r, g, b] = colour.slice(0, 3).map((v) => v / 255).map(
-  (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-const ground = (element) => { for (let at = element; at; at = at.parentElement) {
-  const found = parts(getComputedStyle(at).backgroundColor); if (found[3] === 255) return found; }
-  return [255, 255, 255, 255]; };
-const faults = [];
-for (const element of document.querySelectorAll("body *")) {
-  const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
-  if (!own || !element.checkVisibility() || element.closest(".tag, .divider, script, option, noscript")) continue;
-  const style = getComputedStyle(element);
-  const [one, other] = [light(parts(style.color)), light(ground(element))].sort((a, b) => b - a);
-  const size = parseFloat(style.fontSize);
-  const needed = size >= 24 || (size >= 18.66 && style.fontWeight >= 700) ? 3 : 4.5;
-  const ratio = (one + 0.05) / (other + 0.05);
-  if (ratio < needed) faults.push(`${element.tagName}.${element.className} ${ratio.toFixed(2)}`);
-}
-return [...new Set(faults)];
-"""
-
-
-class Browser:
-    """A page in headless Chromium, and what it did."""
-
-    def __init__(self, folder: Path) -> None:
-        options = webdriver.ChromeOptions()
-        options.binary_location = CHROMIUM or ""
-        for flag in (*FLAGS, f"--user-data-dir={folder / 'profile'}"):
-            options.add_argument(flag)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        self.driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-        self._folder = folder
-
-    def open(self, page: bytes, *, width: int = 1280, height: int = 1000, dark: bool = False) -> None:
-        """Shows a page afresh, and waits until its script has run."""
-        path = self._folder / "report.html"
-        path.write_bytes(page)
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        still = {"name": "prefers-reduced-motion", "value": "reduce"}  # what moves cannot be clicked
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme, still]})
-        self.driver.get(path.as_uri())
-        self.wait("return document.readyState === 'complete' && document.documentElement.className === 'js'")
-
-    def wait(self, question: str) -> None:
-        """Until a question is answered by true; a stuck page fails the test."""
-        for _ in range(200):
-            if self.driver.execute_script(question):
-                return
-            time.sleep(0.05)
-        raise AssertionError(f"never: {question}")
-
-    def run(self, script: str, *arguments: Any) -> Any:
-        return self.driver.execute_script(script, *arguments)
-
-    def all(self, selector: str) -> list[Any]:
-        return self.driver.find_elements(By.CSS_SELECTOR, selector)
-
-    def one(self, selector: str) -> Any:
-        return self.driver.find_element(By.CSS_SELECTOR, selector)
-
-    def look(self, selector: str) -> np.ndarray:
-        """The pixels of the first such element, as (H, W, 3) uint8."""
-        self.run("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", self.one(selector))
-        return np.array(Image.open(io.BytesIO(self.one(selector).screenshot_as_png)).convert("RGB"))
-
-    def colour_at(self, selector: str, across: float, down: float = 0.8) -> str:
-        """Which of the plain layers is seen there."""
-        pixels = self.look(selector)
-        seen = pixels[int(down * pixels.shape[0]), int(across * pixels.shape[1])].astype(int)
-        return min(COLOURS, key=lambda name: int(abs(seen - COLOURS[name]).sum()))
-
-    def actions(self) -> ActionChains:
-        return ActionChains(self.driver, duration=20)
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    browser = Browser(tmp_path_factory.mktemp("browser"))
-    yield browser
-    browser.driver.quit()
+pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.fixture
 def browser(chromium: Browser) -> Iterator[Browser]:
-    """The page of a small evaluation; in the end nothing was complained of and nothing was fetched."""
-    for log in ("browser", "performance"):
-        chromium.driver.get_log(log)
-    chromium.open(render_report(make_content()))
-    yield chromium
-    assert chromium.driver.get_log("browser") == []
-    events = [json.loads(entry["message"])["message"] for entry in chromium.driver.get_log("performance")]
-    sent = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
-    # The browser's own pages ask for things too.
-    asked = [entry["request"]["url"] for entry in sent if entry["documentURL"].startswith("file://")]
-    assert asked
-    assert [url for url in asked if not url.startswith(("file://", "data:"))] == []
+    """The page of a small evaluation."""
+    with open_watched(chromium, render_report(make_content())) as watched:
+        yield watched
+
+
+def colour_at(browser: Browser, selector: str, across: float, down: float = 0.8) -> str:
+    return browser.colour_at(selector, COLOURS, across, down)
 
 
 def test_the_slider_is_dragged_on_the_picture_and_the_picture_changes(browser: Browser) -> None:
-    assert browser.colour_at(".stage", 0.4) == "backbone"
-    assert browser.colour_at(".stage", 0.6) == "merged"
+    assert colour_at(browser, ".stage", 0.4) == "backbone"
+    assert colour_at(browser, ".stage", 0.6) == "merged"
     stage = browser.one(".stage")
     width = stage.size["width"]
     browser.actions().move_to_element(stage).click_and_hold().move_by_offset(int(0.3 * width), 40).release().perform()
-    assert browser.colour_at(".stage", 0.7) == "backbone"
-    assert browser.colour_at(".stage", 0.9) == "merged"
+    assert colour_at(browser, ".stage", 0.7) == "backbone"
+    assert colour_at(browser, ".stage", 0.9) == "merged"
     assert browser.one(".split").get_property("value") == "80"
 
 
@@ -164,8 +45,8 @@ def test_the_range_is_dragged_by_the_mouse(browser: Browser) -> None:
     browser.run("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", handle)
     far = int(0.3 * handle.size["width"])
     browser.actions().move_to_element(handle).click_and_hold().move_by_offset(-far, 0).release().perform()
-    assert browser.colour_at(".stage", 0.1) == "backbone"
-    assert browser.colour_at(".stage", 0.3) == "merged"
+    assert colour_at(browser, ".stage", 0.1) == "backbone"
+    assert colour_at(browser, ".stage", 0.3) == "merged"
 
 
 def test_the_keyboard_alone_is_enough(browser: Browser) -> None:
@@ -187,9 +68,9 @@ def test_the_keyboard_alone_is_enough(browser: Browser) -> None:
     handle.send_keys(*[Keys.ARROW_RIGHT] * 30)
     assert handle.get_property("value") == "80"
     assert handle.get_attribute("aria-valuetext") == "80 % backbone, the rest merged"
-    assert browser.colour_at(".stage", 0.7) == "backbone"
+    assert colour_at(browser, ".stage", 0.7) == "backbone"
     handle.send_keys(Keys.HOME)
-    assert browser.colour_at(".stage", 0.1) == "merged"
+    assert colour_at(browser, ".stage", 0.1) == "merged"
     handle.send_keys("++")
     assert browser.one("output").text == "4×"
     stage = browser.one(".stage")
@@ -206,15 +87,15 @@ def test_every_side_can_show_every_layer(browser: Browser) -> None:
     left, right = (Select(browser.one(f".card select[data-side={side}]")) for side in ("left", "right"))
     assert [option.text for option in left.options] == ["LR, bicubic", "backbone", "merged", "HR"]
     left.select_by_visible_text("HR")
-    assert browser.colour_at(".stage", 0.3) == "HR"
+    assert colour_at(browser, ".stage", 0.3) == "HR"
     right.select_by_visible_text("HR")
-    assert browser.colour_at(".stage", 0.7) == "HR"
+    assert colour_at(browser, ".stage", 0.7) == "HR"
     right.select_by_visible_text("LR, bicubic")
-    assert (browser.colour_at(".stage", 0.3), browser.colour_at(".stage", 0.7)) == ("HR", "LR, bicubic")
+    assert (colour_at(browser, ".stage", 0.3), colour_at(browser, ".stage", 0.7)) == ("HR", "LR, bicubic")
     assert browser.one(".tag-right").text == "LR, bicubic"
     Select(browser.one("select[data-all=right]")).select_by_visible_text("merged")
     last = ".card:last-of-type .stage"
-    assert browser.colour_at(".stage", 0.7) == browser.colour_at(last, 0.7) == "merged"
+    assert colour_at(browser, ".stage", 0.7) == colour_at(browser, last, 0.7) == "merged"
 
 
 def test_zoom_by_buttons_wheel_and_fingers(browser: Browser) -> None:
@@ -320,8 +201,8 @@ def test_without_script_the_sides_stand_beside_each_other(browser: Browser) -> N
     browser.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         browser.driver.refresh()
-        assert browser.colour_at(".stage", 0.25, 0.5) == "backbone"
-        assert browser.colour_at(".stage", 0.75, 0.5) == "merged"
+        assert colour_at(browser, ".stage", 0.25, 0.5) == "backbone"
+        assert colour_at(browser, ".stage", 0.75, 0.5) == "merged"
         assert not browser.one("#theme").is_displayed()
     finally:
         browser.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
@@ -330,8 +211,8 @@ def test_without_script_the_sides_stand_beside_each_other(browser: Browser) -> N
 def test_on_paper_both_sides_are_seen(browser: Browser) -> None:
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
-        assert browser.colour_at(".stage", 0.25, 0.5) == "backbone"
-        assert browser.colour_at(".stage", 0.75, 0.5) == "merged"
+        assert colour_at(browser, ".stage", 0.25, 0.5) == "backbone"
+        assert colour_at(browser, ".stage", 0.75, 0.5) == "merged"
         assert not browser.one(".controls").is_displayed()
     finally:
         browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

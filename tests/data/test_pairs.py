@@ -9,8 +9,8 @@ import pytest
 
 from adaptsr_cli.data import pairs as pairs_module
 from adaptsr_cli.data.cache import ImageCache
-from adaptsr_cli.data.layouts import Pair, PairSet, find_pairs
-from adaptsr_cli.data.pairs import PairReader, set_fingerprint, split_pairs
+from adaptsr_cli.data.layouts import PairSet, find_pairs
+from adaptsr_cli.data.pairs import PairReader, set_fingerprint
 from adaptsr_cli.errors import DataError, ImageError
 from adaptsr_cli.imaging.degradation_presets import DEGRADATIONS
 from adaptsr_cli.io.images import resize_bicubic, write_rgb
@@ -18,12 +18,6 @@ from adaptsr_cli.io.images import resize_bicubic, write_rgb
 
 def noise(width_px: int, height_px: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height_px, width_px, 3), dtype=np.uint8)
-
-
-def set_of(*names: str, root: Path = Path("x")) -> PairSet:
-    return PairSet(
-        root, "pairs", tuple(Pair(name, root / f"{name}_lr", root / f"{name}_hr") for name in names), 4, "all"
-    )
 
 
 def make_set(
@@ -43,26 +37,6 @@ def test_a_set_fingerprint_depends_on_files_and_pairing_not_on_the_place(tmp_pat
     assert set_fingerprint(first) == set_fingerprint(second)
     write_rgb(tmp_path / "b" / "lr" / "0.png", noise(8, 6, seed=9))
     assert set_fingerprint(first) != set_fingerprint(second)
-
-
-def test_a_split_is_whole_disjoint_and_free_of_order() -> None:
-    names = [f"image{index}" for index in range(20)]
-    train, held_out = split_pairs(set_of(*names), share=0.2)
-    assert len(held_out) == 4
-    assert {pair.name for pair in train.pairs} | {pair.name for pair in held_out.pairs} == set(names)
-    assert not {pair.name for pair in train.pairs} & {pair.name for pair in held_out.pairs}
-    assert (train.split, held_out.split) == ("train", "val")
-    again = split_pairs(set_of(*reversed(names)), share=0.2)[1]
-    assert {pair.name for pair in again.pairs} == {pair.name for pair in held_out.pairs}
-    other = split_pairs(set_of(*names), share=0.2, seed=1)[1]
-    assert {pair.name for pair in other.pairs} != {pair.name for pair in held_out.pairs}
-
-
-def test_a_split_keeps_and_holds_out_at_least_one() -> None:
-    assert [len(part) for part in split_pairs(set_of("a", "b"), share=0.01)] == [1, 1]
-    assert [len(part) for part in split_pairs(set_of("a", "b", "c"), share=0.99)] == [1, 2]
-    with pytest.raises(DataError, match="only 1 pair"):
-        split_pairs(set_of("a"))
 
 
 def test_pairs_are_read_as_they_are(tmp_path: Path) -> None:

@@ -13,9 +13,13 @@ from stages.pair_files import save, save_shot, shot
 
 from adaptsr_cli.artifacts.pairs import PairsRecord
 from adaptsr_cli.data.layouts import find_pairs
+from adaptsr_cli.data.sources import DataSpec
 from adaptsr_cli.errors import ImageError, OutputExistsError, UsageError
+from adaptsr_cli.io.artifacts import parse_artifact
 from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.progress import Silent
+from adaptsr_cli.stages.common.training_data import held_out_only, open_training_data
+from adaptsr_cli.stages.info.describe import describe
 from adaptsr_cli.stages.pair import shot as making
 from adaptsr_cli.stages.pair.options import PairOptions
 from adaptsr_cli.stages.pair.stage import PairResult, run_pair
@@ -42,7 +46,28 @@ def test_the_folder_is_data_for_every_other_command(made: PairResult) -> None:
         assert pair.lr is not None
         assert read_png(pair.lr.read_bytes()).shape == (48, 48, 3)
         assert read_png(pair.hr.read_bytes()).shape == (96, 96, 3)
-    assert made.record.describe() == f"pairs made by adaptsr pair, x2, {made.pairs} pairs of 1 shot"
+    assert pairs.describe() == f"pairs made by adaptsr pair, x2, {made.pairs} pairs of 1 shot"
+    assert pairs.describe() == made.record.describe()
+
+
+def test_blocks_are_held_out_by_place_and_their_neighbours_are_scored_by_nobody(made: PairResult) -> None:
+    progress = Silent()
+    choice = DataSpec.of(made.output)
+    data = open_training_data(choice, None, 0, progress)
+    assert any(note.startswith("held out by place") for note in progress.notes)
+    parts = [{pair.name for pairs in part for pair in pairs.pairs} for part in (data.train, data.held_out, data.unused)]
+    assert all(parts)
+    assert sum(map(len, parts)) == made.pairs
+    scored = held_out_only(find_pairs(made.output, role="test"), data.record(choice))
+    assert {pair.name for pair in scored.pairs} == parts[1]
+
+
+def test_info_describes_the_record(made: PairResult) -> None:
+    text = (made.output / "pairs.json").read_text(encoding="utf-8")
+    facts = describe(parse_artifact(text, "pairs.json"))
+    assert facts["pairs"] == made.record.describe()
+    assert facts["sizes"] == "LR 48 px, HR 96 px"
+    assert "blocks kept" in facts["shot wide_tele"]
 
 
 def test_lr_files_are_the_wide_photograph_s_own_pixels(made: PairResult) -> None:

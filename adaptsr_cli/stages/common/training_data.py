@@ -18,9 +18,10 @@ from adaptsr_cli.data.cache import ImageCache
 from adaptsr_cli.data.layouts import PairSet, find_pairs, fit_scale
 from adaptsr_cli.data.listing import pair_folders, read_list
 from adaptsr_cli.data.mixture import Mixture, count_draws, describe_mix, name_pairs
-from adaptsr_cli.data.pairs import PairReader, pair_fingerprints, set_fingerprint, split_pairs
+from adaptsr_cli.data.pairs import PairReader, pair_fingerprints, set_fingerprint
 from adaptsr_cli.data.preflight import check_pairs
 from adaptsr_cli.data.sources import Align, DataSpec
+from adaptsr_cli.data.splits import split_pairs
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.runtime import free_memory_bytes
@@ -110,11 +111,13 @@ class TrainingData:
         train: The sets to train on, with their weights.
         held_out: The sets to watch.
         cache: Decoded images, for all stages that work on them in one call.
+        unused: On neither side, since they adjoin held-out ones.
     """
 
     train: PairSets
     held_out: PairSets
     cache: ImageCache
+    unused: PairSets = ()
 
     @property
     def train_fingerprint(self) -> str:
@@ -140,6 +143,7 @@ class TrainingData:
             ),
             train=_items(self.train),
             held_out=_items(self.held_out),
+            unused=_items(self.unused),
         )
 
 
@@ -151,7 +155,7 @@ def open_training_data(
     scale: int | None = None,
     cache: CacheSizes = DEFAULT_CACHE,
 ) -> TrainingData:
-    """Opens the pairs to train on and those to watch: ``--val``, or a fifth of the images of each set held out.
+    """Opens the pairs to train on and those to watch: ``--val``, or a fifth of each set held out by `split_pairs`.
 
     Args:
         choice: The images that the user means.
@@ -165,19 +169,23 @@ def open_training_data(
         DataError: No usable pairs, none that can be held out, or images on both sides of the split.
     """
     sets = open_pairs(choice, "train", progress, scale)
+    unused: PairSets = ()
     if val is not None:
         held_out = open_pairs(DataSpec.of(val, choice.align), "val", progress, scale)
         _refuse_overlap(sets, held_out, val)
         train = sets
     else:
         parts = [split_pairs(pairs, seed=seed) for pairs in sets]
-        held_out = tuple(held for _, held in parts)
-        train = _drop_copies(tuple(part for part, _ in parts), held_out, progress)
+        held_out = tuple(part.held_out for part in parts)
+        train = _drop_copies(tuple(part.train for part in parts), held_out, progress)
+        unused = tuple(part.unused for part in parts)
+        for note in filter(None, (part.note for part in parts)):
+            progress.note(note)
         counts = [sum(map(len, part)) for part in (train, held_out)]
         progress.note(f"{plural(counts[0], 'image')} to train on, {counts[1]} held out for validation")
     if len(train) > 1:
         progress.note(describe_mix(train))
-    return TrainingData(train, held_out, cache.open())
+    return TrainingData(train, held_out, cache.open(), unused)
 
 
 def _drop_copies(train: PairSets, held_out: PairSets, progress: Progress) -> PairSets:
@@ -258,8 +266,8 @@ def fit_patch(reader: Mixture, asked_px: int | None, default_px: int, progress: 
 
 
 def held_out_only(pairs: PairSet, split: SplitRecord) -> PairSet:
-    """The pairs without those that the run trained on, recognised by content."""
-    seen = {item.fingerprint for item in split.train}
+    """The pairs without those that the run trained on, and those that adjoin them; recognised by content."""
+    seen = {item.fingerprint for item in (*split.train, *split.unused)}
     kept = tuple(pair for pair in pairs.pairs if pair_fingerprints(pair)[1] not in seen)
     return replace(pairs, pairs=kept)
 

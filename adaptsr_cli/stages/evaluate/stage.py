@@ -196,8 +196,9 @@ def _choose_pairs(
             f"the run was trained on every image of {options.images.describe()}",
             "give other images, or set `split` to all",
         )
+    beside = " or beside" if known.unused else ""
     progress.note(
-        f"the run was trained on {plural(dropped, 'image')} of this data: scoring the {left} held-out ones "
+        f"the run was trained on{beside} {plural(dropped, 'image')} of this data: scoring the {left} held-out ones "
         "(`split` all scores all)"
     )
     return tuple(pairs for pairs in kept if len(pairs)), "held-out"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from functools import singledispatch
 
@@ -12,6 +13,7 @@ from adaptsr_cli.artifacts.card import RunCard
 from adaptsr_cli.artifacts.degradation import DegradationRecord
 from adaptsr_cli.artifacts.evaluation import Evaluation
 from adaptsr_cli.artifacts.merged import MergedHeader
+from adaptsr_cli.artifacts.pairs import PairsRecord
 from adaptsr_cli.artifacts.rank_map import RankMap
 from adaptsr_cli.artifacts.run import RunRecord
 from adaptsr_cli.artifacts.saliency import InitDirectionsHeader, Saliency
@@ -131,8 +133,26 @@ def _describe_state(document: LoopState) -> Facts:
 def _describe_split(document: SplitRecord) -> Facts:
     return {
         "data": f"{document.data} ({document.layout})",
-        "images": f"{len(document.train)} trained on, {len(document.held_out)} held out",
+        "images": f"{len(document.train)} trained on, {len(document.held_out)} held out"
+        + (f", {len(document.unused)} beside those not used" if document.unused else ""),
     }
+
+
+@describe.register
+def _describe_pairs(document: PairsRecord) -> Facts:
+    lengths = sorted(
+        math.hypot(*block.shift_px) for shot in document.shots for block in shot.blocks if block.name is not None
+    )
+    facts = {
+        "pairs": document.describe(),
+        "sizes": f"LR {document.block_px} px, HR {document.block_px * document.scale} px",
+        "colours": "as in the tele photographs" if document.keep_colour else "fitted to LR",
+    }
+    if lengths:
+        facts["off"] = f"{lengths[len(lengths) // 2]:.3f} px of LR (median over pairs), {lengths[-1]:.3f} at most"
+    for shot in document.shots:
+        facts[f"shot {shot.name}"] = shot.verdict if shot.accepted else f"refused: {shot.verdict}"
+    return facts
 
 
 @describe.register

@@ -23,7 +23,7 @@ class PairOptions(OptionsModel):
         tuple[Path, ...],
         BeforeValidator(_as_places),
         Field(description="WIDE and TELE, or photographs and folders of shots."),
-        Argument("PHOTOS..."),
+        Argument("PHOTOS"),
     ] = ()
     output: Annotated[Path, Field(description="Folder for the pairs."), Flag(("--output", "-o"))] = Path("pairs")
     list_file: Annotated[

@@ -10,8 +10,8 @@ from conftest import write_pairs
 
 from adaptsr_cli.artifacts.split import SplitRecord
 from adaptsr_cli.data.cache import ImageCache
-from adaptsr_cli.data.pairs import split_pairs
 from adaptsr_cli.data.sources import Align, DataSpec, WeightedFolder, choose_data
+from adaptsr_cli.data.splits import split_pairs
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.imaging.degradation_presets import DEGRADATIONS
 from adaptsr_cli.io.documents import read_document, write_document
@@ -60,7 +60,7 @@ def test_pairs_and_photos_mix_and_a_fifth_of_each_is_held_out(a: Path, b: Path) 
     assert not train & held_out
     assert "mix: a 80 % (4 pairs), b 20 % (8 photos)" in progress.notes
     assert "12 images to train on, 3 held out for validation" in progress.notes
-    alone = split_pairs(open_pairs(choose(a), "train", Silent())[0], seed=0)[1]
+    alone = split_pairs(open_pairs(choose(a), "train", Silent())[0], seed=0).held_out
     assert {f"a/{pair.name}" for pair in alone.pairs} == {name for name in held_out if name.startswith("a/")}
     reader = open_reader(data.held_out, 4, DEGRADATIONS["bicubic"], 0, ImageCache(1 << 20))
     assert len(reader) == 3
