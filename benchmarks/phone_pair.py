@@ -175,7 +175,8 @@ def to_markdown(report: dict[str, Any]) -> str:
     lines += [
         "",
         f"`adapt` on these pairs, {length}, one thread. Blocks are held out by place, with a gap to those trained on. "
-        "Intervals: 95 %, bootstrap over the held-out blocks; they say nothing of other scenes.",
+        "The held-out blocks also chose which state of the training was kept. Intervals: 95 %, bootstrap over the held-out "
+        "blocks; they say nothing of other scenes.",
         "",
         "| network | seed | trained on / held out / gap | PSNR-Y | gain | interval | better on | SSIM-Y | CPU |",
         "|---|---|---|---|---|---|---|---|---|",
