@@ -26,13 +26,13 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from adaptsr_cli.imaging.camera_noise import CameraNoise, brightness_of  # noqa: E402
+from adaptsr_cli.artifacts.transfer import IDENTITY, Band, CameraNoise, TransferEstimate, TransferFunction  # noqa: E402
+from adaptsr_cli.imaging.camera_noise import brightness_of  # noqa: E402
 from adaptsr_cli.imaging.from_pairs import estimate_from_pairs  # noqa: E402
 from adaptsr_cli.imaging.from_photographs import DIFFERENT_SCENES, estimate_from_photographs  # noqa: E402
 from adaptsr_cli.imaging.sharp_photographs import SimulatedCamera, photograph, reduce_to_lr, study_sharp  # noqa: E402
 from adaptsr_cli.imaging.training_cameras import cautious_draws  # noqa: E402
-from adaptsr_cli.imaging.transfer_estimate import Band, TransferEstimate  # noqa: E402
-from adaptsr_cli.imaging.transfer_function import IDENTITY, TransferFunction  # noqa: E402
+from adaptsr_cli.imaging.transfer_function import apply_transfer  # noqa: E402
 from adaptsr_cli.io.images import list_images, read_rgb, resize_bicubic  # noqa: E402
 
 SCALE: Final = 4
@@ -259,7 +259,7 @@ def estimate_real(data: Path, title: str, folder: str, prefix: str) -> dict[str,
 
 def lr_psnr_db(hr: Any, lr: Any, function: TransferFunction) -> float:
     """How near the LR side made of the HR side comes to the real one; gain and offset of brightness are free."""
-    made, real = reduce_to_lr(function.apply(brightness_of(hr)), SCALE), brightness_of(lr)
+    made, real = reduce_to_lr(apply_transfer(function, brightness_of(hr)), SCALE), brightness_of(lr)
     slope, offset = np.polyfit(made.ravel(), real.ravel(), 1)
     return float(10 * np.log10(255**2 / np.square(slope * made + offset - real).mean()))
 

@@ -11,6 +11,8 @@ given an LR side and trained on by `adaptsr adapt`. Rows:
 * true function: as the known pairs show the camera (the ceiling of this way);
 * likeliest function, and spread: as estimated without pairs; one function, or one draw for each photograph;
 * cautious: the fifth of the draws that changes the picture least (see `cautious_draws`);
+* auto:FOLDER: as `adaptsr adapt --degrade auto:FOLDER` does it by the known LR photographs: the cautious draws, one
+  for each crop;
 * spread, half bicubic: every second photograph is reduced plainly, with the same noise and JPEG;
 * real pairs: the known pairs themselves; one pair: the first of them alone;
 * one pair and photographs: that pair, with as many crops of photographs degraded as it shows the camera.
@@ -40,14 +42,12 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from adaptsr_cli.imaging.camera_noise import CameraNoise  # noqa: E402
+from adaptsr_cli.artifacts.transfer import IDENTITY, CameraNoise, TransferEstimate  # noqa: E402
 from adaptsr_cli.imaging.from_pairs import estimate_from_pairs  # noqa: E402
 from adaptsr_cli.imaging.from_photographs import estimate_from_photographs  # noqa: E402
 from adaptsr_cli.imaging.guard import consistency, judge_training  # noqa: E402
 from adaptsr_cli.imaging.sharp_photographs import SimulatedCamera, photograph, study_sharp  # noqa: E402
 from adaptsr_cli.imaging.training_cameras import camera_of_pairs, cameras_of_spread, likeliest_camera  # noqa: E402
-from adaptsr_cli.imaging.transfer_estimate import TransferEstimate  # noqa: E402
-from adaptsr_cli.imaging.transfer_function import IDENTITY  # noqa: E402
 from adaptsr_cli.io.images import list_images, read_rgb, resize_bicubic, write_rgb  # noqa: E402
 
 RESULTS: Final = ROOT / "benchmarks" / "results"
@@ -57,9 +57,10 @@ GUARD_DRAWS: Final = 8
 
 PLAIN, NOISE, TRUE = "plain bicubic", "noise only", "true function"
 LIKELIEST, SPREAD, HALF, CAUTIOUS = "likeliest function", "spread", "spread, half bicubic", "cautious"
+AUTO: Final = "auto:FOLDER"
 PAIRS, ONE_PAIR, ONE_AND_PHOTOS = "real pairs", "one pair", "one pair and photographs"
-ROWS: Final = (SPREAD, CAUTIOUS, TRUE, PAIRS, HALF, LIKELIEST, PLAIN, NOISE, ONE_PAIR, ONE_AND_PHOTOS)
-WITHOUT_PAIRS: Final = frozenset({PLAIN, NOISE, LIKELIEST, SPREAD, HALF, CAUTIOUS})
+ROWS: Final = (SPREAD, CAUTIOUS, AUTO, TRUE, PAIRS, HALF, LIKELIEST, PLAIN, NOISE, ONE_PAIR, ONE_AND_PHOTOS)
+WITHOUT_PAIRS: Final = frozenset({PLAIN, NOISE, LIKELIEST, SPREAD, HALF, CAUTIOUS, AUTO})
 
 Image = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -145,9 +146,11 @@ def trial(
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
         write_pairs(folder / "held_out", held_out)
+        for scene in known:
+            write_rgb(folder / "known" / f"{scene.name}.png", scene.lr)
         sources = make_sources(folder, row, known, hr, estimate, scale, rng)
         began = time.perf_counter()
-        done = adapt(folder, sources, seed, options)
+        done = adapt(folder, sources, seed, options, folder / "known" if row == AUTO else None)
         seconds = time.perf_counter() - began
         verdict = guard(folder, known, estimate, scale, options) if row in WITHOUT_PAIRS else {}
     return {
@@ -185,6 +188,10 @@ def make_sources(
     if row == PAIRS:
         write_pairs(folder / "pairs", known)
         return [str(folder / "pairs")]
+    if row == AUTO:
+        for number, photo in enumerate(hr):
+            write_rgb(folder / "sharp" / f"{number:04d}.png", photo)
+        return [str(folder / "sharp")]
     if row in {ONE_PAIR, ONE_AND_PHOTOS}:
         # Cut in blocks, so that one scene can be split in those to train on and those to watch.
         write_pairs(folder / "pair", list(blocks_of(known[0], scale)))
@@ -236,13 +243,19 @@ def write_pairs(folder: Path, scenes: list[Scene]) -> None:
             write_rgb(folder / side / f"{scene.name}.png", picture)
 
 
-def adapt(folder: Path, sources: list[str], seed: int, options: argparse.Namespace) -> dict[str, Any]:
-    """`adaptsr adapt` with the fast preset; mean PSNR and SSIM before and after on the held-out pairs."""
+def adapt(
+    folder: Path, sources: list[str], seed: int, options: argparse.Namespace, camera: Path | None
+) -> dict[str, Any]:
+    """`adaptsr adapt` with the fast preset; mean PSNR and SSIM before and after on the held-out pairs.
+
+    `camera` is a folder of LR photographs, for `--degrade auto:FOLDER`.
+    """
     command = ["adapt", "--run", str(folder / "run"), "--test", str(folder / "held_out"), "--preset", "fast"]
     command += [part for source in sources for part in ("--data", source)]
     command += ["--iterations", str(options.iterations), "--seed", str(seed), "--device", options.device]
     command += ["--metrics", "psnr,ssim", "--offline", "--json"]
     command += ["--model", options.model] if options.model else []
+    command += ["--degrade", f"auto:{camera}"] if camera is not None else []
     call(command, options.threads)
     report = json.loads((folder / "run" / "eval.json").read_text(encoding="utf-8"))
     before, after = (
@@ -259,8 +272,6 @@ def guard(
 ) -> dict[str, Any]:
     """The guard's verdict over the known LR photographs and some draws of the transfer function."""
     errors = {}
-    for scene in known:
-        write_rgb(folder / "known" / f"{scene.name}.png", scene.lr)
     for name, strength in (("backbone", "0"), ("trained", "1")):
         target = folder / name
         command = ["upscale", str(folder / "known"), "--output", str(target), "--run", str(folder / "run")]

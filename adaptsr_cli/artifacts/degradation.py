@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from adaptsr_cli.artifacts.base import FORMAT_VERSION, StrictModel
 from adaptsr_cli.artifacts.camera import CameraEstimate
+from adaptsr_cli.artifacts.transfer import CameraNoise, TransferEstimate, TransferFunction
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,6 +76,27 @@ class LensBlur(DegradationStep):
     kind: Literal["lens_blur"] = "lens_blur"
     sigma_lr_px: Span
     roundness: Span = Span(low=1, high=1)
+
+
+class CameraTransfer(DegradationStep):
+    """What a camera keeps of the picture, before the plain reduction: blur times sharpening.
+
+    Attributes:
+        functions: One is drawn for each picture, each as likely.
+        scale: HR pixels per LR pixel where lengths are as stated; at other scales they follow, so that one camera is
+            the same at every scale.
+    """
+
+    kind: Literal["camera_transfer"] = "camera_transfer"
+    functions: Annotated[tuple[TransferFunction, ...], Field(min_length=1)]
+    scale: Annotated[int, Field(ge=1)]
+
+
+class CameraGrain(DegradationStep):
+    """The noise of a camera, which grows with brightness; neighbours and channels share some of it."""
+
+    kind: Literal["camera_grain"] = "camera_grain"
+    noise: CameraNoise
 
 
 class KernelShares(StrictModel):
@@ -240,7 +262,16 @@ class FinalSinc(DegradationStep):
 
 # A new step is added here, and to the `match` of `adaptsr_cli.imaging.degrade`, which mypy then asks for.
 Step = Annotated[
-    LensBlur | KernelBlur | RandomResize | RandomNoise | SensorNoise | Jpeg | ToLr | FinalSinc,
+    LensBlur
+    | KernelBlur
+    | CameraTransfer
+    | RandomResize
+    | RandomNoise
+    | SensorNoise
+    | CameraGrain
+    | Jpeg
+    | ToLr
+    | FinalSinc,
     Field(discriminator="kind"),
 ]
 
@@ -265,4 +296,4 @@ class DegradationRecord(StrictModel):
     artifact: Literal["degradation"] = "degradation"
     format_version: Literal[1] = FORMAT_VERSION
     degradation: Degradation
-    estimate: CameraEstimate | None
+    estimate: CameraEstimate | TransferEstimate | None

@@ -8,11 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from adaptsr_cli.artifacts.transfer import CameraNoise, TransferFunction, gain_of
 from adaptsr_cli.imaging import edges, spectra
 from adaptsr_cli.imaging.bootstrap import EDGES, FIGURES, SPECTRUM
-from adaptsr_cli.imaging.camera_noise import CameraNoise
 from adaptsr_cli.imaging.posterior import Sample, sample
-from adaptsr_cli.imaging.transfer_function import TransferFunction, gain_of
 
 Floats = np.ndarray[Any, np.dtype[Any]]  # float32 or float64
 Flags = np.ndarray[Any, np.dtype[np.bool_]]

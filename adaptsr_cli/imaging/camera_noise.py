@@ -11,6 +11,7 @@ from pydantic import Field
 from scipy import ndimage
 
 from adaptsr_cli.artifacts.base import StrictModel
+from adaptsr_cli.artifacts.transfer import MOST_CORRELATION_PX, CameraNoise
 from adaptsr_cli.imaging.estimate_jpeg_quality import find_jpeg_quality
 from adaptsr_cli.imaging.estimate_noise import flat_noise_levels, is_grey, white_noise_levels
 from adaptsr_cli.imaging.luma import LUMA
@@ -27,71 +28,35 @@ _LEAST_BLOCKS: Final = 12
 _FLATTEST: Final = 0.1
 _DARKEST, _BRIGHTEST = 12, 243
 # Correlation at one pixel's distance of white noise filtered by a Gaussian of sigma s: exp(-1 / (4 s^2)).
-_MOST_CORRELATION_PX: Final = 1.5
 
 
-class CameraNoise(StrictModel):
-    """Noise of variance c0 + c1 * level, in a colour picture on the LR grid.
+def add_noise(noise: CameraNoise, image: Floats, rng: np.random.Generator) -> Floats:
+    """Adds noise.
 
-    Attributes:
-        read_variance: c0, in squared grey levels of 255.
-        shot_variance: c1, in squared grey levels per grey level.
-        correlation_px: Standard deviation of the Gaussian that white noise is filtered by to be as smooth as this.
-        shared: Correlation between the channels, 0 for independent and 1 for grey noise.
+    Args:
+        noise: Of the camera.
+        image: (H, W, 3) in grey levels, any range.
+        rng: Draws the noise.
+
+    Returns:
+        (H, W, 3) float32, neither rounded nor clipped.
     """
+    if noise.is_none:
+        return image.astype(np.float32)
+    noisy: Floats = image + noise.deviation(image).astype(np.float32) * noise_field(noise, image.shape, rng)
+    return noisy.astype(np.float32)
 
-    read_variance: NotNegative
-    shot_variance: NotNegative = 0.0
-    correlation_px: Annotated[float, Field(ge=0, le=_MOST_CORRELATION_PX)] = 0.0
-    shared: Annotated[float, Field(ge=0, le=1)] = 0.0
 
-    def deviation(self, level: Floats) -> Floats:
-        """The standard deviation in grey levels at each brightness of 0 to 255."""
-        found: Floats = np.sqrt(self.read_variance + self.shot_variance * np.clip(level, 0, 255))
-        return found
-
-    @property
-    def levels(self) -> float:
-        """The standard deviation at middle grey, in grey levels."""
-        return float(self.deviation(np.array(127.5)))
-
-    def scaled(self, factor: float) -> CameraNoise:
-        """The same noise with `factor` times the standard deviation."""
-        return self.model_copy(
-            update={
-                "read_variance": self.read_variance * factor**2,
-                "shot_variance": self.shot_variance * factor**2,
-            }
-        )
-
-    def add(self, image: Floats, rng: np.random.Generator) -> Floats:
-        """Adds noise.
-
-        Args:
-            image: (H, W, 3) in grey levels, any range.
-            rng: Draws the noise.
-
-        Returns:
-            (H, W, 3) float32, neither rounded nor clipped.
-        """
-        if self.read_variance == 0 and self.shot_variance == 0:
-            return image.astype(np.float32)
-        field = rng.standard_normal(image.shape, dtype=np.float32)
-        if self.shared:
-            common = rng.standard_normal((*image.shape[:2], 1), dtype=np.float32)
-            field = np.sqrt(np.float32(1 - self.shared)) * field + np.sqrt(np.float32(self.shared)) * common
-        if self.correlation_px:
-            field = ndimage.gaussian_filter(field, (self.correlation_px, self.correlation_px, 0), mode="wrap")
-            field /= _kept_by_gaussian(self.correlation_px)
-        noisy: Floats = image + self.deviation(image).astype(np.float32) * field
-        return noisy.astype(np.float32)
-
-    def describe(self) -> str:
-        """In words."""
-        return (
-            f"noise {self.deviation(np.array(32.0)):.1f} levels in shadows, {self.deviation(np.array(224.0)):.1f} "
-            f"in highlights"
-        )
+def noise_field(noise: CameraNoise, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
+    """Noise of variance 1, with the correlations of the camera's: (H, W, C) float32."""
+    field = rng.standard_normal(shape, dtype=np.float32)
+    if noise.shared:
+        common = rng.standard_normal((*shape[:2], 1), dtype=np.float32)
+        field = np.sqrt(np.float32(1 - noise.shared)) * field + np.sqrt(np.float32(noise.shared)) * common
+    if noise.correlation_px:
+        field = ndimage.gaussian_filter(field, (noise.correlation_px, noise.correlation_px, 0), mode="wrap")
+        field /= _kept_by_gaussian(noise.correlation_px)
+    return field
 
 
 def _kept_by_gaussian(sigma_px: float) -> float:
@@ -225,7 +190,8 @@ def _flattest_of_each_level(means: Floats, variances: Floats, correlations: Floa
 
 def _rising_line(levels: Floats, variances: Floats) -> tuple[float, float]:
     """Intercept and slope, neither below 0, of the variance over the level; each block counts by its own scatter."""
-    weight = 1 / np.maximum(np.median(variances), variances)  # the scatter of a variance grows with it
+    # The scatter of a variance grows with it. A drawing has none at all.
+    weight = 1 / np.maximum(max(float(np.median(variances)), 1e-9), variances)
     design = np.stack([weight, weight * levels], axis=1)
     slope, mean = 0.0, float(np.average(variances, weights=weight))
     if np.ptp(levels) > 1:
@@ -242,7 +208,7 @@ def _correlation_px(correlation: float) -> float:
     """The Gaussian whose filtered white noise has this correlation between neighbours; below 0.1 it may be chance."""
     if correlation < 0.1:
         return 0.0
-    return float(min(_MOST_CORRELATION_PX, 0.5 / np.sqrt(-np.log(min(correlation, 0.95)))))
+    return float(min(MOST_CORRELATION_PX, 0.5 / np.sqrt(-np.log(min(correlation, 0.95)))))
 
 
 def brightness_of(rgb: Floats) -> Floats:

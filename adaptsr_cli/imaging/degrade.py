@@ -1,14 +1,14 @@
 """Degradation of photographs to their LR side by blur, resampling, noise and JPEG.
 
-The steps and their order are those of Real-ESRGAN (Wang et al. 2021, Fig. 2) and of a simple camera. The arithmetic is
-done in float32 on a device of choice. Every random number, whole noise fields too, is drawn on the CPU, so all devices
-give the same picture but for rounding.
+The steps and their order are those of Real-ESRGAN (Wang et al. 2021, Fig. 2), of a simple camera, and of a camera as
+its photographs show it. The arithmetic is done in float32 on a device of choice. Every random number, whole noise
+fields too, is drawn on the CPU, so all devices give the same picture but for rounding.
 """
 
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 
 import numpy as np
@@ -18,6 +18,8 @@ from torch.nn import functional
 
 from adaptsr_cli.arrays import AnyArray, Uint8Array
 from adaptsr_cli.artifacts.degradation import (
+    CameraGrain,
+    CameraTransfer,
     Degradation,
     Filter,
     FinalSinc,
@@ -30,6 +32,7 @@ from adaptsr_cli.artifacts.degradation import (
     Step,
     ToLr,
 )
+from adaptsr_cli.artifacts.transfer import CameraNoise, TransferFunction
 from adaptsr_cli.imaging.kernels import Kernel, draw_kernel, shaped_kernel, sinc_kernel
 from adaptsr_cli.io.images import decode_rgb, encode_jpeg, resize
 
@@ -79,6 +82,10 @@ def _apply_step(image: Tensor, step: Step, lr_size: tuple[int, int], scale: int,
         case KernelBlur():
             blurred = rng.random() < step.share
             return blur(image, draw_kernel(step, scale, rng)) if blurred else image
+        case CameraTransfer():
+            function = step.functions[int(rng.integers(len(step.functions)))]
+            stretch = image.shape[1] / lr_size[0] / step.scale
+            return image if function.is_identity else blur(image, _camera_kernel(function.stretched(stretch)))
         case RandomResize():
             size = step.base * _draw_size(step, rng)
             method = _draw_filter(step.filters, rng)
@@ -87,6 +94,8 @@ def _apply_step(image: Tensor, step: Step, lr_size: tuple[int, int], scale: int,
             return _add_random_noise(image, step, rng)
         case SensorNoise():
             return _add_sensor_noise(image, step, rng)
+        case CameraGrain():
+            return _add_camera_noise(image, step.noise, rng)
         case Jpeg():
             quality, stored = round(step.quality.draw(rng)), rng.random() < step.share
             return _store_jpeg(image, quality) if stored else image
@@ -233,6 +242,24 @@ def _add_sensor_noise(image: Tensor, step: SensorNoise, rng: np.random.Generator
     brightness = image.mean(dim=0, keepdim=True) if grey else image
     deviation = (shot * brightness.clamp(0, 1) + read**2).sqrt_()
     return image + deviation * _draw_normal(image, grey, rng)
+
+
+@lru_cache(maxsize=256)
+def _camera_kernel(function: TransferFunction) -> Kernel:
+    from adaptsr_cli.imaging.transfer_function import kernel_of  # for scipy's sake, as in `_fast_length`
+
+    return kernel_of(function)
+
+
+def _add_camera_noise(image: Tensor, noise: CameraNoise, rng: np.random.Generator) -> Tensor:
+    from adaptsr_cli.imaging.camera_noise import noise_field  # for scipy's sake, as in `_fast_length`
+
+    if noise.is_none:
+        return image
+    channels, height, width = image.shape
+    field = torch.from_numpy(noise_field(noise, (height, width, channels), rng)).permute(2, 0, 1)  # (3, H, W)
+    variance = noise.read_variance + noise.shot_variance * 255 * image.clamp(0, 1)
+    return image + variance.sqrt_() / 255 * field.to(image.device)
 
 
 def _draw_normal(image: Tensor, grey: bool, rng: np.random.Generator) -> Tensor:

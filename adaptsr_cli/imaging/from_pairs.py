@@ -16,10 +16,11 @@ from pydantic import Field
 from scipy import optimize
 
 from adaptsr_cli.artifacts.base import StrictModel
+from adaptsr_cli.artifacts.transfer import CameraNoise, TransferFunction
 from adaptsr_cli.errors import DataError
-from adaptsr_cli.imaging.camera_noise import CameraNoise, brightness_of, noise_of_residual
+from adaptsr_cli.imaging.camera_noise import brightness_of, noise_of_residual
 from adaptsr_cli.imaging.sharp_photographs import reduce_to_lr
-from adaptsr_cli.imaging.transfer_function import TransferFunction
+from adaptsr_cli.imaging.transfer_function import apply_transfer
 
 Image = np.ndarray[Any, np.dtype[np.uint8]]
 Floats = np.ndarray[Any, np.dtype[Any]]  # float32 or float64
@@ -203,7 +204,7 @@ def _ring_mean(values: Floats, weights: Floats, inside: Any) -> float:
 def _noise(pairs: Sequence[tuple[Image, Image]], scale: int, transfer: TransferFunction) -> CameraNoise:
     residuals, scenes = [], []
     for hr, lr in pairs:
-        predicted = reduce_to_lr(transfer.apply(hr), scale)[: lr.shape[0], : lr.shape[1]]
+        predicted = reduce_to_lr(apply_transfer(transfer, hr), scale)[: lr.shape[0], : lr.shape[1]]
         taken = lr[: predicted.shape[0], : predicted.shape[1]].astype(np.float32)
         residuals.append((taken - predicted).reshape(-1, *predicted.shape[1:]))
         scenes.append(predicted)

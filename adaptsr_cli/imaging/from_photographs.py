@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from adaptsr_cli.artifacts.transfer import Band, CameraNoise, TransferEstimate, gain_of
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.imaging import edges, spectra
 from adaptsr_cli.imaging.bootstrap import EDGES, FIGURES, SPECTRUM, Testimony, hear, resample, summarise
@@ -33,18 +34,10 @@ from adaptsr_cli.imaging.camera_density import (
     noise_power_of,
     transfer_of,
 )
-from adaptsr_cli.imaging.camera_noise import (
-    CameraNoise,
-    FileTrace,
-    brightness_of,
-    noise_of_photographs,
-    trace_of,
-    typical_levels,
-)
+from adaptsr_cli.imaging.camera_noise import FileTrace, brightness_of, noise_of_photographs, trace_of, typical_levels
 from adaptsr_cli.imaging.posterior import Sample
 from adaptsr_cli.imaging.sharp_photographs import SharpPhotographs, SimulatedCamera, simulate, simulate_traces
-from adaptsr_cli.imaging.transfer_estimate import Band, TransferEstimate, judge
-from adaptsr_cli.imaging.transfer_function import gain_of
+from adaptsr_cli.imaging.transfer_estimate import judge
 
 Image = np.ndarray[Any, np.dtype[np.uint8]]
 Floats = np.ndarray[Any, np.dtype[Any]]  # float32 or float64

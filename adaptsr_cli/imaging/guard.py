@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from adaptsr_cli.artifacts.transfer import TransferFunction
 from adaptsr_cli.imaging.camera_noise import brightness_of
 from adaptsr_cli.imaging.sharp_photographs import reduce_to_lr
-from adaptsr_cli.imaging.transfer_function import TransferFunction
+from adaptsr_cli.imaging.transfer_function import apply_transfer
 
 Image = np.ndarray[Any, np.dtype[np.uint8]]
 Floats = np.ndarray[Any, np.dtype[Any]]  # float32 or float64
@@ -63,7 +64,7 @@ def consistency(sr: Floats, lr: Floats, transfer: TransferFunction, scale: int) 
     """
     if sr.shape[:2] != (lr.shape[0] * scale, lr.shape[1] * scale):
         raise ValueError(f"an upscaled picture of {sr.shape[:2]} is no x{scale} of {lr.shape[:2]}")
-    again = reduce_to_lr(transfer.apply(brightness_of(sr)), scale)
+    again = reduce_to_lr(apply_transfer(transfer, brightness_of(sr)), scale)
     inside = slice(_BORDER_LR_PX, -_BORDER_LR_PX)
     return float(np.abs(again - brightness_of(lr))[inside, inside].mean())
 

@@ -8,12 +8,13 @@ from typing import Any, Final
 
 import numpy as np
 
+from adaptsr_cli.artifacts.transfer import IDENTITY, CameraNoise, TransferFunction
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.imaging import edges
 from adaptsr_cli.imaging.bootstrap import EDGES, Testimony, hear, summarise
-from adaptsr_cli.imaging.camera_noise import CameraNoise, FileTrace, brightness_of, trace_of
+from adaptsr_cli.imaging.camera_noise import FileTrace, add_noise, brightness_of, trace_of
 from adaptsr_cli.imaging.spectra import WINDOW_PX
-from adaptsr_cli.imaging.transfer_function import IDENTITY, TransferFunction
+from adaptsr_cli.imaging.transfer_function import apply_transfer
 from adaptsr_cli.io.images import decode_rgb, encode_jpeg, resize
 
 Image = np.ndarray[Any, np.dtype[np.uint8]]
@@ -110,7 +111,7 @@ def _following(brightness: Sequence[Floats], scale: int, plain: Floats) -> Float
         return np.ones(len(edges.FREQUENCIES))
     changed, asked = [], []
     for probe in _PROBES:
-        seen = summarise([hear(reduce_to_lr(probe.apply(picture), scale), 0.0) for picture in some])[EDGES]
+        seen = summarise([hear(reduce_to_lr(apply_transfer(probe, picture), scale), 0.0) for picture in some])[EDGES]
         changed.append(seen - base)
         asked.append(np.log(probe.at(edges.FREQUENCIES / scale)))
     if np.isnan(changed).any():
@@ -147,8 +148,8 @@ def simulate(
     noise = camera.noise.scaled(luma_noise_levels / camera.noise.levels) if camera.noise.levels else camera.noise
     heard = []
     for index, picture in enumerate(sharp.brightness[::step]):
-        lr = reduce_to_lr(camera.transfer.apply(picture), sharp.scale)
-        noisy = noise.add(lr[..., None], rng)
+        lr = reduce_to_lr(apply_transfer(camera.transfer, picture), sharp.scale)
+        noisy = add_noise(noise, lr[..., None], rng)
         stored = _store(np.repeat(noisy, 3, axis=2), camera.qualities[index % len(camera.qualities)])
         heard.append(hear(stored[..., 0].astype(np.float32), camera.noise.levels))
     return heard
@@ -159,9 +160,9 @@ def simulate_traces(sharp: SharpPhotographs, camera: SimulatedCamera, rng: np.ra
     step = max(1, len(sharp.photographs) // _TRACED)
     found = []
     for index, photo in enumerate(sharp.photographs[::step]):
-        lr = reduce_to_lr(camera.transfer.apply(photo), sharp.scale)
+        lr = reduce_to_lr(apply_transfer(camera.transfer, photo), sharp.scale)
         quality = camera.qualities[index % len(camera.qualities)]
-        stored = _store(camera.noise.add(lr, rng), quality)
+        stored = _store(add_noise(camera.noise, lr, rng), quality)
         found.append(trace_of(stored, file_quality=quality, look_for_jpeg=False))
     return found
 
@@ -184,9 +185,9 @@ def photograph(hr: Image, scale: int, camera: SimulatedCamera, rng: np.random.Ge
     Returns:
         (H / scale, W / scale, 3) uint8.
     """
-    lr = reduce_to_lr(camera.transfer.apply(hr), scale)
+    lr = reduce_to_lr(apply_transfer(camera.transfer, hr), scale)
     quality = camera.qualities[int(rng.integers(len(camera.qualities)))]
-    return _store(camera.noise.add(lr, rng), quality)
+    return _store(add_noise(camera.noise, lr, rng), quality)
 
 
 def plain_camera() -> SimulatedCamera:

@@ -6,10 +6,9 @@ from typing import Final
 
 import numpy as np
 
+from adaptsr_cli.artifacts.transfer import IDENTITY, TransferEstimate, TransferFunction
 from adaptsr_cli.imaging.from_pairs import PairEstimate
 from adaptsr_cli.imaging.sharp_photographs import SimulatedCamera
-from adaptsr_cli.imaging.transfer_estimate import TransferEstimate
-from adaptsr_cli.imaging.transfer_function import IDENTITY, TransferFunction
 
 CAUTIOUS_SHARE: Final = 0.2
 """Of the draws, how many `cautious_draws` takes."""

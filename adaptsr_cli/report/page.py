@@ -1,4 +1,4 @@
-"""Page for figures: style, colours, and positions in inches. One of three files that import matplotlib."""
+"""Page for figures: style, colours, and positions in inches. One of four files that import matplotlib."""
 
 from __future__ import annotations
 

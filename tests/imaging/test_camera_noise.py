@@ -7,8 +7,9 @@ import pytest
 from imaging.scenes import dead_leaves
 from numpy.testing import assert_allclose
 
+from adaptsr_cli.artifacts.transfer import CameraNoise
 from adaptsr_cli.imaging.camera_noise import (
-    CameraNoise,
+    add_noise,
     noise_of_photographs,
     noise_of_residual,
     trace_of,
@@ -32,7 +33,7 @@ def levels_of(shape: tuple[int, ...]) -> np.ndarray:
 @pytest.mark.parametrize("noise", NOISES)
 def test_noise_has_its_variance_at_each_level(noise: CameraNoise) -> None:
     even = np.full((300, 300, 3), 200.0, np.float32)
-    found = noise.add(even, np.random.default_rng(0)) - even
+    found = add_noise(noise, even, np.random.default_rng(0)) - even
     assert_allclose(found.std(), noise.deviation(np.array(200.0)), rtol=0.03)
     assert_allclose(np.corrcoef(found[..., 0].ravel(), found[..., 1].ravel())[0, 1], noise.shared, atol=0.02)
 
@@ -40,7 +41,7 @@ def test_noise_has_its_variance_at_each_level(noise: CameraNoise) -> None:
 @pytest.mark.parametrize("noise", NOISES)
 def test_a_residual_shows_level_slope_and_correlation(noise: CameraNoise) -> None:
     clean = levels_of((256, 512))
-    found = noise_of_residual(noise.add(clean, np.random.default_rng(0)) - clean, clean)
+    found = noise_of_residual(add_noise(noise, clean, np.random.default_rng(0)) - clean, clean)
     for level in (60.0, 200.0):
         assert_allclose(found.deviation(np.array(level)), noise.deviation(np.array(level)), rtol=0.15)
     assert_allclose(found.correlation_px, noise.correlation_px, atol=0.15)
@@ -51,7 +52,7 @@ def test_photographs_show_that_noise_grows_with_brightness() -> None:
     noise = CameraNoise(read_variance=2.0, shot_variance=0.1)
     photos = []
     for seed in range(4):
-        noisy = noise.add(dead_leaves(seed).astype(np.float32), np.random.default_rng(seed))
+        noisy = add_noise(noise, dead_leaves(seed).astype(np.float32), np.random.default_rng(seed))
         photos.append(np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
     traces = [trace_of(photo, look_for_jpeg=False) for photo in photos]
     found = noise_of_photographs(photos, typical_levels(traces))
@@ -62,4 +63,4 @@ def test_photographs_show_that_noise_grows_with_brightness() -> None:
 def test_scaled_noise() -> None:
     assert_allclose(NOISES[1].scaled(2).levels, 2 * NOISES[1].levels)
     still = CameraNoise(read_variance=0.0)
-    assert_allclose(still.add(np.ones((4, 4, 3)), np.random.default_rng(0)), 1)
+    assert_allclose(add_noise(still, np.ones((4, 4, 3)), np.random.default_rng(0)), 1)

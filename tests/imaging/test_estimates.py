@@ -7,13 +7,12 @@ import pytest
 from imaging.scenes import dead_leaves
 from numpy.testing import assert_allclose
 
+from adaptsr_cli.artifacts.transfer import Band, CameraNoise, TransferFunction
 from adaptsr_cli.errors import DataError
-from adaptsr_cli.imaging.camera_noise import CameraNoise
 from adaptsr_cli.imaging.from_pairs import estimate_from_pairs
 from adaptsr_cli.imaging.from_photographs import estimate_from_photographs
 from adaptsr_cli.imaging.sharp_photographs import SharpPhotographs, SimulatedCamera, photograph, study_sharp
-from adaptsr_cli.imaging.transfer_estimate import Band, disagreement, judge
-from adaptsr_cli.imaging.transfer_function import TransferFunction
+from adaptsr_cli.imaging.transfer_estimate import disagreement, judge
 
 CAMERA = SimulatedCamera(
     TransferFunction(blur_px=2.0, sharpening=0.6, radius_px=3.0),

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from imaging.scenes import dead_leaves
 
-from adaptsr_cli.imaging.camera_noise import CameraNoise
+from adaptsr_cli.artifacts.transfer import IDENTITY, CameraNoise, TransferFunction
 from adaptsr_cli.imaging.guard import agreement, consistencies, consistency, disputed_share, judge_training
 from adaptsr_cli.imaging.sharp_photographs import SimulatedCamera, photograph
-from adaptsr_cli.imaging.transfer_function import IDENTITY, TransferFunction
 
 TRANSFER = TransferFunction(blur_px=2.5)
 LR = photograph(

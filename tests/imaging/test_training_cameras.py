@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adaptsr_cli.imaging.camera_noise import CameraNoise
+from adaptsr_cli.artifacts.transfer import IDENTITY, Band, CameraNoise, TransferEstimate, TransferFunction
 from adaptsr_cli.imaging.training_cameras import cameras_of_spread, cautious_draws, likeliest_camera
-from adaptsr_cli.imaging.transfer_estimate import Band, TransferEstimate
-from adaptsr_cli.imaging.transfer_function import IDENTITY, TransferFunction
 
 DRAWS = tuple(TransferFunction(blur_px=blur, sharpening=0.4) for blur in (1.0, 1.5, 2.0))
 BAND = Band.of(np.ones((4, 23)), 4)

@@ -7,12 +7,13 @@ import pytest
 from imaging.scenes import dead_leaves
 from numpy.testing import assert_allclose
 
+from adaptsr_cli.artifacts.transfer import TransferFunction
 from adaptsr_cli.imaging import edges, spectra
 from adaptsr_cli.imaging.bootstrap import EDGES, FIGURES, hear, resample, summarise
 from adaptsr_cli.imaging.camera_noise import brightness_of
 from adaptsr_cli.imaging.posterior import sample
 from adaptsr_cli.imaging.sharp_photographs import reduce_to_lr
-from adaptsr_cli.imaging.transfer_function import TransferFunction
+from adaptsr_cli.imaging.transfer_function import apply_transfer
 
 CAMERA = TransferFunction(blur_px=2.0, sharpening=0.5, radius_px=3.0)
 
@@ -31,7 +32,7 @@ def test_the_spectrum_follows_the_function() -> None:
     ratios = []
     for seed in range(3):
         scene = brightness_of(dead_leaves(seed))
-        before, after = (spectra.band_power(reduce_to_lr(x, 4)) for x in (scene, CAMERA.apply(scene)))
+        before, after = (spectra.band_power(reduce_to_lr(x, 4)) for x in (scene, apply_transfer(CAMERA, scene)))
         ratios.append(np.log(after / before) / 2)
     assert_allclose(np.exp(np.mean(ratios, axis=0)), CAMERA.at(spectra.FREQUENCIES / 4), atol=0.05)
 
@@ -42,7 +43,7 @@ def test_a_step_edge_shows_the_function() -> None:
     for name, camera in (("plain", TransferFunction(blur_px=0.0)), ("camera", CAMERA)):
         # Slightly tilted, so that the edge meets the pixels at all phases.
         scene = np.clip((x[None] + 0.1 * np.arange(400)[:, None]), -0.5, 0.5) * 100 + 128
-        response = edges.log_response([edges.find_edges(reduce_to_lr(camera.apply(scene), 4), 0.0)])
+        response = edges.log_response([edges.find_edges(reduce_to_lr(apply_transfer(camera, scene), 4), 0.0)])
         assert response is not None
         steps[name] = response
     seen = np.exp(steps["camera"] - steps["plain"])

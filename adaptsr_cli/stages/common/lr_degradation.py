@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from adaptsr_cli.artifacts.degradation import Degradation, DegradationRecord
+from adaptsr_cli.artifacts.transfer import TransferEstimate
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
-from adaptsr_cli.errors import OutputExistsError, UsageError
+from adaptsr_cli.errors import DataError, OutputExistsError, UsageError
 from adaptsr_cli.imaging.degradation_presets import DEGRADATIONS, find_degradation
 from adaptsr_cli.imaging.estimate import degradation_of, estimate_camera
 from adaptsr_cli.io.documents import read_document, write_document
@@ -16,6 +17,7 @@ from adaptsr_cli.io.images import list_images
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.common.training_data import PairSets
+from adaptsr_cli.units import plural
 
 AUTO: Final = "auto"
 DEFAULT_TO_SCORE_ON: Final = "bicubic"
@@ -27,6 +29,7 @@ def choose_degradation(
     name: str | None,
     progress: Progress,
     *,
+    scale: int,
     seed: int,
     force: bool,
     world: World = SINGLE_PROCESS,
@@ -40,6 +43,7 @@ def choose_degradation(
             photographs in that folder look like, the path of a ``degradation.json``, or None for the run's, else
             ``auto``.
         progress: Told what was decided.
+        scale: HR pixels per LR pixel.
         seed: Of the choice of photographs that ``auto`` looks at.
         force: Decide anew.
         world: The processes at work; only the first one writes.
@@ -62,7 +66,7 @@ def choose_degradation(
         return None
     with world.rank_zero_first():
         known = read_document(run.degradation, DegradationRecord) if run.degradation.exists() and not force else None
-        record = _decide(known, photos, name, progress, seed=seed)
+        record = _decide(known, photos, name, progress, scale=scale, seed=seed)
         if known is not None and known.degradation != record.degradation:
             raise OutputExistsError(
                 f"{run.root} was begun with the degradation {known.degradation.name!r}, not {name!r}",
@@ -71,23 +75,64 @@ def choose_degradation(
         if known is None and world.is_main_process:
             write_document(run.degradation, record)
     progress.note(f"LR side of the photos: degradation {record.degradation.name!r}")
+    if record.degradation.name == "realesrgan":
+        progress.note("Real-ESRGAN's degradation lowered the PSNR of every network tried on photos of a real camera")
     return record.degradation
 
 
 def _decide(
-    known: DegradationRecord | None, photos: list[Path], name: str | None, progress: Progress, *, seed: int
+    known: DegradationRecord | None, photos: list[Path], name: str | None, progress: Progress, *, scale: int, seed: int
 ) -> DegradationRecord:
     if known is not None and name is None:
         return known
     name = name or AUTO
     if known is not None and is_auto(name) and known.estimate is not None:
         return known
+    if name == AUTO:
+        return _measure_statistics(photos, progress, seed=seed)
     if is_auto(name):
-        photos = _camera_photos(Path(name.removeprefix(f"{AUTO}:"))) if name != AUTO else photos
-        estimate = estimate_camera(photos, progress, seed=seed)
-        progress.note(estimate.describe())
-        return DegradationRecord(degradation=degradation_of(estimate), estimate=estimate)
+        cameras = _camera_photos(Path(name.removeprefix(f"{AUTO}:")))
+        return _measure_camera(cameras, photos, progress, scale=scale, seed=seed)
     return DegradationRecord(degradation=named_degradation(name), estimate=None)
+
+
+def _measure_statistics(photos: list[Path], progress: Progress, *, seed: int) -> DegradationRecord:
+    """By noise, JPEG quality and blur of photographs, with nothing to compare them with."""
+    estimate = estimate_camera(photos, progress, seed=seed)
+    progress.note(estimate.describe())
+    return DegradationRecord(degradation=degradation_of(estimate), estimate=estimate)
+
+
+def _measure_camera(
+    cameras: list[Path], sharp: list[Path], progress: Progress, *, scale: int, seed: int
+) -> DegradationRecord:
+    """By the camera's photographs beside the sharp ones; by the camera's alone where too few are large enough."""
+    # It takes half a second to import what only this needs.
+    from adaptsr_cli.imaging.measure_camera import degradation_of_camera, measure_camera
+
+    try:
+        estimate = measure_camera(cameras, sharp, scale, progress, seed=seed)
+    except DataError as error:
+        progress.note(
+            f"the camera is not compared with `data`: {error}; its noise, JPEG quality and blur are measured alone"
+        )
+        return _measure_statistics(cameras, progress, seed=seed)
+    _tell_camera(estimate, progress)
+    return DegradationRecord(degradation=degradation_of_camera(estimate, scale), estimate=estimate)
+
+
+def _tell_camera(estimate: TransferEstimate, progress: Progress) -> None:
+    """Says in a photographer's words what was found, how sure it is, and what would help."""
+    progress.note(f"from {plural(estimate.photographs, 'photo')}: {estimate.describe()}")
+    progress.note(
+        f"also possible: {estimate.describe_spread()}; the training undoes the least of these. What it gains on this "
+        "camera is uncertain, and it may lose a little: a few real pairs (`adaptsr pair`) are surer"
+    )
+    if not estimate.trustworthy:
+        progress.warn(
+            f"the estimate of this camera is not to be relied on: {estimate.reason}. Add photos of the camera (20 or "
+            "more, of varied scenes with fine detail), or make pairs with `adaptsr pair`"
+        )
 
 
 def is_auto(name: str | None) -> bool:

@@ -94,6 +94,11 @@ class RunFolder:
         """Loss and validation over iterations."""
         return self.training.root / "curves.png"
 
+    @property
+    def camera(self) -> Path:
+        """The camera as its photographs show it; written by ``train`` where it was estimated."""
+        return self.training.root / "camera.png"
+
 
 def refuse_overwriting(paths: Mapping[str, Path], *, force: bool) -> None:
     """Refuses to replace results silently.

@@ -74,7 +74,14 @@ def score_backbone(options: ScoreOptions, opened: OpenRun, progress: Progress, w
     device = pick_device(options.device)
     precision = pick_precision(options.precision, device, bf16=backbone.traits.bf16, fp16=backbone.traits.fp16)
     degradation = choose_degradation(
-        run, data.train, options.degrade, progress, seed=options.seed, force=options.force, world=world
+        run,
+        data.train,
+        options.degrade,
+        progress,
+        scale=backbone.scale,
+        seed=options.seed,
+        force=options.force,
+        world=world,
     )
     reader = open_reader(data.train, backbone.scale, degradation, options.seed, data.cache)
     patch_px = fit_patch(reader, options.patch, DEFAULT_PATCH_PX, progress)

@@ -8,14 +8,17 @@ from adaptsr_cli.adapters.attach import Attachment
 from adaptsr_cli.adapters.sites import Site
 from adaptsr_cli.artifacts.adapter import AdapterHeader, AdapterSite
 from adaptsr_cli.artifacts.card import RunCard
+from adaptsr_cli.artifacts.degradation import DegradationRecord
 from adaptsr_cli.artifacts.train_config import TrainConfig
 from adaptsr_cli.artifacts.train_state import LoopState, RunFingerprint
+from adaptsr_cli.artifacts.transfer import TransferEstimate
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.backbones.catalogue import is_bundled
 from adaptsr_cli.data.cache import CacheStats
 from adaptsr_cli.distributed import World
-from adaptsr_cli.io.documents import write_document, write_toml
+from adaptsr_cli.io.documents import read_document, write_document, write_toml
 from adaptsr_cli.progress import Progress
+from adaptsr_cli.report.camera import draw_camera
 from adaptsr_cli.stages.common.adapter_file import write_adapter
 from adaptsr_cli.stages.common.lr_degradation import is_auto
 from adaptsr_cli.stages.common.open_run import OpenRun
@@ -29,7 +32,7 @@ from adaptsr_cli.units import format_bytes
 
 
 def write_run_records(options: TrainOptions, config: TrainConfig, opened: OpenRun, plan: RankPlan) -> None:
-    """Writes ``training/config.toml`` and ``training/split.json``."""
+    """Writes ``training/config.toml`` and ``training/split.json``, and draws the camera where it was estimated."""
     run, backbone = opened.run, opened.backbone
     is_found_out = run.degradation.exists() and is_auto(options.degrade)
     resolved = resolved_options(
@@ -47,6 +50,9 @@ def write_run_records(options: TrainOptions, config: TrainConfig, opened: OpenRu
     )
     write_toml(run.config, resolved, "what this run was made with; repeat it with: adaptsr train --config FILE")
     write_document(run.split, opened.data.record(options.images))
+    known = read_document(run.degradation, DegradationRecord) if run.degradation.exists() else None
+    if known is not None and isinstance(known.estimate, TransferEstimate):
+        draw_camera(run.camera, known.estimate)
 
 
 @dataclass(frozen=True)

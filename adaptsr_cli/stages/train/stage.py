@@ -191,7 +191,14 @@ def _prepare_data(options: TrainOptions, opened: OpenRun, progress: Progress, wo
     """Opens the images to train on and to watch, and decides how LR is made from photographs."""
     run, data, scale = opened.run, opened.data, opened.backbone.scale
     degradation = choose_degradation(
-        run, data.train, options.degrade, progress, seed=options.seed, force=options.force, world=world
+        run,
+        data.train,
+        options.degrade,
+        progress,
+        scale=scale,
+        seed=options.seed,
+        force=options.force,
+        world=world,
     )
     # Photographs to be watched need one too, even if all that is trained on are pairs.
     watched = degradation or run_degradation(run, data.held_out, options.degrade)

@@ -12,11 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Command, write_pairs
+from imaging.scenes import dead_leaves
 from PIL import Image
 
+from adaptsr_cli.artifacts.camera import CameraEstimate
 from adaptsr_cli.artifacts.card import RunCard
 from adaptsr_cli.artifacts.degradation import DegradationRecord
+from adaptsr_cli.artifacts.transfer import CameraNoise, TransferEstimate, TransferFunction
+from adaptsr_cli.imaging.sharp_photographs import SimulatedCamera, photograph
 from adaptsr_cli.io.documents import read_document
+from adaptsr_cli.io.images import write_rgb
 
 QUICK = ("--iterations", 6, "--batch", 2, "--patch", 32, "--lr", 0.005)
 
@@ -217,6 +222,51 @@ def test_photos_keep_their_degradation_through_all_stages(adaptsr: Command, pair
     given = adaptsr("train", "--data", pairs / "hr", *QUICK, "--run", "b", "--degrade", run / "degradation.json")
     assert given.code == 0, given.err
     assert read_document(Path("b/degradation.json"), DegradationRecord).degradation == record.degradation
+
+
+def test_a_camera_is_estimated_beside_the_photos_and_kept(adaptsr: Command, prepared: Path, tmp_path: Path) -> None:
+    camera = SimulatedCamera(TransferFunction(blur_px=2.5), CameraNoise(read_variance=4.0), (None,))
+    for seed in range(12):
+        sharp = dead_leaves(seed)
+        write_rgb(tmp_path / "sharp" / f"{seed:02d}.png", sharp)
+        if seed < 3:
+            lr = photograph(sharp[::-1].copy(), 4, camera, np.random.default_rng(seed))
+            write_rgb(tmp_path / "phone" / f"{seed}.png", lr)
+    train = adaptsr("train", "--data", tmp_path / "sharp", *QUICK, "--degrade", f"auto:{tmp_path / 'phone'}")
+    assert train.code == 0, train.err
+    said = " ".join(train.err.split())
+    assert "from 3 photos: this camera blurs by" in said
+    assert "also possible: blur" in said
+    assert "uncertain" in said
+    assert "`adaptsr pair`" in said
+    record = read_document(prepared / "degradation.json", DegradationRecord)
+    assert isinstance(record.estimate, TransferEstimate)
+    assert ("not to be relied on" in said) == (not record.estimate.trustworthy)
+    assert [step.kind for step in record.degradation.steps][:3] == ["camera_transfer", "to_lr", "camera_grain"]
+    assert (prepared / "training" / "camera.png").stat().st_size > 10_000
+    again = adaptsr("train", "--data", tmp_path / "sharp", *QUICK, "--degrade", f"auto:{tmp_path / 'phone'}")
+    assert again.code == 0, again.err
+    assert "finished already" in again.err
+    assert "this camera" not in again.err  # its photos are not looked at again
+    assert read_document(prepared / "degradation.json", DegradationRecord) == record
+    assert adaptsr("info", prepared / "degradation.json").out.count("this camera blurs by") == 1
+
+
+def test_a_camera_is_measured_alone_beside_small_photos(adaptsr: Command, pairs: Path, prepared: Path) -> None:
+    shutil.rmtree(pairs / "lr")
+    train = adaptsr("train", "--data", pairs / "hr", *QUICK, "--degrade", f"auto:{pairs / 'hr'}")
+    assert train.code == 0, train.err
+    said = " ".join(train.err.split())
+    assert "the camera is not compared with --data" in said
+    assert "are measured alone" in said
+    assert isinstance(read_document(prepared / "degradation.json", DegradationRecord).estimate, CameraEstimate)
+
+
+def test_realesrgan_is_remarked_on(adaptsr: Command, pairs: Path, prepared: Path) -> None:
+    shutil.rmtree(pairs / "lr")
+    train = adaptsr("train", "--data", pairs / "hr", *QUICK, "--degrade", "realesrgan")
+    assert train.code == 0, train.err
+    assert "lowered the PSNR of every network tried" in " ".join(train.err.split())
 
 
 def test_pairs_need_no_degradation_and_say_so(adaptsr: Command, pairs: Path, prepared: Path) -> None:
