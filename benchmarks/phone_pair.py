@@ -160,7 +160,7 @@ def to_markdown(report: dict[str, Any]) -> str:
         f"Made by `python benchmarks/phone_pair.py` on {report['machine']} beside other work (load {least:.1f} to "
         f"{most:.1f} on {plural(os.cpu_count() or 1, 'core')}), so CPU seconds say more than wall seconds. One shot of "
         f"an iPhone 11 Pro at two focal lengths, {sizes[0]:g} and {sizes[1]:g} MP JPEG. Lengths in LR px: median and "
-        "90th percentile.",
+        "90th percentile. Pairs by two threads were made while the networks trained.",
         "",
         "| `pair` | threads | pairs kept | off, all | off, all, corrected | off, kept | wall | CPU | memory |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -175,7 +175,8 @@ def to_markdown(report: dict[str, Any]) -> str:
     lines += [
         "",
         f"`adapt` on these pairs, {length}, one thread. Blocks are held out by place, with a gap to those trained on. "
-        "Intervals: 95 %, bootstrap over the held-out blocks; they say nothing of other scenes.",
+        "The held-out blocks also chose which state of the training was kept. Intervals: 95 %, bootstrap over the "
+        "held-out blocks; they say nothing of other scenes.",
         "",
         "| network | seed | trained on / held out / gap | PSNR-Y | gain | interval | better on | SSIM-Y | CPU |",
         "|---|---|---|---|---|---|---|---|---|",
