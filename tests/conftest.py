@@ -78,14 +78,19 @@ def score_little(options: ScoreOptions, *others: Any) -> ScoreResult:
     return score_backbone(options.model_copy(update={"batches": 2, "batch": 2}), *others)
 
 
+def score_little_in(patch: pytest.MonkeyPatch) -> None:
+    """Puts `score_little` in its places."""
+    for module in SELF_SCORING:
+        patch.setattr(f"{module}.score_backbone", score_little)
+
+
 @pytest.fixture
 def adaptsr(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
     """Runs the command line in this process, in an empty folder, as the installed script would; see `score_little`."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ADAPTSR_WEIGHTS", str(tmp_path / "no-weights"))
     monkeypatch.setenv("COLUMNS", "200")
-    for module in SELF_SCORING:
-        monkeypatch.setattr(f"{module}.score_backbone", score_little)
+    score_little_in(monkeypatch)
 
     def run(*words: object) -> Outcome:
         monkeypatch.setattr("sys.argv", ["adaptsr", *(str(word) for word in words)])

@@ -10,6 +10,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from conftest import score_little_in
 from PIL import Image
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -17,6 +18,7 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 @pytest.mark.slow
 def test_the_script_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    score_little_in(monkeypatch)
     monkeypatch.setattr(sys, "argv", ["adapt_in_python.py", str(tmp_path), "--iterations", "3"])
     runpy.run_path(str(EXAMPLES / "adapt_in_python.py"), run_name="__main__")
     assert "PSNR-Y" in capsys.readouterr().out
@@ -29,6 +31,7 @@ def test_the_script_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 
 @pytest.mark.slow
 def test_the_notebook_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    score_little_in(monkeypatch)
     monkeypatch.setattr(plt, "show", lambda: None)  # what is drawn without a screen cannot be shown
     cells = json.loads((EXAMPLES / "adapt.ipynb").read_text(encoding="utf-8"))["cells"]
     sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]

@@ -131,8 +131,9 @@ def test_starts_at_the_backbone_costs_what_it_says_trains_and_folds(name: str, c
     assert flops(backbone, image) == cost
 
 
+# Both together have every kind of site; what each architecture adds is in the test above.
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["safmn", "swinir"])
 def test_detaching_restores_and_the_state_is_all_there_is(name: str, case: str, tmp_path: Path) -> None:
     backbone, plan = tiny(name, tmp_path)
     before = {key: tensor.clone() for key, tensor in backbone.model.state_dict().items()}

@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from conftest import Command, write_pairs
+from conftest import Command, score_little_in, write_pairs
 from fuzz import mutations as m
 from fuzz import validity as v
 from networks import save_tiny
@@ -187,6 +187,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ADAPTSR_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("ADAPTSR_RUN", raising=False)
+        score_little_in(patch)
         try:
             write_pairs(Path("camera"), count=5, side_px=64)
             lines = [f"camera/hr/{index:03d}.png, camera/lr/{index:03d}.png" for index in range(5)]
