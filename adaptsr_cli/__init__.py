@@ -130,7 +130,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the API when one of its names is first asked for."""
+    """Import the API when one of its names is first asked for."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from adaptsr_cli import api

@@ -94,7 +94,7 @@ Options = TypeVar("Options", bound=OptionsModel)
 
 @random_state_kept()
 def score(options: ScoreOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any) -> ScoreResult:
-    """Scores every site of the backbone by its gradient (AdaptSR, Eq. 7).
+    """Score every site of the backbone by its gradient (AdaptSR, Eq. 7).
 
     Args:
         options: What to score.
@@ -114,7 +114,7 @@ def score(options: ScoreOptions | None = None, /, *, progress: Progress = SILENT
 def allocate(
     options: AllocateOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any
 ) -> AllocateResult:
-    """Spends a parameter budget on the ranks of the sites (AdaptSR, Algorithm 1, and other strategies).
+    """Spend a parameter budget on the ranks of the sites (AdaptSR, Algorithm 1, and other strategies).
 
     Args:
         options: The budget and how to spend it.
@@ -134,7 +134,7 @@ def allocate(
 def reallocate(
     options: ReallocateOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any
 ) -> ReallocateResult:
-    """Chooses new ranks for a trained adapter, to train on from there.
+    """Choose new ranks for a trained adapter, to train on from there.
 
     Args:
         options: The adapter and the budget.
@@ -152,7 +152,7 @@ def reallocate(
 
 @random_state_kept()
 def train(options: TrainOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any) -> TrainResult:
-    """Trains the adapters, or resumes a training that was stopped.
+    """Train the adapters, or resumes a training that was stopped.
 
     Args:
         options: What to train, on what, and for how long.
@@ -170,7 +170,7 @@ def train(options: TrainOptions | None = None, /, *, progress: Progress = SILENT
 
 @random_state_kept()
 def merge(options: MergeOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any) -> MergeResult:
-    """Folds adapters into the backbone's weights.
+    """Fold adapters into the backbone's weights.
 
     Args:
         options: Which adapters, and how much of each.
@@ -190,7 +190,7 @@ def merge(options: MergeOptions | None = None, /, *, progress: Progress = SILENT
 def truncate(
     options: TruncateOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any
 ) -> TruncateResult:
-    """Makes a trained adapter smaller.
+    """Make a trained adapter smaller.
 
     Args:
         options: The adapter, and the rank or budget to cut it down to.
@@ -208,7 +208,7 @@ def truncate(
 
 @random_state_kept()
 def export(options: ExportOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any) -> ExportResult:
-    """Writes the adapted network in a file format of other programs, and compares that file with PyTorch.
+    """Write the adapted network in a file format of other programs, and compares that file with PyTorch.
 
     Args:
         options: Which network, and which format.
@@ -228,7 +228,7 @@ def export(options: ExportOptions | None = None, /, *, progress: Progress = SILE
 def evaluate(
     options: EvaluateOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any
 ) -> EvaluateResult:
-    """Scores models by a named protocol; the command is `adaptsr eval`.
+    """Score models by a named protocol; the command is `adaptsr eval`.
 
     Args:
         options: Which models, on which images, by which protocol and metrics.
@@ -246,7 +246,7 @@ def evaluate(
 
 @random_state_kept()
 def upscale(options: UpscaleOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any) -> UpscaleResult:
-    """Upscales image files; for an array in memory see `upscale_array`.
+    """Upscale image files; for an array in memory see `upscale_array`.
 
     Args:
         options: Which files, by which model, and where the results go.
@@ -282,7 +282,7 @@ def adapt(options: AdaptOptions | None = None, /, *, progress: Progress = SILENT
 
 @random_state_kept()
 def pair(options: PairOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any) -> PairResult:
-    """Makes training pairs of photographs of the same scenes at two focal lengths.
+    """Make training pairs of photographs of the same scenes at two focal lengths.
 
     Args:
         options: The photographs, and where the pairs go.
@@ -306,7 +306,7 @@ def load_backbone(
     offline: bool = False,
     progress: Progress = SILENT,
 ) -> Backbone:
-    """Loads a super-resolution network.
+    """Load a super-resolution network.
 
     Args:
         model: Checkpoint file, merged model, or catalogue name; None for the embedded SAFMN x4.
@@ -338,7 +338,7 @@ def upscale_array(
     precision: str = "auto",
     progress: Progress = SILENT,
 ) -> AnyArray:
-    """Upscales one image in memory, to the same pixels as `adaptsr upscale` would write.
+    """Upscale one image in memory, to the same pixels as `adaptsr upscale` would write.
 
     Args:
         image: uint8 or uint16 of shape (H, W), (H, W, 3) or (H, W, 4); or float32 in [0, 1] of shape (H, W, 3).

@@ -41,15 +41,15 @@ class World:
         return self.rank == 0
 
     def share(self, count: int) -> range:
-        """Returns the indices out of `count` that this process works on: every `size`-th, for equal work."""
+        """Return the indices out of `count` that this process works on: every `size`-th, for equal work."""
         return range(self.rank, count, self.size)
 
     def block(self, count: int) -> range:
-        """Returns the contiguous indices out of `count` that this process works on; sizes differ by one at most."""
+        """Return the contiguous indices out of `count` that this process works on; sizes differ by one at most."""
         return range(self.rank * count // self.size, (self.rank + 1) * count // self.size)
 
     def all_reduce_sum_(self, tensors: Sequence[Tensor]) -> None:
-        """Replaces every tensor by its sum over all processes, in one exchange.
+        """Replace every tensor by its sum over all processes, in one exchange.
 
         Args:
             tensors: Floating point, on one device, alike in number and shape in all processes.
@@ -71,7 +71,7 @@ class World:
                 tensor.copy_(part.view_as(tensor))
 
     def all_reduce_max(self, values: Sequence[float]) -> list[float]:
-        """Returns the largest of all processes' numbers, element by element.
+        """Return the largest of all processes' numbers, element by element.
 
         Exchanged on the host, so that no device is waited for.
         """
@@ -86,7 +86,7 @@ class World:
         return [float(number) for number in numbers]
 
     def gather(self, value: Value) -> list[Value]:
-        """Collects one value from every process, in the order of their ranks."""
+        """Collect one value from every process, in the order of their ranks."""
         if self.size == 1:
             return [value]
         import torch.distributed as dist
@@ -97,7 +97,7 @@ class World:
         return found  # type: ignore[return-value]  # all were filled
 
     def gather_shares(self, own: Sequence[Value]) -> list[Value]:
-        """Collects results of all items from all processes.
+        """Collect results of all items from all processes.
 
         Args:
             own: Results of this process, one for each index of its `share`.
@@ -111,7 +111,7 @@ class World:
 
     @contextmanager
     def rank_zero_first(self) -> Iterator[None]:
-        """Runs the block in the first process while the others wait, then in the others."""
+        """Run the block in the first process while the others wait, then in the others."""
         if not self.is_main_process:
             self.barrier()
         yield
@@ -119,7 +119,7 @@ class World:
             self.barrier()
 
     def barrier(self) -> None:
-        """Waits until every process has called it."""
+        """Wait until every process has called it."""
         self.gather(None)
 
 
@@ -129,7 +129,7 @@ SINGLE_PROCESS = World()
 
 @contextmanager
 def join_world(*, timeout_s: float = 1800) -> Iterator[World]:
-    """Joins the group that ``torchrun`` announces by RANK and WORLD_SIZE; without them this process is alone.
+    """Join the group that ``torchrun`` announces by RANK and WORLD_SIZE; without them this process is alone.
 
     Args:
         timeout_s: How long one process waits for another before it gives up; scoring the held-out images, which
@@ -159,7 +159,7 @@ def join_world(*, timeout_s: float = 1800) -> Iterator[World]:
 
 
 def world_from_env() -> World:
-    """Reads the group from the environment; nothing is contacted.
+    """Read the group from the environment; nothing is contacted.
 
     Raises:
         UsageError: RANK or WORLD_SIZE is not a number, or out of range.
@@ -174,7 +174,7 @@ def world_from_env() -> World:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Turns the faults of an exchange into one clear line."""
+    """Turn the faults of an exchange into one clear line."""
     try:
         yield
     except (RuntimeError, ValueError) as error:  # torch's own errors of this kind are RuntimeErrors

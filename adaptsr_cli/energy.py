@@ -24,13 +24,13 @@ class EnergyMeter:
         self._start_mj = 0
 
     def start(self) -> None:
-        """Starts counting, from 0."""
+        """Start counting, from 0."""
         self.close()
         if self._device.type == "cuda":
             self._open_nvml()
 
     def joules(self) -> float | None:
-        """Returns joules since `start`; None where the device does not report them, or has stopped to."""
+        """Return joules since `start`; None where the device does not report them, or has stopped to."""
         if self._read_mj is None:
             return None
         try:
@@ -43,14 +43,14 @@ class EnergyMeter:
         return taken_mj / 1e3
 
     def close(self) -> None:
-        """Releases the counter; `joules` is None from here on."""
+        """Release the counter; `joules` is None from here on."""
         self._read_mj = None
         if self._shut_down is not None:
             self._shut_down()
             self._shut_down = None
 
     def _open_nvml(self) -> None:
-        """Opens the device's counter; leaves none where the package or the driver has none."""
+        """Open the device's counter; leave none where the package or the driver has none."""
         try:
             import pynvml
         except ImportError:

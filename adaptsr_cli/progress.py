@@ -11,17 +11,17 @@ class Task(Protocol):
     """One running piece of work with a known or unknown number of steps."""
 
     def advance(self, steps: int = 1) -> None:
-        """Says that `steps` more steps are done."""
+        """Say that `steps` more steps are done."""
 
     def show(self, **fields: str) -> None:
-        """Sets short texts shown beside the bar, for example ``loss="0.0312"``."""
+        """Set short texts shown beside the bar, for example ``loss="0.0312"``."""
 
 
 class Progress(Protocol):
     """Where progress and remarks go. Results never go here: they go to stdout through the command."""
 
     def task(self, description: str, total: int | None, *, unit: str = "it") -> AbstractContextManager[Task]:
-        """Opens a bar of `total` steps; `unit` names a step in the rate shown."""
+        """Open a bar of `total` steps; `unit` names a step in the rate shown."""
 
     def note(self, message: str) -> None:
         """A remark the user should read once."""
@@ -42,17 +42,17 @@ class TellOnce:
         self._told: set[str] = set()
 
     def task(self, description: str, total: int | None, *, unit: str = "it") -> AbstractContextManager[Task]:
-        """Opens a bar."""
+        """Open a bar."""
         return self._progress.task(description, total, unit=unit)
 
     def note(self, message: str) -> None:
-        """Passes a remark on if it is new."""
+        """Pass a remark on if it is new."""
         if message not in self._told:
             self._told.add(message)
             self._progress.note(message)
 
     def warn(self, message: str) -> None:
-        """Passes a warning on."""
+        """Pass a warning on."""
         self._progress.warn(message)
 
 
@@ -60,10 +60,10 @@ class SilentTask:
     """A task that shows nothing."""
 
     def advance(self, steps: int = 1) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def show(self, **fields: str) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def __enter__(self) -> Self:
         return self
@@ -87,16 +87,16 @@ class Silent:
         self._keep = keep
 
     def task(self, description: str, total: int | None, *, unit: str = "it") -> SilentTask:
-        """Opens a task that shows nothing."""
+        """Open a task that shows nothing."""
         return SilentTask()
 
     def note(self, message: str) -> None:
-        """Keeps the remark."""
+        """Keep the remark."""
         if self._keep:
             self.notes.append(message)
 
     def warn(self, message: str) -> None:
-        """Keeps the warning."""
+        """Keep the warning."""
         if self._keep:
             self.warnings.append(message)
 

@@ -31,7 +31,7 @@ _DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16
 
 
 def pick_device(choice: str) -> torch.device:
-    """Returns the device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    """Return the device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
         UsageError: No such device on this machine, or not a device at all.
@@ -54,7 +54,7 @@ def pick_device(choice: str) -> torch.device:
 
 
 def _own_cuda_device() -> torch.device:
-    """Returns the first CUDA device; under torchrun the one that belongs to this process."""
+    """Return the first CUDA device; under torchrun the one that belongs to this process."""
     index, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if index >= count:
         raise UsageError(
@@ -76,13 +76,13 @@ def describe_device(device: torch.device) -> str:
 
 
 def describe_machine(device: torch.device) -> str:
-    """Describes where figures were measured: ``4 CPU cores (4 threads), x86_64, torch 2.11.0``."""
+    """Describe where figures were measured: ``4 CPU cores (4 threads), x86_64, torch 2.11.0``."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
     return f"{name} ({torch.get_num_threads()} threads), {platform.machine()}, torch {torch.__version__}"
 
 
 def pick_precision(choice: str, device: torch.device, *, bf16: bool, fp16: bool) -> Precision:
-    """Returns the precision for ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+    """Return the precision for ``auto``, ``fp32``, ``bf16`` or ``fp16``.
 
     Args:
         choice: What the user asked for. ``auto`` is fp32 on the CPU, and bf16 on a CUDA device that computes in it
@@ -111,7 +111,7 @@ def pick_precision(choice: str, device: torch.device, *, bf16: bool, fp16: bool)
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
-    """Returns a context in which matrix products and convolutions run in `precision`; fp32 as `exact_products` says."""
+    """Return a context in which matrix products and convolutions run in `precision`; fp32 as `exact_products` says."""
     if precision == "fp32":
         return exact_products(device)
     return torch.autocast(device.type, dtype=_DTYPES[precision])
@@ -154,7 +154,7 @@ def exact_products(device: torch.device) -> Iterator[None]:
 
 
 def seed_everything(seed: int) -> None:
-    """Seeds Python, NumPy and torch on all devices."""
+    """Seed Python, NumPy and torch on all devices."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
@@ -162,7 +162,7 @@ def seed_everything(seed: int) -> None:
 
 @contextmanager
 def random_state_kept() -> Iterator[None]:
-    """Gives the global random state of Python, NumPy and torch back as it was before the block.
+    """Give the global random state of Python, NumPy and torch back as it was before the block.
 
     May decorate a function. CUDA devices count where CUDA is in use already.
     """
@@ -180,12 +180,12 @@ def random_state_kept() -> Iterator[None]:
 
 
 def peak_memory_bytes(device: torch.device) -> int | None:
-    """Returns peak device memory since `reset_peak_memory`, in bytes; None on the CPU, where it is not counted."""
+    """Return peak device memory since `reset_peak_memory`, in bytes; None on the CPU, where it is not counted."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
 def peak_host_memory_bytes() -> int | None:
-    """Returns peak memory of this process since it began, in bytes; None where the system does not report it."""
+    """Return peak memory of this process since it began, in bytes; None where the system does not report it."""
     if sys.platform == "win32":
         return None
     import resource
@@ -196,7 +196,7 @@ def peak_host_memory_bytes() -> int | None:
 
 @contextmanager
 def freed_memory_kept(device: torch.device) -> Iterator[None]:
-    """Keeps freed host memory in the process within this block, for the next step on the CPU.
+    """Keep freed host memory in the process within this block, for the next step on the CPU.
 
     A training step on the CPU frees all that it saved, the GNU allocator gives that back to the system, and the next
     step pays for fresh pages: measured for SwinIR at 64x64, 200,000 page faults and 0.5 s of a step of 4.5 s. The peak
@@ -226,19 +226,19 @@ def freed_memory_kept(device: torch.device) -> Iterator[None]:
 
 
 def _glibc() -> ctypes.CDLL | None:
-    """Returns the C library, where it is GNU's."""
+    """Return the C library, where it is GNU's."""
     library = ctypes.CDLL(None)
     return library if hasattr(library, "mallopt") and hasattr(library, "gnu_get_libc_version") else None
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Starts counting peak device memory anew."""
+    """Start counting peak device memory anew."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def free_memory_bytes(device: torch.device) -> int:
-    """Returns free device memory in bytes.
+    """Return free device memory in bytes.
 
     On the CPU that is what can be allocated without swapping, within the limits of the container and of the process
     (``ulimit -v``).
@@ -250,7 +250,7 @@ def free_memory_bytes(device: torch.device) -> int:
 
 
 def _container_room_bytes() -> int | None:
-    """Returns what the control group (v2) still allows, which psutil does not know; None without a limit."""
+    """Return what the control group (v2) still allows, which psutil does not know; None without a limit."""
     with suppress(OSError, ValueError):
         group = Path("/sys/fs/cgroup")
         limit = int((group / "memory.max").read_text(encoding="ascii"))
@@ -259,7 +259,7 @@ def _container_room_bytes() -> int | None:
 
 
 def _process_room_bytes() -> int | None:
-    """Returns what the process's limit of address space (``ulimit -v``) still allows; None without a limit."""
+    """Return what the process's limit of address space (``ulimit -v``) still allows; None without a limit."""
     if sys.platform == "win32":
         return None
     import resource

@@ -35,7 +35,7 @@ class Budget:
 
 
 def parse_budget(text: str) -> Budget:
-    """Reads ``886k``, ``1.2M``, ``8%`` or ``886000``.
+    """Read ``886k``, ``1.2M``, ``8%`` or ``886000``.
 
     Raises:
         UsageError: The text is not such a number, or the number is not positive.
@@ -57,7 +57,7 @@ def parse_budget(text: str) -> Budget:
 
 
 def parse_bytes(text: str) -> int:
-    """Reads a size such as ``2G``, ``512MB`` or ``0``, with decimal units.
+    """Read a size such as ``2G``, ``512MB`` or ``0``, with decimal units.
 
     Raises:
         UsageError: The text is not such a size.
@@ -70,7 +70,7 @@ def parse_bytes(text: str) -> int:
 
 
 def format_params(count: int) -> str:
-    """Renders a parameter count for people: 12.0M, 886k, 420."""
+    """Render a parameter count for people: 12.0M, 886k, 420."""
     if count >= 999_500:
         return f"{count / 1e6:.1f}M"
     if count >= 1_000:
@@ -79,7 +79,7 @@ def format_params(count: int) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """Renders a duration: 12.3 s, 4 min 10 s, 2 h 05 min."""
+    """Render a duration: 12.3 s, 4 min 10 s, 2 h 05 min."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -90,7 +90,7 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_bytes(count: int) -> str:
-    """Renders a file size with decimal units: 971.1 kB."""
+    """Render a file size with decimal units: 971.1 kB."""
     value = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000 or unit == "GB":
@@ -100,7 +100,7 @@ def format_bytes(count: int) -> str:
 
 
 def list_some(items: Sequence[str], limit: int = 3, separator: str = ", ") -> str:
-    """Renders the first items and how many others there are: ``a, b, c and 4 more``."""
+    """Render the first items and how many others there are: ``a, b, c and 4 more``."""
     more = f" and {len(items) - limit:,} more" if len(items) > limit else ""
     return separator.join(items[:limit]) + more
 

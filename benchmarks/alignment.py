@@ -29,7 +29,7 @@ PER_PHOTO = 3
 
 
 def main() -> None:
-    """Measures all cases and writes the table."""
+    """Measure all cases and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, nargs="+", required=True)
     options = parser.parse_args()

@@ -34,7 +34,7 @@ SHAPES: Final[dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]] = {
 
 
 def main() -> None:
-    """Measures all shapes and writes the table."""
+    """Measure all shapes and write the table."""
     torch.set_num_threads(1)
     upscaler = Upscaler(load_backbone(default_model()), device=torch.device("cpu"))
     scale = upscaler.backbone.scale

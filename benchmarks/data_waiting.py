@@ -47,7 +47,7 @@ class WhenAsked:
 
 
 def main() -> None:
-    """Trains with either way of getting batches, twice: images not yet decoded, and decoded."""
+    """Train with either way of getting batches, twice: images not yet decoded, and decoded."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--degrade", default="phone", help="for photographs without an LR side")

@@ -36,7 +36,7 @@ BLURS_PX = (0.0, 0.5, 0.8, 1.2, 1.6, 2.0, 3.0)
 
 
 def main() -> None:
-    """Measures all rows and writes the tables."""
+    """Measure all rows and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--count", type=int, default=40)
@@ -71,7 +71,7 @@ def halve(rgb: Image) -> Image:
 
 
 def to_8_bit(image: Image) -> Image:
-    """Clips and rounds."""
+    """Clip and rounds."""
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 

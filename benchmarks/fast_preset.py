@@ -45,7 +45,7 @@ CHANGES: tuple[dict[str, Any], ...] = (
 
 
 def main() -> None:
-    """Runs all rows and writes the table."""
+    """Run all rows and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", default=None)

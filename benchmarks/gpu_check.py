@@ -30,7 +30,7 @@ MAX_SECONDS = 420  # after which no further part begins, so that the whole ends 
 
 
 def main() -> int:
-    """Runs all checks; 1 if one failed."""
+    """Run all checks; 1 if one failed."""
     if not torch.cuda.is_available():
         print("no CUDA device here: nothing checked, nothing claimed")
         return 0

@@ -70,7 +70,7 @@ def missing(
 
 
 def main() -> int:
-    """Lists and fetches."""
+    """List and fetch."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--there", type=Path, required=True, help="`pip list --format=json` of the other machine")
     parser.add_argument("--python", default="3.12", help="its version of Python")

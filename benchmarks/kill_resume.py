@@ -30,7 +30,7 @@ COMPARED = ("adapter.safetensors", "training/log.jsonl", "training/config.toml")
 
 
 def main() -> None:
-    """Runs everything and writes benchmarks/results/kill_resume.{json,md}."""
+    """Run everything and write benchmarks/results/kill_resume.{json,md}."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of pairs")
     parser.add_argument("--model", default=None, help="checkpoint; left out: the embedded network")
@@ -108,7 +108,7 @@ def measure(work: Path, options: argparse.Namespace) -> dict[str, Any]:
 def command_of(
     folder: Path, options: argparse.Namespace, *, wait: bool, iterations: int | None = None
 ) -> subprocess.Popen[bytes]:
-    """Starts the training, the same words every time; waits for its good end if asked to."""
+    """Start the training, the same words every time; wait for its good end if asked to."""
     words = [sys.executable, "-m", "adaptsr_cli", "train", "--data", options.data, "--run", folder, "--device", "cpu"]
     words += ["--iterations", iterations or options.iterations, "--batch", options.batch, "--patch", options.patch]
     words += ["--save-freq", options.save_freq, "--offline"]

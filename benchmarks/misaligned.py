@@ -36,7 +36,7 @@ CASES: tuple[tuple[str, str, Align], ...] = (
 
 
 def main() -> None:
-    """Trains three times and writes the table."""
+    """Train three times and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=Path, required=True)
     parser.add_argument("--iterations", type=int, default=60)

@@ -38,7 +38,7 @@ STEP_PX: Final = 120  # sides are cut to a multiple, which all factors divide
 
 
 def main() -> None:
-    """Measures all ways and writes the table."""
+    """Measure all ways and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="+", help="folders of sharp images")
     images = [path for folder in parser.parse_args().folders for path in list_images(folder)]

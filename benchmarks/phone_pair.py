@@ -33,7 +33,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
-    """Makes the pairs, adapts, and writes the tables."""
+    """Make the pairs, adapts, and writes the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with wide.jpg and tele.jpg")
     parser.add_argument("--x2-model", type=Path, help="a x2 network; left out: x4 alone")
@@ -129,7 +129,7 @@ def adapt(pairs: Path, run: Path, scale: int, model: Path | None, seed: int, ite
 
 
 def call(words: list[object], threads: int) -> dict[str, float]:
-    """Runs a command of adaptsr; wall and CPU seconds, and the most memory it held."""
+    """Run a command of adaptsr; wall and CPU seconds, and the most memory it held."""
     count = str(threads)
     environment = {**os.environ, "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count}
     environment["OPENCV_FOR_THREADS_NUM"] = count

@@ -43,7 +43,7 @@ def compare(
 
 
 def main() -> None:
-    """Runs everything and writes the table."""
+    """Run everything and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=Path, nargs="*", default=[])
     parser.add_argument("--images", type=Path)

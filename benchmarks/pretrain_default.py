@@ -53,7 +53,7 @@ def loss_of(sr: Tensor, hr: Tensor) -> Tensor:
 
 
 def main() -> None:
-    """Trains for a while and keeps the result if it is better."""
+    """Train for a while and keep the result if it is better."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True, help="folder of HR photographs")
     parser.add_argument("--set5", type=Path, required=True, help="Set5 with HR/ and LR_bicubic/X4/")

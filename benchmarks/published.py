@@ -67,7 +67,7 @@ SUBJECTS = (
 
 
 def main() -> None:
-    """Scores every checkpoint on every set and writes the table."""
+    """Score every checkpoint on every set and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)

@@ -116,7 +116,7 @@ def main() -> None:
 
 
 def record(work: Path, checkout: Path) -> dict[str, Any]:
-    """Runs every command of the checkout in the folder `work`.
+    """Run every command of the checkout in the folder `work`.
 
     Returns:
         "about": where it was recorded, which is not compared; "networks": network -> file -> what is in it.
@@ -159,7 +159,7 @@ def run_python(work: Path, checkout: Path, words: list[str]) -> str:
 
 
 def write_pairs(folder: Path) -> None:
-    """Writes 8 smooth random pictures of 96 px as HR and their darkened, shrunk copies as LR, for x4."""
+    """Write 8 smooth random pictures of 96 px as HR and their darkened, shrunk copies as LR, for x4."""
     for index in range(8):
         coarse = np.random.default_rng(index).integers(40, 255, (8, 8, 3), dtype=np.uint8)
         hr = Image.fromarray(coarse).resize((96, 96), Image.Resampling.BICUBIC)
@@ -290,7 +290,7 @@ def to_lines(recorded: dict[str, Any]) -> str:
 
 
 def parse_renaming(text: str) -> Renaming:
-    """Takes OLDKEY=NEWKEY apart; the key is found only as whole levels of a path."""
+    """Take OLDKEY=NEWKEY apart; the key is found only as whole levels of a path."""
     old, separator, new = text.partition("=")
     if not separator or not old:
         sys.exit(f"--renamed takes OLDKEY=NEWKEY, not {text}")
@@ -298,7 +298,7 @@ def parse_renaming(text: str) -> Renaming:
 
 
 def compare(old: dict[str, Any], new: dict[str, Any], renamings: list[Renaming]) -> int:
-    """Prints the differences, grouped by network and file.
+    """Print the differences, grouped by network and file.
 
     Args:
         old: What was recorded before.

@@ -91,7 +91,7 @@ def backbones(models: list[Path], folder: Path) -> Iterator[tuple[str, Backbone]
 
 
 def main() -> None:
-    """Runs everything and writes the table."""
+    """Run everything and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=Path, nargs="*", default=[])
     parser.add_argument("--size", type=int, default=233, help="side of the LR image")

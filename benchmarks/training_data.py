@@ -44,7 +44,7 @@ ROWS: Final = (
 
 
 def main() -> None:
-    """Trains what is missing and writes the table."""
+    """Train what is missing and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=Path, required=True, help="folder of real pairs")
     parser.add_argument("--hr", type=Path, required=True, help="folder of its HR side alone")
@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def write(known: list[dict[str, Any]], target: Path) -> None:
-    """Writes all rows."""
+    """Write all rows."""
     RESULTS.mkdir(exist_ok=True)
     target.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
     target.with_suffix(".md").write_text(to_markdown(known), encoding="utf-8")

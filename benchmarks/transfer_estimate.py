@@ -50,7 +50,7 @@ REAL: Final = (
 
 
 def main() -> None:
-    """Estimates what is missing and writes the tables."""
+    """Estimate what is missing and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=os.environ.get("ADAPTSR_SHARED"))
     parser.add_argument("--part", choices=tuple(PARTS), default="report")

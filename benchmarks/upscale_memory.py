@@ -82,7 +82,7 @@ def stand_in() -> Backbone:
 
 
 def make_image(path: Path, megapixels: float, mode: str) -> None:
-    """Writes a smooth picture of 3:2, row by row."""
+    """Write a smooth picture of 3:2, row by row."""
     height_px = round((megapixels * 1e6 / 1.5) ** 0.5)
     width_px = round(height_px * 1.5)
     dtype = np.dtype(np.uint16 if mode.startswith("16") else np.uint8)
@@ -106,7 +106,7 @@ def make_image(path: Path, megapixels: float, mode: str) -> None:
 
 
 def measure(path: Path, mode: str, room_bytes: int, device_name: str, model: str | None) -> dict[str, Any]:
-    """Upscales one image in this process and tells the peaks."""
+    """Upscale one image in this process and tell the peaks."""
     device = pick_device(device_name)
     backbone = load_backbone(Path(model)) if model else stand_in()
     upscaler = Upscaler(backbone, device=device, tile_px=None if model else TILE_PX)
@@ -138,7 +138,7 @@ def measure(path: Path, mode: str, room_bytes: int, device_name: str, model: str
 
 
 def main() -> None:
-    """Runs everything and writes the table."""
+    """Run everything and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megapixels", type=float, nargs="+", default=[1, 16, 100])
     parser.add_argument("--modes", nargs="+", default=MODES, choices=MODES)
@@ -183,7 +183,7 @@ def main() -> None:
 
 
 def write_results(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
-    """Writes the figures as JSON and as a table."""
+    """Write the figures as JSON and as a table."""
     device = describe_device(pick_device(options.device))
     network = Path(options.model).name if options.model else "a network that repeats pixels"
     lines = [

@@ -75,7 +75,7 @@ class Scene:
 
 
 def main() -> None:
-    """Makes the trials that are missing and writes the table."""
+    """Make the trials that are missing and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=os.environ.get("ADAPTSR_SHARED"))
     parser.add_argument("--cameras", nargs="+", choices=tuple(CAMERAS), default=list(CAMERAS))
@@ -184,7 +184,7 @@ def make_sources(
     scale: int,
     rng: np.random.Generator,
 ) -> list[str]:
-    """Writes what the row trains on, and names it as `--data` wants it."""
+    """Write what the row trains on, and names it as `--data` wants it."""
     if row == PAIRS:
         write_pairs(folder / "pairs", known)
         return [str(folder / "pairs")]
@@ -296,7 +296,7 @@ def guard(
 
 
 def call(command: list[str], threads: int) -> None:
-    """Runs the program as a user does, with this checkout's package."""
+    """Run the program as a user does, with this checkout's package."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-m", "adaptsr_cli", *command], env=environment, capture_output=True, text=True, check=False

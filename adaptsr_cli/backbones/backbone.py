@@ -155,7 +155,7 @@ class Backbone:
         return self.traits.tile_multiple_px
 
     def to(self, device: torch.device) -> Self:
-        """Moves the network to `device` (the checkpoint stays where it is)."""
+        """Move the network to `device` (the checkpoint stays where it is)."""
         self.model.to(device)
         return self
 
@@ -168,7 +168,7 @@ def padded_size_px(backbone: Backbone, width_px: int, height_px: int) -> tuple[i
 
 
 def fit_to_network(backbone: Backbone, lr: Tensor) -> Tensor:
-    """Extends images to the right and below to a size that the network takes; always a new tensor.
+    """Extend images to the right and below to a size that the network takes; always a new tensor.
 
     Args:
         backbone: The network.
@@ -189,7 +189,7 @@ def fit_to_network(backbone: Backbone, lr: Tensor) -> Tensor:
 
 
 def super_resolve(backbone: Backbone, lr: Tensor) -> Tensor:
-    """Runs the network on images of any size. Differentiable; never changes `lr`.
+    """Run the network on images of any size. Differentiable; never changes `lr`.
 
     Args:
         backbone: The network.
@@ -211,7 +211,7 @@ def super_resolve(backbone: Backbone, lr: Tensor) -> Tensor:
 
 
 def set_differentiable(backbone: Backbone, on: bool) -> None:
-    """Readies the network for gradients (`on`) or for plain inference.
+    """Ready the network for gradients (`on`) or for plain inference.
 
     Everything stays in eval mode (dropout off, batch statistics fixed) but the modules that let gradients through
     only in train mode, such as SPAN's reparametrised convolutions. Those compute the same up to rounding.

@@ -68,7 +68,7 @@ def bundled_weights_dir() -> Path:
 
 
 def read_catalogue() -> tuple[CatalogueEntry, ...]:
-    """Reads ``catalogue.toml``.
+    """Read ``catalogue.toml``.
 
     Raises:
         ArtifactError: It is missing or damaged.
@@ -82,7 +82,7 @@ def read_catalogue() -> tuple[CatalogueEntry, ...]:
 
 
 def weights_dir(option: Path | None) -> Path:
-    """Returns the folder of downloaded weights: `option`, else ``ADAPTSR_WEIGHTS``, else the cache folder."""
+    """Return the folder of downloaded weights: `option`, else ``ADAPTSR_WEIGHTS``, else the cache folder."""
     if option is not None:
         return option.expanduser()
     if named := os.environ.get(WEIGHTS_VARIABLE):
@@ -101,7 +101,7 @@ def is_bundled(path: Path) -> bool:
 
 
 def find_model(name_or_path: str, *, weights_dir: Path, offline: bool, progress: Progress) -> Path:
-    """Returns the file for `model`: a path as it is, or a name of the catalogue, downloaded where it is not there yet.
+    """Return the file for `model`: a path as it is, or a name of the catalogue, downloaded where it is not there yet.
 
     Args:
         name_or_path: What the user wrote. A file of that name goes before the catalogue.

@@ -33,7 +33,7 @@ class _Broken(Exception):
 
 
 def fetch(url: str, target: Path, *, sha256: str | None, size_bytes: int | None, progress: Progress) -> str:
-    """Downloads `url` to `target`, or checks the file that is there already.
+    """Download `url` to `target`, or checks the file that is there already.
 
     What was transferred before a break lies in ``<target>.part`` and is continued. Where no checksum is published,
     that of the first download is kept in ``<target>.sha256`` and checked from then on.
@@ -85,7 +85,7 @@ def fetch(url: str, target: Path, *, sha256: str | None, size_bytes: int | None,
 
 
 def check_file(target: Path, sha256: str | None) -> str:
-    """Compares a file that is there with the expected checksum, or with the one kept from its download.
+    """Compare a file that is there with the expected checksum, or with the one kept from its download.
 
     Returns:
         The SHA-256 of the file.
@@ -112,7 +112,7 @@ def _sidecar(target: Path) -> Path:
 
 
 def _transfer(url: str, part: Path, target: Path, size_bytes: int | None, progress: Progress) -> None:
-    """Fills `part`, in several attempts where the connection breaks."""
+    """Fill `part`, in several attempts where the connection breaks."""
     reason = ""
     for attempt in range(_ATTEMPTS):
         if attempt:
@@ -188,7 +188,7 @@ def _receive(
     total: int | None,
     progress: Progress,
 ) -> int:
-    """Writes the body to `part` from byte `start` on; the size of `part` afterwards."""
+    """Write the body to `part` from byte `start` on; the size of `part` afterwards."""
     received = start
     with part.open("ab" if start else "wb") as handle, progress.task(name, total, unit="B") as task:
         task.advance(start)

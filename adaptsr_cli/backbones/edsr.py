@@ -193,7 +193,7 @@ class EDSRArch(Architecture[nn.Module]):
         )
 
     def load(self, state_dict: dict[str, Any]) -> ImageModelDescriptor[nn.Module]:
-        """Builds the network that the keys and shapes describe, and fills it."""
+        """Build the network that the keys and shapes describe, and fills it."""
         pytorch_style = "head.0.weight" in state_dict
         first = state_dict["head.0.weight" if pytorch_style else "conv_first.weight"]
         width, channels, kernel_size = first.shape[:3]

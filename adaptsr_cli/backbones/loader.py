@@ -60,7 +60,7 @@ def _registry() -> ArchRegistry:
 
 
 def load_backbone(path: Path, *, source: str | None = None) -> Backbone:
-    """Loads a single-image super-resolution network of any architecture that spandrel knows, or EDSR.
+    """Load a single-image super-resolution network of any architecture that spandrel knows, or EDSR.
 
     Args:
         path: The checkpoint.
@@ -109,7 +109,7 @@ def _check_finite(checkpoint: Checkpoint) -> None:
 
 
 def _build(path: Path, state: Mapping[str, Tensor]) -> ImageModelDescriptor[nn.Module]:
-    """Detects the architecture and builds the network; what cannot be a super-resolution network is refused."""
+    """Detect the architecture and builds the network; what cannot be a super-resolution network is refused."""
     registry = _registry()
     support = next((s for s in registry.architectures("detection") if s.detect(dict(state))), None)
     if support is None:
@@ -143,7 +143,7 @@ def _build(path: Path, state: Mapping[str, Tensor]) -> ImageModelDescriptor[nn.M
 
 
 def _unknown(path: Path, state: Mapping[str, Tensor], registry: ArchRegistry) -> CheckpointError:
-    """Says which architecture a file is most like and what it lacks of it."""
+    """Say which architecture a file is most like and what it lacks of it."""
     lacks = {s.architecture.name: _marks(s, state) for s in registry.architectures("detection")}
     name, (missing, marks) = max(
         ((name, found) for name, found in lacks.items() if found[1]),
@@ -183,7 +183,7 @@ def _missing_marks(condition: KeyCondition, state: Mapping[str, Tensor]) -> tupl
 
 
 def _mismatch(path: Path, name: str, report: str) -> CheckpointError:
-    """Turns torch's report on a state dict that does not fit into one line."""
+    """Turn torch's report on a state dict that does not fit into one line."""
     missing, unknown = (
         re.findall(r'"([^"]+)"', part)
         for part in (_between(report, "Missing key(s)"), _between(report, "Unexpected key(s)"))
@@ -210,7 +210,7 @@ def _first_line(error: object) -> str:
 
 
 def _match_keys(model: nn.Module, checkpoint: Checkpoint) -> dict[str, str]:
-    """Finds each tensor of the network in the file: by name, and where an architecture renames, by shape and value.
+    """Find each tensor of the network in the file: by name, and where an architecture renames, by shape and value.
 
     A value that occurs twice in the file under names unknown to the network (two biases of zeros) is not matched.
     """
@@ -256,7 +256,7 @@ def _traits_of_network(architecture: str, model: nn.Module, multiple_px: int) ->
 
 
 def _probe(path: Path, backbone: Backbone, descriptor: ImageModelDescriptor[nn.Module]) -> None:
-    """Runs a tiny image three times, once as spandrel would.
+    """Run a tiny image three times, once as spandrel would.
 
     Refused is what cannot be run, gives a tuple, another size, values that are not finite, other values on another
     run, or others than spandrel, which calls some networks (IPT) in a way of their own.

@@ -89,7 +89,7 @@ class OnnxModel:
 
 
 def export_onnx(backbone: Backbone, path: Path, metadata: Mapping[str, str]) -> None:
-    """Writes a network as ONNX: batch, height and width free, padding and crop part of the graph.
+    """Write a network as ONNX: batch, height and width free, padding and crop part of the graph.
 
     Whether the file computes the same is for the caller to prove: `OnnxModel`.
 
@@ -208,7 +208,7 @@ def first_line(error: object) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps what exporters say of their own progress from the user's terminal."""
+    """Keep what exporters say of their own progress from the user's terminal."""
     loggers = [logging.getLogger(name) for name in _TALKATIVE]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

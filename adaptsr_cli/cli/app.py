@@ -48,7 +48,7 @@ class LazyCommand(typer.core.TyperCommand):
         return super().get_params(ctx)
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs the command.
+        """Run the command.
 
         Raises:
             UsageError: Several processes were started for work of one.
@@ -121,7 +121,7 @@ _SILENCED = ("tifffile", "torch.utils.cpp_extension")
 
 
 def main() -> None:
-    """Runs the command line and exits: 0 all good, 1 something failed, 2 usage, 130 interrupted."""
+    """Run the command line and exits: 0 all good, 1 something failed, 2 usage, 130 interrupted."""
     console, session = Console(as_json=False), Session()
     if not sys.warnoptions:
         # Warnings of libraries name their lines of code; what a user must know is said by notes and warnings of ours.

@@ -63,7 +63,7 @@ class Console:
 
     @contextmanager
     def task(self, description: str, total: int | None, *, unit: str = "it") -> Iterator[ConsoleTask]:
-        """Opens a bar of `total` steps; `unit` names a step in the rate shown.
+        """Open a bar of `total` steps; `unit` names a step in the rate shown.
 
         A bar opened inside another goes away when it is done, the outermost stays. Without a terminal there is a log
         line every ten seconds and one at the end; for inner tasks only if they took as long.
@@ -91,7 +91,7 @@ class Console:
         self._message("warning: ", "yellow", self._wording(message))
 
     def error(self, error: AdaptsrError) -> None:
-        """Says what is wrong and, on a second line, what to do next."""
+        """Say what is wrong and, on a second line, what to do next."""
         self._message("error: ", "bold red", error.message)
         if error.hint:
             self._message("hint: ", "bold", error.hint)
@@ -198,7 +198,7 @@ class Console:
 
     @contextmanager
     def _paused(self) -> Iterator[None]:
-        """Takes the bars away while something is written to stdout, which may be the same terminal."""
+        """Take the bars away while something is written to stdout, which may be the same terminal."""
         running = self._live is not None
         if self._live is not None:
             self._live.transient = True
@@ -258,7 +258,7 @@ def _path_text(value: object) -> str:
 
 
 def _tolerant(stream: TextIO) -> TextIO:
-    """Lets a stream that cannot encode a letter write its escape instead of failing."""
+    """Let a stream that cannot encode a letter write its escape instead of failing."""
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")

@@ -15,7 +15,7 @@ from adaptsr_cli.distributed import World, join_world
 def join_group(
     *, as_json: bool, timeout_s: float = 1800, wording: Callable[[str], str] = str
 ) -> Iterator[tuple[World, Console]]:
-    """Joins the processes that ``torchrun`` has started; only the first one talks, besides errors.
+    """Join the processes that ``torchrun`` has started; only the first one talks, besides errors.
 
     Args:
         as_json: Results are one JSON object.

@@ -32,7 +32,7 @@ def run(options: MergeOptions, as_json: bool) -> None:
 
 
 def _show_blend(console: Console, result: MergeResult) -> None:
-    """Shows which adapters were merged with which weight, and what tuning has gained."""
+    """Show which adapters were merged with which weight, and what tuning has gained."""
     blend, tuned = result.blend, result.tuned
     if blend is None:
         return

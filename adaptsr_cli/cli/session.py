@@ -21,7 +21,7 @@ class Session:
 
 
 def _switch_debug_on(context: typer.Context, wanted: bool) -> bool:
-    """Lets errors and the warnings of libraries through, which `main` otherwise turns into one line or hides."""
+    """Let errors and the warnings of libraries through, which `main` otherwise turns into one line or hides."""
     if wanted and isinstance(context.obj, Session):
         context.obj.debug = True
         warnings.simplefilter("default")

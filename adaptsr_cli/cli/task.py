@@ -44,7 +44,7 @@ class ConsoleTask:
         self._samples: deque[tuple[float, int]] = deque()
 
     def advance(self, steps: int = 1) -> None:
-        """Says that `steps` more steps are done."""
+        """Say that `steps` more steps are done."""
         self.completed += steps
         now = self._clock()
         if self._first is None:
@@ -58,13 +58,13 @@ class ConsoleTask:
         self._changed(self)
 
     def show(self, **fields: str) -> None:
-        """Sets short texts shown beside the bar; an empty text takes a field away."""
+        """Set short texts shown beside the bar; an empty text takes a field away."""
         self.fields |= {name: escape_control_chars(text) for name, text in fields.items()}
         self.fields = {name: text for name, text in self.fields.items() if text}
         self._changed(self)
 
     def stop(self) -> None:
-        """Stops the task's clock."""
+        """Stop the task's clock."""
         self._stopped = self._clock()
 
     @property

@@ -36,7 +36,7 @@ _STEPS_PER_PX = 20
 
 
 def measure_alignment(lr: Uint8Array, hr: Uint8Array, ratio: int) -> PairAlignment:
-    """Compares LR with the antialiased, shrunk HR on a central window of at most 512 px of the LR grid.
+    """Compare LR with the antialiased, shrunk HR on a central window of at most 512 px of the LR grid.
 
     The shift is where the cross-correlation of the luma, band-passed by a difference of Gaussians, is highest (FFT,
     refined to 1/20 px). Dividing the magnitudes out, as plain phase correlation does, gives the noise as much say as
@@ -98,7 +98,7 @@ def _find_shift(low: Uint8Array, high: Uint8Array) -> tuple[float, float]:
 
 
 def _overlap(low: Uint8Array, high: Uint8Array, dy: int, dx: int) -> tuple[Uint8Array, Uint8Array]:
-    """Cuts from two windows of one size what both show."""
+    """Cut from two windows of one size what both show."""
     height, width = low.shape[0] - abs(dy), low.shape[1] - abs(dx)
     top, left = max(0, dy), max(0, dx)
     cut = low[top : top + height, left : left + width]
@@ -129,7 +129,7 @@ def _find_gains(low: Uint8Array, high: Uint8Array) -> tuple[float, float, float]
 
 
 def describe_alignment(pairs: PairSet, alignments: Sequence[PairAlignment | None]) -> tuple[list[str], str | None]:
-    """Describes the measurements on a whole set in lines for people.
+    """Describe the measurements on a whole set in lines for people.
 
     Args:
         pairs: The set.

@@ -66,7 +66,7 @@ class ImageCache:
         self.close()
 
     def get(self, key: Hashable, decode: Callable[[], Sides]) -> Sides:
-        """Returns the images of a key, decoded now or earlier.
+        """Return the images of a key, decoded now or earlier.
 
         Args:
             key: Identity of the images.
@@ -104,19 +104,19 @@ class ImageCache:
                 del self._decoding[key]
 
     def stats(self) -> CacheStats:
-        """Returns the contents and use until now."""
+        """Return the contents and use until now."""
         with self._lock:
             return CacheStats(ram_bytes=self._ram_bytes, hits=self._hits, misses=self._misses)
 
     def close(self) -> None:
-        """Releases all images. Arrays given out stay valid; images read afterwards are not kept."""
+        """Release all images. Arrays given out stay valid; images read afterwards are not kept."""
         with self._lock:
             self._closed = True
             self._kept.clear()
             self._free_ram_bytes = self._ram_bytes = 0
 
     def _keep(self, key: Hashable, sides: Sides) -> Sides:
-        """Stores the images if there is room, and makes them read-only in any case."""
+        """Store the images if there is room, and make them read-only in any case."""
         need_bytes = sum(side.nbytes for side in sides if side is not None)
         with self._lock:
             fits = need_bytes <= self._free_ram_bytes and not self._closed

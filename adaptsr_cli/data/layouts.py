@@ -109,7 +109,7 @@ class PairSet:
 
 
 def find_pairs(root: Path, *, role: SplitName, scale: int | None = None) -> PairSet:
-    """Finds the pairs below a folder by the names of folders and files, never by sort order.
+    """Find the pairs below a folder by the names of folders and files, never by sort order.
 
     Only one image header is read, for the ratio of the sizes; `check_pairs` looks at all of them.
 
@@ -160,7 +160,7 @@ def _place_pairs(pairs: PairSet) -> PairSet:
 
 
 def fit_scale(pairs: PairSet, scale: int) -> PairSet:
-    """Returns the set for a network of factor `scale`.
+    """Return the set for a network of factor `scale`.
 
     Raises:
         DataError: HR is another multiple of LR than the network makes.
@@ -176,7 +176,7 @@ def fit_scale(pairs: PairSet, scale: int) -> PairSet:
 
 
 def ratio_of(lr_px: tuple[int, int], hr_px: tuple[int, int]) -> int | None:
-    """Returns the whole factor between the sides, up to less than one LR pixel; None where there is none.
+    """Return the whole factor between the sides, up to less than one LR pixel; None where there is none.
 
     Args:
         lr_px: (width, height) of the LR side.
@@ -212,7 +212,7 @@ def read_ratio(pairs: Sequence[Pair]) -> int:
 
 
 def check_folder(root: Path) -> None:
-    """Refuses a path that is not a folder, naming the folder with the nearest name.
+    """Refuse a path that is not a folder, naming the folder with the nearest name.
 
     Raises:
         DataError: `root` is missing or a file.

@@ -41,7 +41,7 @@ def pair_folders(hr: Path, lr: Path) -> PairSet:
 
 
 def read_list(path: Path) -> PairSet:
-    """Reads a list: one pair a line, or one photograph a line.
+    """Read a list: one pair a line, or one photograph a line.
 
     The two files of a pair stand behind one another, with a comma or a tab between. Which column is the HR side is
     told by the sizes of the first 20 lines; where both are of one size it is the first, as in the lists that

@@ -41,7 +41,7 @@ def count_draws(weights: Sequence[float | None], sizes: Sequence[int]) -> tuple[
 
 
 def describe_mix(sets: Sequence[PairSet]) -> str:
-    """Describes the shares of the sets: ``mix: a 77 % (200 pairs), b 23 % (34 photos)``."""
+    """Describe the shares of the sets: ``mix: a 77 % (200 pairs), b 23 % (34 photos)``."""
     draws_per_block = count_draws([pairs.weight for pairs in sets], [len(pairs) for pairs in sets])
     parts = [
         f"{label} {count / sum(draws_per_block):.0%} ({plural(len(pairs), 'photo' if pairs.ratio is None else 'pair')})"
@@ -61,7 +61,7 @@ def label_sets(sets: Sequence[PairSet]) -> tuple[str, ...]:
 
 
 def name_pairs(sets: Sequence[PairSet]) -> tuple[Pair, ...]:
-    """Lists the pairs of all sets; with several sets, each name is prefixed by the label of its set."""
+    """List the pairs of all sets; with several sets, each name is prefixed by the label of its set."""
     if len(sets) == 1:
         return sets[0].pairs
     return tuple(
@@ -130,7 +130,7 @@ class Mixture:
         return int(self._starts[source]) + int(self._round_of(seed, source, round_)[place])
 
     def _draw_block(self, seed: int, block: int) -> tuple[Int64Array, Int64Array]:
-        """Draws the source of every crop of a block, and numbers the crops of each source within the block."""
+        """Draw the source of every crop of a block, and number the crops of each source within the block."""
         sources = np.repeat(np.arange(len(self._draws_per_block)), self._draws_per_block)
         if len(self._draws_per_block) > 1:
             np.random.default_rng((_SOURCE_STREAM, seed, block)).shuffle(sources)

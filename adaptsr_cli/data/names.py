@@ -55,7 +55,7 @@ class FolderName:
 
 
 def read_folder_name(name: str) -> FolderName:
-    """Takes a folder name apart, such as ``DIV2K_train_LR_unknown`` or ``GTmod12``."""
+    """Take a folder name apart, such as ``DIV2K_train_LR_unknown`` or ``GTmod12``."""
     words = [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
     side: Side | None = None
     scale: int | None = None
@@ -98,7 +98,7 @@ class FileName:
 
 
 def read_file_name(stem: str) -> FileName:
-    """Takes a file name without its suffix apart.
+    """Take a file name without its suffix apart.
 
     ``babyx4`` and ``baby``, ``Canon_001_LR4`` and ``Canon_001_HR``, ``img_001_SRF_4_LR`` and
     ``img_001_SRF_4_HR``, ``panasonic_7_x1`` and ``panasonic_7_x4`` have one key.

@@ -19,7 +19,7 @@ from adaptsr_cli.io.images import image_size, read_rgb, resize_bicubic
 
 
 def pair_fingerprints(pair: Pair) -> tuple[str | None, str]:
-    """Returns the fingerprints of both files, as checked or else by reading; None for the LR side of a photo.
+    """Return the fingerprints of both files, as checked or else by reading; None for the LR side of a photo.
 
     Raises:
         DataError: A file cannot be read.
@@ -30,7 +30,7 @@ def pair_fingerprints(pair: Pair) -> tuple[str | None, str]:
 
 
 def set_fingerprint(pairs: PairSet) -> str:
-    """Returns an identity of a set's files, pairing and shifts, whatever folder they lie in; 16 hex digits."""
+    """Return an identity of a set's files, pairing and shifts, whatever folder they lie in; 16 hex digits."""
     digest = hashlib.sha256()
     for pair in sorted(pairs.pairs, key=lambda pair: pair.name):
         lr, hr = pair_fingerprints(pair)
@@ -137,7 +137,7 @@ class PairReader:
         return _crop(source, rows.lr_start, columns.lr_start, height, width), hr
 
     def _overlap(self, hr_length: int, lr_length: int | None, shift: int) -> _Overlap:
-        """Finds what both sides show along one axis, in whole LR pixels, once the shift is put right.
+        """Find what both sides show along one axis, in whole LR pixels, once the shift is put right.
 
         Pairs of one size are shifted by whole pixels of the files, before the LR side is taken at 1/scale: that is
         finer than the LR grid.

@@ -38,7 +38,7 @@ def demo_photos() -> tuple[list[tuple[str, Uint8Array]], list[tuple[str, Uint8Ar
 
 
 def write_demo_pairs(folder: str | Path, scale: int = 4, seed: int = 0) -> None:
-    """Writes pairs of a simulated camera, made of photographs that ship with scikit-image, to try things on.
+    """Write pairs of a simulated camera, made of photographs that ship with scikit-image, to try things on.
 
     The LR side is what the degradation ``demo`` makes of the photographs: one fixed camera of mild blur, sensor noise
     and JPEG. No photograph is in both sets.

@@ -25,7 +25,7 @@ class BatchSource(Protocol):
     """Source of batches; a pure function of the iteration, so that a run can be resumed anywhere."""
 
     def sample(self, iteration: int) -> Batch:
-        """Returns the batch of one iteration, or this process's share of it."""
+        """Return the batch of one iteration, or this process's share of it."""
 
 
 class Prefetcher:
@@ -94,7 +94,7 @@ class Prefetcher:
         return self._waited_s
 
     def sample(self, iteration: int) -> Batch:
-        """Returns the batch of an iteration, from those made ahead if it is the next in order.
+        """Return the batch of an iteration, from those made ahead if it is the next in order.
 
         Args:
             iteration: 0 or more. Any other than the one after the last discards the batches made ahead.
@@ -140,7 +140,7 @@ def pin(batch: Batch) -> Batch:
 
 
 def _use_one_core(here: Barrier) -> None:
-    """Keeps torch's operations of this thread in this thread.
+    """Keep torch's operations of this thread in this thread.
 
     OpenMP keeps a team of threads for every thread that enters it: a batch maker with a team of its own would fight
     for the cores with the team that trains. Torch sets a thread up at its first use of the setting, from a number that

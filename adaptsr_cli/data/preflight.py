@@ -39,7 +39,7 @@ class Checked:
 
 
 def check_pairs(pairs: PairSet, progress: Progress, *, role: str = "train", alignment: bool = False) -> Checked:
-    """Decodes every file and compares the sizes, before a model is loaded.
+    """Decode every file and compare the sizes, before a model is loaded.
 
     HR must be `ratio` times LR, the same ratio for all pairs; up to ``ratio - 1`` pixels at the right and bottom
     may be off and are trimmed. Files that have not changed since an earlier check are not read again.
@@ -186,7 +186,7 @@ def _read_cache(place: Path) -> dict[_Key, PairMeasure]:
 def _write_cache(
     place: Path, root: Path, known: dict[_Key, PairMeasure], fresh: Sequence[PairMeasure], progress: Progress
 ) -> None:
-    """Adds what is new; what was known of the same files in another state, or of files that are gone, is dropped."""
+    """Add what is new; what was known of the same files in another state, or of files that are gone, is dropped."""
     if not fresh:
         return
     replaced = {(entry.lr.path if entry.lr else None, entry.hr.path) for entry in fresh}

@@ -87,7 +87,7 @@ class BatchSampler:
         self._seed = seed % (1 << 64)  # NumPy takes no negative seeds
 
     def sample(self, iteration: int) -> Batch:
-        """Returns the batch of an iteration, the same whenever and however often it is asked for.
+        """Return the batch of an iteration, the same whenever and however often it is asked for.
 
         Args:
             iteration: 0 or more.
@@ -98,7 +98,7 @@ class BatchSampler:
         return self.sample_part(iteration, 0, self._batch)
 
     def sample_part(self, iteration: int, first: int, count: int) -> Batch:
-        """Returns some crops of the batch of an iteration, for one of several processes that share the batch.
+        """Return some crops of the batch of an iteration, for one of several processes that share the batch.
 
         A crop depends on the seed, the iteration and its place only, so parts put together are the whole batch, bit
         for bit.
@@ -154,7 +154,7 @@ def _window(image: Uint8Array, top: int, left: int, side_px: int) -> Uint8Array:
 
 
 def _turn(crop: Uint8Array, turn: Int64Array) -> Uint8Array:
-    """Turns a square into one of its eight orientations."""
+    """Turn a square into one of its eight orientations."""
     if turn[0]:
         crop = crop[:, ::-1]
     if turn[1]:

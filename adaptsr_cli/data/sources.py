@@ -87,7 +87,7 @@ class DataSpec:
 
 
 def parse_folder(text: str) -> WeightedFolder:
-    """Reads ``photos`` or ``photos:0.3``.
+    """Read ``photos`` or ``photos:0.3``.
 
     A path that exists goes before the split at the last colon, so a folder may have a colon in its name; Windows'
     ``C:\\photos`` has no number after it.

@@ -36,7 +36,7 @@ class Split:
 
 
 def split_pairs(pairs: PairSet, *, share: float = 0.2, seed: int = 0) -> Split:
-    """Holds out a share of the images, at least one.
+    """Hold out a share of the images, at least one.
 
     Pairs whose place is known are split by place: whole scenes where there are enough, else a strip at one side of
     each photograph, with the blocks beside it left out, for blocks that adjoin show the same things. All others are

@@ -31,7 +31,7 @@ _DARKEST, _BRIGHTEST = 12, 243
 
 
 def add_noise(noise: CameraNoise, image: Floats, rng: np.random.Generator) -> Floats:
-    """Adds noise.
+    """Add noise.
 
     Args:
         noise: Of the camera.
@@ -81,7 +81,7 @@ class FileTrace(StrictModel):
 
 
 def trace_of(rgb: Image, *, file_quality: int | None = None, look_for_jpeg: bool = True) -> FileTrace:
-    """Measures noise and JPEG quality of one photograph.
+    """Measure noise and JPEG quality of one photograph.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -106,7 +106,7 @@ def typical_levels(traces: Sequence[FileTrace]) -> float:
 
 
 def noise_of_photographs(photographs: Sequence[Image], levels: float) -> CameraNoise:
-    """Splits noise of a known mean over the brightness, from the flattest blocks of several photographs.
+    """Split noise of a known mean over the brightness, from the flattest blocks of several photographs.
 
     Texture makes flat blocks look noisier, but about as much at each brightness, so the blocks give the *shape* of the
     curve, and `levels` its height.

@@ -54,7 +54,7 @@ _CPU: Final = torch.device("cpu")
 def degrade(
     hr: Uint8Array, scale: int, degradation: Degradation, rng: np.random.Generator, *, device: torch.device = _CPU
 ) -> Uint8Array:
-    """Degrades a photograph to its LR side. May be called from several threads, each with its own `rng`.
+    """Degrade a photograph to its LR side. May be called from several threads, each with its own `rng`.
 
     Args:
         hr: (H, W, 3) uint8, both sides a multiple of `scale`.
@@ -75,7 +75,7 @@ def degrade(
 
 
 def _apply_step(image: Tensor, step: Step, lr_size: tuple[int, int], scale: int, rng: np.random.Generator) -> Tensor:
-    """Applies one step to (3, H, W) float32; the result of noise and JPEG lies in [0, 1]."""
+    """Apply one step to (3, H, W) float32; the result of noise and JPEG lies in [0, 1]."""
     match step:
         case LensBlur():
             return _blur_lens(image, step, image.shape[1] / lr_size[0], rng)
@@ -119,7 +119,7 @@ def _finish(image: Tensor, step: FinalSinc, lr_size: tuple[int, int], rng: np.ra
 
 
 def blur(image: Tensor, kernel: Kernel) -> Tensor:
-    """Filters a picture by a point-symmetric kernel; the border pixels are repeated outwards.
+    """Filter a picture by a point-symmetric kernel; the border pixels are repeated outwards.
 
     By Fourier transform: on one core that takes 2 ms for 320 x 320 px whatever the kernel, where a direct convolution
     takes 2 to 17 ms.
@@ -144,7 +144,7 @@ def blur(image: Tensor, kernel: Kernel) -> Tensor:
 
 @cache
 def _fast_length(length: int) -> int:
-    """Returns the next length that has no prime factor above 5, for which the Fourier transform is fast."""
+    """Return the next length that has no prime factor above 5, for which the Fourier transform is fast."""
     # Half a second to import, which only runs that blur pay for.
     from scipy.fft import next_fast_len
 

@@ -53,7 +53,7 @@ class Edges:
 
 
 def find_edges(brightness: Floats, noise_levels: float) -> Edges:
-    """Measures the straight, strong edges of a photograph, among the two per cent of its pixels of strongest gradient.
+    """Measure the straight, strong edges of a photograph, among the two per cent of its pixels of strongest gradient.
 
     Args:
         brightness: (H, W) in grey levels.

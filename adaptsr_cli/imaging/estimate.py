@@ -49,7 +49,7 @@ class PhotoEstimate:
 
 
 def estimate_photo(rgb: Uint8Array, rng: np.random.Generator, *, file_quality: int | None = None) -> PhotoEstimate:
-    """Measures noise, JPEG quality and blur of one photograph, in windows where it is large.
+    """Measure noise, JPEG quality and blur of one photograph, in windows where it is large.
 
     Args:
         rgb: (H, W, 3) uint8, each side 64 px or more.
@@ -69,7 +69,7 @@ def estimate_photo(rgb: Uint8Array, rng: np.random.Generator, *, file_quality: i
 
 
 def estimate_camera(paths: Sequence[Path], progress: Progress, *, most: int = 64, seed: int = 0) -> CameraEstimate:
-    """Estimates noise, JPEG quality and blur of a camera from its photographs.
+    """Estimate noise, JPEG quality and blur of a camera from its photographs.
 
     Args:
         paths: The photographs, as the camera wrote them: not reduced in size.
@@ -124,7 +124,7 @@ def _widen(spread: Percentiles) -> Span:
 
 
 def summarise(found: Sequence[PhotoEstimate]) -> CameraEstimate:
-    """Puts the estimates of one or more photographs of a camera together."""
+    """Put the estimates of one or more photographs of a camera together."""
     noises = [photo.noise_levels for photo in found if not photo.noise_is_bound]
     if 2 * len(noises) < len(found):
         # Texture adds to the figures of most photographs, so those that show least tell most.

@@ -103,7 +103,7 @@ def estimate_from_pairs(pairs: Sequence[tuple[Image, Image]], scale: int, *, rou
 
 
 def _gather(pairs: Sequence[tuple[Image, Image]], scale: int) -> tuple[Complexes, Floats, Floats, int, int]:
-    """Sums over windows of L H*, |H|^2, |L|^2, each (48, 25); how many windows; how many were dropped."""
+    """Sum over windows of L H*, |H|^2, |L|^2, each (48, 25); how many windows; how many were dropped."""
     shape = (_WINDOW_PX, _WINDOW_PX // 2 + 1)
     cross, hr_power, lr_power = np.zeros(shape, complex), np.zeros(shape), np.zeros(shape)
     kept = dropped = 0

@@ -69,7 +69,7 @@ def estimate_from_photographs(
     different_scenes: float = DIFFERENT_SCENES,
     seed: int = 0,
 ) -> TransferEstimate:
-    """Estimates transfer function, noise and JPEG quality of a camera, and how far the estimate can be trusted.
+    """Estimate transfer function, noise and JPEG quality of a camera, and how far the estimate can be trusted.
 
     Args:
         photographs: (H, W, 3) uint8, as the camera wrote them, not reduced; those smaller than a window are left out.

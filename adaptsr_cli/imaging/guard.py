@@ -106,7 +106,7 @@ def disputed_share(backbone: Upscaler, one: Upscaler, other: Upscaler, photograp
 
 
 def judge_training(backbone: Floats, trained: Floats) -> Verdict:
-    """Compares consistency errors before and after training.
+    """Compare consistency errors before and after training.
 
     The functions are drawn from the estimate's spread: an adapter that helps for the likeliest function and hurts for
     the others is not kept.

@@ -33,7 +33,7 @@ NAME: Final = "camera"
 def measure_camera(
     photographs: Sequence[Path], sharp: Sequence[Path], scale: int, progress: Progress, *, seed: int = 0
 ) -> TransferEstimate:
-    """Estimates a camera from its LR photographs; see `estimate_from_photographs`.
+    """Estimate a camera from its LR photographs; see `estimate_from_photographs`.
 
     Args:
         photographs: As the camera wrote them: not reduced in size.

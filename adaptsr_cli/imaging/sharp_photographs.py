@@ -71,7 +71,7 @@ class SimulatedCamera:
 
 
 def study_sharp(photographs: Sequence[Image], scale: int) -> SharpPhotographs:
-    """Measures sharp photographs once, for any number of cameras that are compared with them.
+    """Measure sharp photographs once, for any number of cameras that are compared with them.
 
     Args:
         photographs: (H, W, 3) uint8 each; those too small for a window are left out.

@@ -18,7 +18,7 @@ _REACH: Final = 4.0
 
 
 def apply_transfer(transfer: TransferFunction, image: Floats) -> Floats:
-    """Filters a picture, its border continued outwards. No value is clipped: sharpening overshoots.
+    """Filter a picture, its border continued outwards. No value is clipped: sharpening overshoots.
 
     Args:
         transfer: The function.

@@ -56,7 +56,7 @@ class HostCopies:
         return torch.cuda.stream(self._stream)
 
     def finish(self) -> None:
-        """Waits for all that was ordered within `aside`: until then what it reads must not be let go of."""
+        """Wait for all that was ordered within `aside`: until then what it reads must not be let go of."""
         if self._stream is not None:
             self._stream.synchronize()
 
@@ -129,7 +129,7 @@ class DeviceCanvas:
     _weights: dict[tuple[bool, int], Tensor] = field(default_factory=dict, init=False)
 
     def add(self, tile: Tile, sr: Tensor) -> tuple[int, int, Array] | None:
-        """Takes one tile, the next in order; to be called within `HostCopies.aside`.
+        """Take one tile, the next in order; to be called within `HostCopies.aside`.
 
         Args:
             tile: Its place.

@@ -58,7 +58,7 @@ def run_on_device(
     device: torch.device,
     on_group: Callable[[int], None],
 ) -> Iterator[tuple[int, int, Array]]:
-    """Computes tiles and blends them.
+    """Compute tiles and blends them.
 
     Args:
         canvas: Where they go.

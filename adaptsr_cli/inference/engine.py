@@ -103,7 +103,7 @@ class Upscaler:
         self._copies = HostCopies(device) if device.type == "cuda" else None  # else tiles are blended by NumPy
 
     def run(self, image: np.ndarray, *, on_tile: OnTile | None = None) -> Floats:
-        """Upscales one image.
+        """Upscale one image.
 
         Args:
             image: (H, W, 3) of any size: uint8, uint16, or float32 in [0, 1].
@@ -141,7 +141,7 @@ class Upscaler:
         on_tile: OnTile | None = None,
         dtype: npt.DTypeLike = np.float32,
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """Upscales one image from top to bottom without ever holding all of it.
+        """Upscale one image from top to bottom without ever holding all of it.
 
         Args:
             height_px: LR height.

@@ -33,7 +33,7 @@ def upscale_picture(
     outscale: float | None = None,
     on_tile: OnTile | None = None,
 ) -> Picture:
-    """Upscales a picture and keeps what it is: depth, grey, transparency, profile, EXIF, pages, frames, timing.
+    """Upscale a picture and keep what it is: depth, grey, transparency, profile, EXIF, pages, frames, timing.
 
     By the network's own factor finished rows are rounded at once: the result is never held as floats.
 
@@ -86,7 +86,7 @@ def _upscale_frame(upscaler: Upscaler, frame: Picture, factor: float, on_tile: O
 def _gather(
     bands: Iterator[np.ndarray], height_px: int, width_px: int, channels: int, dtype: np.dtype[Any] | type[np.generic]
 ) -> np.ndarray:
-    """Joins rows that come from top to bottom, rounded at once where the type is one of integers.
+    """Join rows that come from top to bottom, rounded at once where the type is one of integers.
 
     Returns:
         (height_px, width_px, channels) of the type.
@@ -101,7 +101,7 @@ def _gather(
 
 
 def _round_resized(image: Floats, width_px: int, height_px: int, dtype: np.dtype[Any], grey: bool) -> np.ndarray:
-    """Resizes and rounds, channel by channel: so no second image of floats is ever whole.
+    """Resize and rounds, channel by channel: so no second image of floats is ever whole.
 
     Args:
         image: (H, W, C) float32 in [0, 1].
@@ -142,7 +142,7 @@ def _colour_bands(
 
 
 def upscale_alpha(upscaler: Upscaler, alpha: np.ndarray) -> Floats:
-    """Upscales a mask of opacity.
+    """Upscale a mask of opacity.
 
     Where a pixel and its neighbours are equal the mask keeps their value: what is opaque stays opaque and what is
     transparent stays transparent, whatever the network was adapted to.
@@ -195,7 +195,7 @@ def _find_edges(mask: Floats) -> np.ndarray:
 
 
 def _repeat(rows: np.ndarray, scale: int) -> np.ndarray:
-    """Repeats every pixel: (h, w, C) -> (scale * h, scale * w, C)."""
+    """Repeat every pixel: (h, w, C) -> (scale * h, scale * w, C)."""
     return rows.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
@@ -204,7 +204,7 @@ def _pieces(image: Floats, rows: int) -> Iterator[Floats]:
 
 
 def to_depth(image: np.ndarray, dtype: np.dtype[Any] | type[np.generic]) -> np.ndarray:
-    """Rounds an image in [0, 1] to the whole range of an unsigned integer type.
+    """Round an image in [0, 1] to the whole range of an unsigned integer type.
 
     Args:
         image: Any shape, float; values outside [0, 1] are cut off.
@@ -219,7 +219,7 @@ def to_depth(image: np.ndarray, dtype: np.dtype[Any] | type[np.generic]) -> np.n
 
 
 def resize_to(image: np.ndarray, width_px: int, height_px: int) -> Floats:
-    """Resizes by bicubic interpolation, with antialiasing where the size shrinks.
+    """Resize by bicubic interpolation, with antialiasing where the size shrinks.
 
     Args:
         image: (H, W, C) float32 in [0, 1].
@@ -238,7 +238,7 @@ def resize_to(image: np.ndarray, width_px: int, height_px: int) -> Floats:
 
 
 def extend_colour(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Continues the colour of the visible pixels into the fully transparent ones.
+    """Continue the colour of the visible pixels into the fully transparent ones.
 
     Transparent pixels are mostly black or white in files, and what the network mixes of them into the edge would
     show as a fringe. The gaps are filled from ever coarser averages of the visible pixels around.
@@ -260,7 +260,7 @@ def extend_colour(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def _fill_gaps(values: Tensor, weight: Tensor) -> Tensor:
-    """Fills where the weight is 0 (the values must be 0 there) from the image at half the size, itself filled."""
+    """Fill where the weight is 0 (the values must be 0 there) from the image at half the size, itself filled."""
     height_px, width_px = values.shape[-2:]
     if height_px == width_px == 1:
         return values

@@ -52,7 +52,7 @@ class PendingRows:
         self._rows: Floats = np.zeros((0, width_px, 3), np.float32)
 
     def extend(self, stop_px: int) -> None:
-        """Makes room for the rows above `stop_px`, all zero.
+        """Make room for the rows above `stop_px`, all zero.
 
         Raises:
             AdaptsrError: There is not enough memory.
@@ -71,7 +71,7 @@ class PendingRows:
             ) from error
 
     def add(self, row_px: int, column_px: int, share: Floats) -> None:
-        """Adds (h, w, 3) at a place of the result; `extend` must have made room."""
+        """Add (h, w, 3) at a place of the result; `extend` must have made room."""
         share = share[max(0, self._top_px - row_px) :]
         row = max(row_px, self._top_px) - self._top_px
         self._rows[row : row + share.shape[0], column_px : column_px + share.shape[1]] += share
@@ -98,7 +98,7 @@ def cut_tile(rows: np.ndarray, tile: Tile, first_px: int) -> np.ndarray:
 
 
 def blend_tile(pending: PendingRows, plan: TilePlan, tile: Tile, sr: Tensor, scale: int) -> None:
-    """Adds what counts of one tile's result (3, s h, s w) to the rows that are being made."""
+    """Add what counts of one tile's result (3, s h, s w) to the rows that are being made."""
     vertical, horizontal = tile.vertical, tile.horizontal
     kept = sr[
         :,

@@ -27,7 +27,7 @@ _FIXED_BYTES: Final = 128 << 20  # interpreter's odds and ends, tables of the fi
 def stream_tiff(
     upscaler: Upscaler, source: Path, target: Path, *, room_bytes: int, note: str | None, on_tile: OnTile | None = None
 ) -> None:
-    """Upscales a TIFF of one page, grey or RGB, 8 or 16 bits, into a tiled TIFF, by the network's own factor.
+    """Upscale a TIFF of one page, grey or RGB, 8 or 16 bits, into a tiled TIFF, by the network's own factor.
 
     Pixels, depth, colour profile and the words of its tags are those that the whole image would give; EXIF folders
     are left behind.

@@ -121,7 +121,7 @@ class TilePlan:
 def plan_tiles(
     height_px: int, width_px: int, *, tile_px: int, pad_px: int, multiple_px: int = 1, most_rows_px: int | None = None
 ) -> TilePlan:
-    """Covers an image with overlapping tiles.
+    """Cover an image with overlapping tiles.
 
     Args:
         height_px: LR height, at least 1.
@@ -144,7 +144,7 @@ def plan_tiles(
 
 
 def plan_axis(length: int, *, tile_px: int, pad_px: int, multiple_px: int = 1) -> Axis:
-    """Covers one axis; the arguments are those of `plan_tiles`.
+    """Cover one axis; the arguments are those of `plan_tiles`.
 
     Everything is counted in units of `multiple_px`: the image's length, its remainder left out, the overlap that
     neighbours need at least, and the size of a tile, which has the image's remainder on top.

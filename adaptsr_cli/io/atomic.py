@@ -20,7 +20,7 @@ _UMASK_LOCK: Final = Lock()
 
 @contextmanager
 def replace_atomically(path: Path) -> Iterator[Path]:
-    """Yields a temporary path in the same folder; on leaving without error it is synced and renamed to `path`.
+    """Yield a temporary path in the same folder; on leaving without error it is synced and renamed to `path`.
 
     Args:
         path: The final place. Its folder is made where missing.
@@ -55,7 +55,7 @@ def replace_atomically(path: Path) -> Iterator[Path]:
 
 
 def drop_old_partial_files(folder: Path) -> None:
-    """Removes temporary files that killed processes left in a folder where others may be writing.
+    """Remove temporary files that killed processes left in a folder where others may be writing.
 
     A file that nobody touched for an hour counts as left behind.
     """
@@ -67,7 +67,7 @@ def drop_old_partial_files(folder: Path) -> None:
 
 
 def _read_umask() -> int:
-    """Returns the process's file mode mask, which can only be read by setting it: one thread at a time."""
+    """Return the process's file mode mask, which can only be read by setting it: one thread at a time."""
     with _UMASK_LOCK:
         umask = os.umask(0)
         os.umask(umask)
@@ -75,7 +75,7 @@ def _read_umask() -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes the rename itself durable; not every system lets a folder be opened."""
+    """Make the rename itself durable; not every system lets a folder be opened."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -85,11 +85,11 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Writes `data` to `path`, whole or not at all."""
+    """Write `data` to `path`, whole or not at all."""
     with replace_atomically(path) as temporary:
         temporary.write_bytes(data)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes `text` as UTF-8 to `path`, whole or not at all."""
+    """Write `text` as UTF-8 to `path`, whole or not at all."""
     write_bytes(path, text.encode("utf-8"))

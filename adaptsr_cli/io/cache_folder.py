@@ -12,7 +12,7 @@ CACHE_VARIABLE: Final = "ADAPTSR_CACHE"
 
 
 def cache_dir() -> Path:
-    """Returns the cache folder: ``ADAPTSR_CACHE``, else ``adaptsr`` in the system's folder for caches.
+    """Return the cache folder: ``ADAPTSR_CACHE``, else ``adaptsr`` in the system's folder for caches.
 
     The folder is not created.
     """

@@ -60,7 +60,7 @@ def pixel_limit_lifted() -> Iterator[None]:
 
 
 def decode_size(path: Path) -> tuple[int, int]:
-    """Reads the size as displayed, after EXIF orientation, from the header alone: (width_px, height_px)."""
+    """Read the size as displayed, after EXIF orientation, from the header alone: (width_px, height_px)."""
     with faults(path):
         if is_tiff(path):
             first = _list_checked(path)[0]
@@ -91,7 +91,7 @@ class Outline:
 
 
 def read_outline(path: Path, *, by_rows: bool = False) -> Outline:
-    """Reads size and kind of an image file from its headers.
+    """Read size and kind of an image file from its headers.
 
     Args:
         path: The file.
@@ -117,14 +117,14 @@ def read_outline(path: Path, *, by_rows: bool = False) -> Outline:
 
 
 def decode_picture(path: Path) -> Picture:
-    """Decodes an image file whole, with all its pages or frames."""
+    """Decode an image file whole, with all its pages or frames."""
     with faults(path):
         return _decode_tiff(path) if is_tiff(path) else _decode_image(path)
 
 
 @contextmanager
 def faults(path: Path) -> Iterator[None]:
-    """Turns whatever a decoder raises on a bad file into one line that names the file; lifts Pillow's pixel limit."""
+    """Turn whatever a decoder raises on a bad file into one line that names the file; lifts Pillow's pixel limit."""
     try:
         with pixel_limit_lifted():
             yield
@@ -149,7 +149,7 @@ def faults(path: Path) -> Iterator[None]:
 
 
 def open_image(path: Path) -> Image.Image:
-    """Opens an image file without decoding its pixels; too many of them are refused."""
+    """Open an image file without decoding its pixels; too many of them are refused."""
     image = Image.open(path, formats=READ_FORMATS)
     try:
         _check_pixels(image.width * image.height * _count_frames(image), path)
@@ -206,7 +206,7 @@ def _decode_image(path: Path) -> Picture:
 
 
 def _verify_png(data: bytes) -> None:
-    """Compares the checksums of a PNG file up to its end mark, which decoding skips once it has all pixels.
+    """Compare the checksums of a PNG file up to its end mark, which decoding skips once it has all pixels.
 
     A file that lost blocks in a power cut would give wrong pixels there, and no error.
 
@@ -221,7 +221,7 @@ def _verify_png(data: bytes) -> None:
 
 
 def _join_frames(frames: list[Picture], animation: Animation | None) -> Picture:
-    """Makes one picture of several; frames of an animation become alike in having transparency and colour."""
+    """Make one picture of several; frames of an animation become alike in having transparency and colour."""
     first, *further = frames
     if animation is not None:
         grey = all(frame.grey for frame in frames)
@@ -263,7 +263,7 @@ def _decode_tiff(path: Path) -> Picture:
 
 
 def _decode_frame(image: Image.Image, path: Path, orientation: int, exif: bytes | None, raw_mode: str) -> Picture:
-    """Converts the loaded frame that the file is positioned at."""
+    """Convert the loaded frame that the file is positioned at."""
     icc: bytes | None = image.info.get("icc_profile") or None
     grey = image.mode in {"1", "L", "LA", "La"} or raw_mode.startswith("LA")
     if image.mode in {"I", "F"}:
@@ -279,7 +279,7 @@ def _decode_frame(image: Image.Image, path: Path, orientation: int, exif: bytes 
 
 
 def _find_raw_mode(image: Image.Image) -> str:
-    """Returns the layout of the samples in the file, such as ``RGB;16B``; known only before the pixels are loaded."""
+    """Return the layout of the samples in the file, such as ``RGB;16B``; known only before the pixels are loaded."""
     tiles = getattr(image, "tile", None)
     if not tiles:
         return ""

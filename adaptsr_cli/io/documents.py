@@ -20,7 +20,7 @@ Options = TypeVar("Options", bound=BaseModel)
 
 
 def parse_document(text: str, kind: type[Document], place: str) -> Document:
-    """Reads one artifact from JSON text.
+    """Read one artifact from JSON text.
 
     Args:
         text: The JSON.
@@ -49,7 +49,7 @@ def parse_document(text: str, kind: type[Document], place: str) -> Document:
 
 
 def read_document(path: Path, kind: type[Document]) -> Document:
-    """Reads one artifact from a file.
+    """Read one artifact from a file.
 
     Raises:
         ArtifactError: The file is missing, unreadable, or not a valid `kind`.
@@ -73,7 +73,7 @@ def read_text(path: Path) -> str:
 
 
 def read_toml(path: Path, kind: type[Options]) -> Options:
-    """Reads options from a TOML file.
+    """Read options from a TOML file.
 
     Raises:
         ArtifactError: The file is missing, no TOML, or has unknown keys or wrong types; the first fault is named.
@@ -95,7 +95,7 @@ def read_toml(path: Path, kind: type[Options]) -> Options:
 
 
 def write_toml(path: Path, document: BaseModel, comment: str) -> None:
-    """Writes options as TOML, atomically; those that nobody gave are left out.
+    """Write options as TOML, atomically; those that nobody gave are left out.
 
     Args:
         path: Where to.
@@ -108,5 +108,5 @@ def write_toml(path: Path, document: BaseModel, comment: str) -> None:
 
 
 def write_document(path: Path, document: StrictModel) -> None:
-    """Writes one artifact as indented JSON, atomically."""
+    """Write one artifact as indented JSON, atomically."""
     write_text(path, document.model_dump_json(indent=1) + "\n")

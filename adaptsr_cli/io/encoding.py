@@ -61,7 +61,7 @@ FORMATS: Final = {
 
 
 def encode_picture(path: Path, picture: Picture, *, quality: int, note: str | None) -> None:
-    """Writes a picture in the format of the suffix; see `adaptsr_cli.io.images.write_picture`."""
+    """Write a picture in the format of the suffix; see `adaptsr_cli.io.images.write_picture`."""
     kind = find_format(path)
     height_px, width_px = picture.colour.shape[:2]
     check_fit(path, picture, width_px, height_px)
@@ -100,7 +100,7 @@ class _FileWithoutDescriptor(BufferedRandom):
 
 
 def find_format(path: Path) -> Format:
-    """Returns the format that a suffix stands for.
+    """Return the format that a suffix stands for.
 
     Raises:
         ImageError: The suffix is of no format that is written.
@@ -114,7 +114,7 @@ def find_format(path: Path) -> Format:
 
 
 def check_fit(path: Path, picture: Picture, width_px: int, height_px: int) -> None:
-    """Refuses a picture of which the format would visibly lose something; see `images.check_writable`."""
+    """Refuse a picture of which the format would visibly lose something; see `images.check_writable`."""
     kind = find_format(path)
     if max(width_px, height_px) > kind.most_px:
         raise ImageError(
@@ -140,7 +140,7 @@ def check_fit(path: Path, picture: Picture, width_px: int, height_px: int) -> No
 
 
 def _drop_unsupported(kind: Format, picture: Picture) -> Picture:
-    """Removes from a picture what the format cannot hold and nobody misses."""
+    """Remove from a picture what the format cannot hold and nobody misses."""
     if picture.animation is not None and picture.animation.poster and kind.name != "PNG":
         first, *others = picture.further  # the poster is no frame
         timing = Animation(picture.animation.durations_ms[1:], picture.animation.loops)
@@ -183,7 +183,7 @@ def _write_8_bit(
 
 
 def _declare_webp_alpha(file: BinaryIO) -> None:
-    """Sets the flag of an animation that says that it has transparency.
+    """Set the flag of an animation that says that it has transparency.
 
     libwebp leaves it out where the frames themselves are opaque and only cover less than the whole, and readers then
     show black around them.

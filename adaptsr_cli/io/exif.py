@@ -36,7 +36,7 @@ class _Field:
 
 
 def read_orientation(exif: bytes) -> int:
-    """Returns the EXIF orientation, 1 (upright) to 8; 1 where there is none or it cannot be read."""
+    """Return the EXIF orientation, 1 (upright) to 8; 1 where there is none or it cannot be read."""
     for field in _fields(exif):
         if field.tag == _ORIENTATION:
             return field.value if 1 <= field.value <= 8 else 1
@@ -44,7 +44,7 @@ def read_orientation(exif: bytes) -> int:
 
 
 def clear_orientation(exif: bytes) -> bytes:
-    """Returns the EXIF with its prefix, orientation 1, and without the thumbnail, which is not turned."""
+    """Return the EXIF with its prefix, orientation 1, and without the thumbnail, which is not turned."""
     if not exif.startswith(EXIF_PREFIX):
         exif = EXIF_PREFIX + exif
     patched = bytearray(exif)
@@ -56,7 +56,7 @@ def clear_orientation(exif: bytes) -> bytes:
 
 
 def set_size(exif: bytes, width_px: int, height_px: int) -> bytes:
-    """Returns the EXIF with a new picture size, where it has fields for one that hold the number."""
+    """Return the EXIF with a new picture size, where it has fields for one that hold the number."""
     patched = bytearray(exif)
     for field in _fields(exif):
         size_px = width_px if field.tag in _WIDTHS else height_px if field.tag in _HEIGHTS else None
@@ -66,7 +66,7 @@ def set_size(exif: bytes, width_px: int, height_px: int) -> bytes:
 
 
 def _fields(exif: bytes) -> Iterator[_Field]:
-    """Yields the single whole numbers of the main folder and of the EXIF folder below it."""
+    """Yield the single whole numbers of the main folder and of the EXIF folder below it."""
     try:
         start, order, folder = _find_folder(exif)
         below = None
@@ -90,7 +90,7 @@ def _folder_fields(exif: bytes, order: str, folder: int) -> Iterator[_Field]:
 
 
 def _find_folder(exif: bytes) -> tuple[int, str, int]:
-    """Returns the origin of offsets, the byte order for `struct`, and the offset of the main folder."""
+    """Return the origin of offsets, the byte order for `struct`, and the offset of the main folder."""
     start = len(EXIF_PREFIX) if exif.startswith(EXIF_PREFIX) else 0
     order = {b"II": "<", b"MM": ">"}.get(exif[start : start + 2])
     if order is None:
@@ -99,7 +99,7 @@ def _find_folder(exif: bytes) -> tuple[int, str, int]:
 
 
 def _detach_thumbnail(exif: bytearray) -> None:
-    """Ends the chain of folders after the first; the second one is that of the thumbnail."""
+    """End the chain of folders after the first; the second one is that of the thumbnail."""
     try:
         _, order, folder = _find_folder(bytes(exif))
         entries = struct.unpack_from(f"{order}H", exif, folder)[0]

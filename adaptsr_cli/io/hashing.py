@@ -13,7 +13,7 @@ _CHUNK_BYTES: Final = 64 << 10
 
 
 def file_sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file, 64 hexadecimal digits.
+    """Return the SHA-256 of a file, 64 hexadecimal digits.
 
     Raises:
         OSError: The file cannot be read.
@@ -23,7 +23,7 @@ def file_sha256(path: Path) -> str:
 
 
 def file_fingerprint(path: Path) -> str:
-    """Returns a cheap identity of a file that survives moving and copying: its size, first and last 64 KiB, hashed.
+    """Return a cheap identity of a file that survives moving and copying: its size, first and last 64 KiB, hashed.
 
     Returns:
         16 hexadecimal digits.

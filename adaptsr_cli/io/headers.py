@@ -13,7 +13,7 @@ from adaptsr_cli.errors import ArtifactError
 
 @contextmanager
 def safetensors_faults(path: Path) -> Iterator[None]:
-    """Turns what the library raises on a bad file into one line that names the file."""
+    """Turn what the library raises on a bad file into one line that names the file."""
     try:
         yield
     except SafetensorError as error:
@@ -25,7 +25,7 @@ def safetensors_faults(path: Path) -> Iterator[None]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Reads the text entries in the header of a safetensors file; the header is checked against the file's size.
+    """Read the text entries in the header of a safetensors file; the header is checked against the file's size.
 
     Raises:
         ArtifactError: The file is missing, cut off or not a safetensors file.

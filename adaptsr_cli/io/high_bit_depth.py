@@ -24,7 +24,7 @@ _HEAD_BYTES: Final = 8 + 25  # the signature and IHDR, which must come first
 
 
 def decode_deep_png(data: bytes) -> AnyArray:
-    """Decodes a 16-bit PNG; a colour that stands for transparency becomes an alpha channel.
+    """Decode a 16-bit PNG; a colour that stands for transparency becomes an alpha channel.
 
     Returns:
         (H, W, C) uint16: grey, grey and alpha, RGB, or RGB and alpha.
@@ -45,7 +45,7 @@ def read_avif_bits(data: bytes) -> int:
 
 
 def decode_deep_avif(data: bytes, bits: int) -> AnyArray:
-    """Decodes an AVIF of 10 or 12 bits a channel as it is stored, not turned.
+    """Decode an AVIF of 10 or 12 bits a channel as it is stored, not turned.
 
     Returns:
         (H, W, C) uint16 over its whole range: grey, RGB, or RGB and alpha.
@@ -61,7 +61,7 @@ def decode_deep_avif(data: bytes, bits: int) -> AnyArray:
 def write_deep_png(
     file: BinaryIO, layers: AnyArray, *, icc: bytes | None, exif: bytes | None, xmp: bytes | None
 ) -> None:
-    """Writes (H, W, C) uint16 as PNG with its colour profile, EXIF (with prefix) and XMP.
+    """Write (H, W, C) uint16 as PNG with its colour profile, EXIF (with prefix) and XMP.
 
     Raises:
         ImageError: The package imagecodecs is not installed.
@@ -79,7 +79,7 @@ def write_deep_png(
 
 
 def check_available() -> None:
-    """Looks whether pictures of more than 8 bits a channel can be read and written.
+    """Look whether pictures of more than 8 bits a channel can be read and written.
 
     Raises:
         ImageError: The package imagecodecs is not installed.
@@ -88,7 +88,7 @@ def check_available() -> None:
 
 
 def _imagecodecs() -> Any:
-    """Imports the package, or names the command that installs it."""
+    """Import the package, or name the command that installs it."""
     try:
         import imagecodecs
     except ImportError as error:

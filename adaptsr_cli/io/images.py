@@ -69,7 +69,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def read_picture(path: Path) -> Picture:
-    """Reads an image file whole, with all its pages or frames, and as many bits as it has.
+    """Read an image file whole, with all its pages or frames, and as many bits as it has.
 
     CMYK is converted to sRGB, through its own colour profile where it has one. Reduced copies and masks in a TIFF, and
     what follows the photograph in a camera's MPO (preview, depth or gain map), are no pages.
@@ -82,7 +82,7 @@ def read_picture(path: Path) -> Picture:
 
 
 def read_rgb(path: Path) -> AnyArray:
-    """Reads an image file as (H, W, 3) uint8; transparency is dropped, 16 bits are rounded to 8.
+    """Read an image file as (H, W, 3) uint8; transparency is dropped, 16 bits are rounded to 8.
 
     Raises:
         ImageError: As `read_picture`, or the file has several pages or frames.
@@ -97,7 +97,7 @@ def read_rgb(path: Path) -> AnyArray:
 
 
 def write_picture(path: Path, picture: Picture, *, quality: int = 95, note: str | None = None) -> None:
-    """Writes an image file, whole or not at all; the format follows the suffix.
+    """Write an image file, whole or not at all; the format follows the suffix.
 
     Args:
         path: Where to; its folder is made.
@@ -114,7 +114,7 @@ def write_picture(path: Path, picture: Picture, *, quality: int = 95, note: str 
 
 
 def check_writable(path: Path, picture: Picture, width_px: int, height_px: int) -> None:
-    """Refuses what `write_picture` would refuse, before anything is computed.
+    """Refuse what `write_picture` would refuse, before anything is computed.
 
     Args:
         path: Where it would be written; the suffix counts, nothing is touched.
@@ -170,7 +170,7 @@ def jpeg_table(path: Path) -> tuple[int, ...] | None:
 
 
 def write_rgb(path: Path, rgb: AnyArray, *, quality: int = 95) -> None:
-    """Writes (H, W, 3) uint8 as an image file; see `write_picture`."""
+    """Write (H, W, 3) uint8 as an image file; see `write_picture`."""
     write_picture(path, Picture(rgb), quality=quality)
 
 
@@ -188,7 +188,7 @@ def encode_jpeg(rgb: AnyArray, quality: int, *, subsampling: Literal["4:2:0", "4
 
 
 def decode_rgb(data: bytes) -> AnyArray:
-    """Decodes an image file held in memory to (H, W, 3) uint8.
+    """Decode an image file held in memory to (H, W, 3) uint8.
 
     Raises:
         ImageError: The bytes are no image.
@@ -201,7 +201,7 @@ def decode_rgb(data: bytes) -> AnyArray:
 
 
 def resize(image: AnyArray, width_px: int, height_px: int, method: Filter) -> AnyArray:
-    """Resizes with antialiasing: the filter widens with the reduction, as in MATLAB's `imresize`.
+    """Resize with antialiasing: the filter widens with the reduction, as in MATLAB's `imresize`.
 
     Args:
         image: (H, W, 3) uint8, or float32 of any range.
@@ -220,5 +220,5 @@ def resize(image: AnyArray, width_px: int, height_px: int, method: Filter) -> An
 
 
 def resize_bicubic(rgb: AnyArray, width_px: int, height_px: int) -> AnyArray:
-    """Resizes (H, W, 3) uint8 by the antialiased bicubic filter to (height_px, width_px, 3) uint8."""
+    """Resize (H, W, 3) uint8 by the antialiased bicubic filter to (height_px, width_px, 3) uint8."""
     return resize(rgb, width_px, height_px, "bicubic")

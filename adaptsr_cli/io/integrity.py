@@ -20,7 +20,7 @@ _LARGE_BOX = 1  # the size that stands for: look behind the name
 
 
 def is_whole(path: Path) -> bool:
-    """Tells whether an image file ends where its format says; False also for a file that is not an image.
+    """Tell whether an image file ends where its format says; False also for a file that is not an image.
 
     Changed bytes in the middle are not found.
 

@@ -89,7 +89,7 @@ class LargeTiffReader:
         self._file.close()
 
     def read(self, start_px: int, stop_px: int) -> AnyArray:
-        """Reads some rows; what the last call has read already is not read again.
+        """Read some rows; what the last call has read already is not read again.
 
         Args:
             start_px: First row, not before that of the last call.
@@ -155,7 +155,7 @@ class LargeTiffReader:
 def write_large_tiff(
     path: Path, bands: Iterator[AnyArray], *, like: LargeTiff, width_px: int, height_px: int, note: str | None
 ) -> None:
-    """Writes a tiled TIFF, compressed without loss, from rows that come one after another; BigTIFF where needed.
+    """Write a tiled TIFF, compressed without loss, from rows that come one after another; BigTIFF where needed.
 
     Args:
         path: Where to; not atomic, so give a temporary name.
@@ -206,7 +206,7 @@ def frames_of_tiff(path: Path) -> int:
 
 
 def has_all_pixels(path: Path) -> bool:
-    """Tells whether everything that the pages of a TIFF point at lies within the file."""
+    """Tell whether everything that the pages of a TIFF point at lies within the file."""
     try:
         with tifffile.TiffFile(path) as file:
             pages = [require_page(page) for page in file.pages]
@@ -216,7 +216,7 @@ def has_all_pixels(path: Path) -> bool:
 
 
 def _read_facts(file: tifffile.TiffFile, page: tifffile.TiffPage, path: Path) -> LargeTiff:
-    """Reads the tags; kinds that cannot be read by rows are refused by name."""
+    """Read the tags; kinds that cannot be read by rows are refused by name."""
     dtype = page.dtype
     orientation = page.tags.valueof(_ORIENTATION) or 1
     reasons = {
@@ -255,7 +255,7 @@ def _read_facts(file: tifffile.TiffFile, page: tifffile.TiffPage, path: Path) ->
 
 
 def _tiles(bands: Iterator[AnyArray], width_px: int) -> Iterator[AnyArray]:
-    """Cuts rows into tiles, row of tiles by row of tiles; those at the right and bottom are smaller."""
+    """Cut rows into tiles, row of tiles by row of tiles; those at the right and bottom are smaller."""
     held: list[AnyArray] = []
     count = 0
     for band in bands:

@@ -52,7 +52,7 @@ class Photograph:
 
 
 def read_photograph(path: Path) -> Photograph:
-    """Reads one photograph whole.
+    """Read one photograph whole.
 
     Raises:
         ImageError: No photograph, damaged, or of several pages.

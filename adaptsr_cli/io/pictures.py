@@ -56,7 +56,7 @@ class Picture:
 
 
 def picture_of(layers: AnyArray, *, grey: bool, icc: bytes | None = None, exif: bytes | None = None) -> Picture:
-    """Makes a picture of the channels that a file stores.
+    """Make a picture of the channels that a file stores.
 
     Args:
         layers: (H, W, C) uint8 or uint16: grey, grey and alpha, RGB, or RGB and alpha.
@@ -70,14 +70,14 @@ def picture_of(layers: AnyArray, *, grey: bool, icc: bytes | None = None, exif: 
 
 
 def layers_of(picture: Picture) -> AnyArray:
-    """Returns the channels to store, (H, W, C): grey or RGB, and alpha where there is one."""
+    """Return the channels to store, (H, W, C): grey or RGB, and alpha where there is one."""
     colour = picture.colour[..., :1] if picture.grey else picture.colour
     layers = colour if picture.alpha is None else np.concatenate([colour, picture.alpha[..., None]], axis=2)
     return np.ascontiguousarray(layers)
 
 
 def to_8_bit(samples: AnyArray) -> AnyArray:
-    """Rounds uint16 to uint8, 65535 to 255; uint8 is given back as it is."""
+    """Round uint16 to uint8, 65535 to 255; uint8 is given back as it is."""
     if samples.dtype == np.uint8:
         return samples
     eighth: AnyArray = np.empty(samples.shape, np.uint8)
@@ -88,7 +88,7 @@ def to_8_bit(samples: AnyArray) -> AnyArray:
 
 
 def stretch(samples: AnyArray, bits: int) -> AnyArray:
-    """Brings uint16 of which only the lower `bits` are used, 9 to 15, to the whole range; 16 is given back."""
+    """Bring uint16 of which only the lower `bits` are used, 9 to 15, to the whole range; 16 is given back."""
     if bits == 16:
         return samples
     most = (1 << bits) - 1
@@ -107,7 +107,7 @@ def narrow(picture: Picture) -> Picture:
 
 
 def orient(layers: AnyArray, orientation: int) -> AnyArray:
-    """Turns (H, W, C) as the eight EXIF orientations say; any other number turns nothing."""
+    """Turn (H, W, C) as the eight EXIF orientations say; any other number turns nothing."""
     if orientation in {5, 6, 7, 8}:
         layers = layers.transpose(1, 0, 2)  # (W, H, C)
     if orientation in {2, 3, 6, 7}:

@@ -42,7 +42,7 @@ class ShotFacts:
 
 
 def read_shot_facts(path: Path) -> ShotFacts:
-    """Reads the header of a JPEG, PNG, TIFF or a raw file built like one (DNG, NEF, CR2, ARW).
+    """Read the header of a JPEG, PNG, TIFF or a raw file built like one (DNG, NEF, CR2, ARW).
 
     A file of another kind, or one that is damaged, has no facts; whether it is a photograph at all is found out when
     its pixels are read.
@@ -90,7 +90,7 @@ def _find_in_jpeg(head: bytes) -> bytes | None:
 
 
 def parse_shot_facts(exif: bytes) -> ShotFacts:
-    """Reads EXIF, with or without its prefix.
+    """Read EXIF, with or without its prefix.
 
     Args:
         exif: The bytes.

@@ -12,7 +12,7 @@ _MAX_DIGITS = 20
 
 
 def parse_json(text: str | bytes) -> object:
-    """Parses JSON and refuses what `json.loads` lets pass.
+    """Parse JSON and refuse what `json.loads` lets pass.
 
     Args:
         text: UTF-8 where it is bytes.

@@ -70,7 +70,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Reads the weights of a model. Pickles are only ever read with ``weights_only=True``.
+    """Read the weights of a model. Pickles are only ever read with ``weights_only=True``.
 
     Args:
         path: A ``.safetensors``, ``.pth``, ``.pt`` or ``.ckpt`` file.
@@ -195,7 +195,7 @@ def _check_archive(path: Path) -> list[str]:
 
 
 def _unwrap(found: object) -> tuple[Mapping[object, object], str | None]:
-    """Goes down to the state dict; the wrapper key is the path to it, with dots where there are several."""
+    """Go down to the state dict; the wrapper key is the path to it, with dots where there are several."""
     keys: list[str] = []
     while isinstance(found, Mapping):
         inner = next((key for key in _WRAPPERS if isinstance(found.get(key), Mapping)), None)
@@ -216,7 +216,7 @@ def _common_prefix(tensors: Mapping[str, Tensor]) -> str:
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Reads a safetensors file: tensors on the CPU in the order of the file, and the metadata.
+    """Read a safetensors file: tensors on the CPU in the order of the file, and the metadata.
 
     Raises:
         ArtifactError: The file is missing, unreadable or damaged.
@@ -228,7 +228,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Writes a safetensors file atomically; the same input always gives the same bytes.
+    """Write a safetensors file atomically; the same input always gives the same bytes.
 
     Args:
         path: Where to.
@@ -249,7 +249,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
 
 def write_pth(path: Path, state: Mapping[str, object]) -> None:
-    """Writes what `torch.save` writes, atomically; the bytes do not depend on the file's name."""
+    """Write what `torch.save` writes, atomically; the bytes do not depend on the file's name."""
     with replace_atomically(path) as temporary, temporary.open("wb") as handle:
         torch.save(dict(state), handle)
 

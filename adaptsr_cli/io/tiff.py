@@ -70,7 +70,7 @@ def list_pages(path: Path) -> list[TiffPage]:
 
 
 def read_deep_page(path: Path, index: int) -> tuple[AnyArray, bool, bytes | None]:
-    """Decodes a page of 9 to 16 bits a channel.
+    """Decode a page of 9 to 16 bits a channel.
 
     Returns:
         (H, W, C) uint16 as displayed, over the whole range of 16 bits: grey, grey and alpha, RGB, or RGB and alpha;
@@ -109,14 +109,14 @@ def read_deep_page(path: Path, index: int) -> tuple[AnyArray, bool, bytes | None
 
 
 def has_all_segments(page: tifffile.TiffPage, file_bytes: int) -> bool:
-    """Tells whether all strips or tiles of a page lie within the file; tifffile would fill missing ones with zeros."""
+    """Tell whether all strips or tiles of a page lie within the file; tifffile would fill missing ones with zeros."""
     places = list(zip(page.dataoffsets, page.databytecounts, strict=False))
     complete = bool(places) and len(page.dataoffsets) == len(page.databytecounts)
     return complete and all(count > 0 and offset + count <= file_bytes for offset, count in places)
 
 
 def require_all_segments(page: tifffile.TiffPage, file_bytes: int, path: Path) -> None:
-    """Refuses a page of which strips or tiles are missing.
+    """Refuse a page of which strips or tiles are missing.
 
     Raises:
         ImageError: The file is cut off or damaged.
@@ -140,7 +140,7 @@ def write_tiff(
     folders: Mapping[int, Folder],
     xmp: bytes | None,
 ) -> None:
-    """Writes pages of 8 or 16 bits a channel, compressed without loss; a BigTIFF where 4 GiB do not suffice.
+    """Write pages of 8 or 16 bits a channel, compressed without loss; a BigTIFF where 4 GiB do not suffice.
 
     Args:
         path: Where to.
@@ -216,7 +216,7 @@ def _orientation(page: tifffile.TiffPage) -> int:
 
 
 def _divide(colour: AnyArray, alpha: AnyArray) -> AnyArray:
-    """Undoes the multiplication of the colour by the transparency."""
+    """Undo the multiplication of the colour by the transparency."""
     most = np.maximum(alpha, 1).astype(np.uint32)
     straight = (colour.astype(np.uint32) * 65535 + most // 2) // most
     divided: AnyArray = np.minimum(straight, 65535).astype(np.uint16)

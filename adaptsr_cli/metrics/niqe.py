@@ -164,7 +164,7 @@ def _blocks(plane: Plane, side: int) -> Plane:
 
 
 def normalise(plane: Plane) -> tuple[Plane, Plane]:
-    """Subtracts the local mean and divides by the local contrast (plus 1): MSCN coefficients.
+    """Subtract the local mean and divides by the local contrast (plus 1): MSCN coefficients.
 
     Args:
         plane: (H, W) in [0, 255].

@@ -245,7 +245,7 @@ def _build(net: str, trunk_path: Path) -> nn.Module:
 
 @contextmanager
 def _quiet_construction() -> Iterator[None]:
-    """Keeps torchvision's remarks on lpips' old-style calls, and the random initial weights, to themselves."""
+    """Keep torchvision's remarks on lpips' old-style calls, and the random initial weights, to themselves."""
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.filterwarnings("ignore", "The parameter 'pretrained' is deprecated", UserWarning)
         warnings.filterwarnings("ignore", "Arguments other than a weight enum", UserWarning)

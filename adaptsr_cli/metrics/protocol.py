@@ -155,7 +155,7 @@ def default_metrics(protocol: str) -> str:
 
 
 def parse_metrics(text: str) -> tuple[str, ...]:
-    """Reads ``psnr,ssim,lpips``: names of `METRICS` in the order given, each once.
+    """Read ``psnr,ssim,lpips``: names of `METRICS` in the order given, each once.
 
     ``lpips`` alone means ``lpips_squeeze``; ``lpips:alex`` and ``lpips-alex`` are read as ``lpips_alex``.
 
@@ -188,7 +188,7 @@ def score_images(
     metrics: Sequence[str],
     others: Callable[[np.ndarray, np.ndarray], Mapping[str, float]] | None = None,
 ) -> dict[str, float]:
-    """Scores one image against its reference.
+    """Score one image against its reference.
 
     Args:
         sr: (H, W, 3) uint8, what the model made.

@@ -65,7 +65,7 @@ class Faults:
 
 
 def find_faults(residual: Residual, expected_means: AnyArray | None) -> Faults:
-    """Finds cells that do not show the same thing at the same place.
+    """Find cells that do not show the same thing at the same place.
 
     Args:
         residual: Measured with the final mapping.
@@ -90,7 +90,7 @@ def find_faults(residual: Residual, expected_means: AnyArray | None) -> Faults:
 
 
 def choose_blocks(residual: Residual, faults: Faults, block_px: int) -> tuple[Block, ...]:
-    """Cuts the region into blocks, all that the tele photograph shows whole, and judges each.
+    """Cut the region into blocks, all that the tele photograph shows whole, and judge each.
 
     The grid is shifted by whole cells to where most blocks are kept.
 

@@ -41,7 +41,7 @@ class Start:
 
 
 def find_start(wide: Float32Array, tele: Float32Array, zoom_hint: float | None) -> tuple[Start | None, int]:
-    """Matches two photographs, first much reduced; where that is not enough, at finer steps.
+    """Match two photographs, first much reduced; where that is not enough, at finer steps.
 
     Args:
         wide: Brightness of the photograph with the wider angle.

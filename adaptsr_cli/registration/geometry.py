@@ -64,7 +64,7 @@ class Lens:
         return pixels
 
     def bend(self, points: Points) -> Points:
-        """Applies the distortion to normal coordinates."""
+        """Apply the distortion to normal coordinates."""
         arm = points - np.array([self.x, self.y])
         square = (arm * arm).sum(axis=-1, keepdims=True)
         bent: Points = points + arm * (square * (self.k1 + self.k2 * square))

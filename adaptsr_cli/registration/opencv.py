@@ -17,7 +17,7 @@ _MOST_REMAP_PX: Final = 32_000  # OpenCV keeps sides of the result in 16 bits
 
 
 def require_opencv() -> None:
-    """Makes sure that OpenCV can be used.
+    """Make sure that OpenCV can be used.
 
     Raises:
         AdaptsrError: It is not installed.
@@ -134,14 +134,14 @@ def blur(plane: AnyArray, sigma_px: float) -> AnyArray:
 
 
 def filter_separably(image: AnyArray, taps: AnyArray) -> AnyArray:
-    """Filters rows and columns by the same symmetric taps; the image is mirrored at its borders."""
+    """Filter rows and columns by the same symmetric taps; the image is mirrored at its borders."""
     cv2 = _opencv()
     filtered: AnyArray = cv2.sepFilter2D(image, cv2.CV_32F, taps, taps, borderType=cv2.BORDER_REFLECT_101)
     return filtered
 
 
 def shrink(plane: AnyArray, factor: float) -> AnyArray:
-    """Shrinks by averaging areas; factors up to 1 change nothing."""
+    """Shrink by averaging areas; factors up to 1 change nothing."""
     if factor <= 1:
         return plane
     cv2 = _opencv()
@@ -151,7 +151,7 @@ def shrink(plane: AnyArray, factor: float) -> AnyArray:
 
 
 def enlarge_linearly(coarse: AnyArray, factor: int) -> AnyArray:
-    """Enlarges a smooth field (h, w, c) by a whole factor, bilinearly between the centres of its cells."""
+    """Enlarge a smooth field (h, w, c) by a whole factor, bilinearly between the centres of its cells."""
     cv2 = _opencv()
     size = coarse.shape[1] * factor, coarse.shape[0] * factor
     fine: AnyArray = cv2.resize(coarse, size, interpolation=cv2.INTER_LINEAR)

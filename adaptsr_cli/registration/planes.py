@@ -45,7 +45,7 @@ def luma(image: AnyArray) -> Float32Array:
 
 
 def sum_cells(plane: AnyArray, cell_px: int = CELL_PX) -> AnyArray:
-    """Sums over square cells.
+    """Sum over square cells.
 
     Args:
         plane: (h, w, ...); what is left over at the right and below is not used.
@@ -63,7 +63,7 @@ def sum_cells(plane: AnyArray, cell_px: int = CELL_PX) -> AnyArray:
 
 
 def sum_windows(cells: AnyArray) -> AnyArray:
-    """Sums over all windows of 2 x 2 cells, which overlap by half.
+    """Sum over all windows of 2 x 2 cells, which overlap by half.
 
     Args:
         cells: (rows, columns, ...).

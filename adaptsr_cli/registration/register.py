@@ -100,7 +100,7 @@ def register(
     resize: Resize,
     on_step: Callable[[str], None] = lambda name: None,
 ) -> Registration:
-    """Registers a tele photograph to a wide one.
+    """Register a tele photograph to a wide one.
 
     Args:
         wide: (h, w, 3) uint8 or uint16, sRGB as it is displayed.

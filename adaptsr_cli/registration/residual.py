@@ -101,7 +101,7 @@ class Prepared:
 
 
 def prepare(lr: Float32Array, tele: Float32Array, zoom: float) -> Prepared:
-    """Makes both photographs ready.
+    """Make both photographs ready.
 
     Args:
         lr: Brightness, grey levels.
@@ -114,7 +114,7 @@ def prepare(lr: Float32Array, tele: Float32Array, zoom: float) -> Prepared:
 def measure_residual(
     prepared: Prepared, mapping: Mapping, region: Region, *, sigma_px: float = 0.6, rounds: int = _ROUNDS
 ) -> Residual:
-    """Measures what a mapping leaves.
+    """Measure what a mapping leaves.
 
     Args:
         prepared: Both photographs.
@@ -221,7 +221,7 @@ def _difference(plane: Float32Array, axis: int) -> Float32Array:
 
 
 def _products(basis: tuple[Float32Array, ...], low: Float32Array, weights: Float32Array) -> tuple[AnyArray, AnyArray]:
-    """Sums over the cells of all products: (r, c, 5, 5) and (r, c, 5)."""
+    """Sum over the cells of all products: (r, c, 5, 5) and (r, c, 5)."""
     weighted = [weights * term for term in basis]
     rows, columns = low.shape[0] // CELL_PX, low.shape[1] // CELL_PX
     normal = np.empty((rows, columns, _UNKNOWNS, _UNKNOWNS))
@@ -241,7 +241,7 @@ class _Fit:
 
 
 def _fit(normal: AnyArray, right: AnyArray, total: AnyArray, count: AnyArray) -> _Fit:
-    """Solves all windows; the covariance is that of dx and dy with the other unknowns free."""
+    """Solve all windows; the covariance is that of dx and dy with the other unknowns free."""
     # A little weight holds the gain to 0, the blur to 0 and, in `_PRIOR_PX`, the displacement to 0. What it weighs is
     # noise of about one grey level.
     held = np.diag([1e-2, 1.0, 1 / _PRIOR_PX**2, 1 / _PRIOR_PX**2, 1e-2])

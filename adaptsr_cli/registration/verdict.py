@@ -69,7 +69,7 @@ class Verdict:
 def judge(
     blocks: Sequence[Block], median_px: float, p90_px: float, detail: float, softness: float, region: Region
 ) -> Verdict:
-    """Applies the gates.
+    """Apply the gates.
 
     Args:
         blocks: All of the shot.

@@ -17,7 +17,7 @@ _WIDTH_IN: Final = 10.2
 
 
 def draw_camera(path: Path, estimate: TransferEstimate) -> None:
-    """Draws an estimate.
+    """Draw an estimate.
 
     Args:
         path: The PNG to write.

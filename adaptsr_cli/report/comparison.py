@@ -59,7 +59,7 @@ class Box:
 
 
 def check_row(row: ComparisonRow) -> None:
-    """Refuses images that are not of one size.
+    """Refuse images that are not of one size.
 
     Raises:
         ValueError: A fault of the caller, who should have scored these images before.
@@ -114,7 +114,7 @@ def _detail_side_lr_px(height: int, width: int, scale: int) -> int:
 
 
 def magnify(image: NDArray[Value]) -> NDArray[Value]:
-    """Enlarges a square (n, n, ...) image to a tile by repeating pixels: what is seen is what the model made."""
+    """Enlarge a square (n, n, ...) image to a tile by repeating pixels: what is seen is what the model made."""
     index = (np.arange(TILE_PX) * image.shape[0]) // TILE_PX
     enlarged: NDArray[Value] = image[index][:, index]
     return enlarged

@@ -46,7 +46,7 @@ _KIND_COLOURS = {"conv": _BLUE, "attention": _ORANGE, "mlp": _GREEN, "linear": _
 
 
 def _draw_cells(figure: Figure, page: Page, top_in: float, norm: Normalize, text: Callable[[float], str]) -> None:
-    """Draws the panels of a heatmap with a number in every cell; nothing is drawn where no site is."""
+    """Draw the panels of a heatmap with a number in every cell; nothing is drawn where no site is."""
     shades = LinearSegmentedColormap.from_list("shades", SHADES)
     for placement in page.placements:
         panel, left, top = placement.panel, MARGIN_IN + placement.left_in, top_in + placement.top_in
@@ -57,7 +57,7 @@ def _draw_cells(figure: Figure, page: Page, top_in: float, norm: Normalize, text
 
 
 def _draw_panel(axes: Axes, panel: Panel, shades: Colormap, norm: Normalize, text: Callable[[float], str]) -> None:
-    """Draws one panel into axes of its size."""
+    """Draw one panel into axes of its size."""
     axes.set(xlim=(0, len(panel.columns)), ylim=(len(panel.rows), 0))
     axes.grid(visible=False)
     for row, column in zip(*np.nonzero(np.isfinite(panel.values)), strict=True):
@@ -77,7 +77,7 @@ def _draw_panel(axes: Axes, panel: Panel, shades: Colormap, norm: Normalize, tex
 
 
 def draw_rank_heatmap(path: Path, rank_map: RankMap) -> None:
-    """Draws the ranks as blocks x modules (AdaptSR, Figure 5).
+    """Draw the ranks as blocks x modules (AdaptSR, Figure 5).
 
     Args:
         path: The PNG to write.
@@ -104,7 +104,7 @@ def draw_rank_heatmap(path: Path, rank_map: RankMap) -> None:
 
 
 def draw_saliency(path: Path, saliency: Saliency) -> None:
-    """Draws the scores as blocks x modules, in percent of the largest, and their spread over the batches.
+    """Draw the scores as blocks x modules, in percent of the largest, and their spread over the batches.
 
     Args:
         path: The PNG to write.
@@ -176,7 +176,7 @@ def _draw_spread(axes: Axes, sites: Sequence[SiteSaliency]) -> None:
 
 
 def draw_curves(path: Path, log: Sequence[LogRow]) -> None:
-    """Draws loss, validation and learning rate over the iterations.
+    """Draw loss, validation and learning rate over the iterations.
 
     Args:
         path: The PNG to write.

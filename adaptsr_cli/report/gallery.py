@@ -81,7 +81,7 @@ class BestAndWorst:
         hr: Pixels | None,
         outputs: Mapping[str, Pixels],
     ) -> None:
-        """Takes the detail of an image if it is among the best or the worst so far.
+        """Take the detail of an image if it is among the best or the worst so far.
 
         Args:
             index: Of the image.

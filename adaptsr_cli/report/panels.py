@@ -82,7 +82,7 @@ class Page:
 
 
 def panels_of(arrangement: Arrangement[S], value: Callable[[S], float]) -> list[Panel]:
-    """Turns grids and the sites outside of them into panels of at most 40 rows.
+    """Turn grids and the sites outside of them into panels of at most 40 rows.
 
     Args:
         arrangement: The sites.
@@ -124,7 +124,7 @@ def _split(
 
 
 def pack(panels: Sequence[Panel]) -> Page:
-    """Stacks panels in columns no higher than the highest panel."""
+    """Stack panels in columns no higher than the highest panel."""
     highest = max((panel.height_in for panel in panels), default=0.0)
     placements: list[PanelPosition] = []
     left = top = width = 0.0

@@ -42,7 +42,7 @@ _EXPLANATION = (
 def draw_comparison(
     path: Path, rows: Sequence[ComparisonRow], protocol: str, luma: Callable[[Pixels], NDArray[np.floating]]
 ) -> None:
-    """Draws the comparison sheet: a line per image with LR, every output and HR, the errors and the scores below.
+    """Draw the comparison sheet: a line per image with LR, every output and HR, the errors and the scores below.
 
     Each line shows the square where the models differ most, enlarged by repeating pixels, and where it lies in the
     image. The best score of a line is set bold. All error maps of a sheet have one scale.

@@ -59,7 +59,7 @@ def natural_key(text: str) -> tuple[int | str, ...]:
 
 
 def arrange_sites(sites: Sequence[S]) -> Arrangement[S]:
-    """Sorts sites into grids of blocks x modules.
+    """Sort sites into grids of blocks x modules.
 
     A block whose name pattern occurs once is no row of anything: its sites are listed as outside, as are sites
     without a block and sites that are their own block.

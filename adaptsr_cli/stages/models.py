@@ -55,7 +55,7 @@ class ModelsResult:
 
 
 def run_models(options: ModelsOptions, *, progress: Progress = SILENT, world: World = SINGLE_PROCESS) -> ModelsResult:
-    """Reads the catalogue, and fetches a model where one is named.
+    """Read the catalogue, and fetches a model where one is named.
 
     Args:
         options: What to fetch.

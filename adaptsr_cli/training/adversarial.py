@@ -93,7 +93,7 @@ class Adversary:
         return {**weights, **{f"{_ADAM}{key}": tensor for key, tensor in moments.items()}}
 
     def load(self, state: Mapping[str, Tensor], place: str) -> None:
-        """Puts a saved state back.
+        """Put a saved state back.
 
         Raises:
             ArtifactError: A tensor is missing, too many or of another shape.

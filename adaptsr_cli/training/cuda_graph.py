@@ -44,7 +44,7 @@ class InputsKept(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Runs one operation."""
+        """Run one operation."""
         for tensor in tree_leaves((args, kwargs)):
             if isinstance(tensor, Tensor) and (place := tensor.untyped_storage().data_ptr()) not in self._made:
                 self.kept.setdefault(place, tensor)

@@ -43,7 +43,7 @@ class UNetDiscriminator(nn.Module):
         self.last = nn.Conv2d(features, 1, 3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Judges every pixel.
+        """Judge every pixel.
 
         Args:
             image: (B, 3, H, W) float32, nominally in [0, 1]; H and W at least 8.

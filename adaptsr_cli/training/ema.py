@@ -57,7 +57,7 @@ class MovingAverage:
         return {str(index): average.cpu().clone() for index, average in enumerate(self._averages)}
 
     def load(self, state: Mapping[str, Tensor], place: str) -> None:
-        """Puts saved averages back.
+        """Put saved averages back.
 
         Raises:
             ArtifactError: A tensor is missing, of another shape or not finite.

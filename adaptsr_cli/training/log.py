@@ -28,12 +28,12 @@ def read_log(path: Path) -> list[LogRow]:
 
 
 def append_row(path: Path, row: LogRow) -> None:
-    """Appends one row."""
+    """Append one row."""
     with path.open("a", encoding="utf-8") as handle:
         handle.write(row.model_dump_json(exclude_none=True) + "\n")
 
 
 def cut_log(path: Path, iteration: int) -> None:
-    """Drops the rows after `iteration`, which a resumed run will write again."""
+    """Drop the rows after `iteration`, which a resumed run will write again."""
     rows = [row for row in read_log(path) if row.iteration <= iteration]
     write_text(path, "".join(row.model_dump_json(exclude_none=True) + "\n" for row in rows))

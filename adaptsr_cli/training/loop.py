@@ -88,7 +88,7 @@ class Trainer:
     _warned: bool = field(default=False, init=False)
 
     def run(self, progress: Progress) -> TrainingOutcome:
-        """Trains from the saved state, or from the start, to the end of the plan.
+        """Train from the saved state, or from the start, to the end of the plan.
 
         Raises:
             Interrupted: SIGINT or SIGTERM arrived; the state was saved.
@@ -277,7 +277,7 @@ class Trainer:
         return found if len(found) > 2 else {"loss": found["loss"]}
 
     def _reduce(self, means: Sequence[Tensor]) -> None:
-        """Replaces means over this process's share of a batch by means over the whole batch."""
+        """Replace means over this process's share of a batch by means over the whole batch."""
         if self.world.size > 1:
             for mean in means:
                 mean.mul_(self.share)
@@ -311,7 +311,7 @@ class Trainer:
         task.show(loss=f"{loss:.4f}", lr=f"{lr:.1e}")
 
     def _validate(self, state: LoopState, train_state: TrainState, task: Task) -> tuple[LoopState, float]:
-        """Scores the network as it stands and keeps it if it is the best so far."""
+        """Score the network as it stands and keep it if it is the best so far."""
         set_differentiable(self.backbone, False)
         with train_state.average.in_place() if train_state.average is not None else nullcontext():
             validation = self.validator.score(self._upscale())

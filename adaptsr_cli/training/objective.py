@@ -89,7 +89,7 @@ class Objective(Protocol):
         """State for resuming bit for bit, on the CPU; empty where nothing is trained."""
 
     def load(self, state: Mapping[str, Tensor], place: str) -> None:
-        """Puts a saved state back.
+        """Put a saved state back.
 
         Args:
             state: From `state`.
@@ -265,7 +265,7 @@ class PerceptualObjective:
         return ObjectiveOutput(total, parts)
 
     def after_step(self, sr: Tensor, hr: Tensor, iteration: int, reduce: Reduce) -> dict[str, Tensor]:
-        """Trains the discriminator; see `Objective.after_step`."""
+        """Train the discriminator; see `Objective.after_step`."""
         with torch.autocast(sr.device.type, enabled=False):
             return self._adversary.train_step(sr.detach().float(), hr, reduce)
 

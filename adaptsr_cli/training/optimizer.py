@@ -26,7 +26,7 @@ def make_adam(groups: list[dict[str, Any]], lr: float, device: torch.device) -> 
 
 
 def set_rate(optimizer: torch.optim.Adam, lr: float) -> None:
-    """Sets the learning rate, times its ratio in every group."""
+    """Set the learning rate, times its ratio in every group."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(lr * group["ratio"])

@@ -28,7 +28,7 @@ def read_moments(optimizer: torch.optim.Adam, parameters: Sequence[nn.Parameter]
 def put_moments(
     optimizer: torch.optim.Adam, parameters: Sequence[nn.Parameter], tensors: Mapping[str, Tensor], place: str
 ) -> None:
-    """Puts the moments of `read_moments` back.
+    """Put the moments of `read_moments` back.
 
     Args:
         optimizer: Of these parameters.

@@ -62,7 +62,7 @@ class ResourceUsage:
 
     @contextmanager
     def not_counted(self) -> Iterator[None]:
-        """Leaves the time of this block out of `counted_s`."""
+        """Leave the time of this block out of `counted_s`."""
         begin = time.perf_counter()
         yield
         self._not_counted_s += time.perf_counter() - begin

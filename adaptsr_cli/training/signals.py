@@ -18,7 +18,7 @@ class StopRequest:
 
 @contextmanager
 def catch_stop() -> Iterator[StopRequest]:
-    """Turns SIGINT and SIGTERM into a flag for the loop to read; only in the main thread, where signals arrive."""
+    """Turn SIGINT and SIGTERM into a flag for the loop to read; only in the main thread, where signals arrive."""
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request

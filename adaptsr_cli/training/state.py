@@ -42,7 +42,7 @@ class TrainState:
 
 
 def save_state(path: Path, state: LoopState, train_state: TrainState) -> None:
-    """Writes adapter, optimiser, objective and position, atomically."""
+    """Write adapter, optimiser, objective and position, atomically."""
     tensors = {f"adapter/{name}": tensor for name, tensor in train_state.attachment.state().items()}
     parameters = list(train_state.attachment.parameters())
     moments = read_moments(train_state.optimizer, parameters)
@@ -54,7 +54,7 @@ def save_state(path: Path, state: LoopState, train_state: TrainState) -> None:
 
 
 def read_state(path: Path) -> tuple[LoopState, dict[str, Tensor]]:
-    """Reads a state file.
+    """Read a state file.
 
     Raises:
         ArtifactError: Damaged or not a state file.
@@ -66,7 +66,7 @@ def read_state(path: Path) -> tuple[LoopState, dict[str, Tensor]]:
 
 
 def restore(tensors: Mapping[str, Tensor], train_state: TrainState, path: Path) -> None:
-    """Puts saved tensors back into everything that training changes.
+    """Put saved tensors back into everything that training changes.
 
     Raises:
         ArtifactError: A tensor is missing or of another shape.

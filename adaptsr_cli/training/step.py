@@ -52,7 +52,7 @@ class GradientStep:
         self._low_rank = LowRankStep(attachment)
 
     def run(self, lr: Tensor, hr: Tensor, iteration: int) -> tuple[GradientAccumulator, Tensor]:
-        """Computes losses and gradients; nothing waits for the device.
+        """Compute losses and gradients; nothing waits for the device.
 
         Args:
             lr: (B, 3, h, w) float32 in [0, 1], on the device.

@@ -31,7 +31,7 @@ class TensorBoard:
         self._writer: Any = SummaryWriter(str(folder), purge_step=iteration + 1)
 
     def add(self, row: LogRow) -> None:
-        """Writes one row of the log."""
+        """Write one row of the log."""
         for name, value in {"loss": row.loss, "lr": row.learning_rate, "val/psnr_y_db": row.val_psnr_y_db}.items():
             if value is not None:
                 self._writer.add_scalar(name, value, row.iteration)
@@ -39,7 +39,7 @@ class TensorBoard:
             self._writer.add_scalar(f"loss/{name}", value, row.iteration)
 
     def add_sample(self, sample: np.ndarray, iteration: int) -> None:
-        """Writes a sample image, (H, W, 3) uint8."""
+        """Write a sample image, (H, W, 3) uint8."""
         self._writer.add_image("held-out", sample, iteration, dataformats="HWC")
 
     def __enter__(self) -> Self:

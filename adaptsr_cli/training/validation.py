@@ -63,7 +63,7 @@ class Validator:
         return self._count
 
     def score(self, upscale: Callable[[np.ndarray], np.ndarray]) -> Validation:
-        """Scores all held-out crops.
+        """Score all held-out crops.
 
         Args:
             upscale: (h, w, 3) uint8 -> (s h, s w, 3) uint8.

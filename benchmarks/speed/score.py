@@ -162,7 +162,7 @@ def time_allocate(folder: Path, rounds: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Measures and writes the results."""
+    """Measure and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="*", choices=("safmn", "edsr", "swinir", "drct"), default=["safmn", "edsr"])
     parser.add_argument("--batches", type=int, default=20)

@@ -130,7 +130,7 @@ class Worker:
         )
 
     def ask(self, order: str) -> dict[str, Any]:
-        """Sends one order and waits for the answer."""
+        """Send one order and wait for the answer."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(order + "\n")
@@ -142,7 +142,7 @@ class Worker:
         return answer
 
     def close(self) -> None:
-        """Ends the process."""
+        """End the process."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()

@@ -148,7 +148,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def restart_host_peak() -> int:
-    """Lets Linux count the most memory anew; returns what is held now, in bytes."""
+    """Let Linux count the most memory anew; return what is held now, in bytes."""
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     return read_status("VmRSS")
 
@@ -251,7 +251,7 @@ class Bench:
 
 
 def main() -> None:
-    """Measures and writes the results."""
+    """Measure and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=TITLES, default="swinir")
     parser.add_argument("--weights", type=Path, help="a checkpoint; random weights where left out")

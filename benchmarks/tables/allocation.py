@@ -10,7 +10,7 @@ from study import Row, draw_rows, read_setting, run_study
 
 
 def main() -> None:
-    """Runs the study."""
+    """Run the study."""
     setting = read_setting(__doc__, "allocation")
     rows = [Row("backbone", {"method": "none"})]
     for init in ("default", "gradient"):

@@ -21,7 +21,7 @@ from adaptsr_cli.stages.score.stage import run_score
 
 
 def main() -> None:
-    """Makes the picture and the summary."""
+    """Make the picture and the summary."""
     setting = read_setting(__doc__, "figure5")
     backbone = setting.bench.backbone
     model = str(backbone) if backbone else None

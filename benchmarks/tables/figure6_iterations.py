@@ -14,7 +14,7 @@ COLOURS = ("#0072b2", "#56b4e9", "#d55e00")
 
 
 def main() -> None:
-    """Runs the study."""
+    """Run the study."""
     setting = read_setting(__doc__, "figure6", lr=None)
     common = {"checks": CHECKS, "extra": (("schedule", "steps"),)}
     rows = [

@@ -47,7 +47,7 @@ class Setting:
 
 
 def read_setting(description: str, output: str, **defaults: Any) -> Setting:
-    """Reads the command line that all studies have.
+    """Read the command line that all studies have.
 
     Args:
         description: The script's docstring.
@@ -96,7 +96,7 @@ def read_setting(description: str, output: str, **defaults: Any) -> Setting:
 
 
 def run_study(setting: Setting, title: str, rows: Sequence[Row], *, against: str | None = None) -> dict[str, Any]:
-    """Runs what is missing and writes table and picture.
+    """Run what is missing and write table and picture.
 
     Args:
         setting: From the command line.
@@ -204,7 +204,7 @@ def _marks(values: Sequence[float | None], larger_is_better: bool) -> list[str]:
 
 
 def draw(setting: Setting, paint: Callable[[Axes], None], width_in: float = 6.4, height_in: float = 4.0) -> None:
-    """Writes the picture of a study.
+    """Write the picture of a study.
 
     Args:
         setting: Names the file.

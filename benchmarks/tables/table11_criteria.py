@@ -13,7 +13,7 @@ from adaptsr_cli.artifacts.base import Criterion
 
 
 def main() -> None:
-    """Runs the study."""
+    """Run the study."""
     setting = read_setting(__doc__, "table11")
     rows = [
         Row("uniform", {"strategy": "uniform"}),

@@ -7,7 +7,7 @@ from study import Row, draw_rows, read_setting, run_study
 
 
 def main() -> None:
-    """Runs the study."""
+    """Run the study."""
     setting = read_setting(__doc__, "table12", seeds=5)
     rows = [
         Row("uniform", {"strategy": "uniform"}),

@@ -13,7 +13,7 @@ RANKS = (1, 4, 8, 16, 64)
 
 
 def main() -> None:
-    """Runs the study."""
+    """Run the study."""
     setting = read_setting(__doc__, "table2")
     share = setting.base.budget
     rows = [

@@ -11,7 +11,7 @@ from study import Row, draw_rows, read_setting, run_study
 
 
 def main() -> None:
-    """Runs the study."""
+    """Run the study."""
     setting = read_setting(__doc__, "table3", lr=None)
     rows = [
         Row("backbone", {"method": "none"}),

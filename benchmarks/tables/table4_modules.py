@@ -16,7 +16,7 @@ RANK = 8
 
 
 def main() -> None:
-    """Runs the study."""
+    """Run the study."""
     setting = read_setting(__doc__, "table4", lr=None)
     backbone = load_backbone(setting.bench.backbone or default_model())
     kinds = {site.kind for site in find_sites(backbone.model, backbone.traits).sites}

@@ -11,7 +11,7 @@ FACTORIZATIONS = ("1x1-kxk", "kxk-1x1", "single")
 
 
 def main() -> None:
-    """Runs the study."""
+    """Run the study."""
     setting = read_setting(__doc__, "table9")
     rows = [
         Row(name, {"strategy": "uniform", "modules": "conv", "extra": (("conv_factorization", name),)})

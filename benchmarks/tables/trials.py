@@ -119,7 +119,7 @@ class Bench:
 
 
 def run_trials(trials: Sequence[Trial], bench: Bench) -> list[dict[str, Any]]:
-    """Runs the trials that the ledger lacks, and gives the figures of all, in their order.
+    """Run the trials that the ledger lacks, and gives the figures of all, in their order.
 
     Raises:
         SystemExit: A trial failed; those that ended are kept.
@@ -176,7 +176,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def measure(trial: Trial, bench: Bench, folder: Path) -> dict[str, Any]:
-    """Runs one trial; its figures."""
+    """Run one trial; its figures."""
     choice = ModelSpec(str(bench.backbone) if bench.backbone else None, Path(), offline=True)
     data = DataSpec.of(bench.data)
     scored = _scored(trial, bench, choice, folder)
@@ -274,7 +274,7 @@ def _adapt(trial: Trial, run: RunFolder, choice: ModelSpec, data: Path, saliency
 
 
 def _evaluate(run: RunFolder, data: Path, model: str, weights: Path | None) -> dict[str, float]:
-    """Scores of one network on the held-out images."""
+    """Score of one network on the held-out images."""
     metrics = "psnr,ssim" if weights is None else "psnr,ssim,lpips_squeeze"
     options = EvaluateOptions(
         run=run.root, data=(str(data),), weights_dir=weights or Path(), offline=True, models=(model,), metrics=metrics

@@ -347,7 +347,7 @@ class _MasksOnce:
 
 
 def fuse_attention(model: nn.Module) -> int:
-    """Gives every Swin-type block of a network the fused forward pass; the others stay as they are.
+    """Give every Swin-type block of a network the fused forward pass; the others stay as they are.
 
     Returns:
         How many blocks there are.

@@ -114,7 +114,7 @@ class CompiledBlocks:
         return out
 
     def _try(self, network: Network, lr: Tensor, trial: _Trial) -> Tensor:
-        """Compiles the blocks for this shape and decides."""
+        """Compile the blocks for this shape and decides."""
         before_s = min(trial.seconds)
         try:
             with self._in_place():

@@ -17,7 +17,7 @@ class FusedForward:
 
 
 def fuse(module: nn.Module, forward: FusedForward) -> None:
-    """Gives a module a forward pass of ours, which `published_forwards` takes away for a while."""
+    """Give a module a forward pass of ours, which `published_forwards` takes away for a while."""
     vars(module)["forward"] = forward
 
 

@@ -38,7 +38,7 @@ class _ChannelNorm(FusedForward):
 
 
 def fuse_channel_norms(model: nn.Module) -> int:
-    """Gives the layer norms over channels of a network the fused forward pass; other layers stay as they are.
+    """Give the layer norms over channels of a network the fused forward pass; other layers stay as they are.
 
     Returns:
         How many there are.

@@ -40,7 +40,7 @@ class WindowKinds:
     kinds: tuple[int, ...]
 
     def pieces(self, most: int) -> Iterator[tuple[slice, int]]:
-        """Runs of at most `most` windows of one kind, one behind the other, and the kind."""
+        """Run of at most `most` windows of one kind, one behind the other, and the kind."""
         first = 0
         for count, kind in zip(self.counts, self.kinds, strict=True):
             last = first + count

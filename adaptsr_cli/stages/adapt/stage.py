@@ -93,7 +93,7 @@ def run_adapt(options: AdaptOptions, *, progress: Progress = SILENT, world: Worl
 
 
 def _plan_ranks(options: AdaptOptions, opened: OpenRun, progress: Progress, world: World) -> None:
-    """Scores and allocates, as far as that is not done yet."""
+    """Score and allocate, as far as that is not done yet."""
     run = opened.run
     # Asked by one process, since a moment later it writes these files.
     is_scored, is_allocated = world.gather(
@@ -142,7 +142,7 @@ def _evaluate(options: AdaptOptions, progress: Progress, world: World) -> Evalua
 
 
 def _upscale_example(options: AdaptOptions, opened: OpenRun, progress: Progress) -> Path:
-    """Upscales the first held-out LR image with the merged model into ``upscaled/``."""
+    """Upscale the first held-out LR image with the merged model into ``upscaled/``."""
     run, data = opened.run, opened.data
     degradation = run_degradation(run, data.held_out, options.degrade)
     held_out: Mixture = open_reader(data.held_out, opened.backbone.scale, degradation, options.seed, data.cache)
@@ -161,7 +161,7 @@ def _upscale_example(options: AdaptOptions, opened: OpenRun, progress: Progress)
 
 
 def run_demo(options: DemoOptions, *, progress: Progress = SILENT, world: World = SINGLE_PROCESS) -> AdaptResult:
-    """Makes camera pairs from photographs, adapts the embedded backbone, and scores it on photos never seen.
+    """Make camera pairs from photographs, adapts the embedded backbone, and scores it on photos never seen.
 
     Args:
         options: Where to, and how long.

@@ -18,7 +18,7 @@ DEFAULT_BUDGET: Final = "8%"
 
 
 def _read_kinds(value: Any) -> Any:
-    """Reads ``conv,attention,mlp``; a list becomes a tuple."""
+    """Read ``conv,attention,mlp``; a list becomes a tuple."""
     if not isinstance(value, str):
         return tuple(value) if isinstance(value, list) else value
     known: tuple[SiteKind, ...] = get_args(SiteKind)
@@ -31,7 +31,7 @@ def _read_kinds(value: Any) -> Any:
 
 
 def _check_budget(value: Any) -> Any:
-    """Refuses what is no number of parameters."""
+    """Refuse what is no number of parameters."""
     return parse_budget(str(value)).text if isinstance(value, str | int) and not isinstance(value, bool) else value
 
 

@@ -59,7 +59,7 @@ class ReallocateResult:
 def run_reallocate(
     options: ReallocateOptions, *, progress: Progress = SILENT, world: World = SINGLE_PROCESS
 ) -> ReallocateResult:
-    """Writes ``rank_map.json`` with its sidecar and ``rank_map.png`` from a trained adapter.
+    """Write ``rank_map.json`` with its sidecar and ``rank_map.png`` from a trained adapter.
 
     The ranks are the best that the budget buys by the squared singular values of the updates and what further ranks
     are guessed to be worth (`extended_gains`). Sites that the adapter left alone get one rank where the budget covers

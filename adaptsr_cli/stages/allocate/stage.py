@@ -52,7 +52,7 @@ class AllocateResult:
 def run_allocate(
     options: AllocateOptions, *, progress: Progress = SILENT, world: World = SINGLE_PROCESS
 ) -> AllocateResult:
-    """Turns ``saliency.json`` and a budget into ``rank_map.json`` and ``rank_map.png``.
+    """Turn ``saliency.json`` and a budget into ``rank_map.json`` and ``rank_map.png``.
 
     Args:
         options: How to spend the budget.
@@ -182,7 +182,7 @@ def _least_rank(candidates: list[AllocationSite], budget_params: int, progress: 
 
 
 def _tell_capped(candidates: list[AllocationSite], ranks: dict[str, int], rank: int, progress: Progress) -> None:
-    """Says where the uniform rank would have been larger than the weight itself."""
+    """Say where the uniform rank would have been larger than the weight itself."""
     capped = [candidate for candidate in candidates if ranks[candidate.name] < rank]
     if capped:
         plain = sum(candidate.rank_cost for candidate in candidates) * rank

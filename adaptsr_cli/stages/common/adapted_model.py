@@ -25,7 +25,7 @@ from adaptsr_cli.stages.common.run_folder import RunFolder
 def open_adapted(
     run: RunFolder, choice: ModelSpec, progress: Progress, *, adapters: Sequence[Path] = (), strength: float = 1.0
 ) -> Backbone:
-    """Opens the network to upscale with.
+    """Open the network to upscale with.
 
     Without adapters and at full strength: the named model, else the run's merged model, else its backbone, else the
     embedded default; which one is noted.
@@ -57,7 +57,7 @@ def open_adapted(
 
 
 def add_adapters(backbone: Backbone, adapters: Sequence[Path], strength: float, progress: Progress) -> Backbone:
-    """Folds adapters into a backbone, in place.
+    """Fold adapters into a backbone, in place.
 
     Args:
         backbone: The network that they were made for; changed.
@@ -83,7 +83,7 @@ def add_adapters(backbone: Backbone, adapters: Sequence[Path], strength: float, 
 
 
 def model_sha256(backbone: Backbone) -> str:
-    """Computes the identity of the weights as they are run, merged in a file or in memory alike."""
+    """Compute the identity of the weights as they are run, merged in a file or in memory alike."""
     return weights_sha256(backbone.model.state_dict())
 
 
@@ -124,7 +124,7 @@ def _copy_weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _blend_weights(before: dict[str, Tensor], model: nn.Module, strength: float) -> None:
-    """Sets the weights to before + strength (weights - before); exactly `before` at 0, exactly as they are at 1."""
+    """Set the weights to before + strength (weights - before); exactly `before` at 0, exactly as they are at 1."""
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             if tensor.is_floating_point():
@@ -132,7 +132,7 @@ def _blend_weights(before: dict[str, Tensor], model: nn.Module, strength: float)
 
 
 def _refresh_derived_weights(backbone: Backbone) -> None:
-    """Lets layers that derive weights from others recompute them."""
+    """Let layers that derive weights from others recompute them."""
     side = max(8, backbone.minimum_px)
     with torch.inference_mode():
         super_resolve(backbone, torch.zeros(1, 3, side, side))

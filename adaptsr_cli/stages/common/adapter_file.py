@@ -21,12 +21,12 @@ from adaptsr_cli.stages.common.models import require_same_backbone
 
 
 def write_adapter(path: Path, header: AdapterHeader, state: dict[str, Tensor]) -> None:
-    """Writes an adapter, atomically."""
+    """Write an adapter, atomically."""
     write_tensors(path, state, {HEADER: header.model_dump_json()})
 
 
 def read_adapter(path: Path) -> tuple[AdapterHeader, dict[str, Tensor]]:
-    """Reads an adapter.
+    """Read an adapter.
 
     Raises:
         ArtifactError: Missing, damaged, or another kind of file.
@@ -53,7 +53,7 @@ class AdapterSource:
 
 
 def open_adapter(path: Path) -> AdapterSource:
-    """Reads an adapter for use.
+    """Read an adapter for use.
 
     Raises:
         ArtifactError: Missing, damaged, or another kind of file.
@@ -65,7 +65,7 @@ def open_adapter(path: Path) -> AdapterSource:
 
 
 def attach_adapter(backbone: Backbone, path: Path) -> tuple[AdapterHeader, Attachment]:
-    """Puts a trained adapter on its backbone.
+    """Put a trained adapter on its backbone.
 
     Raises:
         ArtifactError: The adapter was made for other weights, or its tensors are not what its header says.
@@ -75,7 +75,7 @@ def attach_adapter(backbone: Backbone, path: Path) -> tuple[AdapterHeader, Attac
 
 
 def put_adapter(backbone: Backbone, header: AdapterHeader, tensors: Mapping[str, Tensor], path: Path) -> Attachment:
-    """Puts an adapter that was read already on its backbone.
+    """Put an adapter that was read already on its backbone.
 
     Args:
         backbone: The network that it was made for.

@@ -19,7 +19,7 @@ from adaptsr_cli.stages.common.adapter_file import AdapterSource, put_adapter
 
 
 def require_low_rank(adapter: AdapterSource, what: str) -> None:
-    """Refuses adapters whose updates have no ranks to choose from.
+    """Refuse adapters whose updates have no ranks to choose from.
 
     Args:
         adapter: The adapter.

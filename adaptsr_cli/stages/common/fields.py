@@ -19,14 +19,14 @@ MIN_TILE_PX: Final = 16
 
 
 def as_many(value: Any) -> Any:
-    """Lets Python name one value or path where the command line may repeat the option."""
+    """Let Python name one value or path where the command line may repeat the option."""
     if isinstance(value, str | Path):
         value = (value,)
     return tuple(str(item) for item in value) if isinstance(value, Sequence) else value
 
 
 def _read_tile(value: Any) -> Any:
-    """Reads ``auto``, ``0`` or a number of LR pixels, as text or number."""
+    """Read ``auto``, ``0`` or a number of LR pixels, as text or number."""
     if value is None or value == "auto":
         return None
     if not str(value).isdecimal() or 0 < int(value) < MIN_TILE_PX:

@@ -18,7 +18,7 @@ from adaptsr_cli.stages.common.run_folder import RunFolder
 
 
 def write_directions(path: Path, header: InitDirectionsHeader, directions: Mapping[str, Tensor]) -> None:
-    """Writes leading right singular vectors, (k, in) by site name, atomically."""
+    """Write leading right singular vectors, (k, in) by site name, atomically."""
     write_tensors(path, dict(directions), {HEADER: header.model_dump_json()})
 
 
@@ -29,7 +29,7 @@ def find_init_directions(run: RunFolder, rank_map: Path) -> Path:
 
 
 def read_init_directions(path: Path, backbone: Backbone) -> dict[str, Tensor]:
-    """Reads them.
+    """Read them.
 
     Raises:
         ArtifactError: Missing, damaged, another kind of file, or made for other weights.

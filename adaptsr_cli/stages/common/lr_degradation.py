@@ -122,7 +122,7 @@ def _measure_camera(
 
 
 def _tell_camera(estimate: TransferEstimate, progress: Progress) -> None:
-    """Says in a photographer's words what was found, how sure it is, and what would help."""
+    """Say in a photographer's words what was found, how sure it is, and what would help."""
     progress.note(f"from {plural(estimate.photographs, 'photo')}: {estimate.describe()}")
     progress.note(
         f"also possible: {estimate.describe_spread()}; the training undoes the least of these. What it gains on this "

@@ -50,7 +50,7 @@ class FoldedAdapters:
 
 
 def fold_adapter(backbone: Backbone, adapter: AdapterSource) -> FoldedAdapters:
-    """Folds one adapter into the network, in place.
+    """Fold one adapter into the network, in place.
 
     Raises:
         ArtifactError: The adapter was made for other weights.
@@ -89,7 +89,7 @@ def read_merged_header(backbone: Backbone) -> MergedHeader | None:
 
 
 def refuse_merging_twice(backbone: Backbone, adapters: Iterable[AdapterSource]) -> None:
-    """Refuses adapters that the network's file holds already.
+    """Refuse adapters that the network's file holds already.
 
     Raises:
         ArtifactError: Naming the file and the adapter.

@@ -40,7 +40,7 @@ class ModelSpec:
 
 
 def open_backbone(run: RunFolder, choice: ModelSpec, progress: Progress, *, record: bool = True) -> Backbone:
-    """Loads the backbone of a run, and makes it the run's if the run is new.
+    """Load the backbone of a run, and makes it the run's if the run is new.
 
     Args:
         run: The run folder.
@@ -64,7 +64,7 @@ def open_backbone(run: RunFolder, choice: ModelSpec, progress: Progress, *, reco
 
 
 def load_model(choice: ModelSpec, progress: Progress, known: RunRecord | None = None) -> Backbone:
-    """Loads the chosen network, else the run's, else the embedded default; notes what it is."""
+    """Load the chosen network, else the run's, else the embedded default; note what it is."""
     if choice.name is not None:
         path = find_model(choice.name, weights_dir=choice.weights_dir, offline=choice.offline, progress=progress)
     elif known is not None:
@@ -121,7 +121,7 @@ def _locate(record: RunRecord) -> Path:
 
 
 def require_same_backbone(made_for: BackboneIdentity, artifact: Path, backbone: BackboneIdentity) -> None:
-    """Refuses an artifact that was made for other weights.
+    """Refuse an artifact that was made for other weights.
 
     Raises:
         ArtifactError: Naming the artifact and both networks.

@@ -27,7 +27,7 @@ class OpenRun:
 
 @contextmanager
 def open_run(options: DataOptions, progress: Progress, world: World) -> Iterator[OpenRun]:
-    """Holds the run folder, checks and splits the images, and loads the network.
+    """Hold the run folder, check and split the images, and load the network.
 
     Args:
         options: Which images, network and run folder.

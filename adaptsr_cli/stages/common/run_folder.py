@@ -101,7 +101,7 @@ class RunFolder:
 
 
 def refuse_overwriting(paths: Mapping[str, Path], *, force: bool) -> None:
-    """Refuses to replace results silently.
+    """Refuse to replace results silently.
 
     Args:
         paths: What each path is, for the message.
@@ -118,7 +118,7 @@ def refuse_overwriting(paths: Mapping[str, Path], *, force: bool) -> None:
 
 
 def drop_training(run: RunFolder) -> None:
-    """Removes the state, log and adapter of an earlier training, which `force` allows."""
+    """Remove the state, log and adapter of an earlier training, which `force` allows."""
     shutil.rmtree(run.training.root, ignore_errors=True)
     run.adapter.unlink(missing_ok=True)
 

@@ -34,7 +34,7 @@ _MAX_RAM_BYTES: Final = 4_000_000_000
 
 
 def open_pairs(choice: DataSpec, role: Role, progress: Progress, scale: int | None = None) -> PairSets:
-    """Finds and checks the pairs of every folder; notes what was found.
+    """Find and check the pairs of every folder; note what was found.
 
     Args:
         choice: The images that the user means.
@@ -57,7 +57,7 @@ def _find_sets(choice: DataSpec, role: Role, scale: int | None) -> list[PairSet]
 
 
 def _check(pairs: PairSet, align: Align, role: Role, progress: Progress) -> PairSet:
-    """Checks one set, tells what it is, and puts its shifts right where that is wanted."""
+    """Check one set, tell what it is, and put its shifts right where that is wanted."""
     # What is only scored is not measured, since measuring is of use to those who train; see ``--align``.
     checked = check_pairs(pairs, progress, role=role, alignment=align == "shift" or role != "test")
     pairs = checked.pairs
@@ -155,7 +155,7 @@ def open_training_data(
     scale: int | None = None,
     cache: CacheSizes = DEFAULT_CACHE,
 ) -> TrainingData:
-    """Opens the pairs to train on and those to watch: ``--val``, or a fifth of each set held out by `split_pairs`.
+    """Open the pairs to train on and those to watch: ``--val``, or a fifth of each set held out by `split_pairs`.
 
     Args:
         choice: The images that the user means.

@@ -26,7 +26,7 @@ def warm_start_path(rank_map: Path) -> Path:
 
 
 def write_warm_start(path: Path, header: WarmStartHeader, factors: Mapping[str, tuple[Tensor, Tensor]]) -> str:
-    """Writes factors A and B by site name, atomically.
+    """Write factors A and B by site name, atomically.
 
     Returns:
         The SHA-256 of the file.
@@ -41,7 +41,7 @@ def write_warm_start(path: Path, header: WarmStartHeader, factors: Mapping[str, 
 def read_warm_start(
     rank_map: Path, start_sha256: str | None, backbone: Backbone
 ) -> tuple[WarmStartHeader, dict[str, Tensor]]:
-    """Reads the sidecar of a rank map.
+    """Read the sidecar of a rank map.
 
     Args:
         rank_map: Its file.

@@ -35,7 +35,7 @@ def write_report(
     *,
     adapted: bool,
 ) -> None:
-    """Writes the page of an evaluation, in place of an earlier one.
+    """Write the page of an evaluation, in place of an earlier one.
 
     Args:
         run: Where it is written, and where the story of the adaptation lies.

@@ -47,7 +47,7 @@ class EvaluatedModel:
 def open_networks(
     options: EvaluateOptions, run: RunFolder, device: torch.device, progress: Progress
 ) -> list[EvaluatedModel]:
-    """Loads the networks, in the order in which they were named, adapters last.
+    """Load the networks, in the order in which they were named, adapters last.
 
     Where none is named they are the run's backbone and merged model.
 

@@ -41,7 +41,7 @@ class ImageScorer:
     measures: Measures
 
     def read(self, reader: Mixture, index: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Reads LR and reference as the protocol wants them; without a reference a photograph itself is LR."""
+        """Read LR and reference as the protocol wants them; without a reference a photograph itself is LR."""
         if not self.protocol.has_reference and reader.pairs[index].lr is None:
             source, place = reader.locate(index)
             return source.read_hr(place), None
@@ -55,7 +55,7 @@ class ImageScorer:
         return self.protocol.crop_hr(model.produce(image, lr), self.scale)
 
     def score(self, sr: np.ndarray, hr: np.ndarray | None) -> dict[str, float]:
-        """Computes the scores of an output; without a reference those that need none."""
+        """Compute the scores of an output; without a reference those that need none."""
         if hr is None:
             return self.measures.score_alone(sr)
         return score_images(
@@ -76,7 +76,7 @@ def score_share(
     best_and_worst: BestAndWorst,
     progress: Progress,
 ) -> list[ImageScores]:
-    """Scores some of the images.
+    """Score some of the images.
 
     Args:
         scorer: How.
@@ -112,7 +112,7 @@ def score_share(
 
 
 def _hash_files(pair: Pair, models: Sequence[EvaluatedModel], *, with_reference: bool) -> dict[str, str]:
-    """Computes the SHA-256 of every file that the scores of an image come from."""
+    """Compute the SHA-256 of every file that the scores of an image come from."""
     files = {} if pair.lr is None else {"lr": pair.lr}
     files |= {"hr": pair.hr} if with_reference else {"lr": pair.lr or pair.hr}
     files |= {entry.name: entry.files[pair.name] for entry in models if entry.files}
@@ -125,7 +125,7 @@ def make_sheet_rows(
     images: Sequence[ImageScores],
     reader: Mixture,
 ) -> list[ComparisonRow]:
-    """Makes the images again on which first and last model differ most, bicubic beside them, for the sheet.
+    """Make the images again on which first and last model differ most, bicubic beside them, for the sheet.
 
     Empty where there is no reference: the sheet shows what is nearer to it.
     """

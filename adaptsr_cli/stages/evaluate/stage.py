@@ -88,7 +88,7 @@ class _Subject:
 def run_evaluate(
     options: EvaluateOptions, *, progress: Progress = SILENT, world: World = SINGLE_PROCESS
 ) -> EvaluateResult:
-    """Scores all models on all images and writes ``eval.json``, ``comparison.png`` and ``report.html``.
+    """Score all models on all images and write ``eval.json``, ``comparison.png`` and ``report.html``.
 
     Args:
         options: What to score on what.
@@ -160,7 +160,7 @@ def _open_subject(
     progress: Progress,
     world: World,
 ) -> _Subject:
-    """Finds the images and opens the models."""
+    """Find the images and open the models."""
     with world.rank_zero_first():  # what it has checked, the others need not check again
         sets, split = _choose_pairs(options, run, progress)
     networks = open_networks(options, run, device, progress)
@@ -217,7 +217,7 @@ def _find_scale(networks: Sequence[EvaluatedModel], sets: Sequence[PairSet]) -> 
 
 
 def _refuse_replacing_another(options: EvaluateOptions, run: RunFolder, subject: _Subject, protocol: Protocol) -> None:
-    """Lets the same evaluation be made again, but never replaces another one silently."""
+    """Let the same evaluation be made again, but never replaces another one silently."""
     path = run.evaluation
     if options.force or not path.exists():
         return
@@ -242,7 +242,7 @@ def _open_scorer(
     device: torch.device,
     progress: Progress,
 ) -> ImageScorer:
-    """Opens the metrics; notes which of them are skipped, and why."""
+    """Open the metrics; note which of them are skipped, and why."""
     measures = Measures(metrics, protocol, weights_dir(options.weights_dir), device)
     for name, reason in measures.skipped.items():
         progress.note(f"{name}: {reason}")
@@ -260,7 +260,7 @@ def _make_evaluation(
     images: Sequence[ImageScores],
     device: torch.device,
 ) -> Evaluation:
-    """Puts together what ``eval.json`` holds."""
+    """Put together what ``eval.json`` holds."""
     models, comparisons = _summarise(subject.models, images, options.seed)
     made_with = {
         "metrics": ",".join(metrics),
@@ -289,7 +289,7 @@ def _make_evaluation(
 def _summarise(
     models: Sequence[EvaluatedModel], images: Sequence[ImageScores], seed: int
 ) -> tuple[tuple[ModelScores, ...], tuple[PairedTest, ...]]:
-    """Computes means of per-image scores, how they vary, and every later model against the first one."""
+    """Compute means of per-image scores, how they vary, and every later model against the first one."""
     table: Mapping[str, Mapping[str, Sequence[float]]] = common_scores([image.models for image in images])
     # Metrics that cannot be computed for every image have fewer scores, and so other bootstrap draws.
     bootstraps = {metric: Bootstrap(len(next(iter(by_model.values()))), seed) for metric, by_model in table.items()}
@@ -313,7 +313,7 @@ def _summarise(
 
 
 def _write_sheet(run: RunFolder, scorer: ImageScorer, subject: _Subject, images: Sequence[ImageScores]) -> None:
-    """Draws the comparison sheet, or removes an earlier one: one of other images must not lie beside these scores."""
+    """Draw the comparison sheet, or remove an earlier one: one of other images must not lie beside these scores."""
     run.comparison.unlink(missing_ok=True)
     if rows := make_sheet_rows(scorer, subject.models, images, subject.reader):
         draw_comparison(run.comparison, rows, scorer.protocol.describe(scorer.scale), scorer.protocol.luma)
@@ -327,6 +327,6 @@ def _write_report(
     device: torch.device,
     progress: Progress,
 ) -> None:
-    """Writes the HTML page; it tells how the run was trained where the run's own models were scored."""
+    """Write the HTML page; it tells how the run was trained where the run's own models were scored."""
     adapted = options.scores_models_of_run and run.merged.exists()
     write_report(run, evaluation, details, describe_machine(device), progress, adapted=adapted)

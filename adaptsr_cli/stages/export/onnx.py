@@ -66,7 +66,7 @@ class OnnxProof:
 
 
 def write_onnx(output: Path, backbone: Backbone, header: MergedHeader, probe: Probe, progress: Progress) -> OnnxProof:
-    """Writes the network as ONNX under another name, proves the file on several sizes, and only then names it.
+    """Write the network as ONNX under another name, proves the file on several sizes, and only then names it.
 
     Args:
         output: The file to write.
@@ -173,7 +173,7 @@ def _not_proven(backbone: Backbone, what: str) -> ArtifactError:
 
 
 def _time_ms(run: Callable[[], Tensor]) -> float:
-    """Measures the median time of a few runs, after one that does not count."""
+    """Measure the median time of a few runs, after one that does not count."""
     times: list[float] = []
     with torch.inference_mode():
         run()

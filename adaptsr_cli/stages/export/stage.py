@@ -54,7 +54,7 @@ class ExportResult:
 
 
 def run_export(options: ExportOptions, *, progress: Progress = SILENT, world: World = SINGLE_PROCESS) -> ExportResult:
-    """Writes the adapted network in another format.
+    """Write the adapted network in another format.
 
     Args:
         options: Which network, and which format.

@@ -27,7 +27,7 @@ Facts = dict[str, str]
 
 @singledispatch
 def describe(document: StrictModel) -> Facts:
-    """Describes an artifact by facts, in the order in which they should be shown.
+    """Describe an artifact by facts, in the order in which they should be shown.
 
     Args:
         document: An artifact; a kind without a function here has no facts but its name.
@@ -36,7 +36,7 @@ def describe(document: StrictModel) -> Facts:
 
 
 def describe_backbone(identity: BackboneIdentity) -> str:
-    """Describes a network in one line."""
+    """Describe a network in one line."""
     return (
         f"{identity.source}: {identity.architecture} x{identity.scale}, {format_params(identity.params)} parameters, "
         f"sha256 {identity.sha256[:16]}"

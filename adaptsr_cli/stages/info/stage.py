@@ -36,7 +36,7 @@ class InfoResult:
 
 
 def run_info(options: InfoOptions, *, progress: Progress = SILENT, world: World = SINGLE_PROCESS) -> InfoResult:
-    """Describes files.
+    """Describe files.
 
     Args:
         options: Which files.
@@ -51,7 +51,7 @@ def run_info(options: InfoOptions, *, progress: Progress = SILENT, world: World 
 
 
 def describe_file(path: Path) -> Facts:
-    """Describes one file by facts, in the order in which they should be shown.
+    """Describe one file by facts, in the order in which they should be shown.
 
     Raises:
         ArtifactError: Missing, or of no known kind.

@@ -48,7 +48,7 @@ class AdapterBlend:
         return tuple(self.before)
 
     def put(self, weights: Sequence[float]) -> None:
-        """Puts W0 + sum of w_i (W_i - W0) into the network, summed in float64 and rounded once.
+        """Put W0 + sum of w_i (W_i - W0) into the network, summed in float64 and rounded once.
 
         Args:
             weights: One for every adapter.
@@ -65,7 +65,7 @@ class AdapterBlend:
 
 
 def open_blend(backbone: Backbone, adapters: Sequence[AdapterSource]) -> AdapterBlend:
-    """Computes what each adapter makes of the network, which stays as it is.
+    """Compute what each adapter makes of the network, which stays as it is.
 
     Args:
         backbone: The network that all of them were made for, on the CPU.
@@ -93,7 +93,7 @@ def open_blend(backbone: Backbone, adapters: Sequence[AdapterSource]) -> Adapter
 
 
 def require_one_backbone(adapters: Sequence[AdapterSource]) -> None:
-    """Refuses adapters that cannot be blended.
+    """Refuse adapters that cannot be blended.
 
     Raises:
         ArtifactError: Two of them were made for different backbones; both are named.
@@ -139,7 +139,7 @@ class Tuned:
 
 
 def tune_weights(count: int, score: Score) -> Tuned:
-    """Chooses weights and strength by a score, deterministically; never worse than the average by that score.
+    """Choose weights and strength by a score, deterministically; never worse than the average by that score.
 
     The greedy soup of Wortsman et al. 2022: adapters in the order of their own scores, each joins the average if that
     scores no worse with it. The better of this and the average of all is then tried in strengths from 0 to 1.5, in

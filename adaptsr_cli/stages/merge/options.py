@@ -15,7 +15,7 @@ FileFormat = Literal["safetensors", "pth"]
 
 
 def _read_weights(value: Any) -> Any:
-    """Reads ``0.5,0.5``; a list becomes a tuple."""
+    """Read ``0.5,0.5``; a list becomes a tuple."""
     if not isinstance(value, str):
         return tuple(value) if isinstance(value, list) else value
     try:

@@ -80,7 +80,7 @@ class MergeResult:
 
 
 def run_merge(options: MergeOptions, *, progress: Progress = SILENT, world: World = SINGLE_PROCESS) -> MergeResult:
-    """Writes the backbone's file with the adapted values in their places.
+    """Write the backbone's file with the adapted values in their places.
 
     Keys, shapes, dtypes and order are those of the backbone's own file, so that whatever reads that reads this.
 
@@ -138,7 +138,7 @@ def _output_path(options: MergeOptions, run: RunFolder) -> Path:
 def _fold_blend(
     options: MergeOptions, run: RunFolder, backbone: Backbone, adapters: Sequence[AdapterSource], progress: Progress
 ) -> tuple[FoldedAdapters, Blend, Tuned | None]:
-    """Puts the weighted sum of the updates into the network, the weights being chosen first where that is wanted."""
+    """Put the weighted sum of the updates into the network, the weights being chosen first where that is wanted."""
     blend = open_blend(backbone, adapters)
     weights, strength = options.weights or (1 / len(adapters),) * len(adapters), options.strength
     tuned, tuning = None, None
@@ -186,7 +186,7 @@ def _merged_tensors(backbone: Backbone, adapted: Iterable[str]) -> dict[str, Ten
 def _write_checked(
     output: Path, format: FileFormat, tensors: dict[str, Tensor], header: MergedHeader, probe: Probe
 ) -> float:
-    """Writes the file under another name, loads it as anyone would, compares, and only then gives it its name."""
+    """Write the file under another name, load it as anyone would, compare, and only then give it its name."""
     unproven = output.with_name(f".unproven-{output.name}")
     try:
         difference = _write_and_compare(unproven, format, tensors, header, probe)

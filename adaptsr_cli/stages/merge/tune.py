@@ -42,7 +42,7 @@ class TuningJob:
 
 
 def tune(job: TuningJob, blend: AdapterBlend, progress: Progress) -> tuple[Tuned, Tuning]:
-    """Chooses weights and strength by PSNR-Y on the images of a folder that none of the adapters was trained on.
+    """Choose weights and strength by PSNR-Y on the images of a folder that none of the adapters was trained on.
 
     The scores are those of validation during training: the centres of at most 16 images, spread over the folder. The
     blend's network is left on the CPU, with the last blend that was tried.

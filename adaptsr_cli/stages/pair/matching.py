@@ -94,7 +94,7 @@ def find_shots(places: Sequence[Path], list_file: Path | None, look: Callable[[P
 
 
 def match_photographs(found: Sequence[Candidate], look: Callable[[Path, Path], float | None]) -> Matched:
-    """Matches by time and focal length, and by content what EXIF does not tell of.
+    """Match by time and focal length, and by content what EXIF does not tell of.
 
     Photographs of one camera that follow each other within `MOST_APART_S` are one scene. The shortest focal length in
     it is the wide side, every longer one a tele side, and photographs of one focal length within a few seconds a burst.

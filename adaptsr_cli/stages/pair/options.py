@@ -12,7 +12,7 @@ from adaptsr_cli.stages.common import fields
 
 
 def _as_places(value: Any) -> Any:
-    """Lets Python name one folder where the command line takes several places."""
+    """Let Python name one folder where the command line takes several places."""
     return (value,) if isinstance(value, str | Path) else value
 
 

@@ -26,7 +26,7 @@ _RAMP: Final = np.array([[38, 70, 130], [40, 160, 160], [240, 210, 70], [215, 60
 
 
 def write_previews(found: Registration, folder: Path, *, keep_colour: bool) -> None:
-    """Writes ``wide``, ``tele``, ``map`` and pairs of ``lr0``, ``hr0`` ... as JPEG.
+    """Write ``wide``, ``tele``, ``map`` and pairs of ``lr0``, ``hr0`` ... as JPEG.
 
     Args:
         found: The registration.

@@ -36,7 +36,7 @@ def make_shot(
     on_step: Callable[[str], None],
     progress: Progress,
 ) -> ShotRecord:
-    """Makes the pairs of one shot; they are in the folder when this returns.
+    """Make the pairs of one shot; they are in the folder when this returns.
 
     Args:
         files: Its photographs.
@@ -199,7 +199,7 @@ def _write(
     *,
     keep_colour: bool,
 ) -> None:
-    """Writes all blocks into the partial folder and takes them in."""
+    """Write all blocks into the partial folder and take them in."""
     partial = folder.partial(shot)
     # HR has LR's numbers once it is fitted to them.
     icc_low, icc_high = sides[0].icc, sides[1].icc if keep_colour else sides[0].icc

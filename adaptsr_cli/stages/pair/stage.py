@@ -83,7 +83,7 @@ class PairResult:
 
 
 def run_pair(options: PairOptions, *, progress: Progress = SILENT, world: World = SINGLE_PROCESS) -> PairResult:
-    """Registers every shot and writes its blocks; a shot that is refused is told and the others go on.
+    """Register every shot and write its blocks; a shot that is refused is told and the others go on.
 
     What is in the folder already of the same photographs is kept, so the same command goes on where it was stopped.
 

@@ -53,7 +53,7 @@ class PairFolder:
         return any((self.root / side).is_dir() and any((self.root / side).iterdir()) for side in ("lr", "hr"))
 
     def drop_unfinished(self, known: Collection[str]) -> None:
-        """Removes what killed processes left: partial folders, and blocks of shots that are not on record."""
+        """Remove what killed processes left: partial folders, and blocks of shots that are not on record."""
         for path in self.root.glob(f"{_PARTIAL}*"):
             shutil.rmtree(path, ignore_errors=True)
         for side in ("lr", "hr"):
@@ -63,7 +63,7 @@ class PairFolder:
                     path.unlink(missing_ok=True)
 
     def drop_shot(self, shot: str) -> None:
-        """Removes a shot's blocks and previews."""
+        """Remove a shot's blocks and previews."""
         for side in ("lr", "hr"):
             for path in (self.root / side).glob("*.png"):
                 named = _BLOCK.fullmatch(path.stem)
@@ -72,7 +72,7 @@ class PairFolder:
         shutil.rmtree(self.preview(shot), ignore_errors=True)
 
     def take_in(self, shot: str) -> None:
-        """Moves a whole shot from its partial folder to its place; on any interruption none of it stays.
+        """Move a whole shot from its partial folder to its place; on any interruption none of it stays.
 
         Raises:
             AdaptsrError: The files cannot be moved.

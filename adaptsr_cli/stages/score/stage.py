@@ -49,7 +49,7 @@ class ScoreResult:
 
 
 def run_score(options: ScoreOptions, *, progress: Progress = SILENT, world: World = SINGLE_PROCESS) -> ScoreResult:
-    """Measures the saliency of every site and writes ``saliency.json``, ``.safetensors`` and ``.png``.
+    """Measure the saliency of every site and write ``saliency.json``, ``.safetensors`` and ``.png``.
 
     Only images that ``train`` would train on are used, so held-out images stay unseen.
 

@@ -40,7 +40,7 @@ def build_adapters(
     world: World,
     progress: Progress,
 ) -> Attachment:
-    """Puts the adapters on a network that a training is to start with; a saved state is put back later.
+    """Put the adapters on a network that a training is to start with; a saved state is put back later.
 
     Args:
         config: The method and its options.

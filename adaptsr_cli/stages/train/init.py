@@ -73,7 +73,7 @@ def apply_warm_start(
     fingerprint: str,
     progress: Progress,
 ) -> None:
-    """Puts the updates of the sidecar into a new low-rank adapter; ranks that it has beyond them change nothing yet.
+    """Put the updates of the sidecar into a new low-rank adapter; ranks that it has beyond them change nothing yet.
 
     Args:
         attachment: The adapter at the start of training, with the ranks of the map.

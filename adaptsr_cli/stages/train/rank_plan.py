@@ -63,7 +63,7 @@ def open_rank_plan(options: TrainOptions, opened: OpenRun, progress: Progress, w
 def _make_rank_map(
     options: TrainOptions, opened: OpenRun, progress: Progress, world: World, *, is_scored: bool
 ) -> None:
-    """Scores where that is not done yet, and allocates the default budget."""
+    """Score where that is not done yet, and allocate the default budget."""
     run = opened.run
     if not is_scored:
         progress.note("no saliency in the run folder: scoring first")

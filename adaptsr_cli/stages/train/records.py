@@ -32,7 +32,7 @@ from adaptsr_cli.units import format_bytes
 
 
 def write_run_records(options: TrainOptions, config: TrainConfig, opened: OpenRun, plan: RankPlan) -> None:
-    """Writes ``training/config.toml`` and ``training/split.json``, and draws the camera where it was estimated."""
+    """Write ``training/config.toml`` and ``training/split.json``, and draws the camera where it was estimated."""
     run, backbone = opened.run, opened.backbone
     is_found_out = run.degradation.exists() and is_auto(options.degrade)
     resolved = resolved_options(
@@ -120,7 +120,7 @@ def fill_card(
 
 
 def tell_cache(stats: CacheStats, images: int, progress: Progress) -> None:
-    """Says when images had to be decoded again and again."""
+    """Say when images had to be decoded again and again."""
     if stats.misses > 2 * images:
         progress.note(
             f"the decoded images do not fit into the cache ({format_bytes(stats.ram_bytes)} of memory are used), so "
@@ -129,7 +129,7 @@ def tell_cache(stats: CacheStats, images: int, progress: Progress) -> None:
 
 
 def tell_result(run: RunFolder, state: LoopState, objective: Objective, progress: Progress) -> None:
-    """Says what the user should know about how the run went."""
+    """Say what the user should know about how the run went."""
     if not objective.seeks_psnr:
         if state.iteration:
             progress.note(

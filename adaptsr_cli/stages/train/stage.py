@@ -90,7 +90,7 @@ def run_train(options: TrainOptions, *, progress: Progress = SILENT, world: Worl
 
 
 def check_options(options: TrainOptions) -> None:
-    """Refuses what the method does not obey, before images and networks are opened, which may take long.
+    """Refuse what the method does not obey, before images and networks are opened, which may take long.
 
     Raises:
         UsageError: Naming the option.
@@ -188,7 +188,7 @@ def _prepare_folder(run: RunFolder, *, force: bool) -> None:
 
 
 def _prepare_data(options: TrainOptions, opened: OpenRun, progress: Progress, world: World) -> _Readers:
-    """Opens the images to train on and to watch, and decides how LR is made from photographs."""
+    """Open the images to train on and to watch, and decides how LR is made from photographs."""
     run, data, scale = opened.run, opened.data, opened.backbone.scale
     degradation = choose_degradation(
         run,
@@ -240,7 +240,7 @@ def _prepare_adapters(
     progress: Progress,
     world: World,
 ) -> Attachment:
-    """Puts the adapters on the network, where they start."""
+    """Put the adapters on the network, where they start."""
     attachment = build_adapters(
         config, opened.backbone, plan, opened.run, batches, device=device, world=world, progress=progress
     )
@@ -292,7 +292,7 @@ def _tell_start(
     world: World,
     progress: Progress,
 ) -> None:
-    """Says what is trained, where and by which loss."""
+    """Say what is trained, where and by which loss."""
     total_params, each = opened.backbone.identity.params, describe_device(device)
     where = each if world.size == 1 else f"{world.size} processes, each on {each}"
     progress.note(
@@ -309,7 +309,7 @@ def _tell_start(
 def _finish(
     run: RunFolder, card: RunCard, outcome: TrainingOutcome, objective: Objective, progress: Progress, world: World
 ) -> TrainResult:
-    """Writes the card and the curves, and says how the run went."""
+    """Write the card and the curves, and says how the run went."""
     if world.is_main_process:
         write_document(run.card, card)
         draw_curves(run.curves, read_log(run.training.log))

@@ -115,7 +115,7 @@ class TruncateResult:
 def run_truncate(
     options: TruncateOptions, *, progress: Progress = SILENT, world: World = SINGLE_PROCESS
 ) -> TruncateResult:
-    """Writes a smaller adapter file, made of a trained low-rank adapter.
+    """Write a smaller adapter file, made of a trained low-rank adapter.
 
     Args:
         options: Which adapter, and how small it shall become.
@@ -144,7 +144,7 @@ def run_truncate(
 
 
 def truncate_adapter(backbone: Backbone, adapter: AdapterSource, limit: Limit) -> Truncation:
-    """Computes the nearest adapter within a limit.
+    """Compute the nearest adapter within a limit.
 
     With a rank as limit every update becomes its best approximation of that rank. With a budget the ranks kept are
     those with the largest sum of squared singular values that it buys, exactly, one rank at every site being kept where

@@ -31,7 +31,7 @@ def upscale_array(
     upscaler: Upscaler | None = None,
     progress: Progress = SILENT,
 ) -> np.ndarray:
-    """Upscales one image.
+    """Upscale one image.
 
     The arguments mean what the fields of `UpscaleOptions` mean. Each call loads the network; for several images open
     it once and pass it on::

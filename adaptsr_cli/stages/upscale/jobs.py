@@ -201,7 +201,7 @@ def _place(source: Source, naming: OutputNaming) -> Path:
 def _resolve_conflicts(
     jobs: list[Job], listed: list[bool], errors: list[InputError]
 ) -> tuple[list[Job], list[InputError], list[Job]]:
-    """Takes out results of others and inputs named twice; refuses what would be lost."""
+    """Take out results of others and inputs named twice; refuse what would be lost."""
     sources: dict[Path, Path] = {}  # target -> source
     for job in jobs:
         if job.target.resolve() == job.source.resolve():

@@ -33,7 +33,7 @@ class UpscaleSettings:
     quality: int
 
     def describe(self, source: Path, target: Path) -> UpscaleMetadata:
-        """Makes the metadata of one result.
+        """Make the metadata of one result.
 
         Raises:
             DataError: `source` cannot be read.
@@ -63,7 +63,7 @@ class ExistingResult:
 
 
 def check_existing(target: Path, wanted: UpscaleMetadata) -> ExistingResult:
-    """Checks whether an existing file is complete and what would be made now.
+    """Check whether an existing file is complete and what would be made now.
 
     No file is overwritten that has no metadata of ours, nor a complete one that was made with other settings.
     """

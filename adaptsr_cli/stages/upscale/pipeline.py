@@ -94,7 +94,7 @@ class MemoryBudget:
         self._changed = Condition()
 
     def acquire(self, turn: int, need_bytes: int) -> None:
-        """Waits until it is this file's turn and there is room for it.
+        """Wait until it is this file's turn and there is room for it.
 
         Raises:
             ImageError: The budget was closed: nobody wants the picture any more.
@@ -116,13 +116,13 @@ class MemoryBudget:
             self._changed.notify_all()
 
     def release(self, used_bytes: int) -> None:
-        """Gives back what `acquire` took."""
+        """Give back what `acquire` took."""
         with self._changed:
             self._used_bytes -= used_bytes
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Lets nobody wait any longer."""
+        """Let nobody wait any longer."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -148,7 +148,7 @@ class FileUpscaler:
         self._made_px = 0
 
     def run(self, jobs: Sequence[Job], task: Task) -> Iterator[FileOutcome]:
-        """Upscales files in order.
+        """Upscale files in order.
 
         When it is stopped (Ctrl-C) the files whose pixels are ready are still written, and none is left half.
 
@@ -182,7 +182,7 @@ class FileUpscaler:
                     future.cancel()
 
     def _open(self, job: Job, turn: int, budget: MemoryBudget, limit_bytes: int) -> _Opened | FileOutcome:
-        """Reads one input, unless its result is there; in a thread of its own."""
+        """Read one input, unless its result is there; in a thread of its own."""
         found = self._check(job, limit_bytes)
         budget.acquire(turn, found.held_bytes if isinstance(found, _Opened) else 0)
         if isinstance(found, FileOutcome) or found.by_rows:
@@ -239,7 +239,7 @@ class FileUpscaler:
     def _upscale(
         self, found: _Opened | FileOutcome, encoders: ThreadPoolExecutor, budget: MemoryBudget, task: Task
     ) -> Future[FileOutcome]:
-        """Runs the network, in this thread, and hands the result over to be written."""
+        """Run the network, in this thread, and hands the result over to be written."""
         if isinstance(found, FileOutcome):
             return _finished(found)
         job = found.job
@@ -277,7 +277,7 @@ class FileUpscaler:
                 budget.release(found.held_bytes)
 
     def _write(self, found: _Opened, result: Picture, budget: MemoryBudget) -> FileOutcome:
-        """Writes one result; in a thread of its own."""
+        """Write one result; in a thread of its own."""
         try:
             text = found.metadata.model_dump_json()
             write_picture(found.job.target, result, quality=self._settings.quality, note=text)
@@ -292,7 +292,7 @@ class FileUpscaler:
             budget.release(found.held_bytes)
 
     def _report_finished(self, done: deque[Future[FileOutcome]], task: Task, *, leave: int) -> Iterator[FileOutcome]:
-        """Tells what became of the first files, until only `leave` are still in work."""
+        """Tell what became of the first files, until only `leave` are still in work."""
         while len(done) > leave:
             outcome = done.popleft().result()
             task.advance()
@@ -318,7 +318,7 @@ def _finished(outcome: FileOutcome) -> Future[FileOutcome]:
 
 
 def _show_share(task: Task) -> Callable[[int, int], None]:
-    """Shows how much of an image is done, where it has many tiles."""
+    """Show how much of an image is done, where it has many tiles."""
 
     def show(done: int, total: int) -> None:
         task.show(image="" if done == total else f"{100 * done // total} %")

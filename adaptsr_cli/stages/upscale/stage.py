@@ -57,7 +57,7 @@ class UpscaleResult:
 def run_upscale(
     options: UpscaleOptions, *, progress: Progress = SILENT, world: World = SINGLE_PROCESS
 ) -> UpscaleResult:
-    """Upscales every input; a file that fails is reported and the others are still done.
+    """Upscale every input; a file that fails is reported and the others are still done.
 
     With `watch` this never returns: it ends by KeyboardInterrupt.
 
@@ -96,7 +96,7 @@ def run_upscale(
 
 
 def open_upscaler(options: UpscaleOptions, progress: Progress = SILENT) -> Upscaler:
-    """Opens the network that the options name, adapters folded in, on its device.
+    """Open the network that the options name, adapters folded in, on its device.
 
     Args:
         options: Which network, and how it is run.
@@ -155,7 +155,7 @@ def _warn(progress: Progress, source: Path, message: str, hint: str) -> None:
 
 
 def _refuse_what_cannot_be_watched(options: UpscaleOptions, world: World) -> None:
-    """Refuses a watched folder into which results are written: it would feed itself."""
+    """Refuse a watched folder into which results are written: it would feed itself."""
     if not options.inputs or not all(place.is_dir() for place in options.inputs) or options.list_file is not None:
         raise UsageError("`watch` is for folders", "name one or more folders and nothing else")
     if options.output is None:
@@ -169,7 +169,7 @@ def _refuse_what_cannot_be_watched(options: UpscaleOptions, world: World) -> Non
 
 
 def _join_results(world: World, own: UpscaleResult, progress: Progress) -> UpscaleResult:
-    """Gathers what became of the files of all processes; warns of the failures of the others."""
+    """Gather what became of the files of all processes; warn of the failures of the others."""
     results = world.gather(own)
     for rank, result in enumerate(results):
         for source, reason in result.failed if rank != world.rank else ():

@@ -24,7 +24,7 @@ class _State:
 def watch_folders(
     folders: Sequence[Path], *, recursive: bool, wait: Callable[[], None] = lambda: sleep(POLL_S)
 ) -> Iterator[list[Source]]:
-    """Gives the images that have come into folders, for ever.
+    """Give the images that have come into folders, for ever.
 
     A file counts as complete when its size and time were the same at two looks in a row: who copies a file into the
     folder writes it bit by bit. One that changes later is given again.
