@@ -30,6 +30,9 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+import torch
+
+from adaptsr_cli.runtime import describe_machine
 
 RESULTS: Final = Path(__file__).parent / "results"
 COUNTS: Final = (1, 2, 4, 8, 16, 27)
@@ -142,17 +145,25 @@ def group(rows: list[dict[str, Any]]) -> dict[str, dict[int, list[float]]]:
 
 def to_markdown(rows: list[dict[str, Any]]) -> str:
     """One row for each camera and number of pairs."""
-    lines = ["| camera | pairs | gain in dB PSNR-Y, mean ± deviation over seeds | share of the gain of most pairs |"]
-    lines.append("|---|---|---|---|")
+    lines = [
+        "| camera | pairs | seeds | gain in dB PSNR-Y, mean ± deviation over seeds | share of the gain of most pairs |"
+    ]
+    lines.append("|---|---|---|---|---|")
     for camera, by_count in group(rows).items():
         most = mean(by_count[max(by_count)])
         for count, gains in by_count.items():
             spread = stdev(gains) if len(gains) > 1 else 0.0
             share = f"{mean(gains) / most:.0%}" if most > 0 else ""
-            lines.append(f"| {camera} | {count} | {mean(gains):+.3f} ± {spread:.3f} | {share} |")
+            lines.append(f"| {camera} | {count} | {len(gains)} | {mean(gains):+.3f} ± {spread:.3f} | {share} |")
     trial = rows[0]["trial"]
-    lines += ["", f"Embedded SAFMN x4, {trial['iterations']} iterations, budget 8 %; test images are never looked at"]
-    lines[-1] += " before the end."
+    lines += [
+        "",
+        f"Made by `python benchmarks/pairs_needed.py` on {describe_machine(torch.device('cpu'))}: embedded SAFMN x4,",
+    ]
+    lines += [
+        f"{trial['iterations']} iterations, budget 8 %. Test images are never looked at before the end; one further pair says"
+    ]
+    lines += ["only whether the trained adapter or the backbone is kept, and a gain of exactly 0 is the backbone."]
     return "\n".join(lines) + "\n"
 
 
