@@ -155,15 +155,13 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
             spread = stdev(gains) if len(gains) > 1 else 0.0
             share = f"{mean(gains) / most:.0%}" if most > 0 else ""
             lines.append(f"| {camera} | {count} | {len(gains)} | {mean(gains):+.3f} ± {spread:.3f} | {share} |")
-    trial = rows[0]["trial"]
+    machine = describe_machine(torch.device("cpu"))
     lines += [
         "",
-        f"Made by `python benchmarks/pairs_needed.py` on {describe_machine(torch.device('cpu'))}: embedded SAFMN x4,",
+        f"Made by `python benchmarks/pairs_needed.py` on {machine}: embedded SAFMN x4,",
+        f"{rows[0]['trial']['iterations']} iterations, budget 8 %. Test images are never looked at before the end; one",
+        "further pair says only whether the trained adapter or the backbone is kept: a gain of exactly 0 is the backbone.",
     ]
-    lines += [
-        f"{trial['iterations']} iterations, budget 8 %. Test images are never looked at before the end; one further pair says"
-    ]
-    lines += ["only whether the trained adapter or the backbone is kept, and a gain of exactly 0 is the backbone."]
     return "\n".join(lines) + "\n"
 
 
