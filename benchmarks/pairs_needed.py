@@ -160,7 +160,7 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
         "",
         f"Made by `python benchmarks/pairs_needed.py` on {machine}: embedded SAFMN x4,",
         f"{rows[0]['trial']['iterations']} iterations, budget 8 %. Test images are never looked at before the end; one",
-        "further pair says only whether the trained adapter or the backbone is kept: a gain of exactly 0 is the backbone.",
+        "further pair says only whether the adapter or the backbone is kept: a gain of exactly 0 is the backbone.",
     ]
     return "\n".join(lines) + "\n"
 
