@@ -97,9 +97,10 @@ _FREE = frozenset(("options", "skipped_metrics"))
 
 # Files of older versions have none of these.
 _OPTIONAL = frozenset(
-    "align sources unused elapsed_s waited_s energy_j peak_device_bytes peak_host_bytes pending_losses finished "
-    "degradation_sha256 method objective minutes accumulate ema patience degrade start_sha256".split()
-)
+    ("align", "sources", "unused", "elapsed_s", "waited_s", "energy_j", "peak_device_bytes", "peak_host_bytes",
+     "pending_losses", "finished", "degradation_sha256", "method", "objective", "minutes", "accumulate", "ema",
+     "patience", "degrade", "start_sha256")
+)  # fmt: skip
 
 Place = tuple[Any, Any]  # a container and the key or index in it
 

@@ -5,10 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from imaging.pictures import TO_LR, apply, chain, flat, photo
 
 from adaptsr_cli.artifacts.degradation import (
-    CameraGrain,
-    CameraTransfer,
     Degradation,
     FinalSinc,
     Jpeg,
@@ -22,38 +21,17 @@ from adaptsr_cli.artifacts.degradation import (
     Step,
     ToLr,
 )
-from adaptsr_cli.artifacts.transfer import IDENTITY, CameraNoise, TransferFunction
 from adaptsr_cli.imaging import degrade as module
 from adaptsr_cli.imaging.degradation_presets import DEGRADATIONS, find_degradation
 from adaptsr_cli.imaging.degrade import PHOTONS_AT_WHITE, blur, degrade, poisson_noise
 from adaptsr_cli.imaging.kernels import shaped_kernel
-from adaptsr_cli.imaging.sharp_photographs import SimulatedCamera, photograph
 from adaptsr_cli.io.images import encode_jpeg, resize_bicubic
 
-TO_LR = ToLr()
 WITHOUT_JPEG = (*(step for step in DEGRADATIONS["realesrgan"].steps[:-1] if not isinstance(step, Jpeg)), TO_LR)
-
-
-def photo(width_px: int = 64, height_px: int = 48, seed: int = 0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    small = rng.integers(0, 256, (height_px // 8, width_px // 8, 3), dtype=np.uint8)
-    return resize_bicubic(small, width_px, height_px)
-
-
-def flat(level: int, side_px: int = 400) -> np.ndarray:
-    return np.full((side_px, side_px, 3), level, np.uint8)
-
-
-def chain(*steps: Step) -> Degradation:
-    return Degradation(name="test", steps=steps)
 
 
 def fixed(value: float) -> Span:
     return Span(low=value, high=value)
-
-
-def apply(degradation: Degradation, hr: np.ndarray, scale: int = 4, seed: int = 0) -> np.ndarray:
-    return degrade(hr, scale, degradation, np.random.default_rng(seed)).astype(float)
 
 
 @pytest.mark.parametrize("name", sorted(DEGRADATIONS))
@@ -346,56 +324,3 @@ def test_the_whole_pipeline_gives_nearly_the_same_on_all_devices() -> None:
             for name in ("cpu", "cuda")
         )
         assert np.abs(on_cpu - on_gpu).mean() < 1  # JPEG multiplies a rounding the other way
-
-
-# A camera as its photographs show it
-
-FUNCTION = TransferFunction(blur_px=2.0, short_blur_px=1.5, angle=0.4, sharpening=0.8, radius_px=3.0)
-NOISE = CameraNoise(read_variance=4.0, shot_variance=0.05, correlation_px=0.5, shared=0.3)
-
-
-def camera_chain(*functions: TransferFunction, scale: int = 4) -> Degradation:
-    return chain(CameraTransfer(functions=functions, scale=scale), TO_LR, CameraGrain(noise=NOISE))
-
-
-def test_the_camera_is_the_one_that_was_estimated() -> None:
-    hr = photo(128, 128)
-    camera = SimulatedCamera(FUNCTION, CameraNoise(read_variance=0.0), (None,))
-    expected = photograph(hr, 4, camera, np.random.default_rng(0)).astype(float)
-    made = apply(chain(CameraTransfer(functions=(FUNCTION,), scale=4), TO_LR), hr)
-    assert np.abs(made - expected).max() <= 1
-
-
-def test_one_function_is_drawn_for_each_picture() -> None:
-    hr, others = photo(), (IDENTITY, FUNCTION)
-    ends = [apply(chain(CameraTransfer(functions=(one,), scale=4), TO_LR), hr) for one in others]
-    made = [apply(chain(CameraTransfer(functions=others, scale=4), TO_LR), hr, seed=seed) for seed in range(60)]
-    drawn = [next(place for place, end in enumerate(ends) if np.array_equal(end, one)) for one in made]
-    assert 15 < sum(drawn) < 45
-
-
-def test_a_camera_is_the_same_for_a_seed_and_at_every_scale() -> None:
-    hr = photo(128, 128)
-    assert np.array_equal(apply(camera_chain(FUNCTION), hr), apply(camera_chain(FUNCTION), hr))
-    lengths = FUNCTION.stretched(0.5)
-    assert lengths.blur_px == 1
-    assert np.array_equal(
-        apply(camera_chain(FUNCTION, scale=4), hr, scale=2), apply(camera_chain(lengths, scale=2), hr, scale=2)
-    )
-
-
-def test_grain_grows_with_brightness() -> None:
-    for level in (40, 200):
-        noisy = apply(chain(TO_LR, CameraGrain(noise=NOISE)), flat(level), scale=1)
-        assert noisy.mean() == pytest.approx(level, abs=0.5)
-        assert noisy.std() == pytest.approx(float(NOISE.deviation(np.array(level))), rel=0.05)
-
-
-@pytest.mark.gpu
-def test_all_devices_give_alike_pictures_of_a_camera() -> None:
-    for seed in range(8):
-        on_cpu, on_gpu = (
-            degrade(photo(), 4, camera_chain(FUNCTION), np.random.default_rng(seed), device=torch.device(name))
-            for name in ("cpu", "cuda")
-        )
-        assert np.abs(on_cpu.astype(int) - on_gpu.astype(int)).max() <= 1

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import Command
 from networks import save_tiny
 
 from adaptsr_cli.artifacts.upscale import UpscaleMetadata
@@ -373,41 +369,3 @@ def test_a_tiff_too_large_for_memory_goes_by_rows(run: Run, tmp_path: Path, monk
     target = tmp_path / "out" / "large_x2.tif"
     np.testing.assert_array_equal(read_rgb(target), read_rgb(tmp_path / "whole" / "large_x2.tif"))
     assert run(source, tile=64)[0].summary == "0 ok, 0 failed, 1 skipped"  # it holds its note, too
-
-
-def test_paths_come_from_the_standard_input(adaptsr: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_tiny("span_x2", Path("m.safetensors"))
-    write_rgb(Path("in/ä b.png"), photo(0))
-    monkeypatch.setattr(sys, "stdin", StringIO("in/ä b.png\nmissing.png\n"))
-    done = adaptsr("upscale", "--list", "-", "-o", "out", "--model", "m.safetensors", "--ensemble", "--json")
-    assert done.code == 1, done.err
-    report = json.loads(done.out)
-    assert [item["output"] for item in report["written"]] == [str(Path("out/in/ä b_x2.png"))]
-    assert [item["input"] for item in report["failed"]] == ["missing.png"]
-    assert done.err.count("warning: ") == 1
-
-
-def test_a_group_shares_the_files_and_one_process_reports(tmp_path: Path) -> None:
-    """Under torchrun, a process with a failed file must not end before the others are done."""
-    model = save_tiny("span_x2", tmp_path / "model.safetensors")
-    for index in range(5):
-        write_rgb(tmp_path / "in" / f"{index}.png", photo(index, 20, 20))
-    (tmp_path / "in" / "0.png").write_bytes(b"")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = ["upscale", tmp_path / "in", "-o", tmp_path / "out", "--model", model, "--device", "cpu"]
-    processes = []
-    for rank in range(2):
-        group = {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        environment = {**os.environ, **group, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])}
-        command = [sys.executable, "-m", "adaptsr_cli", *map(str, words), "--run", str(tmp_path / "run")]
-        processes.append(
-            subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        )
-    (out, err), (other_out, _) = (process.communicate(timeout=120) for process in processes)
-    assert [process.returncode for process in processes] == [1, 1]
-    assert "4 ok, 1 failed, 0 skipped" in out
-    assert "0.png" in err
-    assert other_out == ""
-    assert len(contents(tmp_path / "out")) == 4
