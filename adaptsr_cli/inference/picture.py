@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from adaptsr_cli.arrays import Uint8Array
 from adaptsr_cli.inference.engine import OnTile, Upscaler
 from adaptsr_cli.inference.rows import empty_canvas, to_unit_range
 from adaptsr_cli.io.pictures import Picture
@@ -201,6 +202,11 @@ def _repeat(rows: np.ndarray, scale: int) -> np.ndarray:
 
 def _pieces(image: Floats, rows: int) -> Iterator[Floats]:
     return (image[start : start + rows] for start in range(0, len(image), rows))
+
+
+def upscale_rgb(upscaler: Upscaler, image: np.ndarray) -> Uint8Array:
+    """Upscale (H, W, 3) of any depth to (scale * H, scale * W, 3) uint8, as it is written to a file and scored."""
+    return to_depth(upscaler.run(image), np.uint8)
 
 
 def to_depth(image: np.ndarray, dtype: np.dtype[Any] | type[np.generic]) -> np.ndarray:

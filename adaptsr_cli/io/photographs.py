@@ -6,7 +6,6 @@ same for both sides of a pair, so that neither an automatic brightness nor a noi
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,6 +14,7 @@ import numpy as np
 
 from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.errors import AdaptsrError, ImageError
+from adaptsr_cli.io.hashing import file_sha256
 from adaptsr_cli.io.images import IMAGE_SUFFIXES, read_picture
 from adaptsr_cli.io.shot_exif import ShotFacts, parse_shot_facts, read_shot_facts
 
@@ -98,8 +98,7 @@ def hash_file(path: Path) -> str:
         ImageError: It cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError as error:
         raise ImageError(f"cannot read {path}: {error.strerror or error}", "check the path") from error
 

@@ -7,16 +7,14 @@ from typing import Any, Final
 import numpy as np
 
 from adaptsr_cli.arrays import AnyArray, Float32Array
+from adaptsr_cli.imaging.luma import LUMA
 
-"""(h, w) float32, grey levels in [0, 255]."""
 Points = np.ndarray[Any, np.dtype[np.float64]]
 """(..., 2) float64: x and y in pixels; the centre of the first pixel is (0, 0)."""
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 CELL_PX: Final = 16
 """Side of a cell of the LR grid: what is measured is measured on cells, or on windows of 2 x 2 of them."""
-
-_LUMA: Final = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
 def levels(image: AnyArray) -> AnyArray:
@@ -36,7 +34,7 @@ def luma(image: AnyArray) -> Float32Array:
     Args:
         image: (h, w, 3) uint8, uint16 or float32.
     """
-    weights = _LUMA / np.float32(257 if image.dtype == np.uint16 else 1)
+    weights = LUMA / np.float32(257 if image.dtype == np.uint16 else 1)
     # By channels: a product over all three would first make a float copy of the whole image.
     plane: Float32Array = np.multiply(image[..., 0], weights[0], dtype=np.float32)
     for channel in (1, 2):

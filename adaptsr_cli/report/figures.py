@@ -19,6 +19,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from adaptsr_cli.artifacts.log import LogRow
 from adaptsr_cli.artifacts.rank_map import RankMap
 from adaptsr_cli.artifacts.saliency import Saliency, SiteSaliency
+from adaptsr_cli.imaging.luma import LUMA
 from adaptsr_cli.report.page import (
     INK,
     MARGIN_IN,
@@ -63,7 +64,7 @@ def _draw_panel(axes: Axes, panel: Panel, shades: Colormap, norm: Normalize, tex
     for row, column in zip(*np.nonzero(np.isfinite(panel.values)), strict=True):
         value = float(panel.values[row, column])
         colour = shades(norm(value)) if value > 0 else to_rgba(NOTHING)
-        luminance = float(np.dot(colour[:3], (0.299, 0.587, 0.114)))
+        luminance = float(np.dot(colour[:3], LUMA))
         ink = MUTED if value == 0 else "white" if luminance < 0.45 else INK
         axes.add_patch(Rectangle((column, row), 1, 1, facecolor=colour, edgecolor="white", linewidth=1))
         axes.text(column + 0.5, row + 0.52, text(value), ha="center", va="center", fontsize=8, color=ink)

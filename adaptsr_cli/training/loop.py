@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from adaptsr_cli.data.prefetch import BatchSource, Prefetcher, pin
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import Interrupted, TrainingError
 from adaptsr_cli.inference.engine import Upscaler
+from adaptsr_cli.inference.picture import upscale_rgb
 from adaptsr_cli.io.atomic import drop_old_partial_files
 from adaptsr_cli.io.images import write_rgb
 from adaptsr_cli.progress import Progress, Task
@@ -329,13 +331,7 @@ class Trainer:
         return state, score
 
     def _upscale(self) -> Callable[[np.ndarray], np.ndarray]:
-        upscaler = Upscaler(self.backbone, device=self.device, precision="fp32", tile_px=0)
-
-        def upscale(lr: np.ndarray) -> np.ndarray:
-            sr: np.ndarray = np.rint(upscaler.run(lr) * 255).astype(np.uint8)
-            return sr
-
-        return upscale
+        return partial(upscale_rgb, Upscaler(self.backbone, device=self.device, precision="fp32", tile_px=0))
 
     @contextmanager
     def _watched(self, iteration: int) -> Iterator[None]:

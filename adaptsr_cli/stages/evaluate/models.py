@@ -13,6 +13,7 @@ import torch
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.errors import ArtifactError, DataError, UsageError
 from adaptsr_cli.inference.engine import Upscaler
+from adaptsr_cli.inference.picture import upscale_rgb
 from adaptsr_cli.io.images import list_images, read_rgb
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.runtime import pick_precision
@@ -124,8 +125,7 @@ def _from_network(
     upscaler = Upscaler(model, device=device, precision=precision, tile_px=options.tile, progress=progress)
 
     def produce(_name: str, lr: np.ndarray) -> np.ndarray:
-        sr: np.ndarray = np.rint(upscaler.run(lr) * 255).astype(np.uint8)
-        return sr
+        return upscale_rgb(upscaler, lr)
 
     return EvaluatedModel(name, model.identity.source, model.identity.sha256, model.scale, produce)
 

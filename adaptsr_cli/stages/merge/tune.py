@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from adaptsr_cli.artifacts.merged import Tuning
@@ -15,6 +15,7 @@ from adaptsr_cli.data.layouts import PairSet
 from adaptsr_cli.data.sources import DataSpec
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.inference.engine import Upscaler
+from adaptsr_cli.inference.picture import upscale_rgb
 from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.stages.common.lr_degradation import run_degradation
@@ -62,15 +63,11 @@ def tune(job: TuningJob, blend: AdapterBlend, progress: Progress) -> tuple[Tuned
     validator = Validator(reader, backbone.scale)
     upscaler = Upscaler(backbone, device=job.device, precision="fp32", tile_px=0)
 
-    def upscale(lr: np.ndarray) -> np.ndarray:
-        sr: np.ndarray = np.rint(upscaler.run(lr) * 255).astype(np.uint8)
-        return sr
-
     with progress.task("tune", None, unit="blend") as task:
 
         def score(weights: Weights) -> float:
             blend.put(weights)
-            found = validator.score(upscale).psnr_y_db
+            found = validator.score(partial(upscale_rgb, upscaler)).psnr_y_db
             task.advance()
             return found
 

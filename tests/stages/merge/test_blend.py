@@ -11,33 +11,14 @@ import pytest
 import torch
 from conftest import Command, write_pairs
 from networks import save_tiny
+from stages.small_runs import QUICK, merge, train, weights_of, write_camera
 
-from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.stages.merge.blend import MAX_STRENGTH, Tuned, Weights, tune_weights
-
-QUICK = ("--iterations", 3, "--batch", 1, "--patch", 32, "--model", "m.safetensors")
-
-
-def weights_of(path: Path) -> dict[str, torch.Tensor]:
-    return dict(load_backbone(path).model.state_dict())
 
 
 @pytest.fixture
 def camera(tmp_path: Path) -> Path:
-    save_tiny("safmn", Path("m.safetensors"))
-    return write_pairs(tmp_path / "camera", count=5, side_px=64)
-
-
-def train(adaptsr: Command, pairs: Path, run: str, *more: object, lr: float = 0.01) -> Path:
-    done = adaptsr("train", "--data", pairs, "--run", run, "--lr", lr, *QUICK, *more)
-    assert done.code == 0, done.err
-    return Path(run) / "adapter.safetensors"
-
-
-def merge(adaptsr: Command, name: str, *words: object) -> dict[str, torch.Tensor]:
-    done = adaptsr("merge", "--run", "one", *words, "-o", f"{name}.safetensors")
-    assert done.code == 0, done.err
-    return weights_of(Path(f"{name}.safetensors"))
+    return write_camera(tmp_path / "camera")
 
 
 def test_blends_are_exact_sums(adaptsr: Command, camera: Path) -> None:

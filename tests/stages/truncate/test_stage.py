@@ -8,35 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Command, Outcome, write_pairs
-from networks import save_tiny
+from conftest import Command, Outcome
+from stages.small_runs import merge, train, write_camera
 
-from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.stages.common.adapter_file import read_adapter
-
-QUICK = ("--iterations", 3, "--batch", 1, "--patch", 32, "--model", "m.safetensors")
-
-
-def weights_of(path: Path) -> dict[str, torch.Tensor]:
-    return dict(load_backbone(path).model.state_dict())
 
 
 @pytest.fixture
 def camera(tmp_path: Path) -> Path:
-    save_tiny("safmn", Path("m.safetensors"))
-    return write_pairs(tmp_path / "camera", count=5, side_px=64)
-
-
-def train(adaptsr: Command, pairs: Path, run: str, *more: object, lr: float = 0.01) -> Path:
-    done = adaptsr("train", "--data", pairs, "--run", run, "--lr", lr, *QUICK, *more)
-    assert done.code == 0, done.err
-    return Path(run) / "adapter.safetensors"
-
-
-def merge(adaptsr: Command, name: str, *words: object) -> dict[str, torch.Tensor]:
-    done = adaptsr("merge", "--run", "one", *words, "-o", f"{name}.safetensors")
-    assert done.code == 0, done.err
-    return weights_of(Path(f"{name}.safetensors"))
+    return write_camera(tmp_path / "camera")
 
 
 def truncate(adaptsr: Command, *words: object) -> Outcome:
