@@ -178,7 +178,7 @@ def test_a_dead_process_ends_the_run_with_a_message_and_it_goes_on(place: Path) 
     (code, _, err), _ = finish((first, second))
     assert code == 1, err
     assert "process 0: lost the other processes of the group" in err
-    assert "start the same command again" in err
+    assert "run the same command again" in err
     assert "Traceback" not in err
     talk = run(words, place, size=2)
     assert "resuming at iteration 20" in talk[0][2]

@@ -91,17 +91,17 @@ class Attachment:
         if missing or extra:
             what = f"lacks {missing[0]}" if missing else f"has an unexpected tensor {extra[0]}"
             more = len(missing) + len(extra) - 1
-            raise ArtifactError(f"{place} {what}" + (f" (and {more} more)" if more else ""), "train the adapter anew")
+            raise ArtifactError(f"{place} {what}" + (f" (and {more} more)" if more else ""), "train the adapter again")
         for name, parameter in expected.items():
             tensor = state[name]
             if tensor.shape != parameter.shape or tensor.is_floating_point() != parameter.is_floating_point():
                 raise ArtifactError(
                     f"{place}: {name} has shape {tuple(tensor.shape)} of {tensor.dtype}, expected "
                     f"{tuple(parameter.shape)} of {parameter.dtype}",
-                    "train the adapter anew",
+                    "train the adapter again",
                 )
             if not torch.isfinite(tensor).all():
-                raise ArtifactError(f"{place}: {name} has values that are not finite", "train the adapter anew")
+                raise ArtifactError(f"{place}: {name} has values that are not finite", "train the adapter again")
             with torch.no_grad():
                 parameter.copy_(tensor)
         for adapter in self.adapters.values():

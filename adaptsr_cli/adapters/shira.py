@@ -49,7 +49,7 @@ class SparseUpdate(SiteAdapter):
         """Refuse entries outside of the weight, or named twice."""
         ascending = bool((self.entries.diff() > 0).all())
         if not ascending or int(self.entries[0]) < 0 or int(self.entries[-1]) >= self._size:
-            raise ArtifactError(f"{place}: its sparse entries are damaged", "train the adapter anew")
+            raise ArtifactError(f"{place}: its sparse entries are damaged", "train the adapter again")
 
 
 def place_shira(spec: AdapterSpec) -> AdapterLayout:

@@ -47,7 +47,7 @@ class OddSpan(StrictModel):
     @model_validator(mode="after")
     def _check_odd(self) -> Self:
         if self.low > self.high or self.low % 2 == 0 or self.high % 2 == 0:
-            raise ValueError(f"{self.low} to {self.high} is no rising range of odd numbers")
+            raise ValueError(f"{self.low} to {self.high} is not a rising range of odd numbers")
         return self
 
     def draw(self, rng: np.random.Generator) -> int:

@@ -65,7 +65,7 @@ class OnnxModel:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors have no common class but this one
             raise CheckpointError(
-                f"{path} is no ONNX file that can be run: {first_line(error)}", "make it anew"
+                f"{path} is no ONNX file that can be run: {first_line(error)}", "make it again"
             ) from error
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 

@@ -22,7 +22,7 @@ from adaptsr_cli.cli.session import Session
 from adaptsr_cli.distributed import World, world_from_env
 from adaptsr_cli.errors import AdaptsrError, Interrupted, UsageError, nearest
 
-_INTERRUPTED = Interrupted("interrupted", "what was finished is kept; the same command goes on or starts again")
+_INTERRUPTED = Interrupted("interrupted", "what was finished is kept; the same command resumes or starts again")
 
 
 class LazyCommand(typer.core.TyperCommand):

@@ -150,7 +150,7 @@ def _place_pairs(pairs: PairSet) -> PairSet:
     places = locate_blocks(record)
     known = tuple(replace(pair, place=places[pair.name]) for pair in pairs.pairs if pair.name in places)
     if not known:
-        raise DataError(f"pairs.json names none of the pairs in {pairs.root}", "make them anew by adaptsr pair")
+        raise DataError(f"pairs.json names none of the pairs in {pairs.root}", "make them again by adaptsr pair")
     notes = list(pairs.notes)
     if len(known) < len(pairs):
         others = [pair.name for pair in pairs.pairs if pair.name not in places]

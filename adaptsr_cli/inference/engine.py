@@ -255,7 +255,7 @@ class Upscaler:
         """Halves the batch or else the tiles, for this and all later images; None: not even the probe fitted."""
         if plan is not None and self.batch > 1 and len(plan.tiles) > 1:
             self.batch //= 2
-            self._progress.note(f"not enough memory: going on with {self.batch} tiles at a time")
+            self._progress.note(f"not enough memory: continuing with {self.batch} tiles at a time")
             return
         size_px = max(plan.height_px, plan.width_px) if plan else _PROBE_PX
         advance_px = size_px - 2 * self.pad_px - RAMP_PX if plan and len(plan.tiles) > 1 else size_px
@@ -266,7 +266,7 @@ class Upscaler:
                 f"free some memory, or give --tile {MIN_TILE_PX} with a --tile-pad below {self.pad_px}",
             )
         self._most_tile_px = tile_px
-        self._progress.note(f"not enough memory: going on with tiles of {tile_px} px")
+        self._progress.note(f"not enough memory: continuing with tiles of {tile_px} px")
 
     def _run_tiles(
         self, plan: TilePlan, read_rows: ReadRows, done_px: int, on_tile: OnTile | None

@@ -30,22 +30,22 @@ def parse_document(text: str, kind: type[Document], place: str) -> Document:
     Raises:
         ArtifactError: It is no JSON, of another kind or version, or has unknown, missing, repeated or ill-typed keys.
     """
-    hint = "it is damaged, of another version, or another kind of file; make it anew"
+    hint = "it is damaged, of another version, or another kind of file; make it again"
     try:
         content = parse_json(text)
     except ValueError as error:
-        raise ArtifactError(f"{place} is no valid {kind.__name__} file: {error}", hint) from error
+        raise ArtifactError(f"{place} is not a valid {kind.__name__} file: {error}", hint) from error
     # These have a default, since there is but one value to give them; a file without them says not what it is. And
     # `true` equals 1 for pydantic.
     for name in ("artifact", "format_version"):
         if name in kind.model_fields and isinstance(content, dict) and isinstance(content.get(name), bool | None):
-            raise ArtifactError(f"{place} is no valid {kind.__name__} file: {name} is missing", hint)
+            raise ArtifactError(f"{place} is not a valid {kind.__name__} file: {name} is missing", hint)
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        raise ArtifactError(f"{place} is no valid {kind.__name__} file: {where}: {first['msg']}", hint) from error
+        raise ArtifactError(f"{place} is not a valid {kind.__name__} file: {where}: {first['msg']}", hint) from error
 
 
 def read_document(path: Path, kind: type[Document]) -> Document:
@@ -65,7 +65,7 @@ def read_text(path: Path) -> str:
     """
     try:
         if path.stat().st_size > MAX_CHARACTERS:
-            raise ArtifactError(f"{path} is longer than any document of ours", "check whether it is the right file")
+            raise ArtifactError(f"{path} is longer than any adaptsr document", "check whether it is the right file")
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"

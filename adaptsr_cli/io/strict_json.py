@@ -54,5 +54,5 @@ def _small_int(text: str) -> int:
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text[:30]} is no finite number")
+        raise ValueError(f"{text[:30]} is not a finite number")
     return value

@@ -257,7 +257,7 @@ class Trainer:
             self.keep_best(self.attachment, state)
         on = f"on {plural(len(self.validator), 'held-out image')}"
         if self.plan.config.init == "adapter":
-            progress.note(f"adapter before going on: {score:.2f} dB PSNR-Y {on} (backbone {before:.2f} dB)")
+            progress.note(f"adapter before this training: {score:.2f} dB PSNR-Y {on} (backbone {before:.2f} dB)")
         else:
             progress.note(f"backbone before training: {score:.2f} dB PSNR-Y {on}")
         return state

@@ -111,7 +111,7 @@ def differences(saved: RunFingerprint, wanted: RunFingerprint) -> list[str]:
     if saved.degradation_sha256 != wanted.degradation_sha256:
         found.append("the degradation that makes the LR side of photos is another one")
     if saved.start_sha256 != wanted.start_sha256:
-        found.append("the adapter that it goes on from is another one")
+        found.append("it continues another adapter")
     if saved.ranks != wanted.ranks:
         changed = sum(saved.ranks.get(name) != wanted.ranks.get(name) for name in {*saved.ranks, *wanted.ranks})
         found.append(f"the rank map is another one ({changed} sites differ)")

@@ -80,7 +80,7 @@ def test_another_file_of_that_name_means_nothing(tmp_path: Path, text: str) -> N
 def test_a_damaged_record_is_told(tmp_path: Path) -> None:
     write_folder(tmp_path, make_shot_record("a"))
     (tmp_path / "pairs.json").write_text('{"artifact": "pairs", "format_version": 9}')
-    with pytest.raises(ArtifactError, match=r"pairs\.json is no valid"):
+    with pytest.raises(ArtifactError, match=r"pairs\.json is not a valid"):
         find_pairs(tmp_path, role="train")
 
 

@@ -40,7 +40,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 )
 def test_each_fault_is_named(find: str, put: str, reason: str) -> None:
     text = RECORD.model_dump_json()
-    with pytest.raises(ArtifactError, match=rf"here is no valid RunRecord file: .*{reason}"):
+    with pytest.raises(ArtifactError, match=rf"here is not a valid RunRecord file: .*{reason}"):
         parse_document(text.replace(find, put, 1), RunRecord, "here")
 
 
@@ -48,7 +48,7 @@ def test_a_file_larger_than_any_document_is_refused_unread(tmp_path: Path, monke
     path = tmp_path / "run.json"
     write_document(path, RECORD)
     monkeypatch.setattr(documents, "MAX_CHARACTERS", path.stat().st_size - 1)
-    with pytest.raises(ArtifactError, match="longer than any document"):
+    with pytest.raises(ArtifactError, match="longer than any adaptsr document"):
         read_document(path, RunRecord)
 
 

@@ -23,7 +23,7 @@ def test_json_means_what_it_means_elsewhere(value: object) -> None:
         ('[{"x": {"a": 1, "a": 2}}]', "comes twice"),
         ("[NaN]", "NaN"),
         ("-Infinity", "Infinity"),
-        ("1e999", "no finite number"),
+        ("1e999", "not a finite number"),
         (str(2**64), "too large"),
         ("-" + "9" * 30, "too large"),
         ("9" * 5000, "too large"),

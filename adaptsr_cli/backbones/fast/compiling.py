@@ -125,13 +125,13 @@ class CompiledBlocks:
             # network fails again here, and says why.
             self._blocks = []
             fault = str(error).strip().partition("\n")[0][:160] or type(error).__name__
-            self._note(f"the network's blocks could not be compiled ({fault}): going on without")
+            self._note(f"the network's blocks could not be compiled ({fault}): continuing without")
             return network(lr)
         gain = before_s / seconds
         trial.is_faster = gain > _GAIN
         if not trial.is_faster:
             self._blocks = []
-        verdict = "going on with them" if trial.is_faster else "going on without"
+        verdict = "continuing with them" if trial.is_faster else "continuing without"
         self._note(
             f"compiled {len(self._compiled)} blocks in {first_s - seconds:.0f} s: {gain:.2f} times as fast, {verdict}"
         )

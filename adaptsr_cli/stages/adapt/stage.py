@@ -120,7 +120,7 @@ def _has_rank_map(run: RunFolder, budget: str) -> bool:
     if known != budget:
         raise OutputExistsError(
             f"{run.rank_map} was made for `budget` {known}, not {budget}",
-            "repeat that budget to continue, or start anew with `force` or another `run`",
+            "repeat that budget to continue, or start again with `force` or another `run`",
         )
     return True
 

@@ -31,7 +31,7 @@ def _read_kinds(value: Any) -> Any:
 
 
 def _check_budget(value: Any) -> Any:
-    """Refuse what is no number of parameters."""
+    """Refuse what is not a number of parameters."""
     return parse_budget(str(value)).text if isinstance(value, str | int) and not isinstance(value, bool) else value
 
 

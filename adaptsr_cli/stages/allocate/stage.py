@@ -153,7 +153,7 @@ def _gains(site: SiteSaliency, strategy: Strategy) -> tuple[float, ...]:
     if site.gains is None:
         raise ArtifactError(
             "the saliency file is of an older version, without the gains of `strategy` spectral",
-            "make it anew with `adaptsr score --force`, or use `strategy` greedy",
+            "make it again with `adaptsr score --force`, or use `strategy` greedy",
         )
     return site.gains
 

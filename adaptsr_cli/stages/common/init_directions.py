@@ -40,7 +40,7 @@ def read_init_directions(path: Path, backbone: Backbone) -> dict[str, Tensor]:
         )
     tensors, metadata = read_tensors(path)
     if HEADER not in metadata:
-        raise ArtifactError(f"{path} holds no gradient directions", "make it anew with `adaptsr score --force`")
+        raise ArtifactError(f"{path} holds no gradient directions", "make it again with `adaptsr score --force`")
     header = parse_document(metadata[HEADER], InitDirectionsHeader, str(path))
     require_same_backbone(header.backbone, path, backbone.identity)
     return tensors

@@ -70,7 +70,7 @@ def choose_degradation(
         if known is not None and known.degradation != record.degradation:
             raise OutputExistsError(
                 f"{run.root} was begun with the degradation {known.degradation.name!r}, not {name!r}",
-                "leave `degrade` out to continue, or start anew with `force` or another `run`",
+                "leave `degrade` out to continue, or start again with `force` or another `run`",
             )
         if known is None and world.is_main_process:
             write_document(run.degradation, record)

@@ -17,7 +17,7 @@ from adaptsr_cli.io.hashing import file_sha256
 from adaptsr_cli.io.tensors import read_tensors, write_tensors
 from adaptsr_cli.stages.common.models import require_same_backbone
 
-MAKE_AGAIN: Final = "make both anew with `adaptsr reallocate ADAPTER --force`"
+MAKE_AGAIN: Final = "make both again with `adaptsr reallocate ADAPTER --force`"
 
 
 def warm_start_path(rank_map: Path) -> Path:

@@ -45,9 +45,9 @@ def choose_init(options: TrainOptions, plan: RankPlan, progress: Progress) -> Tr
         able = list_methods(spec for spec in METHODS.values() if "adapter" in spec.inits)
         raise UsageError(
             f"{plan.path} continues a trained adapter of `method` {able}, which `method` {options.method} cannot do",
-            "leave `method` out, or give `init` default to begin anew with these ranks",
+            "leave `method` out, or give `init` default to start from the backbone with these ranks",
         )
-    progress.note(f"continuing the adapter that {plan.path} was made from (`init` default begins anew)")
+    progress.note(f"continuing the adapter that {plan.path} was made from (`init` default starts from the backbone)")
     return options.model_copy(update={"init": "adapter"})
 
 
@@ -92,7 +92,8 @@ def apply_warm_start(
         raise UsageError(
             f"the adapter that {plan.path} was made from is of `conv_factorization` {header.factorization}, not "
             f"{config.conv_factorization}",
-            f"give `conv_factorization` {header.factorization}, or `init` default to begin anew with these ranks",
+            f"give `conv_factorization` {header.factorization}, "
+            f"or `init` default to start from the backbone with these ranks",
         )
     for name in {name.rpartition(".")[0] for name in tensors}:
         target = matrix_factors(attachment, name)

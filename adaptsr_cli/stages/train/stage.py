@@ -183,7 +183,7 @@ def _prepare_folder(run: RunFolder, *, force: bool) -> None:
     elif run.adapter.exists() and not run.training.state.exists():
         raise ArtifactError(
             f"{run.adapter} exists, but {run.training.state} to continue from does not",
-            "start anew with `force`, or use another `run`",
+            "start again with `force`, or use another `run`",
         )
 
 
@@ -315,7 +315,9 @@ def _finish(
         draw_curves(run.curves, read_log(run.training.log))
         tell_result(run, outcome.state, objective, progress)
     if outcome.seconds_per_iteration is None:
-        progress.note(f"this run is finished already ({format_seconds(outcome.state.elapsed_s)}); `force` trains anew")
+        progress.note(
+            f"this run is finished already ({format_seconds(outcome.state.elapsed_s)}); `force` trains from the start"
+        )
     return TrainResult(run.adapter, card, outcome.seconds_per_iteration)
 
 

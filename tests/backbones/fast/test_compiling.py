@@ -75,7 +75,7 @@ def test_what_is_faster_is_tried_after_a_while_and_stays(monkeypatch: pytest.Mon
     assert bench.run(5) == [False] * 5  # 25 s; before that compiling could not pay
     assert bench.run(1) == [True, True]  # once to compile, once to be timed
     assert bench.run(3) == [True] * 3
-    assert bench.notes == ["compiled 2 blocks in 0 s: 5.00 times as fast, going on with them"]
+    assert bench.notes == ["compiled 2 blocks in 0 s: 5.00 times as fast, continuing with them"]
     assert "forward" not in vars(bench.model[0])
     # Another size is another matter.
     assert bench.run(5, torch.zeros(1, 3, 8, 4)) == [False] * 5
@@ -84,7 +84,7 @@ def test_what_is_faster_is_tried_after_a_while_and_stays(monkeypatch: pytest.Mon
 def test_what_is_slower_is_given_up_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(monkeypatch, compiled_s=EAGER_S)
     assert bench.run(7) == [False] * 5 + [True, True, False]
-    assert bench.notes == ["compiled 2 blocks in 0 s: 1.00 times as fast, going on without"]
+    assert bench.notes == ["compiled 2 blocks in 0 s: 1.00 times as fast, continuing without"]
     assert bench.run(20, torch.zeros(1, 3, 8, 4)) == [False] * 20
 
 
@@ -92,7 +92,7 @@ def test_a_compiler_that_fails_is_named_and_costs_no_image(monkeypatch: pytest.M
     bench = Bench(monkeypatch)
     bench.fault = RuntimeError("no such header\nand much more")
     assert bench.run(7) == [False] * 5 + [True, False, False]
-    assert bench.notes == ["the network's blocks could not be compiled (no such header): going on without"]
+    assert bench.notes == ["the network's blocks could not be compiled (no such header): continuing without"]
 
 
 def test_few_shapes_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,7 +85,7 @@ def test_pruned_and_grown_at_the_same_budget_and_gone_on_with(adaptsr: Command, 
     train = adaptsr("train", "--data", camera, "--run", SECOND, *QUICK, "--iterations", 1, "--lr", 1e-8)
     assert train.code == 0, train.err
     assert "continuing the adapter" in train.err
-    assert "adapter before going on:" in train.err
+    assert "adapter before this training:" in train.err
     trained, started = updates(ADAPTER), updates(SECOND / "adapter.safetensors")
     assert set(started) == {name for name, rank in after.items() if rank}
     for name, update in started.items():
