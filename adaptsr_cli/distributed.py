@@ -155,6 +155,7 @@ def join_world(*, timeout_s: float = 1800) -> Iterator[World]:
         dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
     yield world
     # Only after a good end: a process that leaves by an error must not wait for those that are still at work.
+    world.barrier()  # a connection that another process closes while this one tears its own down can abort it
     dist.destroy_process_group()
 
 

@@ -152,8 +152,8 @@ def _group() -> World:
 
 
 def _exit(code: int) -> NoReturn:
-    """Exits; out of a group by an error at once, for threads that still wait for the others can abort a clean-up."""
-    if code and _group().size > 1:
+    """Exit; out of a group at once, for torch's threads that still talk to the others can abort the clean-up."""
+    if _group().size > 1:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -77,3 +77,20 @@ def test_work_for_one_process_is_refused_in_a_group(adaptsr: Command, monkeypatc
     refused = adaptsr("allocate")
     assert refused.code == 2
     assert "process 1: allocate is work for one process" in refused.err
+
+
+def test_a_process_of_a_group_ends_without_the_clean_up_that_its_threads_can_abort(
+    adaptsr: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends: list[int] = []
+
+    def end(code: int) -> None:
+        ends.append(code)
+        raise SystemExit(code)
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("os._exit", end)
+    shown = adaptsr("--version")
+    assert shown.out.startswith("adaptsr ")
+    assert ends == [shown.code] == [0]
