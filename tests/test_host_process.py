@@ -15,7 +15,7 @@ from networks import save_tiny
 from PIL import Image
 
 from adaptsr_cli import runtime
-from adaptsr_cli.io import decoding
+from adaptsr_cli.io import faults as image_faults
 from adaptsr_cli.io.images import read_rgb, write_rgb
 from adaptsr_cli.runtime import freed_memory_kept, random_state_kept
 
@@ -141,7 +141,7 @@ def test_pillows_limit_is_lifted_while_any_thread_reads_and_then_put_back(
         thread.join(60)
     assert faults == []
     assert Image.MAX_IMAGE_PIXELS == 1000
-    with pytest.raises(KeyError), decoding.pixel_limit_lifted(), decoding.pixel_limit_lifted():
+    with pytest.raises(KeyError), image_faults.pixel_limit_lifted(), image_faults.pixel_limit_lifted():
         raise KeyError
     assert Image.MAX_IMAGE_PIXELS == 1000
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptsr_cli.backbones.backbone import Backbone, super_resolve
-from adaptsr_cli.io.decoding import Outline
+from adaptsr_cli.io.formats.kind import Outline
 from adaptsr_cli.io.images import holds_16_bit
 
 # All in bytes a pixel, measured by `benchmarks/upscale_memory.py` and on noise, which no encoder makes smaller.

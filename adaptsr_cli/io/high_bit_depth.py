@@ -12,12 +12,11 @@ from typing import Any, BinaryIO, Final
 from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.exif import EXIF_PREFIX
+from adaptsr_cli.io.faults import INSTALL_IMAGES
 from adaptsr_cli.io.pictures import stretch
 
 PNG_LEVEL: Final = 4
 """Of 0 to 9. On photographs 2.5 times as fast as the usual 6, in files 5 % larger (8 bits, Pillow)."""
-
-INSTALL_IMAGES: Final = "pip install 'adaptsr[images]'"
 
 _AVIF_HIGH, _AVIF_TWELVE = 0x40, 0x20  # flags of AV1CodecConfigurationRecord
 _HEAD_BYTES: Final = 8 + 25  # the signature and IHDR, which must come first

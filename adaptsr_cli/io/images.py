@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from io import BytesIO
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -13,14 +13,13 @@ from PIL import Image
 from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.artifacts.degradation import Filter
 from adaptsr_cli.errors import ImageError
-from adaptsr_cli.io.decoding import READ_FORMATS, decode_picture, decode_size, faults, open_image, pixel_limit_lifted
-from adaptsr_cli.io.encoding import FORMATS, check_fit, encode_picture, find_format
+from adaptsr_cli.io.decoding import decode_picture, decode_size, decode_xmp
+from adaptsr_cli.io.encoding import check_fit, encode_picture, find_format
+from adaptsr_cli.io.faults import faults, pixel_limit_lifted
+from adaptsr_cli.io.formats.pillow_reading import open_image
+from adaptsr_cli.io.formats.table import READ_SUFFIXES, recognise
 from adaptsr_cli.io.pictures import Picture, to_8_bit
-from adaptsr_cli.io.tiff import is_tiff, read_xmp
 from adaptsr_cli.io.xmp_note import unpack_note
-
-IMAGE_SUFFIXES: Final = frozenset(FORMATS)
-"""Of the files that are read and written."""
 
 _FILTERS = {
     "area": Image.Resampling.BOX,
@@ -47,7 +46,7 @@ def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
                 if entry.name.startswith((".", "__MACOSX")):
                     continue
                 path = folder / entry.name
-                if path.suffix.lower() in IMAGE_SUFFIXES and entry.is_file():
+                if path.suffix.lower() in READ_SUFFIXES and entry.is_file():
                     found.append(path)
                 elif recursive and entry.is_dir(follow_symlinks=False):
                     found.extend(list_images(path, recursive=True))
@@ -72,10 +71,11 @@ def read_picture(path: Path) -> Picture:
     """Read an image file whole, with all its pages or frames, and as many bits as it has.
 
     CMYK is converted to sRGB, through its own colour profile where it has one. Reduced copies and masks in a TIFF, and
-    what follows the photograph in a camera's MPO (preview, depth or gain map), are no pages.
+    what follows the photograph in a camera's MPO (preview, depth or gain map), are no pages. The content decides what a
+    file is; a name that says something else is one of the picture's remarks.
 
     Raises:
-        ImageError: No image, truncated, more pixels than `decoding.MAX_PIXELS`, or of a kind that cannot be read
+        ImageError: No image, truncated, more pixels than `faults.MAX_PIXELS`, or of a kind that cannot be read
             faithfully: samples that have no fixed range, an animation or CMYK of 16 bits a channel.
     """
     return decode_picture(path)
@@ -134,7 +134,8 @@ def holds_16_bit(path: Path) -> bool:
     Raises:
         ImageError: An unknown suffix.
     """
-    return find_format(path).deep
+    _, limits, _ = find_format(path)
+    return limits.deep
 
 
 def read_note(path: Path) -> str | None:
@@ -143,13 +144,8 @@ def read_note(path: Path) -> str | None:
     Raises:
         ImageError: No image, or not readable.
     """
-    with faults(path):
-        if is_tiff(path):
-            xmp = read_xmp(path)
-        else:
-            with open_image(path) as image:
-                xmp = image.info.get("xmp")
-        return unpack_note(xmp) if isinstance(xmp, bytes) else None
+    xmp = decode_xmp(path)
+    return None if xmp is None else unpack_note(xmp)
 
 
 def jpeg_table(path: Path) -> tuple[int, ...] | None:
@@ -162,9 +158,9 @@ def jpeg_table(path: Path) -> tuple[int, ...] | None:
         ImageError: No image, or not readable.
     """
     with faults(path):
-        if is_tiff(path):
+        if recognise(path).name != "JPEG":
             return None
-        with open_image(path) as image:
+        with open_image(path, "JPEG") as image:
             tables: dict[int, list[int]] = getattr(image, "quantization", {})
     return tuple(tables[0]) if 0 in tables else None
 
@@ -194,7 +190,7 @@ def decode_rgb(data: bytes) -> AnyArray:
         ImageError: The bytes are no image.
     """
     try:
-        with pixel_limit_lifted(), Image.open(BytesIO(data), formats=READ_FORMATS) as image:
+        with pixel_limit_lifted(), Image.open(BytesIO(data), formats=("JPEG", "PNG", "TIFF", "WEBP")) as image:
             return np.array(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError(f"cannot decode {len(data)} bytes as an image: {error}") from error

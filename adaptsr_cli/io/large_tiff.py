@@ -14,7 +14,7 @@ import tifffile
 
 from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.errors import ImageError
-from adaptsr_cli.io.decoding import faults
+from adaptsr_cli.io.faults import faults
 from adaptsr_cli.io.tiff import has_all_segments, list_pages, require_all_segments, require_page
 from adaptsr_cli.io.xmp_note import pack_note
 

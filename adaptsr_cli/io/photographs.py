@@ -14,15 +14,16 @@ import numpy as np
 
 from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.errors import AdaptsrError, ImageError
+from adaptsr_cli.io.formats.table import READ_SUFFIXES
 from adaptsr_cli.io.hashing import file_sha256
-from adaptsr_cli.io.images import IMAGE_SUFFIXES, read_picture
+from adaptsr_cli.io.images import read_picture
 from adaptsr_cli.io.shot_exif import ShotFacts, parse_shot_facts, read_shot_facts
 
 HEIF_SUFFIXES: Final = frozenset({".heic", ".heif", ".hif"})
 RAW_SUFFIXES: Final = frozenset(
     {".dng", ".nef", ".nrw", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw", ".raw"}
 )
-PHOTO_SUFFIXES: Final = IMAGE_SUFFIXES | HEIF_SUFFIXES | RAW_SUFFIXES
+PHOTO_SUFFIXES: Final = READ_SUFFIXES | HEIF_SUFFIXES | RAW_SUFFIXES
 
 RAW_RENDERING: Final = "camera white balance, no automatic brightness, AHD, sRGB with its tone curve, 16 bits"
 """How raw files are rendered, for the record."""

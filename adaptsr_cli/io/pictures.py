@@ -39,6 +39,7 @@ class Picture:
         exif: EXIF with its ``Exif`` prefix; the orientation is already applied and its tag cleared.
         further: The other pages of a TIFF, or frames of an animation.
         animation: The timing of the frames; None for a single picture and for pages.
+        remarks: What the user should know of how the file was read.
     """
 
     colour: AnyArray
@@ -48,6 +49,7 @@ class Picture:
     exif: bytes | None = None
     further: tuple[Picture, ...] = ()
     animation: Animation | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def frames(self) -> tuple[Picture, ...]:

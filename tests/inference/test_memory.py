@@ -15,7 +15,7 @@ from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.inference.memory import picture_bytes
 from adaptsr_cli.inference.picture import upscale_picture
-from adaptsr_cli.io.decoding import Outline
+from adaptsr_cli.io.formats.kind import Outline
 from adaptsr_cli.io.images import write_picture
 from adaptsr_cli.io.pictures import Picture
 

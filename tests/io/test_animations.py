@@ -100,7 +100,7 @@ def test_an_animation_counts_with_all_its_frames(
     tmp_path: Path, frames: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(tmp_path / "a.webp", frames, duration=10)
-    monkeypatch.setattr("adaptsr_cli.io.decoding.MAX_PIXELS", 4 * 600 - 1)
+    monkeypatch.setattr("adaptsr_cli.io.faults.MAX_PIXELS", 4 * 600 - 1)
     with pytest.raises(ImageError, match="2,400 pixels are more than"):
         read_picture(tmp_path / "a.webp")
 

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from adaptsr_cli.errors import ImageError
-from adaptsr_cli.io import decoding
-from adaptsr_cli.io.decoding import Outline, read_outline
+from adaptsr_cli.io import faults
+from adaptsr_cli.io.decoding import read_outline
+from adaptsr_cli.io.formats.kind import Outline
 from adaptsr_cli.io.images import read_picture, read_rgb, write_picture
 from adaptsr_cli.io.pictures import Animation, Picture
 
@@ -54,7 +55,7 @@ def test_pages_count_by_the_largest_and_frames_as_if_transparent(tmp_path: Path)
 
 
 def test_only_what_goes_by_rows_may_have_any_number_of_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "MAX_PIXELS", 10)
+    monkeypatch.setattr(faults, "MAX_PIXELS", 10)
     write_picture(tmp_path / "a.tif", picture())
     with pytest.raises(ImageError, match="54 pixels are more"):
         read_outline(tmp_path / "a.tif")

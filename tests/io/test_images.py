@@ -12,7 +12,7 @@ from conftest import noise
 from PIL import Image, ImageCms, ImageOps
 
 from adaptsr_cli.errors import AdaptsrError, ImageError
-from adaptsr_cli.io import decoding
+from adaptsr_cli.io import faults
 from adaptsr_cli.io.images import (
     check_writable,
     decode_rgb,
@@ -245,10 +245,10 @@ def test_32_bit_samples_are_refused(tmp_path: Path) -> None:
 
 def test_a_large_picture_is_read_and_an_absurd_one_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_rgb(tmp_path / "a.png", noise(20, 20, 3))
-    monkeypatch.setattr(decoding, "MAX_PIXELS", 399)
+    monkeypatch.setattr(faults, "MAX_PIXELS", 399)
     with pytest.raises(ImageError, match="more than 399 pixels"):
         read_rgb(tmp_path / "a.png")
-    monkeypatch.setattr(decoding, "MAX_PIXELS", 400)
+    monkeypatch.setattr(faults, "MAX_PIXELS", 400)
     assert read_rgb(tmp_path / "a.png").shape == (20, 20, 3)
     monkeypatch.undo()
     Image.new("1", (12_000, 12_000)).save(tmp_path / "panorama.png")  # beyond Pillow's own warning

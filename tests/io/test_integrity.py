@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adaptsr_cli.io.images import IMAGE_SUFFIXES, write_rgb
+from adaptsr_cli.io.formats.table import WRITE_SUFFIXES
+from adaptsr_cli.io.images import write_rgb
 from adaptsr_cli.io.integrity import is_whole
 
 
-@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
+@pytest.mark.parametrize("suffix", sorted(WRITE_SUFFIXES))
 def test_every_format_is_judged(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"image{suffix}"
     write_rgb(path, np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8))

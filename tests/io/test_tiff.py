@@ -217,7 +217,7 @@ def test_strips_that_were_never_written_are_missing_pixels(tmp_path: Path) -> No
 
 def test_too_many_pages_are_refused_before_they_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "a.tif", noise(3, 10, 10, 3), photometric="rgb")
-    monkeypatch.setattr("adaptsr_cli.io.decoding.MAX_PIXELS", 299)
+    monkeypatch.setattr("adaptsr_cli.io.faults.MAX_PIXELS", 299)
     with pytest.raises(ImageError, match="300 pixels are more than 299"):
         read_picture(tmp_path / "a.tif")
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from adaptsr_cli.errors import AdaptsrError, ImageError, UsageError
-from adaptsr_cli.io.images import IMAGE_SUFFIXES, list_images
+from adaptsr_cli.io.formats.table import WRITE_SUFFIXES, find_by_suffix
+from adaptsr_cli.io.images import list_images
 
 _MAX_NAME_BYTES = 255  # of one name, on every usual file system
 _STDIN = "-"
@@ -186,16 +187,22 @@ def _read_list(list_file: str) -> Iterator[Source]:
 
 
 def _names_file(output: Path) -> bool:
-    return output.suffix.lower() in IMAGE_SUFFIXES and not output.is_dir()
+    return output.suffix.lower() in WRITE_SUFFIXES and not output.is_dir()
 
 
 def _place(source: Source, naming: OutputNaming) -> Path:
-    ext = source.path.suffix if naming.ext == "auto" else f".{naming.ext.lower().lstrip('.')}"
-    if ext.lower() not in IMAGE_SUFFIXES:
-        known = ", ".join(sorted(suffix.lstrip(".") for suffix in IMAGE_SUFFIXES))
+    ext = _own_ext(source.path) if naming.ext == "auto" else f".{naming.ext.lower().lstrip('.')}"
+    if ext.lower() not in WRITE_SUFFIXES:
+        known = ", ".join(sorted(suffix.lstrip(".") for suffix in WRITE_SUFFIXES))
         raise UsageError(f"the file type {ext or source.path} cannot be written", f"set `ext` to one of: {known}")
     folder = source.path.parent if naming.output is None else naming.output / source.relative.parent
     return folder / f"{source.path.stem}{naming.suffix}{ext}"
+
+
+def _own_ext(path: Path) -> str:
+    """The input's ending; where files of its format are only read, that of the format which takes their place."""
+    kind = find_by_suffix(path.suffix)
+    return path.suffix if kind is None or kind.writer is not None else kind.becomes
 
 
 def _resolve_conflicts(

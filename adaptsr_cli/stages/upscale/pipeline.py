@@ -143,7 +143,7 @@ class FileUpscaler:
         self._settings = settings
         self._force = force
         self._progress = progress
-        self._told_depths: set[str] = set()
+        self._told: set[str] = set()
         self._since_s = monotonic()
         self._made_px = 0
 
@@ -258,7 +258,7 @@ class FileUpscaler:
                 return _finished(FileOutcome(job, "written"))
             sides_px = [max(1, round(self._settings.outscale * side)) for side in found.picture.colour.shape[1::-1]]
             check_writable(job.target, found.picture, *sides_px)  # before the work, not after it
-            self._tell_depth(found.picture, job)
+            self._tell_remarks(found.picture, job)
             result = upscale_picture(
                 self._upscaler, found.picture, outscale=self._settings.outscale, on_tile=_show_share(task)
             )
@@ -298,11 +298,15 @@ class FileUpscaler:
             task.advance()
             yield outcome
 
-    def _tell_depth(self, picture: Picture, job: Job) -> None:
-        suffix = job.target.suffix.lower()
-        if picture.colour.dtype.itemsize == 2 and not holds_16_bit(job.target) and suffix not in self._told_depths:
-            self._told_depths.add(suffix)
-            self._progress.note(f"{job.source}: 16 bits a channel are written as 8 ({suffix} holds no more)")
+    def _tell_remarks(self, picture: Picture, job: Job) -> None:
+        """Say what the reader found and what the result cannot hold: each remark once, of its first file."""
+        remarks = list(picture.remarks)
+        if picture.colour.dtype.itemsize == 2 and not holds_16_bit(job.target):
+            remarks.append(f"16 bits a channel are written as 8 ({job.target.suffix.lower()} holds no more)")
+        for remark in remarks:
+            if remark not in self._told:
+                self._told.add(remark)
+                self._progress.note(f"{job.source}: {remark}")
 
     def _show_pace(self, result: Picture, task: Task) -> None:
         self._made_px += sum(frame.colour.shape[0] * frame.colour.shape[1] for frame in result.frames)

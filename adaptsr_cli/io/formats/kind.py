@@ -1,0 +1,123 @@
+"""Description of a format of image files: how it is recognised, read and written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from adaptsr_cli.io.pictures import Picture
+
+
+@dataclass(frozen=True)
+class Outline:
+    """Size and kind of an image file, read without decoding its pixels.
+
+    Attributes:
+        width_px: As displayed; of several pages that of the largest.
+        height_px: As displayed.
+        frames: How many pages or frames.
+        deep: Whether it has more than 8 bits a channel.
+        alpha: Whether it has transparency.
+    """
+
+    width_px: int
+    height_px: int
+    frames: int = 1
+    deep: bool = False
+    alpha: bool = False
+
+
+class Reader(Protocol):
+    """Reads files of one format; whatever it raises becomes one line that names the file."""
+
+    def read_size(self, path: Path) -> tuple[int, int]:
+        """The size as displayed, from the header alone: (width_px, height_px)."""
+
+    def read_outline(self, path: Path) -> Outline:
+        """Size and kind, from the header alone."""
+
+    def decode(self, path: Path) -> Picture:
+        """The picture, with all its pages or frames."""
+
+    def read_xmp(self, path: Path) -> bytes | None:
+        """The XMP packet, from the header alone."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a format can hold.
+
+    Attributes:
+        alpha: Whether it holds transparency.
+        deep: Whether a picture of 16 bits a channel is written with more than 8.
+        bits: How many bits a channel it then has.
+        several: What it holds more than one of.
+        grey_profile: Whether its grey is grey in the file too, so that a profile of grey fits.
+        photo_data: Whether it holds EXIF, a colour profile and XMP.
+        most_px: The longest side that it can have.
+        lossy: Whether `quality` changes its pixels.
+    """
+
+    alpha: bool = True
+    deep: bool = False
+    bits: int = 16
+    several: Literal["pages", "frames"] | None = None
+    grey_profile: bool = True
+    photo_data: bool = True
+    most_px: int = (1 << 31) - 1
+    lossy: bool = False
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What is written beside the pixels.
+
+    Attributes:
+        quality: Of a lossy format, 1 to 100.
+        exif: EXIF with its ``Exif`` prefix.
+        xmp: An XMP packet.
+    """
+
+    quality: int = 95
+    exif: bytes | None = None
+    xmp: bytes | None = None
+
+
+class Writer(Protocol):
+    """Writes files of one format."""
+
+    def check_available(self, *, deep: bool) -> None:
+        """Look whether the libraries for a picture of 8, or of more bits a channel are installed.
+
+        Raises:
+            ImageError: One is not; its hint is the command that installs it.
+        """
+
+    def encode(self, path: Path, picture: Picture, extras: Extras) -> None:
+        """Write a picture that is within the format's limits to a temporary file."""
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """A format of image files.
+
+    Attributes:
+        name: As people call it.
+        suffixes: Its file endings, with dot, in lower case; the first is the usual one.
+        recognise: Tells from the first `HEAD_BYTES` of a file, and where these do not suffice from the file itself,
+            whether it is of this format.
+        reader: Reads it.
+        limits: What it can hold; None if it is only read.
+        writer: Writes it; None if it is only read.
+        becomes: The ending of a result of which the input is only read.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    recognise: Callable[[bytes, Path], bool]
+    reader: Reader
+    limits: Limits | None = None
+    writer: Writer | None = None
+    becomes: str = ".png"

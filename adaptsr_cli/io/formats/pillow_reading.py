@@ -1,0 +1,182 @@
+"""Formats that Pillow reads; of more than 8 bits a channel it reads the head only, and imagecodecs the pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from adaptsr_cli.errors import ImageError
+from adaptsr_cli.io.exif import clear_orientation, read_orientation
+from adaptsr_cli.io.faults import check_pixels
+from adaptsr_cli.io.formats.kind import Outline
+from adaptsr_cli.io.high_bit_depth import decode_deep_avif, decode_deep_png, read_avif_bits
+from adaptsr_cli.io.pictures import Animation, Picture, orient, picture_of
+
+_PNG_END: Final = b"\0\0\0\0IEND\xaeB`\x82"
+
+
+@dataclass(frozen=True)
+class PillowReader:
+    """Reads one of Pillow's formats.
+
+    Attributes:
+        name: As Pillow calls it.
+        first_only: Of several frames take the first.
+    """
+
+    name: str
+    first_only: bool = False
+
+    def read_size(self, path: Path) -> tuple[int, int]:
+        """The size as displayed."""
+        with open_image(path, self.name) as image:
+            width_px, height_px = image.size
+            turned = read_orientation(image.info.get("exif", b"")) >= 5
+        return (height_px, width_px) if turned else (width_px, height_px)
+
+    def read_outline(self, path: Path) -> Outline:
+        """Size and kind."""
+        width_px, height_px = self.read_size(path)
+        with open_image(path, self.name) as image:
+            deep = ";16" in find_raw_mode(image) if image.format == "PNG" else False
+            if image.format == "AVIF":
+                deep = read_avif_bits(path.read_bytes()) > 8
+            # An animation may say only in its later frames that it has transparency.
+            count = 1 if self.first_only else _count_frames(image)
+            return Outline(width_px, height_px, count, deep, count > 1 or image.has_transparency_data)
+
+    def decode(self, path: Path) -> Picture:
+        """The picture with all its frames."""
+        return _decode_image(path, self)
+
+    def read_xmp(self, path: Path) -> bytes | None:
+        """The XMP packet."""
+        with open_image(path, self.name) as image:
+            xmp = image.info.get("xmp")
+        return xmp if isinstance(xmp, bytes) else None
+
+
+def open_image(path: Path, name: str) -> Image.Image:
+    """Open an image file without decoding its pixels; too many of them are refused."""
+    image = Image.open(path, formats=(name,))
+    try:
+        check_pixels(image.width * image.height * _count_frames(image), path)
+    except ImageError:
+        image.close()
+        raise
+    return image
+
+
+def _count_frames(image: Image.Image) -> int:
+    # What follows the photograph in a camera's MPO is its preview, depth or gain map.
+    return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+
+
+def _decode_image(path: Path, reader: PillowReader) -> Picture:
+    with open_image(path, reader.name) as image:
+        data = path.read_bytes() if image.format in {"PNG", "AVIF"} else b""
+        if image.format == "PNG":
+            _verify_png(data)
+        count = 1 if reader.first_only else _count_frames(image)
+        raw_mode = find_raw_mode(image)
+        bits = 16 if image.format == "PNG" and ";16" in raw_mode else 8
+        if image.format == "AVIF":
+            bits = read_avif_bits(data)
+        if bits > 8 and count > 1:
+            raise ImageError(f"cannot read {path}: an animation of {bits} bits a channel", "make it 8 bits a channel")
+        orientation = read_orientation(image.info.get("exif", b""))
+        image.load()  # also reads what stands behind the pixels, such as EXIF in PNG
+        exif = image.info.get("exif")
+        exif = clear_orientation(exif) if isinstance(exif, bytes) and exif else None
+        if bits > 8:
+            layers = decode_deep_avif(data, bits) if image.format == "AVIF" else decode_deep_png(data)
+            icc = image.info.get("icc_profile") or None
+            return picture_of(orient(layers, orientation), grey=layers.shape[2] <= 2, icc=icc, exif=exif)
+        if count == 1:
+            return decode_frame(image, path, orientation, exif, raw_mode)
+        loops = image.info.get("loop", 0)
+        poster = bool(getattr(image, "default_image", False))
+        frames, durations_ms = [], []
+        for index in range(count):
+            image.seek(index)
+            image.load()
+            frames.append(decode_frame(image, path, orientation, exif if index == 0 else None, raw_mode))
+            durations_ms.append(float(image.info.get("duration", 0)))
+    return join_frames(frames, Animation(tuple(durations_ms), int(loops), poster))
+
+
+def _verify_png(data: bytes) -> None:
+    """Compare the checksums of a PNG file up to its end mark, which decoding skips once it has all pixels.
+
+    A file that lost blocks in a power cut would give wrong pixels there, and no error.
+
+    Raises:
+        Exception: It is cut off or a checksum differs; of the kinds that Pillow raises.
+    """
+    with Image.open(BytesIO(data), formats=("PNG",)) as image:
+        image.verify()
+    # Pillow does not look at the end mark's own checksum.
+    if data.rfind(_PNG_END) < 0:
+        raise ValueError("its end is missing")
+
+
+def join_frames(frames: list[Picture], animation: Animation | None) -> Picture:
+    """Make one picture of several; frames of an animation become alike in having transparency and colour."""
+    first, *further = frames
+    if animation is not None:
+        grey = all(frame.grey for frame in frames)
+        clear = any(frame.alpha is not None for frame in frames)
+        first, *further = (_with_channels(frame, grey=grey, clear=clear) for frame in frames)
+    return Picture(first.colour, first.alpha, first.grey, first.icc, first.exif, tuple(further), animation)
+
+
+def _with_channels(frame: Picture, *, grey: bool, clear: bool) -> Picture:
+    alpha = frame.alpha
+    if clear and alpha is None:
+        alpha = np.full(frame.colour.shape[:2], 255, np.uint8)
+    return Picture(frame.colour, alpha, grey, frame.icc, frame.exif)
+
+
+def decode_frame(image: Image.Image, path: Path, orientation: int, exif: bytes | None, raw_mode: str) -> Picture:
+    """Convert the loaded frame that the file is positioned at."""
+    icc: bytes | None = image.info.get("icc_profile") or None
+    grey = image.mode in {"1", "L", "LA", "La"} or raw_mode.startswith("LA")
+    if image.mode in {"I", "F"}:
+        raise ImageError(f"cannot read {path}: its samples are numbers without a fixed range", "make it 8- or 16-bit")
+    if image.mode in {"CMYK", "LAB"}:
+        layers, icc = np.asarray(_to_srgb(image, icc, path)), None
+    elif grey:
+        layers = np.asarray(image.convert("LA" if image.has_transparency_data else "L"))
+        layers = layers if layers.ndim == 3 else layers[..., None]
+    else:
+        layers = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+    return picture_of(orient(layers, orientation), grey=grey, icc=icc, exif=exif)
+
+
+def find_raw_mode(image: Image.Image) -> str:
+    """Return the layout of the samples in the file, such as ``RGB;16B``; known only before the pixels are loaded."""
+    tiles = getattr(image, "tile", None)
+    if not tiles:
+        return ""
+    arguments = tiles[0][3]
+    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return first if isinstance(first, str) else ""
+
+
+def _to_srgb(image: Image.Image, icc: bytes | None, path: Path) -> Image.Image:
+    if image.mode == "CMYK" and icc is None:
+        return image.convert("RGB")
+    try:
+        source: Any = (
+            ImageCms.createProfile("LAB") if image.mode == "LAB" else ImageCms.ImageCmsProfile(BytesIO(icc or b""))
+        )
+        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError) as error:
+        raise ImageError(f"cannot read {path}: its {image.mode} colour profile is damaged", "make it RGB") from error
+    assert isinstance(converted, Image.Image)
+    return converted

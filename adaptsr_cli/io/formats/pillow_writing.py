@@ -1,0 +1,111 @@
+"""Formats that Pillow writes; PNG of more than 8 bits a channel is written by imagecodecs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BufferedRandom, FileIO, UnsupportedOperation
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from adaptsr_cli.io.formats.kind import Extras
+from adaptsr_cli.io.high_bit_depth import PNG_LEVEL, check_available, write_deep_png
+from adaptsr_cli.io.pictures import Animation, Picture, layers_of
+
+
+@dataclass(frozen=True)
+class PillowWriter:
+    """Writes one of Pillow's formats.
+
+    Attributes:
+        name: As Pillow calls it.
+    """
+
+    name: str
+
+    def check_available(self, *, deep: bool) -> None:
+        """Look whether the library for more than 8 bits is installed, where it is needed."""
+        if deep:
+            check_available()
+
+    def encode(self, path: Path, picture: Picture, extras: Extras) -> None:
+        """Write all frames."""
+        # Straight into the file: what is encoded of a large picture would fill as much memory again.
+        with _FileWithoutDescriptor(FileIO(path, "w+")) as file:
+            if picture.colour.dtype == np.uint16:
+                write_deep_png(file, layers_of(picture), icc=picture.icc, exif=extras.exif, xmp=extras.xmp)
+            else:
+                _write_8_bit(file, self.name, picture, extras)
+
+
+class _FileWithoutDescriptor(BufferedRandom):
+    """A file without a descriptor for Pillow, which would write to that itself and not notice a full disk."""
+
+    def fileno(self) -> int:
+        """There is none.
+
+        Raises:
+            UnsupportedOperation: Always.
+        """
+        raise UnsupportedOperation("fileno")
+
+
+def _write_8_bit(file: BinaryIO, name: str, picture: Picture, extras: Extras) -> None:
+    quality, exif, xmp = extras.quality, extras.exif, extras.xmp
+    options: dict[str, Any] = {}
+    if name == "PNG":
+        options = {"compress_level": PNG_LEVEL}
+    elif name == "JPEG":
+        options = {"quality": quality, "subsampling": "4:4:4"}
+    elif name == "WEBP":
+        options = {"quality": quality, "lossless": quality >= 100, "exact": True}
+    elif name == "AVIF":
+        options = {"quality": quality} if picture.grey else {"quality": quality, "subsampling": "4:4:4"}
+    if picture.icc:
+        options["icc_profile"] = picture.icc
+    if exif:
+        options["exif"] = exif
+    if xmp and name == "PNG":
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode())
+    elif xmp:
+        options["xmp"] = xmp
+    images = [_to_image(frame) for frame in picture.frames]
+    if picture.animation is not None and len(images) > 1:
+        options |= {"save_all": True, "append_images": images[1:], **_timing(name, picture.animation)}
+    images[0].save(file, name, **options)
+    if name == "WEBP" and "save_all" in options and picture.alpha is not None:
+        _declare_webp_alpha(file)
+
+
+def _declare_webp_alpha(file: BinaryIO) -> None:
+    """Set the flag of an animation that says that it has transparency.
+
+    libwebp leaves it out where the frames themselves are opaque and only cover less than the whole, and readers then
+    show black around them.
+    """
+    file.seek(12)
+    head = file.read(9)
+    assert head[:4] == b"VP8X"
+    file.seek(20)
+    file.write(bytes([head[8] | 0x10]))
+
+
+def _to_image(picture: Picture) -> Image.Image:
+    layers = layers_of(picture)
+    return Image.fromarray(layers[..., 0] if layers.shape[2] == 1 else layers)
+
+
+def _timing(name: str, animation: Animation) -> dict[str, Any]:
+    durations_ms: list[float] | list[int] = list(animation.durations_ms)
+    if name == "PNG":
+        poster = animation.poster
+        return {
+            "duration": durations_ms[1:] if poster else durations_ms,
+            "loop": animation.loops,
+            "default_image": poster,
+        }
+    durations_ms = [round(duration) for duration in durations_ms]
+    return {"duration": durations_ms, "loop": animation.loops} if name == "WEBP" else {"duration": durations_ms}
