@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from adaptsr_cli.artifacts.base import FORMAT_VERSION, StrictModel
 from adaptsr_cli.artifacts.camera import CameraEstimate
-from adaptsr_cli.artifacts.transfer import CameraNoise, TransferEstimate, TransferFunction
+from adaptsr_cli.artifacts.transfer import CameraNoise, PairEstimate, TransferEstimate, TransferFunction
 
 if TYPE_CHECKING:
     import numpy as np
@@ -296,4 +296,4 @@ class DegradationRecord(StrictModel):
     artifact: Literal["degradation"] = "degradation"
     format_version: Literal[1] = FORMAT_VERSION
     degradation: Degradation
-    estimate: CameraEstimate | TransferEstimate | None
+    estimate: CameraEstimate | TransferEstimate | PairEstimate | None

@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from adaptsr_cli.artifacts.base import NotNegative, StrictModel
+from adaptsr_cli.units import plural
 
 Floats = np.ndarray[Any, np.dtype[Any]]  # float32 or float64
 
@@ -251,3 +252,38 @@ class TransferEstimate(StrictModel):
         blurs = np.quantile([draw.mean_blur_px for draw in self.draws], (_ENDS[0], _ENDS[-1]))
         sharpening = 100 * np.quantile([draw.sharpening for draw in self.draws], (_ENDS[0], _ENDS[-1]))
         return f"blur {blurs[0]:.1f} to {blurs[1]:.1f} px, sharpening {sharpening[0]:.0f} to {sharpening[1]:.0f} %"
+
+
+class PairEstimate(StrictModel):
+    """A camera as its pairs show it.
+
+    Attributes:
+        transfer: The fitted function.
+        frequency: Cycles per HR pixel, rising.
+        gain: m at each, found frequency by frequency.
+        error: Its standard error.
+        coherence: The share of the LR power at each frequency that m H explains.
+        noise: What is left over in flat places: noise, and what JPEG leaves.
+        pairs: How many were looked at.
+        windows: How many windows of them were compared.
+        dropped: How many windows were left out, since both sides differ.
+    """
+
+    transfer: TransferFunction
+    frequency: tuple[float, ...]
+    gain: tuple[float, ...]
+    error: tuple[NotNegative, ...]
+    coherence: tuple[float, ...]
+    noise: CameraNoise
+    pairs: Annotated[int, Field(gt=0)]
+    windows: Annotated[int, Field(gt=0)]
+    dropped: Annotated[int, Field(ge=0)]
+
+    def describe(self) -> str:
+        """One line for people."""
+        return f"this camera {self.transfer.describe()}; {self.noise.describe()}"
+
+    def describe_source(self) -> str:
+        """What it was found from: ``4 pairs (120 windows compared, 7 left out)``."""
+        left_out = f", {self.dropped} left out, for both sides differ" if self.dropped else ""
+        return f"{plural(self.pairs, 'pair')} ({plural(self.windows, 'window')} compared{left_out})"

@@ -7,6 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 from math import gcd, lcm
+from typing import Final
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from adaptsr_cli.units import plural
 # Keep the streams of random numbers apart that are derived from one seed; the sampler's own is 3.
 _SOURCE_STREAM = 1
 _IMAGE_STREAM = 2
+
+PHOTOGRAPHS_SHARE: Final = 0.5
+"""Of the crops, what photographs get that are degraded as the real pairs beside them are."""
 
 
 def count_draws(weights: Sequence[float | None], sizes: Sequence[int]) -> tuple[int, ...]:
@@ -38,6 +42,25 @@ def count_draws(weights: Sequence[float | None], sizes: Sequence[int]) -> tuple[
     shares = [Fraction(1 if weight is None else weight).limit_denominator(1000) for weight in weights]
     whole = [int(share * lcm(*(share.denominator for share in shares))) for share in shares]
     return tuple(count // gcd(*whole) for count in whole)
+
+
+def balance(sets: Sequence[PairSet]) -> tuple[PairSet, ...]:
+    """Give photographs a fixed share of the crops beside real pairs, however many there are of either.
+
+    The sets of one kind share by their numbers of images. Weights that the user has given are left as they are.
+
+    Returns:
+        The sets in their order, each with a weight; as they were where there is one kind only.
+    """
+    photos, pairs = (sum(len(part) for part in sets if (part.ratio is None) is kind) for kind in (True, False))
+    if not photos or not pairs or any(part.weight is not None for part in sets):
+        return tuple(sets)
+    shares = [
+        PHOTOGRAPHS_SHARE * len(part) / photos if part.ratio is None else (1 - PHOTOGRAPHS_SHARE) * len(part) / pairs
+        for part in sets
+    ]
+    # Three decimals, so that a block of draws is never longer than a thousand.
+    return tuple(replace(part, weight=max(0.001, round(share, 3))) for part, share in zip(sets, shares, strict=True))
 
 
 def describe_mix(sets: Sequence[PairSet]) -> str:

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import numpy as np
-from pydantic import Field
 from scipy import optimize
 
-from adaptsr_cli.artifacts.base import StrictModel
-from adaptsr_cli.artifacts.transfer import CameraNoise, TransferFunction
+from adaptsr_cli.artifacts.transfer import CameraNoise, PairEstimate, TransferFunction
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.imaging.camera_noise import brightness_of, noise_of_residual
 from adaptsr_cli.imaging.sharp_photographs import reduce_to_lr
@@ -37,30 +35,6 @@ _PRIOR: Final = ((0.0, 2.0), (0.0, 0.6), (math.log(2.5), 0.5))
 _MOST_BLUR_PX, _MOST_SHARPENING = 6.0, 3.0
 # Residuals of neighbouring frequencies go together (a window's main lobe is four cells wide), so they count less.
 _CELLS_PER_LOBE: Final = 4.0
-
-
-class PairEstimate(StrictModel):
-    """A camera as its pairs show it.
-
-    Attributes:
-        transfer: The fitted function.
-        frequency: Cycles per HR pixel, rising.
-        gain: m at each, found frequency by frequency.
-        error: Its standard error.
-        coherence: The share of the LR power at each frequency that m H explains.
-        noise: What is left over in flat places.
-        windows: How many windows were compared.
-        dropped: How many windows were left out, since both sides differ.
-    """
-
-    transfer: TransferFunction
-    frequency: tuple[float, ...]
-    gain: tuple[float, ...]
-    error: tuple[Annotated[float, Field(ge=0)], ...]
-    coherence: tuple[float, ...]
-    noise: CameraNoise
-    windows: Annotated[int, Field(gt=0)]
-    dropped: Annotated[int, Field(ge=0)]
 
 
 def estimate_from_pairs(pairs: Sequence[tuple[Image, Image]], scale: int, *, round_blur: bool = False) -> PairEstimate:
@@ -97,6 +71,7 @@ def estimate_from_pairs(pairs: Sequence[tuple[Image, Image]], scale: int, *, rou
         error=tuple(errors),
         coherence=tuple(_ring_mean(explained, lr_power, ring == number) for number in rings),
         noise=_noise(pairs, scale, transfer),
+        pairs=len(pairs),
         windows=windows,
         dropped=dropped,
     )

@@ -10,7 +10,7 @@ import numpy as np
 
 from adaptsr_cli.arrays import Uint8Array
 from adaptsr_cli.artifacts.degradation import CameraGrain, CameraTransfer, Degradation, Jpeg, Span, Step, ToLr
-from adaptsr_cli.artifacts.transfer import TransferEstimate
+from adaptsr_cli.artifacts.transfer import PairEstimate, TransferEstimate
 from adaptsr_cli.imaging.estimate_jpeg_quality import quality_of_table
 from adaptsr_cli.imaging.from_photographs import estimate_from_photographs
 from adaptsr_cli.imaging.sharp_photographs import study_sharp
@@ -77,6 +77,17 @@ def degradation_of_camera(estimate: TransferEstimate, scale: int) -> Degradation
         share = len(estimate.jpeg_qualities) / estimate.photographs
         steps.append(Jpeg(quality=Span(low=low, high=high), share=share))
     return Degradation(name=NAME, steps=tuple(steps))
+
+
+def degradation_of_pairs(estimate: PairEstimate, scale: int) -> Degradation:
+    """The degradation to train with: the function of the pairs, and what is left over as noise.
+
+    Args:
+        estimate: Of the camera.
+        scale: That it was estimated for.
+    """
+    steps = (CameraTransfer(functions=(estimate.transfer,), scale=scale), ToLr(), CameraGrain(noise=estimate.noise))
+    return Degradation(name=NAME, steps=steps)
 
 
 def _some(paths: Sequence[Path], most: int, rng: np.random.Generator) -> list[Path]:

@@ -6,8 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from adaptsr_cli.artifacts.transfer import IDENTITY, TransferEstimate, TransferFunction
-from adaptsr_cli.imaging.from_pairs import PairEstimate
+from adaptsr_cli.artifacts.transfer import IDENTITY, PairEstimate, TransferEstimate, TransferFunction
 from adaptsr_cli.imaging.sharp_photographs import SimulatedCamera
 
 CAUTIOUS_SHARE: Final = 0.2

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from adaptsr_cli.data.layouts import Pair, PairSet
-from adaptsr_cli.data.mixture import Mixture, count_draws, describe_mix, label_sets
+from adaptsr_cli.data.mixture import Mixture, balance, count_draws, describe_mix, label_sets
 from adaptsr_cli.data.pairs import PairReader
+from adaptsr_cli.imaging.degradation_presets import DEGRADATIONS
 
 
 def make_set(root: str, count: int, weight: float | None = None, *, photos: bool = False) -> PairSet:
@@ -96,3 +97,22 @@ def test_locating_and_naming() -> None:
 def test_the_mix_in_words() -> None:
     sets = make_set("a", 200), make_set("b", 34, 0.3, photos=True)
     assert describe_mix(sets) == "mix: a 77 % (200 pairs), b 23 % (34 photos)"
+
+
+def test_photographs_get_half_of_the_crops_beside_pairs_however_many_there_are() -> None:
+    sets = (make_set("few", 1), make_set("more", 2), make_set("photos", 200, photos=True))
+    balanced = balance(sets)
+    assert [part.weight for part in balanced] == [0.167, 0.333, 0.5]
+    plain = DEGRADATIONS["bicubic"]
+    mixture = Mixture([PairReader(part, scale=4, degradation=plain) for part in balanced], balanced)
+    drawn = Counter("photos" if mixture.draw(3, place) >= 3 else "pairs" for place in range(1000))
+    assert drawn == {"photos": 500, "pairs": 500}
+
+
+def test_weights_that_are_given_and_lone_kinds_are_left_as_they_are() -> None:
+    for sets in (
+        (make_set("a", 5, 0.2), make_set("b", 5, photos=True)),
+        (make_set("a", 5), make_set("b", 3)),
+        (make_set("a", 5, photos=True),),
+    ):
+        assert balance(sets) == sets

@@ -78,8 +78,8 @@ Degrade = Annotated[
     str | None,
     Field(
         description="How LR is made from photos without pairs: auto (as the photos themselves look), auto:FOLDER (as "
-        "the camera of the photos there, compared with these, takes them), realesrgan, phone, demo, bicubic, or a "
-        "degradation.json. Left out: the run's, else auto."
+        "the camera of the photos there, compared with these, takes them), pairs (as the real pairs among the data "
+        "show the camera), realesrgan, phone, demo, bicubic, or a degradation.json. Left out: the run's, else auto."
     ),
 ]
 CacheRam = Annotated[

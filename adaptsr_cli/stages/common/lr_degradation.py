@@ -6,8 +6,12 @@ import hashlib
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from adaptsr_cli.artifacts.degradation import Degradation, DegradationRecord
-from adaptsr_cli.artifacts.transfer import TransferEstimate
+from adaptsr_cli.artifacts.transfer import PairEstimate, TransferEstimate
+from adaptsr_cli.data.layouts import PairSet, fit_scale
+from adaptsr_cli.data.pairs import PairReader
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import DataError, OutputExistsError, UsageError
 from adaptsr_cli.imaging.degradation_presets import DEGRADATIONS, find_degradation
@@ -16,11 +20,12 @@ from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.images import list_images
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.stages.common.run_folder import RunFolder
-from adaptsr_cli.stages.common.training_data import PairSets
+from adaptsr_cli.stages.common.training_data import BY_PAIRS, PairSets
 from adaptsr_cli.units import plural
 
 AUTO: Final = "auto"
 DEFAULT_TO_SCORE_ON: Final = "bicubic"
+_MOST_PAIRS: Final = 64
 
 
 def choose_degradation(
@@ -40,8 +45,8 @@ def choose_degradation(
         run: The run folder; what an earlier stage decided there holds for the later ones.
         sets: What is trained on; ``auto`` looks at the photographs among them.
         name: A preset, ``auto`` for what the training photographs look like, ``auto:FOLDER`` for what the camera's
-            photographs in that folder look like, the path of a ``degradation.json``, or None for the run's, else
-            ``auto``.
+            photographs in that folder look like, ``pairs`` for what the real pairs among the sets show of it, the path
+            of a ``degradation.json``, or None for the run's, else ``auto``.
         progress: Told what was decided.
         scale: HR pixels per LR pixel.
         seed: Of the choice of photographs that ``auto`` looks at.
@@ -52,21 +57,19 @@ def choose_degradation(
         None where all LR sides are real.
 
     Raises:
-        UsageError: No such preset or folder.
+        UsageError: No such preset or folder, or ``pairs`` where there are none.
+        DataError: The two sides of the pairs show different things.
         ArtifactError: The file is no degradation.
         OutputExistsError: The run was begun with another degradation.
     """
     photos = [pair.hr for pairs in sets if pairs.ratio is None for pair in pairs.pairs]
     if not photos:
         if name is not None:
-            progress.note(
-                f"`degrade` {name} is not used: the pairs have LR images of their own (name only the HR folder by "
-                "`data` to train on photographs)"
-            )
+            progress.note(_tell_unused(name))
         return None
     with world.rank_zero_first():
         known = read_document(run.degradation, DegradationRecord) if run.degradation.exists() and not force else None
-        record = _decide(known, photos, name, progress, scale=scale, seed=seed)
+        record = _decide(known, sets, photos, name, progress, scale=scale, seed=seed)
         if known is not None and known.degradation != record.degradation:
             raise OutputExistsError(
                 f"{run.root} was begun with the degradation {known.degradation.name!r}, not {name!r}",
@@ -80,12 +83,32 @@ def choose_degradation(
     return record.degradation
 
 
+def _tell_unused(name: str) -> str:
+    if name == BY_PAIRS:
+        return "`degrade` pairs is not used: add a folder of sharp photos by `data`, to be degraded as the pairs are"
+    return (
+        f"`degrade` {name} is not used: the pairs have LR images of their own (name only the HR folder by `data` to "
+        "train on photographs)"
+    )
+
+
 def _decide(
-    known: DegradationRecord | None, photos: list[Path], name: str | None, progress: Progress, *, scale: int, seed: int
+    known: DegradationRecord | None,
+    sets: PairSets,
+    photos: list[Path],
+    name: str | None,
+    progress: Progress,
+    *,
+    scale: int,
+    seed: int,
 ) -> DegradationRecord:
     if known is not None and name is None:
         return known
     name = name or AUTO
+    if name == BY_PAIRS:
+        if known is not None and isinstance(known.estimate, PairEstimate):
+            return known
+        return _measure_pairs([pairs for pairs in sets if pairs.ratio is not None], progress, scale=scale, seed=seed)
     if known is not None and is_auto(name) and known.estimate is not None:
         return known
     if name == AUTO:
@@ -121,6 +144,32 @@ def _measure_camera(
     return DegradationRecord(degradation=degradation_of_camera(estimate, scale), estimate=estimate)
 
 
+def _measure_pairs(sets: list[PairSet], progress: Progress, *, scale: int, seed: int) -> DegradationRecord:
+    """By real pairs, of which so many are looked at as tell enough."""
+    # It takes half a second to import what only this needs.
+    from adaptsr_cli.imaging.from_pairs import estimate_from_pairs
+    from adaptsr_cli.imaging.measure_camera import degradation_of_pairs
+
+    if not sets:
+        raise UsageError(
+            f"`degrade` {BY_PAIRS}: all of `data` are photos, with no real LR side",
+            "name a folder of pairs by `data` too, or use auto:FOLDER with LR photos of the camera",
+        )
+    readers = [PairReader(fit_scale(pairs, scale), scale=scale) for pairs in sets]
+    places = [(reader, index) for reader in readers for index in range(len(reader))]
+    chosen = np.random.default_rng(seed % (1 << 64)).permutation(len(places))[:_MOST_PAIRS]
+    pairs = []
+    with progress.task("measuring the camera", len(chosen), unit="pair") as task:
+        for number in sorted(chosen):
+            reader, index = places[number]
+            lr, hr = reader.read(index)
+            pairs.append((hr, lr))
+            task.advance()
+        estimate = estimate_from_pairs(pairs, scale)
+    progress.note(f"from {estimate.describe_source()}: {estimate.describe()}")
+    return DegradationRecord(degradation=degradation_of_pairs(estimate, scale), estimate=estimate)
+
+
 def _tell_camera(estimate: TransferEstimate, progress: Progress) -> None:
     """Say in a photographer's words what was found, how sure it is, and what would help."""
     progress.note(f"from {plural(estimate.photographs, 'photo')}: {estimate.describe()}")
@@ -138,6 +187,11 @@ def _tell_camera(estimate: TransferEstimate, progress: Progress) -> None:
 def is_auto(name: str | None) -> bool:
     """Whether this degradation is found out from photographs; left out, it is."""
     return name is None or name == AUTO or name.startswith(f"{AUTO}:")
+
+
+def is_found_out(name: str | None) -> bool:
+    """Whether this degradation is found out, from photographs or from pairs."""
+    return is_auto(name) or name == BY_PAIRS
 
 
 def _camera_photos(folder: Path) -> list[Path]:
@@ -164,7 +218,7 @@ def run_degradation(run: RunFolder, sets: PairSets, name: str | None) -> Degrada
     """The degradation for photographs to be scored on: as named, else the run's, else the usual bicubic."""
     if all(pairs.ratio is not None for pairs in sets):
         return None
-    if is_auto(name) and run.degradation.exists():
+    if is_found_out(name) and run.degradation.exists():
         return read_document(run.degradation, DegradationRecord).degradation
     return named_degradation(name or DEFAULT_TO_SCORE_ON)
 

@@ -51,7 +51,7 @@ def open_run(options: DataOptions, progress: Progress, world: World) -> Iterator
             stack.enter_context(hold_folder(run.root))
         with world.rank_zero_first():
             scale = expected_scale(run, options.model)
-            data = open_training_data(images, options.val, options.seed, progress, scale, cache)
+            data = open_training_data(images, options.val, options.seed, progress, scale, cache, options.degrade)
             spec = ModelSpec.of(options.model, options.weights_dir, offline=options.offline)
             backbone = open_backbone(run, spec, progress, record=world.is_main_process)
         yield OpenRun(run, backbone, data)

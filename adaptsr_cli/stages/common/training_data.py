@@ -17,7 +17,7 @@ from adaptsr_cli.data.alignment import apply_shifts, describe_alignment
 from adaptsr_cli.data.cache import ImageCache
 from adaptsr_cli.data.layouts import PairSet, find_pairs, fit_scale
 from adaptsr_cli.data.listing import pair_folders, read_list
-from adaptsr_cli.data.mixture import Mixture, count_draws, describe_mix, name_pairs
+from adaptsr_cli.data.mixture import Mixture, balance, count_draws, describe_mix, name_pairs
 from adaptsr_cli.data.pairs import PairReader, pair_fingerprints, set_fingerprint
 from adaptsr_cli.data.preflight import check_pairs
 from adaptsr_cli.data.sources import Align, DataSpec
@@ -29,6 +29,9 @@ from adaptsr_cli.units import list_some, parse_bytes, plural
 
 Role = Literal["train", "val", "test"]
 PairSets = tuple[PairSet, ...]
+
+BY_PAIRS: Final = "pairs"
+"""The degradation that makes LR from photographs as the real pairs show the camera."""
 
 _MAX_RAM_BYTES: Final = 4_000_000_000
 
@@ -154,8 +157,12 @@ def open_training_data(
     progress: Progress,
     scale: int | None = None,
     cache: CacheSizes = DEFAULT_CACHE,
+    degrade: str | None = None,
 ) -> TrainingData:
     """Open the pairs to train on and those to watch: ``--val``, or a fifth of each set held out by `split_pairs`.
+
+    Where photographs are degraded as the real pairs are (`BY_PAIRS`), the pairs alone are watched, and they keep a
+    share of the crops that does not depend on the number of photographs; see `balance`.
 
     Args:
         choice: The images that the user means.
@@ -164,20 +171,26 @@ def open_training_data(
         progress: Told what was found.
         scale: Of the network where it is known already.
         cache: Room for decoded images.
+        degrade: How LR is made from photographs, as the user named it.
 
     Raises:
         DataError: No usable pairs, none that can be held out, or images on both sides of the split.
     """
     sets = open_pairs(choice, "train", progress, scale)
+    by_pairs = degrade == BY_PAIRS and any(pairs.ratio is not None for pairs in sets)
+    if by_pairs:
+        sets = balance(sets)
     unused: PairSets = ()
     if val is not None:
         held_out = open_pairs(DataSpec.of(val, choice.align), "val", progress, scale)
         _refuse_overlap(sets, held_out, val)
         train = sets
     else:
-        parts = [split_pairs(pairs, seed=seed) for pairs in sets]
+        split = [pairs for pairs in sets if pairs.ratio is not None or not by_pairs]
+        whole = tuple(pairs for pairs in sets if pairs not in split)
+        parts = [split_pairs(pairs, seed=seed) for pairs in split]
         held_out = tuple(part.held_out for part in parts)
-        train = _drop_copies(tuple(part.train for part in parts), held_out, progress)
+        train = _drop_copies((*(part.train for part in parts), *whole), held_out, progress)
         unused = tuple(part.unused for part in parts)
         for note in filter(None, (part.note for part in parts)):
             progress.note(note)

@@ -11,7 +11,7 @@ from adaptsr_cli.artifacts.card import RunCard
 from adaptsr_cli.artifacts.degradation import DegradationRecord
 from adaptsr_cli.artifacts.train_config import TrainConfig
 from adaptsr_cli.artifacts.train_state import LoopState, RunFingerprint
-from adaptsr_cli.artifacts.transfer import TransferEstimate
+from adaptsr_cli.artifacts.transfer import PairEstimate, TransferEstimate
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.backbones.catalogue import is_bundled
 from adaptsr_cli.data.cache import CacheStats
@@ -51,7 +51,7 @@ def write_run_records(options: TrainOptions, config: TrainConfig, opened: OpenRu
     write_toml(run.config, resolved, "what this run was made with; repeat it with: adaptsr train --config FILE")
     write_document(run.split, opened.data.record(options.images))
     known = read_document(run.degradation, DegradationRecord) if run.degradation.exists() else None
-    if known is not None and isinstance(known.estimate, TransferEstimate):
+    if known is not None and isinstance(known.estimate, TransferEstimate | PairEstimate):
         draw_camera(run.camera, known.estimate)
 
 

@@ -18,7 +18,8 @@ from PIL import Image
 from adaptsr_cli.artifacts.camera import CameraEstimate
 from adaptsr_cli.artifacts.card import RunCard
 from adaptsr_cli.artifacts.degradation import DegradationRecord
-from adaptsr_cli.artifacts.transfer import CameraNoise, TransferEstimate, TransferFunction
+from adaptsr_cli.artifacts.split import SplitRecord
+from adaptsr_cli.artifacts.transfer import CameraNoise, PairEstimate, TransferEstimate, TransferFunction
 from adaptsr_cli.imaging.sharp_photographs import SimulatedCamera, photograph
 from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.io.images import write_rgb
@@ -250,6 +251,45 @@ def test_a_camera_is_estimated_beside_the_photos_and_kept(adaptsr: Command, prep
     assert "this camera" not in again.err  # its photos are not looked at again
     assert read_document(prepared / "degradation.json", DegradationRecord) == record
     assert adaptsr("info", prepared / "degradation.json").out.count("this camera blurs by") == 1
+
+
+def test_the_camera_of_pairs_degrades_the_photos_beside_them(adaptsr: Command, prepared: Path, tmp_path: Path) -> None:
+    camera = SimulatedCamera(TransferFunction(blur_px=2.5), CameraNoise(read_variance=4.0), (None,))
+    for seed in range(4):
+        hr = dead_leaves(seed)
+        write_rgb(tmp_path / "sharp" / f"{seed}.png", hr)
+        write_rgb(tmp_path / "real" / "hr" / f"{seed}.png", np.ascontiguousarray(hr[::-1]))
+        lr = photograph(hr[::-1].copy(), 4, camera, np.random.default_rng(seed))
+        write_rgb(tmp_path / "real" / "lr" / f"{seed}.png", lr)
+    both = ("train", "--data", tmp_path / "real", "--data", tmp_path / "sharp", *QUICK, "--degrade", "pairs")
+    train = adaptsr(*both)
+    assert train.code == 0, train.err
+    said = " ".join(train.err.split())
+    assert "from 3 pairs" in said  # the held-out one is not looked at
+    assert "this camera blurs by" in said
+    assert "mix: real 50 % (3 pairs), sharp 50 % (4 photos)" in said
+    record = read_document(prepared / "degradation.json", DegradationRecord)
+    assert isinstance(record.estimate, PairEstimate)
+    assert abs(record.estimate.transfer.blur_px - 2.5) < 0.4
+    assert (prepared / "training" / "camera.png").stat().st_size > 10_000
+    split = read_document(prepared / "training" / "split.json", SplitRecord)
+    assert (len(split.train), len(split.held_out)) == (7, 1)
+    again = adaptsr(*both)
+    assert again.code == 0, again.err
+    assert "finished already" in again.err
+    repeated = adaptsr("train", "--config", prepared / "training" / "config.toml", "--run", "again")
+    assert repeated.code == 0, repeated.err
+    assert read_document(Path("again/degradation.json"), DegradationRecord) == record
+
+
+def test_the_camera_of_pairs_takes_pairs_and_photos(adaptsr: Command, pairs: Path, prepared: Path) -> None:
+    lone = adaptsr("train", "--data", pairs, *QUICK, "--degrade", "pairs")
+    assert lone.code == 0, lone.err
+    assert "add a folder of sharp photos by --data" in " ".join(lone.err.split())
+    shutil.rmtree(pairs / "lr")
+    photos = adaptsr("train", "--data", pairs / "hr", *QUICK, "--degrade", "pairs", "--run", "other")
+    assert photos.code == 2
+    assert "with no real LR side" in photos.err
 
 
 def test_a_camera_is_measured_alone_beside_small_photos(adaptsr: Command, pairs: Path, prepared: Path) -> None:
