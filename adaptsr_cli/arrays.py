@@ -8,6 +8,7 @@ import numpy as np
 
 Uint8Array = np.ndarray[Any, np.dtype[np.uint8]]
 Float32Array = np.ndarray[Any, np.dtype[np.float32]]
+Float64Array = np.ndarray[Any, np.dtype[np.float64]]
 Int64Array = np.ndarray[Any, np.dtype[np.int64]]
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 FloatArray = np.ndarray[Any, np.dtype[Any]]

@@ -63,9 +63,12 @@ class PairedTest(StrictModel):
         mean_difference: Mean of model minus first.
         ci95_low: Lower end of the 95 % bootstrap interval of that mean; None for one image.
         ci95_high: Its upper end.
-        p_value: Two-sided, of Wilcoxon's signed-rank test; None for one image.
+        p_value: Two-sided, of `test`; None for one scene.
         larger: On how many images the model's score is larger.
         smaller: On how many it is smaller.
+        test: What `p_value` is of: signs of the differences permuted by scene, or Wilcoxon's signed ranks, in files of
+            older versions.
+        scenes: How many scenes the images show, which alone are independent; None in files of older versions.
     """
 
     model: str
@@ -77,6 +80,13 @@ class PairedTest(StrictModel):
     p_value: Annotated[float, Field(ge=0, le=1)] | None
     larger: Annotated[int, Field(ge=0)]
     smaller: Annotated[int, Field(ge=0)]
+    test: Literal["wilcoxon", "permutation"] = "wilcoxon"
+    scenes: Annotated[int, Field(gt=0)] | None = None
+
+    @property
+    def least_p_value(self) -> float:
+        """The smallest p-value that so many scenes can give, all differing one way; 0 where their number is unknown."""
+        return 0.0 if self.scenes is None else min(1.0, 2.0 ** (1 - self.scenes))
 
 
 class ModelScores(StrictModel):
@@ -106,6 +116,7 @@ class ImageScores(StrictModel):
         height_px: The same.
         file_sha256: Role -> SHA-256 of the file: ``hr``, ``lr``, and the names of models that are folders of images.
         models: Model -> metric -> score.
+        scene: One name for all images that show the same things; None where that is the image alone.
     """
 
     name: str
@@ -113,6 +124,11 @@ class ImageScores(StrictModel):
     height_px: int
     file_sha256: dict[str, str]
     models: dict[str, dict[str, float]]
+    scene: str | None = None
+
+
+Seen = Literal["nothing", "validation", "training"]
+"""What a run has seen of images: nothing at all; it chose the iteration by some; it was trained on some."""
 
 
 class Evaluation(StrictModel):
@@ -127,6 +143,9 @@ class Evaluation(StrictModel):
         models: In the order in which they were named.
         comparisons: Every later model against the first one.
         images: The scores that the means are of.
+        split: Which images of the data: ``test``: those that the run has never seen; ``held-out``: those it was not
+            trained on; ``all``.
+        seen: What the run whose models are scored has seen of the images; None where nobody knows.
     """
 
     artifact: Literal["eval"] = "eval"
@@ -138,7 +157,8 @@ class Evaluation(StrictModel):
     versions: dict[str, str]
     scale: Annotated[int, Field(ge=1)]
     data: str
-    split: Literal["held-out", "all"]
+    split: Literal["held-out", "test", "all"]
+    seen: Seen | None = None
     skipped_metrics: dict[str, str]
     models: tuple[ModelScores, ...]
     comparisons: tuple[PairedTest, ...]

@@ -10,10 +10,15 @@ from adaptsr_cli.artifacts.base import FORMAT_VERSION, StrictModel
 
 
 class SplitItem(StrictModel):
-    """One image of a split, recognised by content, not by path."""
+    """One image of a split, recognised by content, not by path.
+
+    Attributes:
+        scene: One name for all images that show the same things; None where that is the image alone.
+    """
 
     name: str
     fingerprint: str
+    scene: str | None = None
 
 
 class SplitSource(StrictModel):
@@ -39,6 +44,8 @@ class SplitRecord(StrictModel):
         align: What was done about shifts between the sides.
         sources: The sets that were trained on; empty in files of older versions.
         unused: Images on neither side, since they show what is beside held-out ones.
+        test: Images that nothing but the final score may see; empty where there are too few, where another folder was
+            named for it, and in files of older versions.
     """
 
     artifact: Literal["split"] = "split"
@@ -50,3 +57,4 @@ class SplitRecord(StrictModel):
     train: tuple[SplitItem, ...]
     held_out: tuple[SplitItem, ...]
     unused: tuple[SplitItem, ...] = ()
+    test: tuple[SplitItem, ...] = ()

@@ -38,9 +38,9 @@ def make() -> Callable[..., None]:
 
 def show_evaluation(console: Console, evaluation: Evaluation) -> None:
     """The mean scores of every model, sorted, best and second best marked, with the gain over the first one."""
+    from adaptsr_cli.report.findings import describe_images
     from adaptsr_cli.report.metric_names import name_metric
     from adaptsr_cli.report.tables import arrange
-    from adaptsr_cli.units import plural
 
     keys, rows = arrange(evaluation)
     gains = {(test.model, test.metric): test.mean_difference for test in evaluation.comparisons}
@@ -53,8 +53,7 @@ def show_evaluation(console: Console, evaluation: Evaluation) -> None:
             cells.append(f"{cell.text}{_MARKS.get(cell.place, '')}{behind}")
         texts.append((row.model.name, *cells))
     console.table(
-        f"{plural(len(evaluation.images), 'image')} of {evaluation.data} ({evaluation.split}); "
-        f"protocol {evaluation.protocol_text}",
+        f"{describe_images(evaluation)}; protocol {evaluation.protocol_text}",
         ("model", *keys),
         texts,
         numeric=keys,
@@ -70,7 +69,7 @@ def show_evaluation(console: Console, evaluation: Evaluation) -> None:
 
 def _describe_test(test: PairedTest) -> str:
     """One comparison in words, with its interval and its p-value where there are several images."""
-    from adaptsr_cli.report.findings import counts_text
+    from adaptsr_cli.report.findings import chance_text, counts_text
     from adaptsr_cli.report.metric_names import name_metric
 
     name = name_metric(test.metric)
@@ -80,5 +79,5 @@ def _describe_test(test: PairedTest) -> str:
         return line
     return (
         f"{line} (95 % interval {test.ci95_low:+.{digits}f} to {test.ci95_high:+.{digits}f}, "
-        f"{counts_text(test)}, Wilcoxon p = {test.p_value:.2g})"
+        f"{counts_text(test)}, {chance_text(test)})"
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from adaptsr_cli.data.layouts import Pair, PairSet
 from adaptsr_cli.data.places import Place
+from adaptsr_cli.data.scenes import join_scenes, place_images
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.units import list_some, plural
 
@@ -16,6 +17,8 @@ _GAP: Final = 0.5
 """Least distance from a block to train on to a held-out one, in sides of a block: on one grid that is a whole block."""
 _MOST_OVER: Final = 2.0
 """Whole scenes are held out where their pairs are at least the share divided by this, and at most multiplied by it."""
+_LEAST_TO_TRAIN: Final = 1 / 3
+"""Share of a set that must remain to train on where a test part is split off."""
 
 
 @dataclass(frozen=True)
@@ -24,28 +27,41 @@ class Split:
 
     Attributes:
         train: To train on.
-        held_out: Never trained on.
-        unused: On neither side, since they adjoin held-out ones; often none.
+        held_out: Never trained on; chooses what is kept.
+        unused: On no side, since they adjoin held-out ones; often none.
+        test: Never seen by anything but the final score; empty where none was wanted or the set is too small.
         note: How it was split, for people; empty where by name.
     """
 
     train: PairSet
     held_out: PairSet
     unused: PairSet
+    test: PairSet
     note: str = ""
 
 
-def split_pairs(pairs: PairSet, *, share: float = 0.2, seed: int = 0) -> Split:
-    """Hold out a share of the images, at least one.
+def split_pairs(
+    pairs: PairSet,
+    *,
+    share: float = 0.2,
+    seed: int = 0,
+    with_test: bool = False,
+    links: Iterable[tuple[str, str]] = (),
+) -> Split:
+    """Hold out a share of the images, at least one, and where it is wanted as many again for a test.
 
-    Pairs whose place is known are split by place: whole scenes where there are enough, else a strip at one side of
-    each photograph, with the blocks beside it left out, for blocks that adjoin show the same things. All others are
-    chosen by a hash of seed and name; that choice depends on the names only, not on their order.
+    What shows the same things stays together: pairs whose place is known, bursts, crops of one photograph and frames of
+    one video, as their names tell, and images that are linked. Whole scenes are held out where there are enough, else a
+    strip at one side of each photograph or end of each video, with what is beside it left out, for it shows the same
+    things. Images that are a scene each are chosen by a hash of seed and name; that choice depends on the names only,
+    not on their order, and is the same with and without a test part.
 
     Args:
         pairs: What to split.
         share: How much is held out, in (0, 1).
         seed: Another seed holds out other images.
+        with_test: Split off a third part of the same share, if a third of the set and one image remain to train on.
+        links: Pairs of names that were found to show the same things.
 
     Raises:
         DataError: None can be held out.
@@ -55,9 +71,37 @@ def split_pairs(pairs: PairSet, *, share: float = 0.2, seed: int = 0) -> Split:
             f"{pairs.root} has only {plural(len(pairs), 'pair')}, so none can be held out for validation",
             "add pairs, or name a validation folder by `val`",
         )
-    places = {pair.name: pair.place for pair in pairs.pairs if pair.place is not None}
-    if len(places) == len(pairs):
+    places = join_scenes(place_images(pairs), links)
+    split = _split_once(pairs, places, share, seed)
+    if not with_test:
+        return split
+    try:
+        again = _split_once(split.train, places, share / (1 - share), seed)
+    except DataError:
+        return split
+    if len(again.train) < max(1, _LEAST_TO_TRAIN * len(pairs)):
+        return split
+    notes = [split.note.replace("held out", "held out for validation", 1), again.note.replace("held out", "test", 1)]
+    return Split(
+        train=again.train,
+        held_out=split.held_out,
+        unused=replace(pairs, pairs=split.unused.pairs + again.unused.pairs),
+        test=replace(again.held_out, split="test"),
+        note="; ".join(filter(None, notes)),
+    )
+
+
+def _split_once(pairs: PairSet, places: Mapping[str, Place], share: float, seed: int) -> Split:
+    """Train and held-out part of a set.
+
+    Raises:
+        DataError: None can be held out.
+    """
+    places = {pair.name: places[pair.name] for pair in pairs.pairs}
+    if len({place.scene for place in places.values()}) < len(places) or any(pair.place for pair in pairs.pairs):
         return _split_by_place(pairs, places, share, seed)
+    if len(pairs) < 2:
+        raise DataError("one image cannot be split", "add images")
     count = min(len(pairs) - 1, max(1, round(share * len(pairs))))
     ordered = sorted((pair.name for pair in pairs.pairs), key=lambda name: _hash(seed, name))
     return _part(pairs, ordered[:count], (), "")
@@ -81,7 +125,11 @@ def _split_by_place(pairs: PairSet, places: dict[str, Place], share: float, seed
         whole = [min(scenes, key=lambda scene: (len(scenes[scene]), _hash(seed, scene)))]
     held = [name for scene in whole for name in scenes[scene]]
     shots = sorted({places[name].shot for name in held})
-    return _part(pairs, held, (), f"held out by place: all of {plural(len(shots), 'shot')} ({list_some(shots)})")
+    if all(pair.place is not None for pair in pairs.pairs):
+        note = f"held out by place: all of {plural(len(shots), 'shot')} ({list_some(shots)})"
+    else:
+        note = f"held out by scene: {plural(len(held), 'image')} of {plural(len(whole), 'scene')} ({list_some(shots)})"
+    return _part(pairs, held, (), note)
 
 
 def _choose_scenes(scenes: dict[str, list[str]], wanted: float, seed: int) -> list[str]:
@@ -166,6 +214,7 @@ def _part(pairs: PairSet, held: Collection[str], unused: Collection[str], note: 
         train=replace(pairs, split="train", pairs=keep(rest)),
         held_out=replace(pairs, split="val", pairs=keep(out)),
         unused=replace(pairs, pairs=keep(off)),
+        test=replace(pairs, split="test", pairs=()),
         note=note,
     )
 

@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from adaptsr_cli.artifacts.evaluation import Evaluation, PairedTest
 from adaptsr_cli.report.metric_names import name_metric
+from adaptsr_cli.units import plural
 
 Verdict = Literal["better", "worse", "undecided"]
 
@@ -39,8 +40,8 @@ def gain(scores: Mapping[str, Mapping[str, float]], key: str | None) -> float | 
 def judge(test: PairedTest) -> Verdict | None:
     """Whether a model is better or worse than the first one; None where neither way is better.
 
-    It is said only where both the interval and the signed-rank test agree: of a handful of images the interval alone
-    says too much.
+    It is said only where both the interval and the paired test agree: of a handful of images the interval alone says
+    too much.
     """
     better = name_metric(test.metric).better
     if better is None:
@@ -75,6 +76,41 @@ def counts_text(test: PairedTest) -> str:
     better, worse = (test.smaller, test.larger) if way == "lower" else (test.larger, test.smaller)
     words = ("larger", "smaller") if way is None else ("better", "worse")
     return f"{words[0]} on {better:,}, {words[1]} on {worse:,}"
+
+
+def chance_text(test: PairedTest) -> str:
+    """The p-value, the name of its test, and whether so few scenes can be significant at all; empty for one image."""
+    if test.p_value is None:
+        return ""
+    if test.test == "wilcoxon":
+        return f"Wilcoxon p = {test.p_value:.2g}"
+    text = f"permutation test p = {test.p_value:.2g}"
+    if test.least_p_value < SIGNIFICANT:
+        return text
+    few = plural(test.scenes or 1, "independent image")
+    return f"{text}, and {few} cannot give less than {test.least_p_value:.2g}"
+
+
+_SEEN: Final = {
+    "nothing": "never seen by the run",
+    "validation": "never trained on, but they chose the iteration",
+    "training": "some of them trained on",
+}
+
+
+def describe_seen(evaluation: Evaluation) -> str:
+    """What the run has seen of the images; empty where that is not known."""
+    if evaluation.seen is not None:
+        return _SEEN[evaluation.seen]
+    return "never trained on" if evaluation.split == "held-out" else ""
+
+
+def describe_images(evaluation: Evaluation) -> str:
+    """How many images of which data, and what the run has seen of them: ``7 images of iphone/ (test: ...)``."""
+    what = ": ".join(filter(None, (evaluation.split, describe_seen(evaluation))))
+    scenes = {image.scene or image.name for image in evaluation.images}
+    of_scenes = f" of {plural(len(scenes), 'scene')}" if len(scenes) < len(evaluation.images) else ""
+    return f"{plural(len(evaluation.images), 'image')}{of_scenes} of {evaluation.data} ({what})"
 
 
 @dataclass(frozen=True)
@@ -121,7 +157,7 @@ def _sentence(test: PairedTest, verdict: Verdict) -> str:
     counts = counts_text(test)
     if test.p_value is None:
         return f"{test.model} against {test.against} on one image, which says nothing about others."
-    chance = f"Wilcoxon p = {test.p_value:.2g}"
+    chance = chance_text(test)
     if verdict == "undecided":
         return f"Not decided: {test.model} and {test.against} may differ by chance ({chance}); {counts} of the images."
     how = f"{verdict} than {test.against} by more than chance ({chance})"

@@ -21,7 +21,7 @@ from adaptsr_cli.artifacts.evaluation import Evaluation
 from adaptsr_cli.artifacts.log import LogRow
 from adaptsr_cli.artifacts.rank_map import RankMap
 from adaptsr_cli.report.charts import training_charts
-from adaptsr_cli.report.findings import headline, side_findings
+from adaptsr_cli.report.findings import describe_seen, headline, side_findings
 from adaptsr_cli.report.gallery import ImageDetail, encode
 from adaptsr_cli.report.views import (
     describe_adapter,
@@ -94,6 +94,7 @@ def render_report(content: ReportContent) -> bytes:
         "machine": content.machine,
         "first": evaluation.models[0].name,
         "last": evaluation.models[-1].name,
+        "seen": describe_seen(evaluation),
         "headline": headline(evaluation),
         "side_findings": side_findings(evaluation),
         "cards": picture_cards(evaluation, encoded),

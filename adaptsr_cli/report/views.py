@@ -44,11 +44,12 @@ class TestRow:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """The means of all models, and the tests against the first one."""
+    """The means of all models, and the tests against the first one; `test_name` says of which test the p-values are."""
 
     metrics: tuple[str, ...]
     rows: tuple[ScoreRow, ...]
     tests: tuple[TestRow, ...]
+    test_name: str
 
 
 def score_table(evaluation: Evaluation) -> ScoreTable:
@@ -77,7 +78,9 @@ def score_table(evaluation: Evaluation) -> ScoreTable:
         )
         for test in evaluation.comparisons
     )
-    return ScoreTable(tuple(_heading(key) for key in keys), tuple(lines), tests)
+    old = any(test.test == "wilcoxon" for test in evaluation.comparisons)
+    test_name = "Wilcoxon's signed-rank test" if old else "paired permutation test"
+    return ScoreTable(tuple(_heading(key) for key in keys), tuple(lines), tests, test_name)
 
 
 def _heading(key: str) -> str:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
@@ -137,3 +137,59 @@ def test_grids_of_two_teles_on_one_photograph_keep_their_distance() -> None:
 def test_blocks_that_all_adjoin_cannot_be_split() -> None:
     with pytest.raises(DataError, match="4 pairs of x lie too near"):
         split_pairs(blocks_of(*grid("a", 2, 2)))
+
+
+def parts_of(split: Split) -> list[set[str]]:
+    return [names_of(part) for part in (split.train, split.held_out, split.test, split.unused)]
+
+
+def check_disjoint(pairs: PairSet, split: Split) -> None:
+    parts = parts_of(split)
+    assert set().union(*parts) == names_of(pairs)
+    assert sum(map(len, parts)) == len(pairs)
+
+
+@pytest.mark.parametrize("count", [15, 16, 34, 100])
+def test_a_third_part_is_split_off_and_leaves_the_validation_part_as_it_is(count: int) -> None:
+    pairs = set_of(*(f"image{index}" for index in range(count)))
+    split = split_pairs(pairs, with_test=True)
+    check_disjoint(pairs, split)
+    assert names_of(split.held_out) == names_of(split_pairs(pairs).held_out)
+    assert len(split.test) == pytest.approx(count / 5, abs=1)
+    assert len(split.train) >= 0.55 * count
+    assert split.test.split == "test"
+    assert parts_of(split_pairs(replace(pairs, pairs=pairs.pairs[::-1]), with_test=True)) == parts_of(split)
+    assert not split_pairs(pairs).test.pairs
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_crops_bursts_and_linked_images_stay_on_one_side(seed: int) -> None:
+    names = [f"photo{photo}_crop{crop}" for photo in range(9) for crop in range(1 + photo % 3)]
+    pairs = set_of(*names, "x", "y", "z")
+    split = split_pairs(pairs, seed=seed, with_test=True, links=[("x", "z"), ("y", "photo4_crop0")])
+    check_disjoint(pairs, split)
+    sides = {name: number for number, part in enumerate(parts_of(split)) for name in part}
+    for photo in range(9):
+        assert len({sides[name] for name in names if name.startswith(f"photo{photo}_")}) == 1
+    assert sides["x"] == sides["z"]
+    assert sides["y"] == sides["photo4_crop0"]
+    assert all(parts_of(split)[:3])
+    assert "by scene" in split.note
+
+
+def test_of_one_video_the_ends_are_held_out_with_a_gap() -> None:
+    pairs = set_of(*(f"frame_{index:04d}" for index in range(40)))
+    split = split_pairs(pairs, with_test=True)
+    check_disjoint(pairs, split)
+    assert len(split.held_out) == len(split.test) == 8
+    numbers = [sorted(int(name[-4:]) for name in part) for part in parts_of(split)[:3]]
+    assert all(part[-1] - part[0] == len(part) - 1 for part in numbers)
+    ordered = sorted(numbers)
+    assert all(after[0] - before[-1] > 1 for before, after in pairwise(ordered))
+
+
+def test_too_few_scenes_have_no_third_part() -> None:
+    pairs = set_of(*(f"photo{photo}_crop{crop}" for photo in range(2) for crop in range(10)))
+    split = split_pairs(pairs, with_test=True)
+    check_disjoint(pairs, split)
+    assert len(split.train) >= 20 / 3

@@ -94,6 +94,8 @@ def make_evaluation(
                 p_value=0.3,
                 larger=2,
                 smaller=1,
+                test="permutation",
+                scenes=len(names),
             )
             for model in models[1:]
             for key in metrics

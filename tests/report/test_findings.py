@@ -8,7 +8,16 @@ import pytest
 from report.pages import make_evaluation
 
 from adaptsr_cli.artifacts.evaluation import PairedTest
-from adaptsr_cli.report.findings import counts_text, gain, headline, judge, side_findings, signed
+from adaptsr_cli.report.findings import (
+    chance_text,
+    counts_text,
+    describe_images,
+    gain,
+    headline,
+    judge,
+    side_findings,
+    signed,
+)
 
 
 def make_test(metric: str, low: float | None, high: float | None, p_value: float | None) -> PairedTest:
@@ -76,7 +85,9 @@ class Case:
 @pytest.mark.parametrize(
     "case",
     [
-        Case(0.1, 0.01, "Better: merged is better than backbone by more than chance (Wilcoxon p = 0.01)"),
+        Case(
+            0.1, 0.01, "Better: merged is better than backbone by more than chance (permutation test p = 0.01, and 3 "
+        ),
         Case(-0.1, 0.3, "Not decided: merged and backbone may differ by chance"),
     ],
 )
@@ -93,3 +104,23 @@ def test_headline(case: Case) -> None:
 
 def test_the_other_metrics_have_their_say() -> None:
     assert side_findings(make_evaluation(gains_db=[0.1, 0.2, 0.3])) == [("LPIPS (alex)", "−0.0020", "undecided")]
+
+
+def test_the_p_value_says_of_which_test_it_is_and_what_it_could_be_at_best() -> None:
+    old = make_test("psnr_y_db", 0, 1, 0.0625)
+    assert chance_text(old) == "Wilcoxon p = 0.062"
+    few = old.model_copy(update={"test": "permutation", "scenes": 5})
+    assert chance_text(few) == "permutation test p = 0.062, and 5 independent images cannot give less than 0.062"
+    assert chance_text(few.model_copy(update={"scenes": 6})) == "permutation test p = 0.062"
+    assert chance_text(few.model_copy(update={"p_value": None})) == ""
+
+
+def test_what_the_run_has_seen_of_the_images_is_said() -> None:
+    page = make_evaluation()
+    assert describe_images(page) == "3 images of camera (held-out: never trained on)"  # of older versions
+    chosen = page.model_copy(update={"seen": "validation"})
+    assert describe_images(chosen).endswith("(held-out: never trained on, but they chose the iteration)")
+    unseen = page.model_copy(update={"split": "test", "seen": "nothing"})
+    assert describe_images(unseen).endswith("(test: never seen by the run)")
+    crops = tuple(image.model_copy(update={"scene": "one"}) for image in page.images)
+    assert describe_images(page.model_copy(update={"images": crops})).startswith("3 images of 1 scene of camera")

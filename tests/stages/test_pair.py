@@ -18,7 +18,8 @@ from adaptsr_cli.errors import ImageError, OutputExistsError, UsageError
 from adaptsr_cli.io.artifacts import parse_artifact
 from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.progress import Silent
-from adaptsr_cli.stages.common.training_data import held_out_only, open_training_data
+from adaptsr_cli.stages.common.splitting import keep_roles
+from adaptsr_cli.stages.common.training_data import open_training_data
 from adaptsr_cli.stages.info.describe import describe
 from adaptsr_cli.stages.pair import shot as making
 from adaptsr_cli.stages.pair.options import PairOptions
@@ -54,11 +55,12 @@ def test_blocks_are_held_out_by_place_and_their_neighbours_are_scored_by_nobody(
     progress = Silent()
     choice = DataSpec.of(made.output)
     data = open_training_data(choice, None, 0, progress)
-    assert any(note.startswith("held out by place") for note in progress.notes)
-    parts = [{pair.name for pairs in part for pair in pairs.pairs} for part in (data.train, data.held_out, data.unused)]
+    assert any(note.startswith("held out for validation by place") for note in progress.notes)
+    sides = (data.train, data.held_out, data.test, data.unused)
+    parts = [{pair.name for pairs in part for pair in pairs.pairs} for part in sides]
     assert all(parts)
     assert sum(map(len, parts)) == made.pairs
-    scored = held_out_only(find_pairs(made.output, role="test"), data.record(choice))
+    scored = keep_roles(find_pairs(made.output, role="test"), data.record(choice), ("validation", None))
     assert {pair.name for pair in scored.pairs} == parts[1]
 
 

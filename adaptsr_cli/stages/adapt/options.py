@@ -19,7 +19,6 @@ class AdaptOptions(TrainOptions):
     """The options of training, and what the stages before and after it need."""
 
     budget: Budget = DEFAULT_BUDGET
-    test: Annotated[Path | None, Field(description="Folder of pairs to score on. Left out: the held-out ones.")] = None
     metrics: f.Metrics = DEFAULT_METRICS
     score_batches: Annotated[
         int, Field(ge=1, description="Batches that the saliency is averaged over."), NotOnCommandLine()

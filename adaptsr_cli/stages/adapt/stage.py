@@ -137,7 +137,7 @@ def _evaluate(options: AdaptOptions, progress: Progress, world: World) -> Evalua
     """Backbone and merged model on the pairs of `test`, else on those that training watched."""
     folder = options.test or options.val
     images = {} if folder is None else {"data": (str(folder),), "lr_dir": None, "hr_dir": None, "list_file": None}
-    chosen = pick(EvaluateOptions, options, **images, precision="auto", force=True)
+    chosen = pick(EvaluateOptions, options, **images, precision="auto", force=True, replaces_first=True)
     return run_evaluate(chosen, progress=progress, world=world).evaluation
 
 

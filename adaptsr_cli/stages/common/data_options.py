@@ -29,6 +29,7 @@ class DataOptions(OptionsModel):
     run: f.Run = f.DEFAULT_RUN
     model: f.Model = None
     val: f.Val = None
+    test: f.Test = None
     degrade: f.Degrade = None
     cache_ram: f.CacheRam = None
     weights_dir: f.WeightsDir = None

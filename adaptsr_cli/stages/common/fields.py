@@ -74,6 +74,10 @@ AlignOption = Annotated[
 Val = Annotated[
     Path | None, Field(description="Folder of validation pairs. Left out: a fifth of the images is held out.")
 ]
+Test = Annotated[
+    Path | None,
+    Field(description="Folder of pairs for the score alone. Left out: a further fifth of the images, from 15 on."),
+]
 Degrade = Annotated[
     str | None,
     Field(

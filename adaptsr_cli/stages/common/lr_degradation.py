@@ -20,7 +20,8 @@ from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.images import list_images
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.stages.common.run_folder import RunFolder
-from adaptsr_cli.stages.common.training_data import BY_PAIRS, PairSets
+from adaptsr_cli.stages.common.splitting import PairSets
+from adaptsr_cli.stages.common.training_data import BY_PAIRS
 from adaptsr_cli.units import plural
 
 AUTO: Final = "auto"

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from adaptsr_cli.artifacts.split import SplitRecord
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.distributed import World
+from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.io.lock import hold_folder
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.stages.common.data_options import DataOptions
@@ -51,7 +53,18 @@ def open_run(options: DataOptions, progress: Progress, world: World) -> Iterator
             stack.enter_context(hold_folder(run.root))
         with world.rank_zero_first():
             scale = expected_scale(run, options.model)
-            data = open_training_data(images, options.val, options.seed, progress, scale, cache, options.degrade)
+            known = read_document(run.split, SplitRecord) if run.split.exists() and not options.force else None
+            data = open_training_data(
+                images,
+                options.val,
+                options.seed,
+                progress,
+                scale,
+                cache,
+                options.degrade,
+                test=options.test,
+                known=known,
+            )
             spec = ModelSpec.of(options.model, options.weights_dir, offline=options.offline)
             backbone = open_backbone(run, spec, progress, record=world.is_main_process)
         yield OpenRun(run, backbone, data)

@@ -14,6 +14,21 @@ from adaptsr_cli.training.folder import TrainingFolder
 
 
 @dataclass(frozen=True)
+class EvaluationFiles:
+    """What ``eval`` writes of one data set.
+
+    Attributes:
+        scores: ``eval.json``.
+        comparison: The comparison sheet.
+        report: The page to look at and to send.
+    """
+
+    scores: Path
+    comparison: Path
+    report: Path
+
+
+@dataclass(frozen=True)
 class RunFolder:
     """Paths of the artifacts of one run; nothing is made by naming them."""
 
@@ -56,18 +71,22 @@ class RunFolder:
 
     @property
     def evaluation(self) -> Path:
-        """Written by ``eval``."""
-        return self.root / "eval.json"
-
-    @property
-    def comparison(self) -> Path:
-        """The comparison sheet, written by ``eval``."""
-        return self.root / "comparison.png"
+        """The scores on the first data set, written by ``eval``."""
+        return self.evaluation_files("").scores
 
     @property
     def report(self) -> Path:
-        """The page to look at and to send, written by ``eval``."""
-        return self.root / "report.html"
+        """The page to look at and to send, of the first data set; written by ``eval``."""
+        return self.evaluation_files("").report
+
+    def evaluation_files(self, name: str) -> EvaluationFiles:
+        """What ``eval`` writes of a data set of this name; empty for the first one that was scored in the run."""
+        behind = f"-{name}" if name else ""
+        return EvaluationFiles(
+            self.root / f"eval{behind}.json",
+            self.root / f"comparison{behind}.png",
+            self.root / f"report{behind}.html",
+        )
 
     @property
     def training(self) -> TrainingFolder:

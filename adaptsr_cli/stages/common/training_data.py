@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal, Self
 
@@ -21,14 +21,13 @@ from adaptsr_cli.data.mixture import Mixture, balance, count_draws, describe_mix
 from adaptsr_cli.data.pairs import PairReader, pair_fingerprints, set_fingerprint
 from adaptsr_cli.data.preflight import check_pairs
 from adaptsr_cli.data.sources import Align, DataSpec
-from adaptsr_cli.data.splits import split_pairs
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.runtime import free_memory_bytes
+from adaptsr_cli.stages.common.splitting import PairSets, Parts, find_scenes, restore_split, split_sets
 from adaptsr_cli.units import list_some, parse_bytes, plural
 
 Role = Literal["train", "val", "test"]
-PairSets = tuple[PairSet, ...]
 
 BY_PAIRS: Final = "pairs"
 """The degradation that makes LR from photographs as the real pairs show the camera."""
@@ -112,15 +111,19 @@ class TrainingData:
 
     Attributes:
         train: The sets to train on, with their weights.
-        held_out: The sets to watch.
+        held_out: The sets to watch, by which the iteration is chosen.
         cache: Decoded images, for all stages that work on them in one call.
-        unused: On neither side, since they adjoin held-out ones.
+        unused: On no side, since they show what held-out ones show.
+        test: The sets that nothing but the final score may see.
+        scenes: HR file -> scene, of images that are not a scene alone.
     """
 
     train: PairSets
     held_out: PairSets
     cache: ImageCache
     unused: PairSets = ()
+    test: PairSets = ()
+    scenes: Mapping[Path, str] = field(default_factory=dict)
 
     @property
     def train_fingerprint(self) -> str:
@@ -144,9 +147,16 @@ class TrainingData:
                 )
                 for pairs in self.train
             ),
-            train=_items(self.train),
-            held_out=_items(self.held_out),
-            unused=_items(self.unused),
+            train=self._items(self.train),
+            held_out=self._items(self.held_out),
+            unused=self._items(self.unused),
+            test=self._items(self.test),
+        )
+
+    def _items(self, sets: PairSets) -> tuple[SplitItem, ...]:
+        return tuple(
+            SplitItem(name=pair.name, fingerprint=pair_fingerprints(pair)[1], scene=self.scenes.get(pair.hr))
+            for pair in name_pairs(sets)
         )
 
 
@@ -158,8 +168,14 @@ def open_training_data(
     scale: int | None = None,
     cache: CacheSizes = DEFAULT_CACHE,
     degrade: str | None = None,
+    *,
+    test: Path | None = None,
+    known: SplitRecord | None = None,
 ) -> TrainingData:
-    """Open the pairs to train on and those to watch: ``--val``, or a fifth of each set held out by `split_pairs`.
+    """Open the pairs to train on, those to watch, and those for the final score alone.
+
+    Where no folder is named by `val`, a fifth of each set is held out by `split_pairs`; from `LEAST_FOR_TEST` images on
+    another fifth is kept for the test, unless a folder is named for it.
 
     Where photographs are degraded as the real pairs are (`BY_PAIRS`), the pairs alone are watched, and they keep a
     share of the crops that does not depend on the number of photographs; see `balance`.
@@ -172,6 +188,8 @@ def open_training_data(
         scale: Of the network where it is known already.
         cache: Room for decoded images.
         degrade: How LR is made from photographs, as the user named it.
+        test: Folder of those to score on at the end.
+        known: The split that the run was begun with, which is kept if it is of the same images.
 
     Raises:
         DataError: No usable pairs, none that can be held out, or images on both sides of the split.
@@ -180,48 +198,21 @@ def open_training_data(
     by_pairs = degrade == BY_PAIRS and any(pairs.ratio is not None for pairs in sets)
     if by_pairs:
         sets = balance(sets)
-    unused: PairSets = ()
     if val is not None:
         held_out = open_pairs(DataSpec.of(val, choice.align), "val", progress, scale)
         _refuse_overlap(sets, held_out, val)
-        train = sets
+        parts = Parts(sets, held_out)
     else:
-        split = [pairs for pairs in sets if pairs.ratio is not None or not by_pairs]
-        whole = tuple(pairs for pairs in sets if pairs not in split)
-        parts = [split_pairs(pairs, seed=seed) for pairs in split]
-        held_out = tuple(part.held_out for part in parts)
-        train = _drop_copies((*(part.train for part in parts), *whole), held_out, progress)
-        unused = tuple(part.unused for part in parts)
-        for note in filter(None, (part.note for part in parts)):
-            progress.note(note)
-        counts = [sum(map(len, part)) for part in (train, held_out)]
-        progress.note(f"{plural(counts[0], 'image')} to train on, {counts[1]} held out for validation")
-    if len(train) > 1:
-        progress.note(describe_mix(train))
-    return TrainingData(train, held_out, cache.open(), unused)
-
-
-def _drop_copies(train: PairSets, held_out: PairSets, progress: Progress) -> PairSets:
-    """Without the images that are held out under another name or in another folder: those are seen for scoring only.
-
-    Raises:
-        DataError: Nothing is left to train on.
-    """
-    watched = {pair_fingerprints(pair)[1] for pairs in held_out for pair in pairs.pairs}
-    kept: list[PairSet] = []
-    dropped: list[str] = []
-    for pairs in train:
-        copies = [pair_fingerprints(pair)[1] in watched for pair in pairs.pairs]
-        dropped += [pair.name for pair, copy in zip(pairs.pairs, copies, strict=True) if copy]
-        if not all(copies):
-            left = tuple(pair for pair, copy in zip(pairs.pairs, copies, strict=True) if not copy)
-            kept.append(replace(pairs, pairs=left))
-    if not kept:
-        raise DataError("all images are copies of held-out ones", "add images, or name a validation folder by `val`")
-    if dropped:
-        count = plural(len(dropped), "image")
-        progress.note(f"{count} not trained on, being the same as held-out ones: {list_some(dropped)}")
-    return tuple(kept)
+        restored = None if known is None else restore_split(sets, known)
+        parts = restored or split_sets(sets, seed, progress, with_test=test is None, pairs_only=by_pairs)
+        counts = [sum(map(len, part)) for part in (parts.train, parts.held_out, parts.test)]
+        alone = f", {counts[2]} for the test alone" if counts[2] else ""
+        progress.note(f"{plural(counts[0], 'image')} to train on, {counts[1]} held out for validation{alone}")
+    if len(parts.train) > 1:
+        progress.note(describe_mix(parts.train))
+    return TrainingData(
+        parts.train, parts.held_out, cache.open(), parts.unused, parts.test, find_scenes((*sets, *parts.held_out))
+    )
 
 
 def _refuse_overlap(train: PairSets, held_out: PairSets, val: Path) -> None:
@@ -276,14 +267,3 @@ def fit_patch(reader: Mixture, asked_px: int | None, default_px: int, progress: 
     if patch_px < default_px - reader.scale:
         progress.note(f"patches of {patch_px} px, since the smallest image has no more")
     return max(patch_px, reader.scale)
-
-
-def held_out_only(pairs: PairSet, split: SplitRecord) -> PairSet:
-    """The pairs without those that the run trained on, and those that adjoin them; recognised by content."""
-    seen = {item.fingerprint for item in (*split.train, *split.unused)}
-    kept = tuple(pair for pair in pairs.pairs if pair_fingerprints(pair)[1] not in seen)
-    return replace(pairs, pairs=kept)
-
-
-def _items(sets: PairSets) -> tuple[SplitItem, ...]:
-    return tuple(SplitItem(name=pair.name, fingerprint=pair_fingerprints(pair)[1]) for pair in name_pairs(sets))

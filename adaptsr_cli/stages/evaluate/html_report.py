@@ -28,6 +28,7 @@ Found = TypeVar("Found")
 
 def write_report(
     run: RunFolder,
+    path: Path,
     evaluation: Evaluation,
     details: Sequence[ImageDetail],
     machine: str,
@@ -38,7 +39,8 @@ def write_report(
     """Write the page of an evaluation, in place of an earlier one.
 
     Args:
-        run: Where it is written, and where the story of the adaptation lies.
+        run: Where the story of the adaptation lies.
+        path: Where the page is written.
         evaluation: The scores.
         details: The details to show, best first.
         machine: Where it was evaluated.
@@ -46,7 +48,7 @@ def write_report(
         adapted: Whether the scored models are those of the run, so that the story belongs to them.
     """
     adaptation = _read_adaptation(run, progress) if adapted else None
-    write_bytes(run.report, render_report(ReportContent(evaluation, details, adaptation, machine)))
+    write_bytes(path, render_report(ReportContent(evaluation, details, adaptation, machine)))
 
 
 def _read_adaptation(run: RunFolder, progress: Progress) -> Adaptation | None:

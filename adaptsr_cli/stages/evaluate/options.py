@@ -9,11 +9,11 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from adaptsr_cli.data.sources import DataSpec, choose_data
 from adaptsr_cli.errors import UsageError
-from adaptsr_cli.options import Flag, OptionsModel
+from adaptsr_cli.options import Flag, NotOnCommandLine, OptionsModel
 from adaptsr_cli.stages.common import fields
 
 ProtocolName = Literal["paper", "rgb", "basicsr", "stablesr", "whole", "no-reference"]
-SplitChoice = Literal["held-out", "all"]
+SplitChoice = Literal["held-out", "test", "all"]
 
 
 class EvaluateOptions(OptionsModel):
@@ -49,9 +49,15 @@ class EvaluateOptions(OptionsModel):
         ProtocolName,
         Field(description="How images are prepared; stablesr: LR centre crop of 128 px; no-reference: --data is LR."),
     ] = "paper"
-    split: Annotated[SplitChoice, Field(description="held-out leaves out the images that the run was trained on.")] = (
-        "held-out"
-    )
+    split: Annotated[
+        SplitChoice | None,
+        Field(
+            description="test: images that the run has never seen; held-out: also those that chose the iteration; all: "
+            "also those that it was trained on."
+        ),
+        Flag(default_text="test where the run has a test part, else held-out"),
+    ] = None
+    replaces_first: Annotated[bool, Field(description="Write eval.json whatever it holds."), NotOnCommandLine()] = False
     csv: Annotated[Path | None, Field(description="Write the table there, with spread and p-values.")] = None
     markdown: Annotated[Path | None, Field(description="Write the table there, for a README.")] = None
     latex: Annotated[Path | None, Field(description="Write the table there, for a paper.")] = None

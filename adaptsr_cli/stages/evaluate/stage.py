@@ -2,42 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
 
-from adaptsr_cli.artifacts.evaluation import Evaluation, ImageScores, ModelScores, PairedTest
+from adaptsr_cli.artifacts.evaluation import Evaluation, ImageScores
 from adaptsr_cli.artifacts.metrics import METRICS
-from adaptsr_cli.artifacts.split import SplitRecord
 from adaptsr_cli.backbones.catalogue import weights_dir
 from adaptsr_cli.data.layouts import PairSet
 from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
-from adaptsr_cli.errors import ArtifactError, DataError, OutputExistsError, UsageError
+from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.atomic import write_text
-from adaptsr_cli.io.documents import read_document, write_document
+from adaptsr_cli.io.documents import write_document
 from adaptsr_cli.metrics.measures import Measures
 from adaptsr_cli.metrics.protocol import Protocol, default_metrics, find_protocol, parse_metrics
-from adaptsr_cli.metrics.statistics import Bootstrap, common_scores, compare_paired, spread_of
 from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.report.gallery import BestAndWorst, ImageDetail, select
 from adaptsr_cli.report.sheet import draw_comparison
 from adaptsr_cli.report.tables import TABLES, TableKind
 from adaptsr_cli.runtime import describe_machine, pick_device
 from adaptsr_cli.stages.common.lr_degradation import DEFAULT_TO_SCORE_ON, run_degradation
-from adaptsr_cli.stages.common.models import expected_scale
-from adaptsr_cli.stages.common.run_folder import RunFolder, provenance, refuse_overwriting
-from adaptsr_cli.stages.common.training_data import CacheSizes, fingerprint_of, held_out_only, open_pairs, open_reader
+from adaptsr_cli.stages.common.run_folder import EvaluationFiles, RunFolder, provenance, refuse_overwriting
+from adaptsr_cli.stages.common.training_data import CacheSizes, fingerprint_of, open_reader
+from adaptsr_cli.stages.evaluate.files import choose_files
 from adaptsr_cli.stages.evaluate.html_report import write_report
+from adaptsr_cli.stages.evaluate.images import ScoredImages, choose_images
 from adaptsr_cli.stages.evaluate.models import EvaluatedModel, make_distinct, open_folder, open_networks
-from adaptsr_cli.stages.evaluate.options import EvaluateOptions, SplitChoice
+from adaptsr_cli.stages.evaluate.options import EvaluateOptions
 from adaptsr_cli.stages.evaluate.scoring import ImageScorer, make_sheet_rows, score_share
-from adaptsr_cli.units import plural
+from adaptsr_cli.stages.evaluate.summary import summarise
 
 # Libraries whose next version may move a score.
 _LIBRARIES: Final = ("torch", "torchvision", "numpy", "scipy", "scikit-image", "pillow", "spandrel", "lpips")
@@ -71,15 +69,13 @@ class _Subject:
     """What is scored.
 
     Attributes:
-        sets: The images by folder.
-        split: Whether these are the images that the run was not trained on, or all.
+        images: Which images, and what the run has seen of them.
         fingerprint: Identity of the images.
         reader: The same images, as they are given to the models.
         models: The networks, and what other systems made.
     """
 
-    sets: tuple[PairSet, ...]
-    split: SplitChoice
+    images: ScoredImages
     fingerprint: str
     reader: Mixture
     models: list[EvaluatedModel]
@@ -90,6 +86,8 @@ def run_evaluate(
 ) -> EvaluateResult:
     """Score all models on all images and write ``eval.json``, ``comparison.png`` and ``report.html``.
 
+    Another data set than the first one in the run folder has files of its own; see `choose_files`.
+
     Args:
         options: What to score on what.
         progress: Where to tell.
@@ -98,7 +96,7 @@ def run_evaluate(
     Raises:
         DataError: No pair to score on.
         UsageError: Models of different scales, or an unknown metric.
-        OutputExistsError: The run holds the evaluation of other models or images, and `force` is not set.
+        OutputExistsError: The run holds the evaluation of other models on these images, and `force` is not set.
     """
     run, protocol, device = RunFolder(options.run), find_protocol(options.protocol), pick_device(options.device)
     metrics = _choose_metrics(options, protocol)
@@ -106,7 +104,7 @@ def run_evaluate(
     refuse_overwriting({f"`{kind}`": path for kind, path in tables.items()}, force=options.force)
 
     subject = _open_subject(options, run, protocol, device, progress, world)
-    _refuse_replacing_another(options, run, subject, protocol)
+    files = choose_files(options, run, subject.images.split, subject.fingerprint, subject.models)
     scorer = _open_scorer(options, protocol, metrics, subject.reader.scale, device, progress)
 
     best_and_worst = BestAndWorst(len(subject.models))
@@ -116,16 +114,16 @@ def run_evaluate(
 
     evaluation = _make_evaluation(options, metrics, subject, scorer, images, device)
     if world.is_main_process:
-        write_document(run.evaluation, evaluation)
+        write_document(files.scores, evaluation)
         for kind, path in tables.items():
             write_text(path, TABLES[kind](evaluation))
-        _write_sheet(run, scorer, subject, images)
-        _write_report(options, run, evaluation, details, device, progress)
+        _write_sheet(files, scorer, subject, images)
+        _write_report(options, run, files, evaluation, details, device, progress)
     return EvaluateResult(
         evaluation=evaluation,
-        eval_json=run.evaluation,
-        report=run.report,
-        comparison=run.comparison if run.comparison.exists() else None,
+        eval_json=files.scores,
+        report=files.report,
+        comparison=files.comparison if files.comparison.exists() else None,
         tables=tuple(tables.values()),
     )
 
@@ -162,7 +160,8 @@ def _open_subject(
 ) -> _Subject:
     """Find the images and open the models."""
     with world.rank_zero_first():  # what it has checked, the others need not check again
-        sets, split = _choose_pairs(options, run, progress)
+        images = choose_images(options, run, progress)
+    sets = images.sets
     networks = open_networks(options, run, device, progress)
     # Without a reference nothing is degraded, though photographs cannot be opened without saying how they would be.
     degrade = options.degrade if protocol.has_reference else DEFAULT_TO_SCORE_ON
@@ -171,37 +170,7 @@ def _open_subject(
     reader = open_reader(sets, _find_scale(networks, sets), degradation, options.seed, cache)
     names = [pair.name for pair in reader.pairs]
     folders = [open_folder(name, folder, names) for name, folder in options.output_folders]
-    return _Subject(sets, split, fingerprint_of(sets), reader, make_distinct([*networks, *folders]))
-
-
-def _choose_pairs(
-    options: EvaluateOptions, run: RunFolder, progress: Progress
-) -> tuple[tuple[PairSet, ...], SplitChoice]:
-    """All pairs, or those that the run was not trained on; says which."""
-    if options.models:
-        scale = expected_scale(None, options.models[0])
-    else:
-        scale = None if options.scores_folders_only else expected_scale(run, None)
-    sets = open_pairs(options.images, "test", progress, scale)
-    if options.split == "all" or not run.split.exists():
-        return sets, "all"
-    known = read_document(run.split, SplitRecord)
-    kept = tuple(held_out_only(pairs, known) for pairs in sets)
-    left = sum(map(len, kept))
-    dropped = sum(map(len, sets)) - left
-    if dropped == 0:
-        return sets, "all"
-    if not left:
-        raise DataError(
-            f"the run was trained on every image of {options.images.describe()}",
-            "give other images, or set `split` to all",
-        )
-    beside = " or beside" if known.unused else ""
-    progress.note(
-        f"the run was trained on{beside} {plural(dropped, 'image')} of this data: scoring the {left} held-out ones "
-        "(`split` all scores all)"
-    )
-    return tuple(pairs for pairs in kept if len(pairs)), "held-out"
+    return _Subject(images, fingerprint_of(sets), reader, make_distinct([*networks, *folders]))
 
 
 def _find_scale(networks: Sequence[EvaluatedModel], sets: Sequence[PairSet]) -> int:
@@ -214,24 +183,6 @@ def _find_scale(networks: Sequence[EvaluatedModel], sets: Sequence[PairSet]) -> 
     if not scale or scale == 1:
         raise UsageError("these folders alone do not tell the scale", "name a model too, in `models`")
     return scale
-
-
-def _refuse_replacing_another(options: EvaluateOptions, run: RunFolder, subject: _Subject, protocol: Protocol) -> None:
-    """Let the same evaluation be made again, but never replaces another one silently."""
-    path = run.evaluation
-    if options.force or not path.exists():
-        return
-    known = read_document(path, Evaluation)
-    same_models = [(model.name, model.sha256) for model in known.models] == [
-        (model.name, model.sha256) for model in subject.models
-    ]
-    same_protocol = known.protocol == protocol.name
-    if not same_models or not same_protocol or known.provenance.data_fingerprint != subject.fingerprint:
-        names = ", ".join(model.name for model in known.models)
-        raise OutputExistsError(
-            f"{path} holds another evaluation ({names} on {known.data}, protocol {known.protocol})",
-            "set `force` to replace it, or use another `run`",
-        )
 
 
 def _open_scorer(
@@ -261,7 +212,9 @@ def _make_evaluation(
     device: torch.device,
 ) -> Evaluation:
     """Put together what ``eval.json`` holds."""
-    models, comparisons = _summarise(subject.models, images, options.seed)
+    scenes = [subject.images.scenes.get(pair.hr) for pair in subject.reader.pairs]
+    images = [image.model_copy(update={"scene": scene}) for image, scene in zip(images, scenes, strict=True)]
+    models, comparisons = summarise(subject.models, images, options.seed)
     made_with = {
         "metrics": ",".join(metrics),
         "degrade": options.degrade,
@@ -278,7 +231,9 @@ def _make_evaluation(
         versions={name: version(name) for name in _LIBRARIES},
         scale=scale,
         data=options.images.describe(),
-        split=subject.split,
+        split=subject.images.split,
+        # Nobody knows what other models than the run's have been trained on.
+        seen=subject.images.seen if options.scores_models_of_run else None,
         skipped_metrics=scorer.measures.skipped,
         models=models,
         comparisons=comparisons,
@@ -286,42 +241,17 @@ def _make_evaluation(
     )
 
 
-def _summarise(
-    models: Sequence[EvaluatedModel], images: Sequence[ImageScores], seed: int
-) -> tuple[tuple[ModelScores, ...], tuple[PairedTest, ...]]:
-    """Compute means of per-image scores, how they vary, and every later model against the first one."""
-    table: Mapping[str, Mapping[str, Sequence[float]]] = common_scores([image.models for image in images])
-    # Metrics that cannot be computed for every image have fewer scores, and so other bootstrap draws.
-    bootstraps = {metric: Bootstrap(len(next(iter(by_model.values()))), seed) for metric, by_model in table.items()}
-    summaries = tuple(
-        ModelScores(
-            name=model.name,
-            source=model.source,
-            sha256=model.sha256,
-            metrics={metric: float(np.mean(by_model[model.name])) for metric, by_model in table.items()},
-            spread={metric: spread_of(by_model[model.name], bootstraps[metric]) for metric, by_model in table.items()},
-        )
-        for model in models
-    )
-    first, *later = (model.name for model in models)
-    comparisons = tuple(
-        compare_paired(by_model, metric, name, first, bootstraps[metric])
-        for name in later
-        for metric, by_model in table.items()
-    )
-    return summaries, comparisons
-
-
-def _write_sheet(run: RunFolder, scorer: ImageScorer, subject: _Subject, images: Sequence[ImageScores]) -> None:
+def _write_sheet(files: EvaluationFiles, scorer: ImageScorer, subject: _Subject, images: Sequence[ImageScores]) -> None:
     """Draw the comparison sheet, or remove an earlier one: one of other images must not lie beside these scores."""
-    run.comparison.unlink(missing_ok=True)
+    files.comparison.unlink(missing_ok=True)
     if rows := make_sheet_rows(scorer, subject.models, images, subject.reader):
-        draw_comparison(run.comparison, rows, scorer.protocol.describe(scorer.scale), scorer.protocol.luma)
+        draw_comparison(files.comparison, rows, scorer.protocol.describe(scorer.scale), scorer.protocol.luma)
 
 
 def _write_report(
     options: EvaluateOptions,
     run: RunFolder,
+    files: EvaluationFiles,
     evaluation: Evaluation,
     details: Sequence[ImageDetail],
     device: torch.device,
@@ -329,4 +259,4 @@ def _write_report(
 ) -> None:
     """Write the HTML page; it tells how the run was trained where the run's own models were scored."""
     adapted = options.scores_models_of_run and run.merged.exists()
-    write_report(run, evaluation, details, describe_machine(device), progress, adapted=adapted)
+    write_report(run, files.report, evaluation, details, describe_machine(device), progress, adapted=adapted)

@@ -134,6 +134,7 @@ def _describe_split(document: SplitRecord) -> Facts:
     return {
         "data": f"{document.data} ({document.layout})",
         "images": f"{len(document.train)} trained on, {len(document.held_out)} held out"
+        + (f", {len(document.test)} for the test alone" if document.test else "")
         + (f", {len(document.unused)} beside those not used" if document.unused else ""),
     }
 

@@ -20,7 +20,8 @@ from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.stages.common.lr_degradation import run_degradation
 from adaptsr_cli.stages.common.run_folder import RunFolder
-from adaptsr_cli.stages.common.training_data import CacheSizes, fingerprint_of, held_out_only, open_pairs, open_reader
+from adaptsr_cli.stages.common.splitting import keep_roles
+from adaptsr_cli.stages.common.training_data import CacheSizes, fingerprint_of, open_pairs, open_reader
 from adaptsr_cli.stages.merge.blend import AdapterBlend, Tuned, Weights, tune_weights
 from adaptsr_cli.training.validation import MAX_LR_PX, Validator
 from adaptsr_cli.units import plural
@@ -101,7 +102,7 @@ def _held_out(job: TuningJob, sets: Sequence[PairSet], progress: Progress) -> tu
     for path in runs:
         if path.exists():
             split = read_document(path, SplitRecord)
-            kept = tuple(held_out_only(pairs, split) for pairs in kept)
+            kept = tuple(keep_roles(pairs, split, ("validation", None)) for pairs in kept)
     left = sum(map(len, kept))
     dropped = sum(map(len, sets)) - left
     if not left:
@@ -109,5 +110,8 @@ def _held_out(job: TuningJob, sets: Sequence[PairSet], progress: Progress) -> tu
             f"the adapters were trained on every image of {job.data}", "give `tune` a folder of other images"
         )
     if dropped:
-        progress.note(f"{plural(dropped, 'image')} of {job.data} were trained on and are left out; {left} remain")
+        progress.note(
+            f"{plural(dropped, 'image')} of {job.data} were trained on or kept for the test and are left out; "
+            f"{left} remain"
+        )
     return tuple(pairs for pairs in kept if len(pairs))

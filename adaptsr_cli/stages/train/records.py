@@ -40,6 +40,7 @@ def write_run_records(options: TrainOptions, config: TrainConfig, opened: OpenRu
         config,
         {
             "val": options.val,
+            "test": options.test,
             # What the run continues lies beside its rank map, so that whoever repeats it needs both.
             "rank_map": options.rank_map or (plan.path if config.init == "adapter" else None),
         },

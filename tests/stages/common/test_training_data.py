@@ -17,9 +17,9 @@ from adaptsr_cli.imaging.degradation_presets import DEGRADATIONS
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.images import read_rgb, write_rgb
 from adaptsr_cli.progress import Silent
+from adaptsr_cli.stages.common.splitting import keep_roles
 from adaptsr_cli.stages.common.training_data import (
     TrainingData,
-    held_out_only,
     open_pairs,
     open_reader,
     open_training_data,
@@ -44,7 +44,7 @@ def a(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def b(tmp_path: Path) -> Path:
-    return write_photos(tmp_path / "b", 10)
+    return write_photos(tmp_path / "b", 9)
 
 
 def names_of(data: TrainingData) -> tuple[set[str], set[str]]:
@@ -56,10 +56,10 @@ def test_pairs_and_photos_mix_and_a_fifth_of_each_is_held_out(a: Path, b: Path) 
     progress = Silent()
     data = open_training_data(choose(a, f"{b}:0.25"), None, 0, progress)
     train, held_out = names_of(data)
-    assert (len(train), len(held_out)) == (12, 3)
+    assert (len(train), len(held_out)) == (11, 3)
     assert not train & held_out
-    assert "mix: a 80 % (4 pairs), b 20 % (8 photos)" in progress.notes
-    assert "12 images to train on, 3 held out for validation" in progress.notes
+    assert "mix: a 80 % (4 pairs), b 20 % (7 photos)" in progress.notes
+    assert "11 images to train on, 3 held out for validation" in progress.notes
     alone = split_pairs(open_pairs(choose(a), "train", Silent())[0], seed=0).held_out
     assert {f"a/{pair.name}" for pair in alone.pairs} == {name for name in held_out if name.startswith("a/")}
     reader = open_reader(data.held_out, 4, DEGRADATIONS["bicubic"], 0, ImageCache(1 << 20))
@@ -100,18 +100,18 @@ def test_the_record_covers_all_sets(a: Path, b: Path, tmp_path: Path) -> None:
     split = data.record(choice)
     write_document(tmp_path / "split.json", split)
     assert read_document(tmp_path / "split.json", SplitRecord) == split
-    assert [(source.weight, source.images) for source in split.sources] == [(None, 4), (0.25, 8)]
+    assert [(source.weight, source.images) for source in split.sources] == [(None, 4), (0.25, 7)]
     assert split.align == "shift"
-    assert len({item.name for item in (*split.train, *split.held_out)}) == 15
+    assert len({item.name for item in (*split.train, *split.held_out)}) == 14
     for pairs in open_pairs(choose(a, b), "test", Silent()):
-        kept = held_out_only(pairs, split)
+        kept = keep_roles(pairs, split, ("validation",))
         assert {f"{pairs.root.name}/{pair.name}" for pair in kept.pairs} == {
             item.name for item in split.held_out if item.name.startswith(pairs.root.name)
         }
 
 
 def test_validation_images_in_any_of_the_folders_are_refused(a: Path, b: Path) -> None:
-    with pytest.raises(DataError, match=r"10 images of `val` .*b are in the training data"):
+    with pytest.raises(DataError, match=r"9 images of `val` .*b are in the training data"):
         open_training_data(choose(a, b), b, 0, Silent())
 
 
@@ -131,7 +131,7 @@ def test_sides_and_lists_open_as_folders_do(a: Path, tmp_path: Path) -> None:
 
 def test_all_pairs_of_all_sets_are_checked(a: Path, b: Path) -> None:
     (b / "p3.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"1 of 10 pairs of the train data in .*b cannot be used: .*p3\.png"):
+    with pytest.raises(DataError, match=r"1 of 9 pairs of the train data in .*b cannot be used: .*p3\.png"):
         open_training_data(choose(a, b), None, 0, Silent())
 
 
@@ -206,3 +206,45 @@ def test_nothing_is_written_outside_the_cache_folder(a: Path, monkeypatch: pytes
     open_training_data(DataSpec((WeightedFolder(a, None),)), None, 0, Silent())
     assert sorted(tmp_path.rglob("*")) == before
     assert len(list(Path(os.environ["ADAPTSR_CACHE"]).rglob("*.json"))) == 1
+
+
+def test_from_fifteen_images_on_a_third_part_is_kept_and_restored(a: Path, b: Path) -> None:
+    write_photos(b, 12)
+    choice = choose(a, b)
+    progress = Silent()
+    data = open_training_data(choice, None, 0, progress)
+    parts = [{pair.hr for pairs in part for pair in pairs.pairs} for part in (data.train, data.held_out, data.test)]
+    assert [len(part) for part in parts] == [11, 3, 3]
+    assert "11 images to train on, 3 held out for validation, 3 for the test alone" in progress.notes
+    split = data.record(choice)
+    again = open_training_data(choice, None, 7, Silent(), known=split)  # the run's split goes before another seed
+    assert again.record(choice) == split
+    assert again.fingerprint == data.fingerprint
+    assert open_training_data(choice, None, 7, Silent()).record(choice) != split
+    named = open_training_data(choice, None, 0, Silent(), test=a)
+    assert not named.test
+    assert named.held_out[0].pairs == data.held_out[0].pairs
+    write_photos(b, 13)  # other images, so another split
+    other = open_training_data(choice, None, 0, Silent(), known=split).record(choice)
+    assert len((*other.train, *other.held_out, *other.test)) == 18
+
+
+def test_a_split_with_copies_is_restored_without_them(b: Path) -> None:
+    held = open_training_data(choose(b), None, 0, Silent()).held_out[0].pairs[0].hr
+    for name in ("again", "once more", "thrice"):
+        shutil.copy(held, b / f"{name}.png")
+    data = open_training_data(choose(b), None, 0, Silent())
+    split = data.record(choose(b))
+    assert open_training_data(choose(b), None, 0, Silent(), known=split).record(choose(b)) == split
+    copied = {pair.hr.read_bytes() for pairs in data.train for pair in pairs.pairs}
+    assert held.read_bytes() not in copied
+
+
+def test_the_record_names_the_scenes(tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "photos", 6)
+    for index in range(4):
+        (photos / f"p{index}.png").rename(photos / f"shot{index // 2}_burst{index}.png")
+    split = open_training_data(choose(photos), None, 0, Silent()).record(choose(photos))
+    scenes = {item.name: item.scene for item in (*split.train, *split.held_out)}
+    assert scenes["shot0_burst1"] == scenes["shot0_burst0"] == "shot0"
+    assert scenes["p5"] is None

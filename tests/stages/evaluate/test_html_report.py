@@ -23,7 +23,7 @@ def test_adapt_tells_the_whole_story_and_eval_repeats_it(adaptsr: Command, pairs
         "Where the ranks went",
         "Validation PSNR-Y",
         "lora on",
-        "that were never trained on",
+        "never trained on, but they chose the iteration",
     ):
         assert part in page
     assert page.count("data:image/jpeg") == 4  # one image was held out: bicubic, backbone, merged, HR

@@ -179,7 +179,7 @@ def test_tables_are_sorted_marked_and_written(adaptsr: Command, pairs: Path) -> 
     assert rows[0].count("¹") == 3
     assert "²" not in result.out
     assert "good against bad, PSNR-Y: +" in result.out
-    assert "better on 6, worse on 0, Wilcoxon p = 0.031" in result.out
+    assert "better on 6, worse on 0, permutation test p = 0.031" in result.out
     assert Path("table.md").read_text().splitlines()[2].startswith("| good | **")
     assert r"\textbf{" in Path("table.tex").read_text()
     assert Path("out/table.csv").read_text().splitlines()[1].startswith("good,good,")

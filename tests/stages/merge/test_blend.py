@@ -55,7 +55,7 @@ def test_tuning_never_loses_and_looks_at_held_out_images_only(adaptsr: Command, 
     tuned = adaptsr("merge", "--run", "one", "--adapter", first, "--tune", camera, "-o", "t.safetensors", "--json")
     assert tuned.code == 0, tuned.err
     assert "4 images" in tuned.err
-    assert "were trained on and are left out; 1 remain" in tuned.err
+    assert "were trained on or kept for the test and are left out; 1 remain" in tuned.err
     tuning = json.loads(tuned.out)["blend"]["tuning"]
     assert tuning["images"] == 1
     assert tuning["psnr_y_db"] >= tuning["plain_psnr_y_db"]

@@ -1,0 +1,161 @@
+"""Splits of all sets of a run: into images to train on, to watch and to score on, and what a run has seen of others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal
+
+from adaptsr_cli.artifacts.split import SplitItem, SplitRecord
+from adaptsr_cli.data.layouts import Pair, PairSet
+from adaptsr_cli.data.pairs import pair_fingerprints
+from adaptsr_cli.data.scenes import place_images
+from adaptsr_cli.data.splits import split_pairs
+from adaptsr_cli.errors import DataError
+from adaptsr_cli.progress import Progress
+from adaptsr_cli.units import list_some, plural
+
+PairSets = tuple[PairSet, ...]
+Role = Literal["train", "validation", "test", "unused"]
+"""What an image was to a run: trained on; watched to choose the iteration; scored on only; on no side."""
+
+LEAST_FOR_TEST: Final = 15
+"""From so many images on a third part is split off; of fewer it would be one or two, and little be left to train on."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of all sets; see `TrainingData`."""
+
+    train: PairSets
+    held_out: PairSets
+    test: PairSets = ()
+    unused: PairSets = ()
+
+
+def split_sets(sets: PairSets, seed: int, progress: Progress, *, with_test: bool, pairs_only: bool = False) -> Parts:
+    """Hold out a fifth of each set, and another fifth for the test where it is wanted and there are enough images.
+
+    Args:
+        sets: All images.
+        seed: Another one holds out other images.
+        progress: Told how it was done.
+        with_test: Whether a third part is wanted.
+        pairs_only: Split the real pairs, and train on all photographs.
+
+    Raises:
+        DataError: None can be held out.
+    """
+    to_split = [pairs for pairs in sets if pairs.ratio is not None or not pairs_only]
+    with_test = with_test and sum(map(len, to_split)) >= LEAST_FOR_TEST
+    found = {pairs.root: split_pairs(pairs, seed=seed, with_test=with_test) for pairs in to_split}
+    splits = list(found.values())
+    for note in filter(None, (split.note for split in splits)):
+        progress.note(note)
+    test = tuple(split.test for split in splits if len(split.test))
+    held_out = tuple(split.held_out for split in splits)
+    train = tuple(found[pairs.root].train if pairs.root in found else pairs for pairs in sets)
+    train = _drop_copies(train, (*held_out, *test), progress)
+    return Parts(train, held_out, test, tuple(split.unused for split in splits))
+
+
+def restore_split(sets: PairSets, known: SplitRecord) -> Parts | None:
+    """The parts that a run was begun with; None where the images are others, or all were trained on.
+
+    Args:
+        sets: All images.
+        known: The split of the run.
+    """
+    roles: dict[str, list[tuple[str, Role]]] = {}
+    for role, items in _items(known):
+        for item in items:
+            roles.setdefault(item.fingerprint, []).append((item.name, role))
+    parts: dict[Role, list[PairSet]] = {"train": [], "validation": [], "test": [], "unused": []}
+    found: Counter[Role] = Counter()
+    for pairs in sets:
+        chosen: dict[Role, list[Pair]] = {role: [] for role in parts}
+        for pair in pairs.pairs:
+            named = roles.get(pair_fingerprints(pair)[1])
+            if named is None:
+                return None
+            # A copy of an image under another name, which was on no side.
+            fitting = [role for name, role in named if f"/{name}".endswith(f"/{pair.name}")]
+            if fitting:
+                chosen[fitting[0]].append(pair)
+        for role, pairs_of_role in chosen.items():
+            found[role] += len(pairs_of_role)
+            if pairs_of_role:
+                parts[role].append(replace(pairs, split=_SPLITS[role], pairs=tuple(pairs_of_role)))
+    if not known.held_out or any(found[role] != len(items) for role, items in _items(known)):
+        return None
+    train, held_out, test, unused = (tuple(parts[role]) for role in ("train", "validation", "test", "unused"))
+    return Parts(train, held_out, test, unused)
+
+
+_SPLITS: Final[dict[Role, Literal["train", "val", "test", "all"]]] = {
+    "train": "train",
+    "validation": "val",
+    "test": "test",
+    "unused": "all",
+}
+
+
+def sort_by_role(pairs: PairSet, split: SplitRecord) -> dict[Role | None, PairSet]:
+    """The images of a set by what they were to a run, recognised by content; None: the run did not know them."""
+    role_of = {item.fingerprint: role for role, items in _items(split) for item in items}
+    sorted_pairs: dict[Role | None, list[Pair]] = {}
+    for pair in pairs.pairs:
+        sorted_pairs.setdefault(role_of.get(pair_fingerprints(pair)[1]), []).append(pair)
+    return {role: replace(pairs, pairs=tuple(found)) for role, found in sorted_pairs.items()}
+
+
+def keep_roles(pairs: PairSet, split: SplitRecord, roles: Iterable[Role | None]) -> PairSet:
+    """The pairs of a set that were one of these to a run, in their order."""
+    wanted = set(roles)
+    kept = {pair.name for role, part in sort_by_role(pairs, split).items() if role in wanted for pair in part.pairs}
+    return replace(pairs, pairs=tuple(pair for pair in pairs.pairs if pair.name in kept))
+
+
+def find_scenes(sets: Sequence[PairSet]) -> dict[Path, str]:
+    """HR file -> scene, of images that are not a scene alone."""
+    scenes: dict[Path, str] = {}
+    for pairs in sets:
+        places = place_images(pairs)
+        often = Counter(place.scene for place in places.values())
+        scenes |= {pair.hr: places[pair.name].scene for pair in pairs.pairs if often[places[pair.name].scene] > 1}
+    return scenes
+
+
+def _items(split: SplitRecord) -> tuple[tuple[Role, Sequence[SplitItem]], ...]:
+    # Of an image that is on several sides the strictest holds: trained on goes before all else.
+    return (
+        ("test", split.test),
+        ("validation", split.held_out),
+        ("unused", split.unused),
+        ("train", split.train),
+    )
+
+
+def _drop_copies(train: PairSets, held_out: PairSets, progress: Progress) -> PairSets:
+    """Without the images that are held out under another name or in another folder: those are seen for scoring only.
+
+    Raises:
+        DataError: Nothing is left to train on.
+    """
+    watched = {pair_fingerprints(pair)[1] for pairs in held_out for pair in pairs.pairs}
+    kept: list[PairSet] = []
+    dropped: list[str] = []
+    for pairs in train:
+        copies = [pair_fingerprints(pair)[1] in watched for pair in pairs.pairs]
+        dropped += [pair.name for pair, copy in zip(pairs.pairs, copies, strict=True) if copy]
+        if not all(copies):
+            left = tuple(pair for pair, copy in zip(pairs.pairs, copies, strict=True) if not copy)
+            kept.append(replace(pairs, pairs=left))
+    if not kept:
+        raise DataError("all images are copies of held-out ones", "add images, or name a validation folder by `val`")
+    if dropped:
+        count = plural(len(dropped), "image")
+        progress.note(f"{count} not trained on, being the same as held-out ones: {list_some(dropped)}")
+    return tuple(kept)

@@ -1,0 +1,130 @@
+"""Images of an evaluation: which of the data are scored, and what the run has seen of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from adaptsr_cli.artifacts.evaluation import Seen
+from adaptsr_cli.artifacts.split import SplitRecord
+from adaptsr_cli.data.layouts import PairSet
+from adaptsr_cli.data.pairs import pair_fingerprints
+from adaptsr_cli.errors import DataError
+from adaptsr_cli.io.documents import read_document
+from adaptsr_cli.progress import Progress
+from adaptsr_cli.stages.common.models import expected_scale
+from adaptsr_cli.stages.common.run_folder import RunFolder
+from adaptsr_cli.stages.common.splitting import Role, find_scenes, keep_roles, sort_by_role
+from adaptsr_cli.stages.common.training_data import open_pairs
+from adaptsr_cli.stages.evaluate.options import EvaluateOptions
+from adaptsr_cli.units import plural
+
+ScoredSplit = Literal["held-out", "test", "all"]
+
+_NEVER_SEEN: Final[tuple[Role | None, ...]] = ("test", None)
+_NOT_TRAINED_ON: Final[tuple[Role | None, ...]] = ("validation", *_NEVER_SEEN)
+
+
+@dataclass(frozen=True)
+class ScoredImages:
+    """The images of an evaluation.
+
+    Attributes:
+        sets: By folder.
+        split: Which of the data they are.
+        seen: What the run has seen of them; None where that is not known.
+        scenes: HR file -> scene, of images that are not a scene alone.
+    """
+
+    sets: tuple[PairSet, ...]
+    split: ScoredSplit
+    seen: Seen | None
+    scenes: dict[Path, str] = field(default_factory=dict)
+
+
+def choose_images(options: EvaluateOptions, run: RunFolder, progress: Progress) -> ScoredImages:
+    """The images that are to be scored; says which, and what the run has seen of them.
+
+    Where nothing is asked for they are the run's test part, else the images that the run was not trained on, else all.
+
+    Raises:
+        DataError: None of them is of the split that is wanted.
+    """
+    if options.models:
+        scale = expected_scale(None, options.models[0])
+    else:
+        scale = None if options.scores_folders_only else expected_scale(run, None)
+    sets = open_pairs(options.images, "test", progress, scale)
+    scenes = find_scenes(sets)
+    if not run.split.exists():
+        return ScoredImages(sets, "all", None, scenes)
+    known = read_document(run.split, SplitRecord)
+    scenes |= _known_scenes(sets, known)
+    roles = [role for pairs in sets for role, part in sort_by_role(pairs, known).items() for _ in part.pairs]
+    if set(roles) == {None}:
+        return ScoredImages(sets, "all", "nothing", scenes)
+    split = options.split or ("test" if "test" in roles or "validation" not in roles else "held-out")
+    wanted: Iterable[Role | None] = {"test": _NEVER_SEEN, "held-out": _NOT_TRAINED_ON, "all": roles}[split]
+    kept = tuple(keep_roles(pairs, known, wanted) for pairs in sets)
+    scored = [role for role in roles if role in set(wanted)]
+    if not scored:
+        raise _none_left(options, split, roles)
+    _tell_choice(split, roles, scored, progress)
+    return ScoredImages(tuple(pairs for pairs in kept if len(pairs)), split, _what_was_seen(scored), scenes)
+
+
+def _none_left(options: EvaluateOptions, split: ScoredSplit, roles: Sequence[Role | None]) -> DataError:
+    data = options.images.describe()
+    if split == "test" and "validation" in roles:
+        return DataError(
+            f"the run keeps no image of {data} for the test alone", "give other images, or set `split` to held-out"
+        )
+    return DataError(f"the run was trained on every image of {data}", "give other images, or set `split` to all")
+
+
+def _what_was_seen(roles: Iterable[Role | None]) -> Seen:
+    """The most that a run has seen of images of these roles; what adjoins held-out images was not looked at."""
+    if "train" in roles:
+        return "training"
+    return "validation" if "validation" in roles else "nothing"
+
+
+def _tell_choice(
+    split: ScoredSplit, roles: Sequence[Role | None], scored: Sequence[Role | None], progress: Progress
+) -> None:
+    """Say which images are scored and what their scores are worth."""
+    count, trained = plural(len(scored), "image"), sum(role in {"train", "unused"} for role in roles)
+    beside = " or beside" if "unused" in roles else ""
+    others = f" (`split` all scores all {len(roles)})" if len(scored) < len(roles) else ""
+    match split:
+        case "test":
+            progress.note(f"scoring {count} that the run has never seen, not even to choose the iteration{others}")
+        case "held-out":
+            progress.note(
+                f"the run was trained on{beside} {plural(trained, 'image')} of this data: scoring the {len(scored)} "
+                f"held-out ones{others}"
+            )
+        case "all":
+            if trained:
+                progress.warn(
+                    f"the run was trained on{beside} {trained} of these {len(roles)} images: the scores say little of "
+                    "others"
+                )
+    if _what_was_seen(scored) == "validation":
+        progress.note(CHOSE_THE_ITERATION.format(count=plural(scored.count("validation"), "image")))
+
+
+CHOSE_THE_ITERATION: Final = (
+    "{count} of these chose the iteration that was kept, so the score is a little too good; a test folder (`test` of "
+    "train and adapt), 15 images or more, or `folds` of adapt give an honest one"
+)
+
+
+def _known_scenes(sets: Iterable[PairSet], known: SplitRecord) -> dict[Path, str]:
+    """HR file -> scene, as the run's split tells: it knows of links that names do not show."""
+    items = (*known.train, *known.held_out, *known.unused, *known.test)
+    scene_of = {item.fingerprint: item.scene for item in items if item.scene is not None}
+    prints = {pair.hr: pair_fingerprints(pair)[1] for pairs in sets for pair in pairs.pairs}
+    return {path: scene_of[fingerprint] for path, fingerprint in prints.items() if fingerprint in scene_of}
