@@ -1,10 +1,11 @@
-"""Parsing and formatting of parameter budgets, counts, durations and sizes."""
+"""Parsing and formatting of parameter budgets, counts, durations, sizes and paths."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from adaptsr_cli.errors import UsageError
 
@@ -108,3 +109,8 @@ def list_some(items: Sequence[str], limit: int = 3, separator: str = ", ") -> st
 def plural(count: int, noun: str) -> str:
     """``1 pair``, ``2 pairs``, with thousands separated."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def format_path(path: Path) -> str:
+    """A path in one line: line ends and tabs, which a name may hold, written out."""
+    return str(path).replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")

@@ -18,12 +18,13 @@ def run(options: UpscaleOptions, as_json: bool) -> None:
     """Upscale images of any size and any number with the adapted network."""
     from adaptsr_cli.cli.group import join_group
     from adaptsr_cli.stages.upscale.stage import run_upscale
+    from adaptsr_cli.units import format_path
 
     # Under torchrun a process that ended with a failed file would take the others with it: they wait for each other.
     with join_group(as_json=as_json, timeout_s=_TIMEOUT_S, wording=options.to_flags) as (world, console):
         result = run_upscale(options, progress=console, world=world)
         for _, target in result.written[:_MAX_LINES]:
-            console.line(f"wrote {target}")
+            console.line(f"wrote {format_path(target)}")
         if len(result.written) > _MAX_LINES:
             console.line(f"wrote {len(result.written) - _MAX_LINES} more")
         console.line(result.summary)

@@ -10,6 +10,8 @@ from typing import Final
 HEAD_BYTES: Final = 512
 """What is read of a file to recognise it."""
 
+_BMP_HEADS: Final = (12, 16, 40, 52, 56, 64, 108, 124)  # bytes of the header that follows the file's own
+
 _OTHERS: Final = (
     (b"%PDF", "a PDF document"),
     (b"8BPS", "a Photoshop document (PSD)"),
@@ -42,6 +44,11 @@ def begins(*signatures: bytes) -> Callable[[bytes, Path], bool]:
 def is_webp(head: bytes, _: Path) -> bool:
     """Whether a file is WebP."""
     return head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+
+
+def is_bmp(head: bytes, _: Path) -> bool:
+    """Whether a file is BMP; its two letters alone also begin a text about BMWs."""
+    return head[:2] == b"BM" and len(head) >= 18 and struct.unpack_from("<I", head, 14)[0] in _BMP_HEADS
 
 
 def read_brands(head: bytes) -> tuple[bytes, ...]:

@@ -9,7 +9,7 @@ from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.formats.kind import FileFormat, Limits
 from adaptsr_cli.io.formats.pillow_reading import PillowReader
 from adaptsr_cli.io.formats.pillow_writing import PillowWriter
-from adaptsr_cli.io.formats.signatures import HEAD_BYTES, begins, has_brand, is_webp, name_other_kind
+from adaptsr_cli.io.formats.signatures import HEAD_BYTES, begins, has_brand, is_bmp, is_webp, name_other_kind
 from adaptsr_cli.io.formats.tiff import TiffReader, TiffWriter
 
 FORMATS: Final = (
@@ -48,7 +48,7 @@ FORMATS: Final = (
     FileFormat(
         "BMP",
         (".bmp",),
-        begins(b"BM"),
+        is_bmp,
         PillowReader("BMP"),
         Limits(alpha=False, photo_data=False),
         PillowWriter("BMP"),

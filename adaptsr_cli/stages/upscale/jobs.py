@@ -1,34 +1,21 @@
-"""Input files of ``upscale`` and the place of each result."""
+"""Jobs of ``upscale``: the place of each result, and which of them cannot be."""
 
 from __future__ import annotations
 
+import mimetypes
 import os
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 from adaptsr_cli.errors import AdaptsrError, ImageError, UsageError
 from adaptsr_cli.io.formats.table import WRITE_SUFFIXES, find_by_suffix
-from adaptsr_cli.io.images import list_images
+from adaptsr_cli.stages.upscale.inputs import InputError, Inputs, LeftOut, Source
+from adaptsr_cli.stages.upscale.places import Folder
 
-_MAX_NAME_BYTES = 255  # of one name, on every usual file system
-_STDIN = "-"
-
-
-@dataclass(frozen=True)
-class Source:
-    """One input.
-
-    Attributes:
-        path: The file.
-        relative: Where it lies below the folder that was named; its name alone where the file itself was.
-        listed: Found by going through a folder, so that it may turn out to be another input's result.
-    """
-
-    path: Path
-    relative: Path
-    listed: bool = False
+_FILE_ENDING: Final = re.compile(r"\.(?=\w*[a-z])\w{1,5}", re.IGNORECASE | re.ASCII)  # with a letter: not 2024.11
 
 
 @dataclass(frozen=True)
@@ -40,11 +27,22 @@ class Job:
 
 
 @dataclass(frozen=True)
-class InputError:
-    """An input that cannot be upscaled, and why."""
+class Plan:
+    """What is to be done.
 
-    source: Path
-    error: AdaptsrError
+    Attributes:
+        jobs: What is made.
+        errors: Inputs of which nothing can be made.
+        left_out: What is no input.
+    """
+
+    jobs: list[Job]
+    errors: list[InputError]
+    left_out: list[LeftOut]
+
+    def share_of(self, rank: int, size: int) -> Plan:
+        """The part of one of several processes; the first one tells what is left out."""
+        return Plan(self.jobs[rank::size], self.errors[rank::size], [] if rank else self.left_out)
 
 
 @dataclass(frozen=True)
@@ -53,177 +51,164 @@ class OutputNaming:
 
     Attributes:
         output: A file (for one input) or a folder; None for beside the input.
-        suffix: Appended to the name; empty keeps it.
+        suffix: Appended to the name; empty keeps it; None for the factor.
         ext: File type of the result, without dot; ``auto`` keeps the input's.
     """
 
     output: Path | None
-    suffix: str
+    suffix: str | None
     ext: str
+
+    @cached_property
+    def wanted_suffix(self) -> str | None:
+        """The file type of all results, as a suffix; None where each keeps its input's."""
+        ext = self.ext.strip().lower().lstrip(".")
+        return None if ext == "auto" else f".{ext}"
+
+    @cached_property
+    def is_file(self) -> bool:
+        """Whether `output` is the one result."""
+        return self.output is not None and self.output.suffix.lower() in WRITE_SUFFIXES and not self.output.is_dir()
+
+    def check(self, found: Inputs) -> None:
+        """Refuse what cannot name any result, before a network is loaded.
+
+        Raises:
+            UsageError: A suffix that leads elsewhere, an unknown file type, an output that is another kind of file, or
+                one file for several images.
+        """
+        for letter in ("/", "\\", "\0"):
+            if letter in (self.suffix or ""):
+                raise UsageError(
+                    f"`suffix` {self.suffix!r} has {letter!r} in it, and is a part of a name",
+                    "give the folder by `output`",
+                )
+        if self.wanted_suffix is not None and self.wanted_suffix not in WRITE_SUFFIXES:
+            raise UsageError(
+                f"the file type {self.wanted_suffix} cannot be written", f"set `ext` to one of: {_known()}"
+            )
+        if self.output is not None:
+            self._check_output(self.output, found)
+        elif self.suffix == "" and self.wanted_suffix is None and found.sources:
+            first = found.sources[0].path
+            raise UsageError(f"{first} would be overwritten by its own result", "give `suffix` or `output`")
+
+    def _check_output(self, output: Path, found: Inputs) -> None:
+        if output.is_dir():
+            return
+        if output == Path("-"):
+            raise UsageError("results are not written to the standard output", "name a file or a folder by `output`")
+        if self.is_file:
+            count = len(found.sources) + len(found.errors)
+            if count > 1:
+                raise UsageError(f"`output` {output} is one file, but there are {count} images", "give a folder")
+            if self.wanted_suffix is not None and self.wanted_suffix != output.suffix.lower():
+                raise UsageError(f"`output` {output} and `ext` {self.ext} name two file types", "give one of them")
+            return
+        if os.path.lexists(output):
+            raise UsageError(f"`output` {output} exists and is no folder", "give another name, or a folder")
+        one_named = len(found.sources) == 1 and not found.sources[0].listed
+        # Many results can only go into a folder, whatever its name ends with; but nobody calls one b.gif.
+        looks_like_file = _FILE_ENDING.fullmatch(output.suffix) if one_named else mimetypes.guess_type(output)[0]
+        if looks_like_file:
+            raise UsageError(
+                f"`output` {output} has the ending {output.suffix}, which cannot be written",
+                f"use one of: {_known()}; for a folder of that name, make it first",
+            )
 
 
 @dataclass
-class Inputs:
-    """Images that were found, and inputs that cannot be read."""
+class Planner:
+    """Finds the places of results; two inputs never get one place, in all calls together.
 
-    sources: list[Source] = field(default_factory=list)
-    errors: list[InputError] = field(default_factory=list)
-
-
-def find_inputs(places: Sequence[Path], *, recursive: bool, list_file: str | None) -> Inputs:
-    """Every input image; a folder that cannot be read fails alone.
-
-    Args:
-        places: Files and folders.
-        recursive: Go into the folders below.
-        list_file: A text file of paths, one a line; ``-`` for the standard input.
-
-    Raises:
-        UsageError: No input at all, a named one that does not exist, or a folder without images.
+    Attributes:
+        naming: Where results go.
+        factor: What the results' names tell.
     """
-    if not places and list_file is None:
-        raise UsageError("no image to upscale", "name images or folders: adaptsr upscale in.png")
-    found = Inputs()
-    for place in places:
-        if place.is_dir():
-            before = len(found.sources) + len(found.errors)
-            _walk(place, place, recursive, found)
-            if len(found.sources) + len(found.errors) == before:
-                raise _no_image(place)
-        elif place.exists():
-            found.sources.append(Source(place, Path(place.name)))
-        else:
-            raise UsageError(f"{place} does not exist", "check the path")
-    if list_file is not None:
-        found.sources.extend(_read_list(list_file))
-    return found
 
+    naming: OutputNaming
+    factor: float
+    _taken: dict[Path, Path] = field(default_factory=dict)  # target -> source
+    _folders: dict[Path, Folder] = field(default_factory=dict)
 
-def find_images(folders: Iterable[Path], *, recursive: bool) -> list[Source]:
-    """The images in folders as they are now; what cannot be read is left out."""
-    found = Inputs()
-    for folder in folders:
-        _walk(folder, folder, recursive, found)
-    return found.sources
-
-
-def plan_jobs(found: Inputs, naming: OutputNaming) -> tuple[list[Job], list[InputError], list[Job]]:
-    """The results' places.
-
-    Returns:
-        What is to be made; the inputs of which nothing can be made; and those found in a folder that are results of
-        others themselves, of an earlier call.
-
-    Raises:
-        UsageError: Two inputs with one output, an input that is its own output, or an unknown file type.
-    """
-    jobs: list[Job] = []
-    errors = list(found.errors)
-    if naming.output is not None and _names_file(naming.output):
-        if len(found.sources) + len(errors) != 1:
-            count = len(found.sources) + len(errors)
-            raise UsageError(f"`output` {naming.output} is one file, but there are {count} images", "give a folder")
-        jobs = [Job(source.path, naming.output) for source in found.sources]
-        listed = [source.listed for source in found.sources]
-    else:
-        listed = []
+    def plan(self, found: Inputs) -> Plan:
+        """Find the place of each result; an input without one fails alone."""
+        plan = Plan([], list(found.errors), list(found.left_out))
+        named = {os.path.realpath(source.path) for source in found.sources if not source.listed}
+        listed: dict[Path, Source] = {}  # target -> source
         for source in found.sources:
-            target = _place(source, naming)
-            length = len(os.fsencode(target.name))
-            if length > _MAX_NAME_BYTES:
-                error = ImageError(
-                    f"the result's name would be {length} bytes long, and names end at {_MAX_NAME_BYTES}",
-                    "rename it, or give a shorter `suffix`",
-                )
-                errors.append(InputError(source.path, error))
-            else:
-                jobs.append(Job(source.path, target))
-                listed.append(source.listed)
-    return _resolve_conflicts(jobs, listed, errors)
+            target = self._place(source)
+            folder = self._folder(target.parent)
+            key = folder.key(target.name)
+            other = self._taken.get(key)
+            if other is not None and _same_file(other, source.path):
+                if not any(job.source == other for job in plan.jobs):
+                    plan.jobs.append(Job(source.path, target))  # of an earlier call, and changed since
+                continue
+            fault = folder.fault(target) or _find_fault(source.path, target, other, named)
+            if fault is not None:
+                plan.errors.append(InputError(source.path, fault))
+                continue
+            self._taken[key] = source.path
+            plan.jobs.append(Job(source.path, target))
+            if source.listed:
+                listed[source.path] = source
+        return _without_results(plan, listed)
+
+    def _folder(self, path: Path) -> Folder:
+        if path not in self._folders:
+            self._folders[path] = Folder(path)
+        return self._folders[path]
+
+    def _place(self, source: Source) -> Path:
+        naming = self.naming
+        if naming.output is not None and naming.is_file:
+            return naming.output
+        name = source.path.name if source.suffix else source.path.stem
+        ext = naming.wanted_suffix or _own_suffix(source.suffix or source.path.suffix)
+        folder = source.path.parent if naming.output is None else naming.output / source.relative.parent
+        suffix = f"_x{self.factor:g}" if naming.suffix is None else naming.suffix
+        return folder / f"{name}{suffix}{ext}"
 
 
-def _walk(folder: Path, root: Path, recursive: bool, found: Inputs) -> None:
-    try:
-        images = list_images(folder)
-        below = sorted(_folders(folder)) if recursive else []
-    except (ImageError, OSError) as error:
-        reason = error if isinstance(error, ImageError) else ImageError(f"cannot read the folder {folder}: {error}")
-        found.errors.append(InputError(folder, reason))
-        return
-    found.sources.extend(Source(image, image.relative_to(root), listed=True) for image in images)
-    for child in below:
-        _walk(child, root, recursive, found)
-
-
-def _folders(folder: Path) -> Iterator[Path]:
-    """The folders in a folder, without hidden ones and what systems leave behind."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith((".", "__MACOSX")):
-                yield folder / entry.name
-
-
-def _no_image(place: Path) -> UsageError:
-    deeper = list_images(place, recursive=True)
-    hint = "set `recursive` to go into its folders" if deeper else "is it the right folder?"
-    return UsageError(f"{place} has no image", hint)
-
-
-def _read_list(list_file: str) -> Iterator[Source]:
-    """Paths, one a line; a relative one keeps its folders below the output folder."""
-    try:
-        text = sys.stdin.read() if list_file == _STDIN else Path(list_file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise UsageError(
-            f"cannot read `list_file` {list_file}: {reason}", "give a text file of paths, one a line"
-        ) from error
-    paths = [Path(line) for line in text.splitlines() if line.strip()]
-    if not paths:
-        raise UsageError(f"`list_file` {list_file} names no image", "give a path on each line")
-    for path in paths:
-        inside = not path.is_absolute() and ".." not in path.parts
-        yield Source(path, path if inside else Path(path.name))
-
-
-def _names_file(output: Path) -> bool:
-    return output.suffix.lower() in WRITE_SUFFIXES and not output.is_dir()
-
-
-def _place(source: Source, naming: OutputNaming) -> Path:
-    ext = _own_ext(source.path) if naming.ext == "auto" else f".{naming.ext.lower().lstrip('.')}"
-    if ext.lower() not in WRITE_SUFFIXES:
-        known = ", ".join(sorted(suffix.lstrip(".") for suffix in WRITE_SUFFIXES))
-        raise UsageError(f"the file type {ext or source.path} cannot be written", f"set `ext` to one of: {known}")
-    folder = source.path.parent if naming.output is None else naming.output / source.relative.parent
-    return folder / f"{source.path.stem}{naming.suffix}{ext}"
-
-
-def _own_ext(path: Path) -> str:
+def _own_suffix(suffix: str) -> str:
     """The input's ending; where files of its format are only read, that of the format which takes their place."""
-    kind = find_by_suffix(path.suffix)
-    return path.suffix if kind is None or kind.writer is not None else kind.becomes
+    kind = find_by_suffix(suffix)
+    return suffix if kind is None or kind.writer is not None else kind.becomes
 
 
-def _resolve_conflicts(
-    jobs: list[Job], listed: list[bool], errors: list[InputError]
-) -> tuple[list[Job], list[InputError], list[Job]]:
-    """Take out results of others and inputs named twice; refuse what would be lost."""
-    sources: dict[Path, Path] = {}  # target -> source
-    for job in jobs:
-        if job.target.resolve() == job.source.resolve():
-            raise UsageError(f"{job.source} would be overwritten by its own result", "give `suffix` or `output`")
-        other = sources.setdefault(job.target, job.source)
-        if other != job.source:
-            raise UsageError(
-                f"{other} and {job.source} would both become {job.target}",
-                "give another `ext` or upscale them into different folders",
-            )
-    kept: dict[Path, Job] = {}  # target -> job
-    results: list[Job] = []
-    for job, found in zip(jobs, listed, strict=True):
-        if found and job.source in sources:
-            results.append(Job(sources[job.source], job.source))
+def _find_fault(source: Path, target: Path, other: Path | None, named: set[str]) -> AdaptsrError | None:
+    """Why a result cannot have its place; None where it can."""
+    if other is not None and os.path.lexists(other):
+        return ImageError(
+            f"it would become {target}, as {other} does",
+            "give another `ext` or upscale them into different folders",
+        )
+    place = os.path.realpath(target)
+    if place == os.path.realpath(source):
+        return ImageError("it would be overwritten by its own result", "give `suffix` or `output`")
+    if place in named:
+        return ImageError(f"its result would replace {target}, which is an input too", "give `suffix` or `output`")
+    return None
+
+
+def _without_results(plan: Plan, listed: dict[Path, Source]) -> Plan:
+    """Leave out what was found in a folder and is the result of another input: it would be made while it is read."""
+    made = {os.path.realpath(job.target): job.source for job in plan.jobs}
+    jobs = []
+    for job in plan.jobs:
+        origin = made.get(os.path.realpath(job.source)) if job.source in listed else None
+        if origin is None:
+            jobs.append(job)
         else:
-            kept[job.target] = job
-    return list(kept.values()), errors, results
+            plan.left_out.append(LeftOut(job.source, f"is the result of {origin}: not upscaled again"))
+    return Plan(jobs, plan.errors, plan.left_out)
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file, in one folder: hard links are copies for whoever made them."""
+    return one == other or os.path.realpath(one) == os.path.realpath(other)
+
+
+def _known() -> str:
+    return ", ".join(sorted(suffix.lstrip(".") for suffix in WRITE_SUFFIXES))

@@ -21,6 +21,7 @@ from adaptsr_cli.inference.picture import upscale_picture
 from adaptsr_cli.inference.streaming import stream_tiff
 from adaptsr_cli.io.atomic import drop_old_partial_files
 from adaptsr_cli.io.decoding import read_outline
+from adaptsr_cli.io.file_kinds import SAVE_FIRST, describe_irregular
 from adaptsr_cli.io.images import check_writable, holds_16_bit, read_picture, write_picture
 from adaptsr_cli.io.large_tiff import frames_of_tiff
 from adaptsr_cli.io.pictures import Picture
@@ -29,6 +30,7 @@ from adaptsr_cli.progress import Progress, Task
 from adaptsr_cli.runtime import free_memory_bytes
 from adaptsr_cli.stages.upscale.jobs import Job
 from adaptsr_cli.stages.upscale.metadata import UpscaleSettings, check_existing
+from adaptsr_cli.stages.upscale.places import FullDisks
 from adaptsr_cli.units import format_bytes
 
 DECODERS: Final = 2
@@ -146,6 +148,7 @@ class FileUpscaler:
         self._told: set[str] = set()
         self._since_s = monotonic()
         self._made_px = 0
+        self._full_disks = FullDisks()
 
     def run(self, jobs: Sequence[Job], task: Task) -> Iterator[FileOutcome]:
         """Upscale files in order.
@@ -192,6 +195,9 @@ class FileUpscaler:
         except AdaptsrError as error:
             budget.release(found.held_bytes)
             return FileOutcome(job, "failed", error.message, error.hint)
+        except Exception as error:  # of a library, on this file: the others go on
+            budget.release(found.held_bytes)
+            return _failed_by_surprise(job, error)
         except BaseException:
             budget.release(found.held_bytes)
             raise
@@ -199,6 +205,7 @@ class FileUpscaler:
     def _check(self, job: Job, limit_bytes: int) -> _Opened | FileOutcome:
         """What is to be done, known from the header of the input and from what exists."""
         try:
+            _require_regular(job)
             metadata = self._settings.describe(job.source, job.target)
             if not self._force and job.target.exists():
                 existing = check_existing(job.target, metadata)
@@ -215,6 +222,8 @@ class FileUpscaler:
                 outscale=self._settings.outscale,
                 band_px=self._upscaler.most_band_px(outline.height_px, outline.width_px),
             )
+            pixels = outline.width_px * outline.height_px * outline.frames
+            self._full_disks.require_room(job.target, round(pixels * self._settings.outscale**2))
             if need_bytes <= limit_bytes:
                 return _Opened(job, metadata, need_bytes)
             if by_rows:
@@ -230,6 +239,8 @@ class FileUpscaler:
             return FileOutcome(
                 job, "failed", f"cannot look at {job.target}: {error.strerror or error}", "check the path"
             )
+        except Exception as error:  # of a library, on this file: the others go on
+            return _failed_by_surprise(job, error)
 
     def _can_go_by_rows(self, job: Job) -> bool:
         own_factor = self._settings.outscale == self._upscaler.backbone.scale
@@ -283,11 +294,15 @@ class FileUpscaler:
             write_picture(found.job.target, result, quality=self._settings.quality, note=text)
             return FileOutcome(found.job, "written")
         except AdaptsrError as error:
+            pixels = sum(frame.colour.shape[0] * frame.colour.shape[1] for frame in result.frames)
+            self._full_disks.note(found.job.target, pixels, error)
             return FileOutcome(found.job, "failed", error.message, error.hint)
         except MemoryError:
             return FileOutcome(
                 found.job, "failed", "there is not enough memory to encode the result", "cut it into parts"
             )
+        except Exception as error:  # of a library, on this file: the others go on
+            return _failed_by_surprise(found.job, error)
         finally:
             budget.release(found.held_bytes)
 
@@ -313,6 +328,29 @@ class FileUpscaler:
         seconds = monotonic() - self._since_s
         if seconds > 0:
             task.show(speed=f"{self._made_px / 1e6 / seconds:.1f} MP/s")
+
+
+def _failed_by_surprise(job: Job, error: Exception) -> FileOutcome:
+    return FileOutcome(job, "failed", f"unexpected {type(error).__name__}: {error}", "report it with the file")
+
+
+def _require_regular(job: Job) -> None:
+    """Refuse an input and a result's place that are there and are no files: a pipe may never end, a folder stays.
+
+    Raises:
+        ImageError: One of them is of another kind.
+        OSError: The place of the result cannot be looked at.
+    """
+    try:
+        if (kind := describe_irregular(job.source)) is not None:
+            raise ImageError(f"it is {kind}", SAVE_FIRST)
+    except OSError as error:
+        raise ImageError(f"cannot read {job.source}: {error.strerror or error}", "check the path") from error
+    try:
+        if (kind := describe_irregular(job.target)) is not None:
+            raise ImageError(f"the result's place {job.target} is {kind}", "remove it, or give `suffix` or `output`")
+    except (FileNotFoundError, NotADirectoryError):
+        return
 
 
 def _finished(outcome: FileOutcome) -> Future[FileOutcome]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import ArtifactError, UsageError
@@ -15,11 +14,16 @@ from adaptsr_cli.runtime import describe_device, pick_device, pick_precision
 from adaptsr_cli.stages.common.adapted_model import model_sha256, open_adapted
 from adaptsr_cli.stages.common.models import ModelSpec
 from adaptsr_cli.stages.common.run_folder import RunFolder
-from adaptsr_cli.stages.upscale.jobs import InputError, Inputs, Job, OutputNaming, find_inputs, plan_jobs
+from adaptsr_cli.stages.upscale.inputs import Inputs, find_inputs
+from adaptsr_cli.stages.upscale.jobs import OutputNaming, Plan, Planner
 from adaptsr_cli.stages.upscale.metadata import UpscaleSettings
 from adaptsr_cli.stages.upscale.options import UpscaleOptions
 from adaptsr_cli.stages.upscale.pipeline import FileUpscaler
+from adaptsr_cli.stages.upscale.results import set_results_aside
 from adaptsr_cli.stages.upscale.watch import watch_folders
+from adaptsr_cli.units import format_path
+
+_MOST_NOTES: Final = 20
 
 
 @dataclass(frozen=True)
@@ -31,18 +35,21 @@ class UpscaleResult:
         skipped: Outputs that existed already, up to date or not.
         failed: Input and the reason.
         kept: Outputs among `skipped` that are not what would have been made now.
+        left_out: What was named or found and is no input, and why: other files, and results of earlier calls.
     """
 
     written: tuple[tuple[Path, Path], ...]
     skipped: tuple[Path, ...]
     failed: tuple[tuple[Path, str], ...]
     kept: tuple[Path, ...] = ()
+    left_out: tuple[tuple[Path, str], ...] = ()
 
     @property
     def summary(self) -> str:
-        """``N ok, M failed, K skipped``."""
+        """``N ok, M failed, K skipped``, and how many are no inputs."""
         counts = f"{len(self.written)} ok, {len(self.failed)} failed, {len(self.skipped)} skipped"
-        return f"{counts} ({len(self.kept)} of them made with other settings)" if self.kept else counts
+        counts += f" ({len(self.kept)} of them made with other settings)" if self.kept else ""
+        return f"{counts}, {len(self.left_out)} left out" if self.left_out else counts
 
     def to_json(self) -> dict[str, Any]:
         """The result as ``--json`` prints it."""
@@ -51,6 +58,7 @@ class UpscaleResult:
             "skipped": [str(path) for path in self.skipped],
             "kept": [str(path) for path in self.kept],
             "failed": [{"input": str(source), "reason": reason} for source, reason in self.failed],
+            "left_out": [{"input": str(source), "reason": reason} for source, reason in self.left_out],
         }
 
 
@@ -67,32 +75,34 @@ def run_upscale(
         world: The processes that share the files; all of them return what became of all files.
 
     Raises:
-        UsageError: No input, an input that does not exist, or two inputs with one output.
+        UsageError: No input, or nothing but one that does not exist or is no image; an output that cannot be.
         ArtifactError: An adapter that belongs to another backbone.
     """
+    naming = OutputNaming(options.output, options.suffix, options.ext)
+    found = Inputs()
     if options.watch:
         _refuse_what_cannot_be_watched(options, world)
-        found = Inputs()
     else:
         found = find_inputs(options.inputs, recursive=options.recursive, list_file=options.list_file)
+    naming.check(found)
+    if not options.watch:
+        found = set_results_aside(found)
+        if not found.sources:  # no network is needed to say so
+            return _report_plan(Plan([], found.errors, found.left_out), progress)
     upscaler = open_upscaler(options, progress)
     factor = options.outscale or float(upscaler.backbone.scale)
     settings = UpscaleSettings(
         model_sha256(upscaler.backbone), factor, upscaler.precision, options.ensemble, options.quality
     )
     files = FileUpscaler(upscaler, settings, force=options.force, progress=progress)
-    naming = OutputNaming(options.output, f"_x{factor:g}" if options.suffix is None else options.suffix, options.ext)
+    planner = Planner(naming, factor)
     title = f"upscale x{factor:g} on {describe_device(upscaler.device)}, {upscaler.precision}"
     if options.watch:
         progress.note(f"watching {', '.join(map(str, options.inputs))}; Ctrl-C ends it")
         for sources in watch_folders(options.inputs, recursive=options.recursive):
-            jobs, errors, _ = plan_jobs(Inputs(sources), naming)
-            _run_files(files, jobs, errors, title, progress)
-    jobs, errors, results = plan_jobs(found, naming)
-    for result in results:
-        progress.note(f"{result.target} is the result of {result.source}: not upscaled again")
-    own = _run_files(files, jobs[world.rank :: world.size], errors[world.rank :: world.size], title, progress)
-    return _join_results(world, own, progress)
+            _run_files(files, planner.plan(set_results_aside(Inputs(sources))), title, progress)
+    plan = planner.plan(found).share_of(world.rank, world.size)
+    return _join_results(world, _run_files(files, plan, title, progress), progress)
 
 
 def open_upscaler(options: UpscaleOptions, progress: Progress = SILENT) -> Upscaler:
@@ -125,15 +135,27 @@ def open_upscaler(options: UpscaleOptions, progress: Progress = SILENT) -> Upsca
     )
 
 
-def _run_files(
-    files: FileUpscaler, jobs: Sequence[Job], errors: Sequence[InputError], title: str, progress: Progress
-) -> UpscaleResult:
-    written, skipped, failed, kept = [], [], [], []
-    for unusable in errors:
+def _report_plan(plan: Plan, progress: Progress) -> UpscaleResult:
+    """Tell what is known before the work."""
+    for unusable in plan.errors:
         _warn(progress, unusable.source, unusable.error.message, unusable.error.hint)
-        failed.append((unusable.source, unusable.error.message))
-    with progress.task(title, len(jobs), unit="image") as task:
-        for outcome in files.run(jobs, task):
+    for other in plan.left_out[:_MOST_NOTES]:
+        progress.note(f"{format_path(other.source)} {other.reason}" + (f" ({other.hint})" if other.hint else ""))
+    if len(plan.left_out) > _MOST_NOTES:
+        progress.note(f"{len(plan.left_out) - _MOST_NOTES} more are left out")
+    return UpscaleResult(
+        (),
+        (),
+        tuple((unusable.source, unusable.error.message) for unusable in plan.errors),
+        left_out=tuple((other.source, other.reason) for other in plan.left_out),
+    )
+
+
+def _run_files(files: FileUpscaler, plan: Plan, title: str, progress: Progress) -> UpscaleResult:
+    known = _report_plan(plan, progress)
+    written, skipped, failed, kept = [], [], list(known.failed), []
+    with progress.task(title, len(plan.jobs), unit="image") as task:
+        for outcome in files.run(plan.jobs, task):
             source, target = outcome.job.source, outcome.job.target
             if outcome.kind == "written":
                 written.append((source, target))
@@ -144,14 +166,14 @@ def _run_files(
                 skipped.append(target)
                 if outcome.kind == "kept":
                     kept.append(target)
-                    progress.warn(f"{target} {outcome.message}: skipped ({outcome.hint})")
+                    progress.warn(f"{format_path(target)} {outcome.message}: skipped ({outcome.hint})")
     if len(skipped) > len(kept):
         progress.note(f"{len(skipped) - len(kept)} up to date, skipped (`force` makes them again)")
-    return UpscaleResult(tuple(written), tuple(skipped), tuple(failed), tuple(kept))
+    return UpscaleResult(tuple(written), tuple(skipped), tuple(failed), tuple(kept), known.left_out)
 
 
 def _warn(progress: Progress, source: Path, message: str, hint: str) -> None:
-    progress.warn(f"{source}: {message}" + (f"; {hint}" if hint else ""))
+    progress.warn(f"{format_path(source)}: {message}" + (f"; {hint}" if hint else ""))
 
 
 def _refuse_what_cannot_be_watched(options: UpscaleOptions, world: World) -> None:
@@ -160,6 +182,8 @@ def _refuse_what_cannot_be_watched(options: UpscaleOptions, world: World) -> Non
         raise UsageError("`watch` is for folders", "name one or more folders and nothing else")
     if options.output is None:
         raise UsageError("`watch` needs `output`", "give a folder outside of those that are watched")
+    if OutputNaming(options.output, options.suffix, options.ext).is_file:
+        raise UsageError(f"`output` {options.output} is one file, and `watch` needs a folder", "name a folder")
     output = options.output.resolve()
     for place in options.inputs:
         if output.is_relative_to(place.resolve()):
@@ -173,7 +197,7 @@ def _join_results(world: World, own: UpscaleResult, progress: Progress) -> Upsca
     results = world.gather(own)
     for rank, result in enumerate(results):
         for source, reason in result.failed if rank != world.rank else ():
-            progress.warn(f"{source}: {reason}")
+            progress.warn(f"{format_path(source)}: {reason}")
     # This process's own come first, as it has reported them.
     ordered = [own, *(result for rank, result in enumerate(results) if rank != world.rank)]
     return UpscaleResult(
@@ -181,6 +205,7 @@ def _join_results(world: World, own: UpscaleResult, progress: Progress) -> Upsca
         tuple(item for result in ordered for item in result.skipped),
         tuple(item for result in ordered for item in result.failed),
         tuple(item for result in ordered for item in result.kept),
+        tuple(item for result in ordered for item in result.left_out),
     )
 
 
@@ -190,7 +215,7 @@ def single_result(result: UpscaleResult) -> Path:
     Raises:
         ArtifactError: It failed.
     """
-    if result.failed:
-        source, reason = result.failed[0]
+    if result.failed or result.left_out:
+        source, reason = (*result.failed, *result.left_out)[0]
         raise ArtifactError(f"{source} could not be upscaled: {reason}")
     return result.written[0][1] if result.written else result.skipped[0]

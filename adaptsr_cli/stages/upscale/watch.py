@@ -8,9 +8,12 @@ from pathlib import Path
 from time import sleep
 from typing import Final
 
-from adaptsr_cli.stages.upscale.jobs import Source, find_images
+from adaptsr_cli.io.integrity import is_whole
+from adaptsr_cli.stages.upscale.inputs import Source, find_images
 
 POLL_S: Final = 1.0
+PATIENCE: Final = 10
+"""Looks at which a file that seems cut off must not have changed: until then its copying may only have paused."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,9 @@ def watch_folders(
 ) -> Iterator[list[Source]]:
     """Give the images that have come into folders, for ever.
 
-    A file counts as complete when its size and time were the same at two looks in a row: who copies a file into the
-    folder writes it bit by bit. One that changes later is given again.
+    A file counts as complete when its size and time were the same at two looks in a row and it ends where its format
+    says: who copies a file into the folder writes it bit by bit. One that does not end so is given after `PATIENCE`
+    looks, and will fail. One that changes later is given again.
 
     Args:
         folders: Where to look.
@@ -37,7 +41,7 @@ def watch_folders(
     Yields:
         The new complete files of one look, in the order of their names; never none.
     """
-    seen: dict[Path, _State] = {}  # at the last look
+    seen: dict[Path, tuple[_State, int]] = {}  # state, and at how many looks in a row it was that
     given: dict[Path, _State] = {}
     while True:
         now = {
@@ -45,17 +49,25 @@ def watch_folders(
             for source in find_images(folders, recursive=recursive)
             if (state := _look(source.path)) is not None
         }
+        seen = {
+            path: (state, seen[path][1] + 1 if path in seen and seen[path][0] == state else 1)
+            for path, (_, state) in now.items()
+        }
         fresh = [
             source
             for path, (source, state) in now.items()
-            if seen.get(path) == state and given.get(path) != state and state.size_bytes
+            if given.get(path) != state and state.size_bytes and _is_complete(path, seen[path][1])
         ]
-        seen = {path: state for path, (_, state) in now.items()}
         given = {path: state for path, state in given.items() if path in now}
-        given |= {source.path: seen[source.path] for source in fresh}
+        given |= {source.path: seen[source.path][0] for source in fresh}
         if fresh:
             yield fresh
         wait()
+
+
+def _is_complete(path: Path, looks: int) -> bool:
+    """Whether a file that was the same at so many looks in a row is no longer written."""
+    return looks > PATIENCE or (looks > 1 and is_whole(path))
 
 
 def _look(path: Path) -> _State | None:

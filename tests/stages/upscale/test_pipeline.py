@@ -16,42 +16,18 @@ import numpy as np
 import pytest
 import torch
 from networks import save_tiny
+from upscaling import Run, contents, make_run, photo
 
 from adaptsr_cli.artifacts.upscale import UpscaleMetadata
-from adaptsr_cli.distributed import SINGLE_PROCESS, World
-from adaptsr_cli.errors import UsageError
+from adaptsr_cli.distributed import World
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.io.images import image_size, read_note, read_rgb, write_rgb
-from adaptsr_cli.progress import Silent
 from adaptsr_cli.stages.upscale import pipeline
-from adaptsr_cli.stages.upscale.options import UpscaleOptions
-from adaptsr_cli.stages.upscale.stage import UpscaleResult, run_upscale
-
-Run = Callable[..., tuple[UpscaleResult, Silent]]
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Upscales with a tiny network of x2 into ``out/``."""
-    model = save_tiny("span_x2", tmp_path / "model.safetensors")
-
-    def call(
-        *inputs: Path, world: World = SINGLE_PROCESS, model: Path = model, **options: object
-    ) -> tuple[UpscaleResult, Silent]:
-        progress = Silent()
-        settings = {"output": tmp_path / "out", "device": "cpu", "recursive": True, "precision": "fp32", **options}
-        chosen = UpscaleOptions(run=tmp_path / "run", model=str(model), inputs=inputs, **settings)  # type: ignore[arg-type]
-        return run_upscale(chosen, progress=progress, world=world), progress
-
-    return call
-
-
-def photo(seed: int, height: int = 9, width: int = 8) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return make_run(tmp_path)
 
 
 def write_corrupt(folder: Path) -> list[Path]:
@@ -296,30 +272,6 @@ def test_a_result_that_was_cut_off_is_made_again(run: Run, tmp_path: Path, ext: 
         assert target.read_bytes() == whole
 
 
-def test_results_beside_the_inputs_are_no_inputs(run: Run, tmp_path: Path) -> None:
-    for name in ("a.png", "b.png"):
-        write_rgb(tmp_path / "in" / name, photo(0))
-    assert run(tmp_path / "in", output=None)[0].summary == "2 ok, 0 failed, 0 skipped"
-    again, progress = run(tmp_path / "in", output=None)
-    assert again.summary == "0 ok, 0 failed, 2 skipped"
-    assert sum("not upscaled again" in note for note in progress.notes) == 2
-    assert sorted(path.name for path in (tmp_path / "in").iterdir()) == ["a.png", "a_x2.png", "b.png", "b_x2.png"]
-
-
-def test_a_list_of_paths_is_mirrored(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_rgb(tmp_path / "a" / "1.png", photo(0))
-    write_rgb(tmp_path / "b" / "1.png", photo(1))
-    write_rgb(tmp_path / "c.png", photo(2))
-    (tmp_path / "list.txt").write_text(f"a/1.png\n\nb/1.png\nmissing.png\n{tmp_path / 'c.png'}\n", encoding="utf-8")
-    report, progress = run(list_file="list.txt")
-    assert report.summary == "3 ok, 1 failed, 0 skipped"
-    assert set(contents(tmp_path / "out")) == {"a/1_x2.png", "b/1_x2.png", "c_x2.png"}
-    assert progress.warnings[0].startswith("missing.png: ")
-    with pytest.raises(UsageError, match="names no image"):
-        run(list_file=os.devnull)
-
-
 def test_processes_share_the_files(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(World, "gather", lambda self, value: [value] * self.size)  # nothing is exchanged here
     for index in range(7):
@@ -328,14 +280,6 @@ def test_processes_share_the_files(run: Run, tmp_path: Path, monkeypatch: pytest
     parts = [run(tmp_path / "in", world=World(rank, 3))[0] for rank in range(3)]
     assert [len(part.written) + len(part.failed) for part in parts] == [3 * 3, 3 * 3, 3 * 2]
     assert len(contents(tmp_path / "out")) == 7
-
-
-def test_too_long_a_name_fails_alone(run: Run, tmp_path: Path) -> None:
-    write_rgb(tmp_path / "in" / f"{'ä' * 124}.png", photo(0))  # 252 bytes, which _x2 makes 255
-    write_rgb(tmp_path / "in" / f"{'ö' * 125}.png", photo(0))
-    report, progress = run(tmp_path / "in")
-    assert report.summary == "1 ok, 1 failed, 0 skipped"
-    assert "257 bytes long" in progress.warnings[0]
 
 
 def test_an_image_too_large_for_memory_is_told_before_the_work(
