@@ -36,6 +36,20 @@ class ImageError(AdaptsrError):
     """An image file that cannot be read or written."""
 
 
+class DamagedImageError(ImageError):
+    """An image file of which the data are damaged or cut off.
+
+    Args:
+        message: As for all errors.
+        hint: As for all errors.
+        fault: What the decoder says.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, fault: str = "") -> None:
+        super().__init__(message, hint)
+        self.fault = fault
+
+
 class DataError(AdaptsrError):
     """A data folder without usable pairs."""
 

@@ -23,6 +23,8 @@ from adaptsr_cli.progress import Progress
 from adaptsr_cli.units import list_some, plural
 
 _NAMED_FAULTS = 3
+_CHECKS = 2
+"""Counts the ways of checking: what was checked in an older way is checked anew."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ def _key(lr: FileStamp | None, hr: FileStamp) -> _Key:
 
 
 def _cache_place(pairs: PairSet) -> Path:
-    name = hashlib.sha256(str(pairs.root.resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
+    name = hashlib.sha256(f"{_CHECKS}\n{pairs.root.resolve()}".encode(errors="surrogateescape")).hexdigest()[:16]
     return cache_dir() / "preflight" / f"{name}.json"
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from adaptsr_cli.io.faults import faults
+from adaptsr_cli.errors import DamagedImageError
+from adaptsr_cli.io.damage import find_damage
+from adaptsr_cli.io.faults import damaged, faults
 from adaptsr_cli.io.formats.kind import FileFormat, Outline
 from adaptsr_cli.io.formats.table import find_by_suffix, recognise
 from adaptsr_cli.io.formats.tiff import TiffReader
 from adaptsr_cli.io.pictures import Picture
+from adaptsr_cli.io.tolerance import strictly, tolerantly
 
 
 def decode_size(path: Path) -> tuple[int, int]:
@@ -36,11 +39,19 @@ def read_outline(path: Path, *, by_rows: bool = False) -> Outline:
         return kind.reader.read_outline(path)
 
 
-def decode_picture(path: Path) -> Picture:
-    """Decode an image file whole, with all its pages or frames."""
+def decode_picture(path: Path, *, keep_damaged: bool = False) -> Picture:
+    """Decode an image file whole, with all its pages or frames; see `adaptsr_cli.io.images.read_picture`."""
     kind = find_content(path)
-    with faults(path, kind.name):
-        picture = kind.reader.decode(path)
+    try:
+        with strictly(), faults(path, kind.name):
+            if fault := find_damage(path):
+                raise damaged(path, fault)
+            picture = kind.reader.decode(path)
+    except DamagedImageError as error:
+        if not keep_damaged:
+            raise
+        with tolerantly(), faults(path, kind.name):
+            picture = replace(kind.reader.decode(path), damage=error.fault)
     named = find_by_suffix(path.suffix)
     if named is not kind:
         remark = f"is {kind.name}, though its name ends in {path.suffix or 'nothing'}"

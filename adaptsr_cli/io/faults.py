@@ -10,7 +10,7 @@ from typing import Final
 
 from PIL import Image
 
-from adaptsr_cli.errors import AdaptsrError, ImageError
+from adaptsr_cli.errors import AdaptsrError, DamagedImageError, ImageError
 
 MAX_PIXELS: Final = 1 << 30
 """Most pixels that are decoded, of all pages or frames together: 32768 x 32768 px, 3 GiB as 8-bit RGB."""
@@ -64,10 +64,22 @@ def faults(path: Path, kind: str = "") -> Iterator[None]:
         # Each of the parsers raises what it happened to trip over: OSError, SyntaxError, struct.error ...
         if "'imagecodecs' package" in str(error):  # said by tifffile of the compressions that need it
             raise ImageError(f"cannot read {path}: {error}", INSTALL_IMAGES) from error
-        reason = error.strerror if isinstance(error, OSError) else None
-        reason = reason or f"damaged or truncated ({error})"
         name = f"{path} as {kind}" if kind else f"{path}"
-        raise ImageError(f"cannot read {name}: {reason}", "replace the file or leave it out") from error
+        if isinstance(error, OSError) and error.strerror:
+            raise ImageError(f"cannot read {name}: {error.strerror}", "replace the file or leave it out") from error
+        raise damaged(name, str(error)) from error
+
+
+def damaged(name: str | Path, fault: str) -> DamagedImageError:
+    """Make the error of a file that is damaged.
+
+    Args:
+        name: What to call it.
+        fault: What is wrong with it.
+    """
+    return DamagedImageError(
+        f"cannot read {name}: damaged or truncated ({fault})", "replace the file or leave it out", fault=fault
+    )
 
 
 def check_pixels(pixels: int, path: Path) -> None:

@@ -67,18 +67,23 @@ def image_size(path: Path) -> tuple[int, int]:
     return decode_size(path)
 
 
-def read_picture(path: Path) -> Picture:
+def read_picture(path: Path, *, keep_damaged: bool = False) -> Picture:
     """Read an image file whole, with all its pages or frames, and as many bits as it has.
 
     CMYK is converted to sRGB, through its own colour profile where it has one. Reduced copies and masks in a TIFF, and
     what follows the photograph in a camera's MPO (preview, depth or gain map), are no pages. The content decides what a
     file is; a name that says something else is one of the picture's remarks.
 
+    Args:
+        path: The file.
+        keep_damaged: Decode what is damaged or cut off as far as that is possible; the picture says what is wrong.
+
     Raises:
-        ImageError: No image, truncated, more pixels than `faults.MAX_PIXELS`, or of a kind that cannot be read
+        DamagedImageError: Damaged or cut off, also where a decoder would fill the gap and say nothing.
+        ImageError: No image, more pixels than `faults.MAX_PIXELS`, or of a kind that cannot be read
             faithfully: samples that have no fixed range, an animation or CMYK of 16 bits a channel.
     """
-    return decode_picture(path)
+    return decode_picture(path, keep_damaged=keep_damaged)
 
 
 def read_rgb(path: Path) -> AnyArray:

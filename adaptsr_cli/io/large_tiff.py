@@ -14,7 +14,8 @@ import tifffile
 
 from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.errors import ImageError
-from adaptsr_cli.io.faults import faults
+from adaptsr_cli.io.damage import find_damage
+from adaptsr_cli.io.faults import damaged, faults
 from adaptsr_cli.io.tiff import has_all_segments, list_pages, require_all_segments, require_page
 from adaptsr_cli.io.xmp_note import pack_note
 
@@ -74,6 +75,8 @@ class LargeTiffReader:
                 assert isinstance(page, tifffile.TiffPage)
                 self._page = page
                 self.facts = _read_facts(self._file, page, path)
+                if fault := find_damage(path):
+                    raise damaged(path, fault)
             except BaseException:
                 self._file.close()
                 raise

@@ -40,6 +40,7 @@ class Picture:
         further: The other pages of a TIFF, or frames of an animation.
         animation: The timing of the frames; None for a single picture and for pages.
         remarks: What the user should know of how the file was read.
+        damage: What is wrong with the data of the file, if it was to be decoded all the same.
     """
 
     colour: AnyArray
@@ -50,6 +51,7 @@ class Picture:
     further: tuple[Picture, ...] = ()
     animation: Animation | None = None
     remarks: tuple[str, ...] = ()
+    damage: str | None = None
 
     @property
     def frames(self) -> tuple[Picture, ...]:

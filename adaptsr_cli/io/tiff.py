@@ -5,17 +5,19 @@ Pages of 8 bits are decoded by Pillow, which knows their many kinds of colour; s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import tifffile
 
 from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.errors import ImageError
+from adaptsr_cli.io.faults import damaged
 from adaptsr_cli.io.pictures import Picture, layers_of, orient, stretch
+from adaptsr_cli.io.tolerance import is_tolerant
 
 Folder = Callable[[int, bytes], bytes]
 """Writes a folder of tags: (where in the file it will stand, the file's header) -> its bytes."""
@@ -23,6 +25,7 @@ Folder = Callable[[int, bytes], bytes]
 _SIGNATURES: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MAX_BYTES: Final = (1 << 32) - (1 << 26)  # what offsets of 32 bits reach, less some for tags and bad compression
 _ORIENTATION, _XMP, _ICC = 274, 700, 34675
+_JPEG, _DEFLATE = 7, (8, 32946)
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB = 0, 1, 2
 _PREMULTIPLIED, _STRAIGHT = 1, 2  # kinds of alpha
 
@@ -116,13 +119,33 @@ def has_all_segments(page: tifffile.TiffPage, file_bytes: int) -> bool:
 
 
 def require_all_segments(page: tifffile.TiffPage, file_bytes: int, path: Path) -> None:
-    """Refuse a page of which strips or tiles are missing.
+    """Refuse a page of which strips or tiles are missing, unless damage is tolerated.
 
     Raises:
-        ImageError: The file is cut off or damaged.
+        DamagedImageError: The file is cut off or damaged.
     """
-    if not has_all_segments(page, file_bytes):
-        raise ImageError(f"cannot read {path}: damaged or truncated (pixels are missing)", "replace the file")
+    if not is_tolerant() and not has_all_segments(page, file_bytes):
+        raise damaged(path, "pixels are missing")
+
+
+def packed_segments(path: Path) -> Iterator[tuple[Literal["JPEG", "deflate"], bytes]]:
+    """Yield the strips and tiles of a TIFF that are compressed by JPEG, each as a JPEG file, or by zlib.
+
+    Raises:
+        Exception: The file is damaged, of whatever kind tifffile tripped over.
+    """
+    with tifffile.TiffFile(path) as file:
+        for page in map(require_page, file.pages):
+            if page.compression not in {_JPEG, *_DEFLATE}:
+                continue
+            tables = page.jpegtables if page.compression == _JPEG else None
+            for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
+                file.filehandle.seek(offset)
+                data = file.filehandle.read(count)
+                if page.compression in _DEFLATE:
+                    yield "deflate", data
+                else:
+                    yield "JPEG", tables[:-2] + data[2:] if tables else data  # marks of end and beginning left out
 
 
 def read_xmp(path: Path) -> bytes | None:

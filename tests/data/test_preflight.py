@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from damaged_files import DAMAGED, HEIGHT, WIDTH
 from PIL import Image
 
 from adaptsr_cli.data import preflight
@@ -37,6 +38,18 @@ def test_checking_counts_all_bad_pairs_and_names_three(tmp_path: Path) -> None:
     message = caught.value.message
     assert message.startswith("4 of 8 pairs of the val data in")
     assert all(name in message for name in ("1.png", "3.png", "5: LR 16 x 16, HR 32 x 32 is not x4", "1 more"))
+
+
+@pytest.mark.parametrize("kind", ["jpeg-hole", "jpeg-cut-with-an-end-mark", "png-few-rows", "tiff-jpeg-hole"])
+@pytest.mark.parametrize("side", ["hr", "lr"])
+def test_damage_that_decoders_pass_over_is_a_fault_of_the_pair(kind: str, side: str, tmp_path: Path) -> None:
+    suffix, data = DAMAGED[kind]()
+    put(tmp_path, "hr/a.png", size=(4 * WIDTH, 4 * HEIGHT) if side == "lr" else (WIDTH, HEIGHT))
+    put(tmp_path, "lr/a.png", size=(WIDTH, HEIGHT) if side == "lr" else (WIDTH // 4, HEIGHT // 4))
+    (tmp_path / side / "a.png").unlink()
+    (tmp_path / side / f"a{suffix}").write_bytes(data)
+    with pytest.raises(DataError, match=r"1 of 1 pair .*damaged or truncated"):
+        check(tmp_path)
 
 
 def test_the_ratio_is_that_of_most_pairs(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -16,8 +18,9 @@ from adaptsr_cli.io.faults import check_pixels
 from adaptsr_cli.io.formats.kind import Outline
 from adaptsr_cli.io.high_bit_depth import decode_deep_avif, decode_deep_png, read_avif_bits
 from adaptsr_cli.io.pictures import Animation, Picture, orient, picture_of
-
-_PNG_END: Final = b"\0\0\0\0IEND\xaeB`\x82"
+from adaptsr_cli.io.png_chunks import PngFault, hide_large, read_profile
+from adaptsr_cli.io.png_texts import read_exif, read_texts, take_xmp
+from adaptsr_cli.io.tolerance import is_tolerant
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class PillowReader:
         """The size as displayed."""
         with open_image(path, self.name) as image:
             width_px, height_px = image.size
-            turned = read_orientation(image.info.get("exif", b"")) >= 5
+            turned = read_orientation(image.info.get("exif") or b"") >= 5
         return (height_px, width_px) if turned else (width_px, height_px)
 
     def read_outline(self, path: Path) -> Outline:
@@ -56,20 +59,33 @@ class PillowReader:
 
     def read_xmp(self, path: Path) -> bytes | None:
         """The XMP packet."""
+        if self.name == "PNG":
+            with path.open("rb") as file:
+                return take_xmp(read_texts(file))[0]
         with open_image(path, self.name) as image:
             xmp = image.info.get("xmp")
         return xmp if isinstance(xmp, bytes) else None
 
 
-def open_image(path: Path, name: str) -> Image.Image:
+@contextmanager
+def open_image(path: Path, name: str) -> Iterator[Image.Image]:
     """Open an image file without decoding its pixels; too many of them are refused."""
-    image = Image.open(path, formats=(name,))
-    try:
+    with path.open("rb") as file, Image.open(hide_large(file), formats=(name,)) as image:
         check_pixels(image.width * image.height * _count_frames(image), path)
-    except ImageError:
-        image.close()
+        if image.format == "PNG":
+            image.info["icc_profile"] = _png_profile(file)
+            image.info["exif"] = read_exif(file)
+        yield image
+
+
+def _png_profile(file: BinaryIO) -> bytes | None:
+    """The colour profile that was hidden from Pillow; None also for one that is damaged, if that is tolerated."""
+    try:
+        return read_profile(file)
+    except PngFault:
+        if is_tolerant():
+            return None
         raise
-    return image
 
 
 def _count_frames(image: Image.Image) -> int:
@@ -80,8 +96,6 @@ def _count_frames(image: Image.Image) -> int:
 def _decode_image(path: Path, reader: PillowReader) -> Picture:
     with open_image(path, reader.name) as image:
         data = path.read_bytes() if image.format in {"PNG", "AVIF"} else b""
-        if image.format == "PNG":
-            _verify_png(data)
         count = 1 if reader.first_only else _count_frames(image)
         raw_mode = find_raw_mode(image)
         bits = 16 if image.format == "PNG" and ";16" in raw_mode else 8
@@ -89,9 +103,9 @@ def _decode_image(path: Path, reader: PillowReader) -> Picture:
             bits = read_avif_bits(data)
         if bits > 8 and count > 1:
             raise ImageError(f"cannot read {path}: an animation of {bits} bits a channel", "make it 8 bits a channel")
-        orientation = read_orientation(image.info.get("exif", b""))
-        image.load()  # also reads what stands behind the pixels, such as EXIF in PNG
+        orientation = read_orientation(image.info.get("exif") or b"")
         exif = image.info.get("exif")
+        image.load()
         exif = clear_orientation(exif) if isinstance(exif, bytes) and exif else None
         if bits > 8:
             layers = decode_deep_avif(data, bits) if image.format == "AVIF" else decode_deep_png(data)
@@ -108,21 +122,6 @@ def _decode_image(path: Path, reader: PillowReader) -> Picture:
             frames.append(decode_frame(image, path, orientation, exif if index == 0 else None, raw_mode))
             durations_ms.append(float(image.info.get("duration", 0)))
     return join_frames(frames, Animation(tuple(durations_ms), int(loops), poster))
-
-
-def _verify_png(data: bytes) -> None:
-    """Compare the checksums of a PNG file up to its end mark, which decoding skips once it has all pixels.
-
-    A file that lost blocks in a power cut would give wrong pixels there, and no error.
-
-    Raises:
-        Exception: It is cut off or a checksum differs; of the kinds that Pillow raises.
-    """
-    with Image.open(BytesIO(data), formats=("PNG",)) as image:
-        image.verify()
-    # Pillow does not look at the end mark's own checksum.
-    if data.rfind(_PNG_END) < 0:
-        raise ValueError("its end is missing")
 
 
 def join_frames(frames: list[Picture], animation: Animation | None) -> Picture:

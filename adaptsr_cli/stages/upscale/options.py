@@ -45,6 +45,10 @@ class UpscaleOptions(OptionsModel):
         str, Field(description="File type of the results: auto (as the input), png, jpg, webp, tif, avif or bmp.")
     ] = "auto"
     quality: Annotated[int, Field(ge=1, le=100, description="Of JPEG, WebP and AVIF.")] = 95
+    damaged: Annotated[
+        Literal["refuse", "keep"],
+        Field(description="What to do with a file of which the data are damaged: keep upscales what can be decoded."),
+    ] = "refuse"
     recursive: Annotated[bool, Field(description="Go into sub-folders."), Flag(("--recursive", "-r"))] = False
     list_file: Annotated[
         str | None,

@@ -14,7 +14,7 @@ from typing import Final, Literal
 import torch
 
 from adaptsr_cli.artifacts.upscale import UpscaleMetadata
-from adaptsr_cli.errors import AdaptsrError, ImageError
+from adaptsr_cli.errors import AdaptsrError, DamagedImageError, ImageError
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.inference.memory import picture_bytes
 from adaptsr_cli.inference.picture import upscale_picture
@@ -138,12 +138,22 @@ class FileUpscaler:
         settings: What the metadata of the results say.
         force: Replace whatever exists.
         progress: Where remarks go.
+        keep_damaged: Upscale damaged files as far as they can be decoded.
     """
 
-    def __init__(self, upscaler: Upscaler, settings: UpscaleSettings, *, force: bool, progress: Progress) -> None:
+    def __init__(
+        self,
+        upscaler: Upscaler,
+        settings: UpscaleSettings,
+        *,
+        force: bool,
+        progress: Progress,
+        keep_damaged: bool = False,
+    ) -> None:
         self._upscaler = upscaler
         self._settings = settings
         self._force = force
+        self._keep_damaged = keep_damaged
         self._progress = progress
         self._told: set[str] = set()
         self._since_s = monotonic()
@@ -191,7 +201,10 @@ class FileUpscaler:
         if isinstance(found, FileOutcome) or found.by_rows:
             return found
         try:
-            return replace(found, picture=read_picture(job.source))
+            return replace(found, picture=read_picture(job.source, keep_damaged=self._keep_damaged))
+        except DamagedImageError as error:
+            budget.release(found.held_bytes)
+            return FileOutcome(job, "failed", error.message, "replace the file, or set `damaged` to keep")
         except AdaptsrError as error:
             budget.release(found.held_bytes)
             return FileOutcome(job, "failed", error.message, error.hint)
@@ -315,6 +328,8 @@ class FileUpscaler:
 
     def _tell_remarks(self, picture: Picture, job: Job) -> None:
         """Say what the reader found and what the result cannot hold: each remark once, of its first file."""
+        if picture.damage is not None:
+            self._progress.warn(f"{job.source}: damaged ({picture.damage}): upscaled as far as it can be decoded")
         remarks = list(picture.remarks)
         if picture.colour.dtype.itemsize == 2 and not holds_16_bit(job.target):
             remarks.append(f"16 bits a channel are written as 8 ({job.target.suffix.lower()} holds no more)")

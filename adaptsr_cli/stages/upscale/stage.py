@@ -94,7 +94,9 @@ def run_upscale(
     settings = UpscaleSettings(
         model_sha256(upscaler.backbone), factor, upscaler.precision, options.ensemble, options.quality
     )
-    files = FileUpscaler(upscaler, settings, force=options.force, progress=progress)
+    files = FileUpscaler(
+        upscaler, settings, force=options.force, progress=progress, keep_damaged=options.damaged == "keep"
+    )
     planner = Planner(naming, factor)
     title = f"upscale x{factor:g} on {describe_device(upscaler.device)}, {upscaler.precision}"
     if options.watch:

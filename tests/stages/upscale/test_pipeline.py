@@ -219,10 +219,10 @@ def test_an_input_that_vanishes_fails_alone(run: Run, tmp_path: Path, monkeypatc
         write_rgb(tmp_path / "in" / f"{index}.png", photo(index))
     read = pipeline.read_picture
 
-    def vanish(path: Path) -> object:
+    def vanish(path: Path, **options: bool) -> object:
         if path.name == "1.png":
             path.unlink()
-        return read(path)
+        return read(path, **options)
 
     monkeypatch.setattr(pipeline, "read_picture", vanish)
     report, progress = run(tmp_path / "in")
@@ -295,10 +295,10 @@ def test_an_image_too_large_for_memory_is_told_before_the_work(
     assert "by rows" in progress.warnings[0]
 
 
-def _refuse_large(read: Callable[[Path], object]) -> Callable[[Path], object]:
-    def check(path: Path) -> object:
+def _refuse_large(read: Callable[..., object]) -> Callable[..., object]:
+    def check(path: Path, **options: bool) -> object:
         assert path.name != "large.png", "read in spite of the memory"
-        return read(path)
+        return read(path, **options)
 
     return check
 
