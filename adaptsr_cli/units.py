@@ -1,4 +1,4 @@
-"""Parsing and formatting of parameter budgets, counts, durations, sizes and paths."""
+"""Parsing and formatting of parameter budgets, counts, durations, sizes, paths and names."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from adaptsr_cli.errors import UsageError
 
@@ -106,6 +107,28 @@ def list_some(items: Sequence[str], limit: int = 3, separator: str = ", ") -> st
     return separator.join(items[:limit]) + more
 
 
+def readable(name: str | Path) -> str:
+    r"""A file name as text that can be stored and printed: bytes that are no UTF-8 are written out as ``\xe9``."""
+    text = str(name)
+    if text.isascii():
+        return text
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a pair of UTF-16, which Windows takes in names
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def readable_texts(value: Any) -> Any:
+    """A value with `readable` texts in its place, in sequences and dictionaries too."""
+    if isinstance(value, str):
+        return readable(value)
+    if isinstance(value, list | tuple):
+        return type(value)(map(readable_texts, value))
+    if isinstance(value, dict):
+        return {readable_texts(key): readable_texts(item) for key, item in value.items()}
+    return value
+
+
 def plural(count: int, noun: str) -> str:
     """``1 pair``, ``2 pairs``, with thousands separated."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
@@ -113,4 +136,4 @@ def plural(count: int, noun: str) -> str:
 
 def format_path(path: Path) -> str:
     """A path in one line: line ends and tabs, which a name may hold, written out."""
-    return str(path).replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
+    return readable(path).replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from adaptsr_cli.errors import AdaptsrError, UsageError, nearest
 from adaptsr_cli.progress import Silent, TellOnce
-from adaptsr_cli.units import format_bytes, format_params, format_seconds, list_some, parse_budget, parse_bytes, plural
+from adaptsr_cli.units import (
+    format_bytes,
+    format_params,
+    format_seconds,
+    list_some,
+    parse_budget,
+    parse_bytes,
+    plural,
+    readable,
+    readable_texts,
+)
 
 
 @pytest.mark.parametrize(
@@ -71,3 +84,10 @@ def test_a_list_is_cut_and_says_how_many_are_left() -> None:
     assert list_some(["a", "b", "c"]) == "a, b, c"
     assert list_some(["a", "b", "c", "d"]) == "a, b, c and 1 more"
     assert list_some(["a", "b", "c"], 1, "; ") == "a and 2 more"
+
+
+def test_names_that_are_no_utf_8_become_text() -> None:
+    assert readable(Path("a/café.png")) == "a/café.png"
+    assert readable(os.fsdecode(b"caf\xe9.png")) == r"caf\xe9.png"
+    assert readable("half\ud83d") == r"half\ud83d"
+    assert readable_texts({"caf\udce9": ("caf\udce9", 1, ["\udce9"])}) == {r"caf\xe9": (r"caf\xe9", 1, [r"\xe9"])}

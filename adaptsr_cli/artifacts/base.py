@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from adaptsr_cli.units import readable_texts
 
 FORMAT_VERSION: Final = 1
 
@@ -34,6 +36,10 @@ class StrictModel(BaseModel):
     """Base of all artifacts: immutable, strict types, no unknown keys, no NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def model_post_init(self, _context: Any, /) -> None:
+        """Write out what is no UTF-8 in texts: file names need not be, and JSON must be."""
+        self.__dict__.update(readable_texts(self.__dict__))
 
 
 def refuse_duplicates(names: Iterable[str]) -> None:

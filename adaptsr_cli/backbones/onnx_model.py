@@ -20,6 +20,7 @@ from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.backbones.onnx_tracing import Crop, Pad, free_sizes
 from adaptsr_cli.errors import CheckpointError, UsageError
 from adaptsr_cli.io.atomic import replace_atomically
+from adaptsr_cli.io.headers import utf8_name
 
 INPUT: Final = "lr"
 OUTPUT: Final = "sr"
@@ -62,7 +63,8 @@ class OnnxModel:
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3  # errors: remarks on the optimiser are nothing a user can act on
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            with utf8_name(path) as name:
+                self._session = onnxruntime.InferenceSession(name, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors have no common class but this one
             raise CheckpointError(
                 f"{path} is no ONNX file that can be run: {first_line(error)}", "make it again"

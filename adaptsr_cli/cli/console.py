@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal, TextIO
 from adaptsr_cli.cli.task import ConsoleTask
 from adaptsr_cli.cli.text import escape_control_chars
 from adaptsr_cli.errors import AdaptsrError
-from adaptsr_cli.units import format_seconds
+from adaptsr_cli.units import format_seconds, readable, readable_texts
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -149,7 +149,7 @@ class Console:
             ValueError: A NaN or an infinity, which JSON does not know.
         """
         if self.as_json:
-            text = json.dumps(result, indent=1, allow_nan=False, default=_path_text)
+            text = json.dumps(readable_texts(result), indent=1, allow_nan=False, default=_path_text)
             with self._paused():
                 self._out_stream.write(text + "\n")
                 self._out_stream.flush()
@@ -253,7 +253,7 @@ def _are_numbers(cells: Sequence[str]) -> bool:
 def _path_text(value: object) -> str:
     """What `json` does not know: paths become texts, everything else is a fault."""
     if isinstance(value, Path):
-        return str(value)
+        return readable(value)
     raise TypeError(f"{type(value).__name__} is no JSON value")
 
 

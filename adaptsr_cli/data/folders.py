@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from adaptsr_cli.data.names import FolderName, Side, SplitName, read_file_name, read_folder_name
-from adaptsr_cli.io.images import list_images
+from adaptsr_cli.io.contents import Contents, read_contents
 
 Tree = dict[tuple[str, ...], list[Path]]
 """The image files of every folder, by the folder's parts below the root."""
@@ -43,31 +42,23 @@ class PairCandidate:
     set_name: str = ""
 
 
-def read_tree(root: Path) -> Tree:
-    """All folders with images in them, at most six levels down, hidden ones left out.
+def read_folder(root: Path) -> Contents:
+    """All images at most six folders down, and what is left out.
 
     Raises:
         ImageError: A folder cannot be read.
     """
-    tree: Tree = {}
-    for folder, below, _ in os.walk(root):
-        parts = Path(folder).relative_to(root).parts
-        below[:] = sorted(name for name in below if not name.startswith((".", "__MACOSX")))
-        if len(parts) >= _MAX_DEPTH:
-            below.clear()
-        if files := list_images(Path(folder)):
-            tree[parts] = files
-    return tree
+    return read_contents(root, max_depth=_MAX_DEPTH)
 
 
-def collect_candidates(root: Path, tree: Tree) -> tuple[list[PairCandidate], list[Path]]:
-    """The sets of pairs in a tree, and the images that belong to none.
+def collect_candidates(root: Path, contents: Contents) -> tuple[list[PairCandidate], list[Path]]:
+    """The sets of pairs in a folder, and the images that belong to none.
 
-    A root that is itself an LR folder is taken together with the HR folder beside it.
+    A root that is itself an LR folder is taken together with the HR folder beside it, which is added to `contents`.
     """
-    candidates, leftover = _collect(root, tree)
-    if not candidates and tree:
-        return _find_beside(root), []
+    candidates, leftover = _collect(root, contents.images)
+    if not candidates and contents.images:
+        return _find_beside(root, contents), []
     return candidates, leftover
 
 
@@ -198,7 +189,7 @@ def _find_phones(tree: Tree) -> dict[tuple[str, ...], tuple[Side, str]]:
     return found
 
 
-def _find_beside(root: Path) -> list[PairCandidate]:
+def _find_beside(root: Path, contents: Contents) -> list[PairCandidate]:
     """The sets of which `root` is the LR folder (or its ``X4``): the HR folder must lie beside it."""
     own = root.resolve()
     lr_folder = own
@@ -207,12 +198,14 @@ def _find_beside(root: Path) -> list[PairCandidate]:
     name = read_folder_name(lr_folder.name)
     if name.side != "lr":
         return []
-    tree: Tree = {own.relative_to(lr_folder.parent).parts: list_images(own)} if lr_folder != own else {}
-    if lr_folder == own:
-        tree = {(own.name, *parts): files for parts, files in read_tree(own).items()}
+    below = own.relative_to(lr_folder.parent).parts
+    tree: Tree = {(*below, *parts): files for parts, files in contents.images.items()}
     for beside in sorted(lr_folder.parent.iterdir()):
         if beside.is_dir() and read_folder_name(beside.name).side == "hr":
             if read_folder_name(beside.name).rest != name.rest:
                 continue
-            tree |= {(beside.name, *parts): files for parts, files in read_tree(beside).items()}
+            others = read_folder(beside)
+            tree |= {(beside.name, *parts): files for parts, files in others.images.items()}
+            for reason, paths in others.others.items():
+                contents.others.setdefault(reason, []).extend(paths)
     return _collect(lr_folder.parent, tree)[0]

@@ -7,27 +7,22 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
-from adaptsr_cli.data.folders import PairCandidate, collect_candidates, read_tree
+from adaptsr_cli.data.candidates import PREFERENCE, SplitChoice, choose_candidate, name_layout
+from adaptsr_cli.data.folders import PairCandidate, collect_candidates, read_folder
 from adaptsr_cli.data.names import SplitName, read_file_name, read_folder_name
 from adaptsr_cli.data.places import Place, find_record, locate_blocks
 from adaptsr_cli.errors import DataError, ImageError, nearest
+from adaptsr_cli.io.contents import Contents, LeftOut, packed_data
 from adaptsr_cli.io.images import image_size
-from adaptsr_cli.units import list_some, plural
+from adaptsr_cli.units import list_some, plural, readable
 
-SplitChoice = Literal["train", "val", "test", "all"]
-
+_APART = "on neither side"
+_OTHER_PART = "of another part or scale"
 _LAYOUT_HINT = (
     "wanted: lr/ and hr/ with the same file names (also LQ/GT, LR_bicubic/X4 and HR, RealSR, DIV2K, DPED ...), "
     "or a folder of photographs"
 )
-# A role takes the first of these that the folder has; the caller sees in `split` which it was.
-_PREFERENCE: dict[SplitName, tuple[SplitChoice, ...]] = {
-    "train": ("train", "all", "val", "test"),
-    "val": ("val", "test", "all", "train"),
-    "test": ("test", "val", "all", "train"),
-}
 
 
 @dataclass(frozen=True)
@@ -82,6 +77,7 @@ class PairSet:
         notes: What the user should know, such as sides that were trimmed.
         scale: The factor of the network the set was fitted to by `fit_scale`; None before.
         weight: Its share of the drawn crops relative to other sets; None where nothing is said.
+        left_out: The other files of the folder, by reason.
     """
 
     root: Path
@@ -92,6 +88,7 @@ class PairSet:
     notes: tuple[str, ...] = ()
     scale: int | None = None
     weight: float | None = None
+    left_out: tuple[LeftOut, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -122,19 +119,44 @@ def find_pairs(root: Path, *, role: SplitName, scale: int | None = None) -> Pair
         DataError: No such folder, no images, half pairs, or several sets to choose from.
     """
     check_folder(root)
-    tree = read_tree(root)
-    candidates, leftover = collect_candidates(root, tree)
+    contents = read_folder(root)
+    candidates, leftover = collect_candidates(root, contents)
     if not candidates:
-        return _list_photos(root, role, tree)
-    chosen = _choose(root, candidates, role, scale)
-    pairs = match_files(chosen)
+        return _list_photos(root, role, contents)
+    chosen = choose_candidate(root, candidates, role, scale)
+    pairs = match_files(chosen, [path for group in contents.unread() for path in group.paths])
     ratio = read_ratio(pairs)
     notes = []
     if leftover:
         places = ", ".join(sorted({str(path.parent.relative_to(root)) for path in leftover})[:3])
         notes.append(f"{plural(len(leftover), 'image')} on neither side not used (in {places})")
     split: SplitChoice = chosen.split or "all"
-    return _place_pairs(PairSet(root, _name_layout(root, chosen, ratio), pairs, ratio, split, tuple(notes)))
+    left_out = _leave_out(contents, pairs, leftover)
+    return _place_pairs(
+        PairSet(root, name_layout(root, chosen, ratio), pairs, ratio, split, tuple(notes), left_out=left_out)
+    )
+
+
+def files_of(pairs: Iterable[Pair]) -> set[Path]:
+    """The files of some pairs."""
+    return {path for pair in pairs for path in (pair.lr, pair.hr) if path is not None}
+
+
+def _leave_out(contents: Contents, pairs: Iterable[Pair], leftover: Iterable[Path] = ()) -> tuple[LeftOut, ...]:
+    """All files of a folder but those of the pairs."""
+    used, apart = files_of(pairs), set(leftover)
+    for images in contents.images.values():
+        for path in images:
+            if path not in used:
+                contents.leave_out(_APART if path in apart else _OTHER_PART, path)
+    return contents.left_out()
+
+
+def no_images(root: Path, contents: Contents, hint: str) -> DataError:
+    """The error where a folder has no images: what it holds in their place, and what to do about it."""
+    others = "; ".join(group.describe() for group in contents.left_out())
+    advice = packed_data(contents, root) or ("convert them to PNG" if contents.unread() else hint)
+    return DataError(f"no images in {root}" + (f", but {others}" if others else ""), advice)
 
 
 def _place_pairs(pairs: PairSet) -> PairSet:
@@ -156,7 +178,9 @@ def _place_pairs(pairs: PairSet) -> PairSet:
         others = [pair.name for pair in pairs.pairs if pair.name not in places]
         notes.append(f"{plural(len(others), 'pair')} that pairs.json does not name not used: {list_some(others)}")
     layout = f"pairs made by adaptsr pair, x{record.scale}"
-    return replace(pairs, layout=layout, pairs=known, notes=tuple(notes))
+    gone = sorted(files_of(pairs.pairs) - files_of(known))
+    left_out = (*pairs.left_out, *((LeftOut("not named by pairs.json", tuple(gone)),) if gone else ()))
+    return replace(pairs, layout=layout, pairs=known, notes=tuple(notes), left_out=left_out)
 
 
 def fit_scale(pairs: PairSet, scale: int) -> PairSet:
@@ -193,13 +217,19 @@ def ratio_of(lr_px: tuple[int, int], hr_px: tuple[int, int]) -> int | None:
     return None
 
 
-def read_ratio(pairs: Sequence[Pair]) -> int:
+def read_ratio(pairs: Sequence[Pair], remedy: str = "exchange the names of the two sides") -> int:
     """HR size over LR size of the first pair whose headers can be read; `check_pairs` measures them all.
 
+    Args:
+        pairs: Each with an LR side.
+        remedy: What to do where the sides are exchanged.
+
     Raises:
-        DataError: None of the first 20 pairs can be read.
+        DataError: None of the first 20 pairs can be read, or the LR side of most of them is the larger one.
     """
     fault: ImageError | None = None
+    exchanged: list[tuple[Pair, int]] = []
+    ratios: list[int] = []
     for pair in pairs[:20]:
         assert pair.lr is not None
         try:
@@ -207,8 +237,24 @@ def read_ratio(pairs: Sequence[Pair]) -> int:
         except ImageError as error:
             fault = fault or error
             continue
-        return ratio_of(lr_px, hr_px) or max(1, round(hr_px[0] / lr_px[0]))
-    raise DataError(f"none of the first pairs can be read: {fault}", "check the files")
+        if times := times_larger(lr_px, hr_px):
+            exchanged.append((pair, times))
+            continue
+        ratios.append(ratio_of(lr_px, hr_px) or max(1, round(hr_px[0] / lr_px[0])))
+        if not exchanged:
+            return ratios[0]
+    if len(exchanged) > len(ratios):
+        pair, times = exchanged[0]
+        raise DataError(f"the LR side is {times} times the HR side, as in {pair.name}: the sides are exchanged", remedy)
+    if not ratios:
+        raise DataError(f"none of the first pairs can be read: {fault}", "check the files")
+    return ratios[0]
+
+
+def times_larger(lr_px: tuple[int, int], hr_px: tuple[int, int]) -> int:
+    """How many times the LR side is larger than the HR side; 0 where it is not."""
+    times = ratio_of(hr_px, lr_px) or 0
+    return times if times > 1 else 0
 
 
 def check_folder(root: Path) -> None:
@@ -227,47 +273,12 @@ def check_folder(root: Path) -> None:
     raise DataError(f"there is no folder {root}", near or "check the path")
 
 
-def _choose(root: Path, candidates: Sequence[PairCandidate], role: SplitName, scale: int | None) -> PairCandidate:
-    for wanted in _PREFERENCE[role]:
-        left = [candidate for candidate in candidates if (candidate.split or "all") == wanted]
-        if left:
-            break
-    if scale is not None and len(left) > 1:
-        fitting = [candidate for candidate in left if candidate.scale == scale]
-        fitting = fitting or [candidate for candidate in left if candidate.scale is None]
-        if not fitting:
-            have = ", ".join(sorted({f"x{candidate.scale}" for candidate in left}))
-            raise DataError(f"{root} has pairs for {have}, but the network enlarges {scale} times", "name another")
-        left = fitting
-    left = _join_cameras(left)
-    if len(left) == 1:
-        return left[0]
-    places = [candidate.place for candidate in left]
-    raise DataError(
-        f"{root} holds {len(left)} sets of pairs: {list_some(sorted(places), 6)}",
-        "name one of these folders by `data`, or several of them",
-    )
-
-
-def _join_cameras(candidates: list[PairCandidate]) -> list[PairCandidate]:
-    """RealSR's two cameras, of one scale and split, are one set: their files are named after the camera."""
-    cameras = [_camera_of(candidate.hr[0][1].name) for candidate in candidates if candidate.together]
-    alike = len({(candidate.scale, candidate.split) for candidate in candidates}) == 1
-    if not alike or sorted(cameras) != ["Canon", "Nikon"] or len(candidates) != 2:
-        return candidates
-    first, second = candidates
-    place = f"{first.place} and {second.place}"
-    return [replace(first, place=place, lr=first.lr + second.lr, hr=first.hr + second.hr)]
-
-
-def _camera_of(text: str) -> str:
-    """RealSR's camera that a text names; empty where it names none."""
-    found = re.search(r"canon|nikon", text.lower())
-    return found[0].title() if found else ""
-
-
-def match_files(chosen: PairCandidate) -> tuple[Pair, ...]:
+def match_files(chosen: PairCandidate, unread: Iterable[Path] = ()) -> tuple[Pair, ...]:
     """Pairs the files by equal names, or by names without side and scale, whichever leaves fewer alone.
+
+    Args:
+        chosen: The files of both sides.
+        unread: Files in the same folders whose type is not read, one of which may be the other side of an image.
 
     Raises:
         DataError: A file without the other side, or two files of one name.
@@ -282,18 +293,34 @@ def match_files(chosen: PairCandidate) -> tuple[Pair, ...]:
             "move one of each away or give each its own name",
         )
     if best.alone:
-        count = plural(len(best.alone), "image")
+        types = {readable(read_file_name(path.stem).key): path for path in unread}
+        told = [_name_alone(alone, types.get(read_file_name(alone.path.stem).key)) for alone in best.alone]
         raise DataError(
-            f"{count} in {chosen.place} without the other side: {list_some(best.alone)}",
-            "give both sides the same file names, or move these away",
+            f"{plural(len(told), 'image')} in {chosen.place} without the other side: {list_some(told)}",
+            "convert the other side to PNG, or move these away"
+            if any("not read" in text for text in told)
+            else "give both sides the same file names, or move these away",
         )
     return tuple(best.pairs)
 
 
 @dataclass(frozen=True)
+class _Alone:
+    """An image without its other side, ``LR`` or ``HR``."""
+
+    path: Path
+    side: str
+
+
+def _name_alone(alone: _Alone, other: Path | None) -> str:
+    found = f"; {other.name} is there, but {other.suffix.lower()} is not read" if other is not None else ""
+    return f"{alone.path.name} ({alone.side}{found})"
+
+
+@dataclass(frozen=True)
 class _Joined:
     pairs: list[Pair]
-    alone: list[str]
+    alone: list[_Alone]
     twice: list[tuple[str, Path, Path]]
 
 
@@ -303,7 +330,7 @@ def _match_names(lr: Iterable[tuple[str, Path]], hr: Iterable[tuple[str, Path]],
     for files in (lr, hr):
         named: dict[str, Path] = {}
         for prefix, path in files:
-            name = prefix + (read_file_name(path.stem).key if strip else path.stem)
+            name = readable(prefix + (read_file_name(path.stem).key if strip else path.stem))
             if name in named:
                 twice.append((name, named[name], path))
             named[name] = path
@@ -311,65 +338,41 @@ def _match_names(lr: Iterable[tuple[str, Path]], hr: Iterable[tuple[str, Path]],
     lr_named, hr_named = sides
     both = sorted(lr_named.keys() & hr_named.keys())
     pairs = [Pair(name, lr_named[name], hr_named[name]) for name in both]
-    alone = [f"{lr_named[name].name} (LR)" for name in sorted(lr_named.keys() - hr_named.keys())]
-    alone += [f"{hr_named[name].name} (HR)" for name in sorted(hr_named.keys() - lr_named.keys())]
+    alone = [_Alone(lr_named[name], "LR") for name in sorted(lr_named.keys() - hr_named.keys())]
+    alone += [_Alone(hr_named[name], "HR") for name in sorted(hr_named.keys() - lr_named.keys())]
     return _Joined(pairs, alone, twice)
 
 
-def _list_photos(root: Path, role: SplitName, tree: dict[tuple[str, ...], list[Path]]) -> PairSet:
+def _list_photos(root: Path, role: SplitName, contents: Contents) -> PairSet:
+    tree = contents.images
     if not tree:
-        packed = [path.name for path in sorted(root.iterdir()) if path.suffix in {".zip", ".tar", ".gz", ".7z"}]
-        hint = f"unpack {packed[0]} first" if packed else _LAYOUT_HINT
-        raise DataError(f"no images in {root}", hint)
+        raise no_images(root, contents, _LAYOUT_HINT)
     sides = [read_folder_name(part).side for parts in tree for part in parts]
     own = read_folder_name(root.resolve().name)
     # "LR" or "DIV2K_train_LR_bicubic", but not "my_lr_experiments" nor a folder of photographs called "input"
     lone = own.side == "lr" and (not own.rest or own.split) and re.search("l[rq]", root.resolve().name.lower())
     if lone or ("lr" in sides and "hr" not in sides):
-        raise DataError(f"{root} has an LR side, but no HR side goes with it", _LAYOUT_HINT)
+        unread = "; ".join(group.describe() for group in contents.unread())
+        raise DataError(
+            f"{root} has an LR side, but no HR side goes with it" + (f": {unread}" if unread else ""),
+            packed_data(contents, root) or ("convert them to PNG" if unread else _LAYOUT_HINT),
+        )
     if "hr" in sides:
         tree = {parts: files for parts, files in tree.items() if any(read_folder_name(p).side == "hr" for p in parts)}
     by_split: dict[SplitChoice, list[Path]] = {}
     for parts, files in tree.items():
         named = [name.split for name in map(read_folder_name, parts) if name.split]
         by_split.setdefault(named[-1] if named else "all", []).extend(files)
-    for wanted in _PREFERENCE[role]:
+    for wanted in PREFERENCE[role]:
         if wanted in by_split:
             break
     files = sorted(by_split[wanted])
-    names = [path.relative_to(root).with_suffix("").as_posix() for path in files]
+    names = [readable(path.relative_to(root).with_suffix("").as_posix()) for path in files]
     often = Counter(names)
     pairs = [
-        Pair(name if often[name] == 1 else path.relative_to(root).as_posix(), None, path)
+        Pair(name if often[name] == 1 else readable(path.relative_to(root).as_posix()), None, path)
         for name, path in zip(names, files, strict=True)
     ]
     split: SplitChoice = wanted if wanted != "all" else (own.split or "all")
-    return PairSet(root, "photos only", tuple(sorted(pairs, key=lambda pair: pair.name)), None, split)
-
-
-def _name_layout(root: Path, chosen: PairCandidate, ratio: int) -> str:
-    """What the data set is called, from the names of its folders and files."""
-    above = root.resolve().parts
-    words = "/".join([*above[-2:], chosen.place]).lower()
-    split = f", {chosen.split}" if chosen.split else ""
-    scale = f", x{chosen.scale or ratio}" if ratio > 1 else ""
-    if chosen.together:
-        cameras = sorted({_camera_of(path.name) for _, path in chosen.hr} - {""})
-        cameras = cameras or [name for name in [_camera_of("/".join([words, *above[-4:]]))] if name]
-        if cameras:
-            version, same = ("V3", "") if ratio > 1 else ("V1/V2", ", same-size pairs")
-            return f"RealSR {version}, {' and '.join(cameras)}{scale}{same}{split}"
-        if "srf_" in chosen.hr[0][1].name.lower():
-            return f"SelfExSR{scale}"
-        return f"pairs in one folder{scale}{split}"
-    if chosen.phone:
-        return f"DPED, {chosen.phone}, same-size pairs{split}"
-    if "drealsr" in words or re.fullmatch(r".*_x1", chosen.lr[0][1].stem):
-        return f"DRealSR{scale}{split}"
-    if "div2k" in words:
-        return f"DIV2K, {chosen.kind or 'LR'}{scale}{split}"
-    if ratio == 1:
-        return f"City100-style same-size pairs{split}"
-    if chosen.kind:
-        return f"{chosen.set_name}, {chosen.kind}{scale}{split}"
-    return f"LR and HR folders{scale}{split}"
+    ordered = tuple(sorted(pairs, key=lambda pair: pair.name))
+    return PairSet(root, "photos only", ordered, None, split, left_out=_leave_out(contents, ordered))

@@ -6,10 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from adaptsr_cli.data.folders import PairCandidate, read_tree
-from adaptsr_cli.data.layouts import Pair, PairSet, check_folder, match_files, read_ratio
+from adaptsr_cli.data.folders import PairCandidate, read_folder
+from adaptsr_cli.data.layouts import Pair, PairSet, check_folder, match_files, no_images, read_ratio
 from adaptsr_cli.errors import DataError, ImageError
+from adaptsr_cli.io.contents import Contents
 from adaptsr_cli.io.images import image_size
+from adaptsr_cli.io.path_lists import read_path_list
+from adaptsr_cli.units import readable
 
 _LINE_HINT = "a line is `HR, LR` (comma or tab between) or the path of a photo, relative to the list's folder"
 _LOOK_AT = 20
@@ -26,18 +29,24 @@ def pair_folders(hr: Path, lr: Path) -> PairSet:
         DataError: A folder is missing, empty or the other one too; half pairs.
     """
     sides: list[tuple[tuple[str, Path], ...]] = []
+    others: list[Contents] = []
     for folder in (hr, lr):
         check_folder(folder)
-        tree = read_tree(folder)
+        contents = read_folder(folder)
+        others.append(contents)
+        tree = contents.images
         if not tree:
-            raise DataError(f"no images in {folder}", "name the two folders that hold the sides of the pairs")
+            raise no_images(folder, contents, "name the two folders that hold the sides of the pairs")
         sides.append(tuple(("".join(f"{part}/" for part in parts), path) for parts in tree for path in tree[parts]))
     if hr.resolve() == lr.resolve():
         raise DataError(f"`hr_dir` and `lr_dir` are both {hr}", "name it by `data` if one folder holds both sides")
     chosen = PairCandidate(place=f"{hr} and {lr}", lr=sides[1], hr=sides[0], scale=None, split=None)
-    pairs = match_files(chosen)
-    ratio = read_ratio(pairs)
-    return PairSet(hr, _describe_layout(f"HR {hr.name or hr}, LR {lr.name or lr}", ratio), pairs, ratio, "all")
+    unread = [path for contents in others for group in contents.unread() for path in group.paths]
+    pairs = match_files(chosen, unread)
+    ratio = read_ratio(pairs, "exchange `hr_dir` and `lr_dir`")
+    layout = _describe_layout(f"HR {readable(hr.name or hr)}, LR {readable(lr.name or lr)}", ratio)
+    left_out = tuple(group for contents in others for group in contents.left_out())
+    return PairSet(hr, layout, pairs, ratio, "all", left_out=left_out)
 
 
 def read_list(path: Path) -> PairSet:
@@ -52,10 +61,12 @@ def read_list(path: Path) -> PairSet:
         DataError: The list cannot be read or is empty, or a line is wrong; the line is named by its number.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text file in UTF-8"
-        raise DataError(f"cannot read the list {path}: {reason}", "check the path") from error
+        lines = read_path_list(str(path), keep_blank=True)
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise DataError(
+            f"cannot read the list {path}: {reason}", "give a text file, one pair or photo a line"
+        ) from error
     rows: list[tuple[Path, ...]] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.lstrip().startswith("#"):
@@ -127,7 +138,7 @@ def _name_rows(place: Path, rows: Sequence[tuple[Path, ...]]) -> tuple[Pair, ...
     for row in rows:
         hr, lr = row[0], row[1] if len(row) == 2 else None
         name = hr.stem if often[hr.stem] == 1 else _relative(hr, place.parent)
-        pairs.append(Pair(name, lr, hr))
+        pairs.append(Pair(readable(name), lr, hr))
     names = Counter(pair.name for pair in pairs)
     twice = [name for name, count in names.items() if count > 1]
     if twice:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 from math import gcd, lcm
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from adaptsr_cli.arrays import Int64Array, Uint8Array
 from adaptsr_cli.data.layouts import Pair, PairSet
 from adaptsr_cli.data.pairs import PairReader
-from adaptsr_cli.units import plural
+from adaptsr_cli.units import plural, readable
 
 # Keep the streams of random numbers apart that are derived from one seed; the sampler's own is 3.
 _SOURCE_STREAM = 1
@@ -75,7 +76,7 @@ def describe_mix(sets: Sequence[PairSet]) -> str:
 
 def label_sets(sets: Sequence[PairSet]) -> tuple[str, ...]:
     """Names each set by as many of its last folders as it takes to make all names different."""
-    parts = [pairs.root.resolve().parts for pairs in sets]
+    parts = [Path(readable(pairs.root.resolve())).parts for pairs in sets]
     for depth in range(1, max(map(len, parts), default=0) + 1):
         labels = ["/".join(part.strip("/\\") for part in folder[-depth:]) for folder in parts]
         if len(set(labels)) == len(labels):

@@ -20,7 +20,7 @@ from adaptsr_cli.io.cache_folder import cache_dir
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.images import read_rgb
 from adaptsr_cli.progress import Progress
-from adaptsr_cli.units import list_some, plural
+from adaptsr_cli.units import list_some, plural, readable
 
 _NAMED_FAULTS = 3
 _CHECKS = 2
@@ -157,9 +157,7 @@ def _stamp_pair(pair: Pair) -> tuple[FileStamp | None, FileStamp] | str:
 
 def _stamp(path: Path) -> FileStamp:
     state = path.stat()
-    # Not every file name is text; JSON must be.
-    name = str(path.absolute()).encode("utf-8", "backslashreplace").decode()
-    return FileStamp(path=name, bytes=state.st_size, mtime_ns=state.st_mtime_ns)
+    return FileStamp(path=readable(path.absolute()), bytes=state.st_size, mtime_ns=state.st_mtime_ns)
 
 
 _Key = tuple[tuple[str, int, int] | None, tuple[str, int, int]]

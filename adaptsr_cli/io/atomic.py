@@ -12,6 +12,7 @@ from time import time
 from typing import Final
 
 from adaptsr_cli.errors import AdaptsrError
+from adaptsr_cli.units import readable
 
 _PARTIAL: Final = ".partial-"
 _LEFTOVER_AFTER_S: Final = 3600.0
@@ -91,5 +92,5 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 to `path`, whole or not at all."""
-    write_bytes(path, text.encode("utf-8"))
+    r"""Write `text` as UTF-8 to `path`, whole or not at all; bytes of file names that are none become ``\xe9``."""
+    write_bytes(path, readable(text).encode("utf-8"))

@@ -14,6 +14,7 @@ from adaptsr_cli.artifacts.base import StrictModel
 from adaptsr_cli.errors import ArtifactError, nearest
 from adaptsr_cli.io.atomic import write_text
 from adaptsr_cli.io.strict_json import MAX_CHARACTERS, parse_json
+from adaptsr_cli.units import readable_texts
 
 Document = TypeVar("Document", bound=StrictModel)
 Options = TypeVar("Options", bound=BaseModel)
@@ -102,9 +103,8 @@ def write_toml(path: Path, document: BaseModel, comment: str) -> None:
         document: The options.
         comment: Its first line, for people.
     """
-    write_text(
-        path, f"# {comment}\n" + tomli_w.dumps(document.model_dump(mode="json", exclude_none=True, exclude_unset=True))
-    )
+    said = readable_texts(document.model_dump(mode="json", exclude_none=True, exclude_unset=True))
+    write_text(path, f"# {comment}\n" + tomli_w.dumps(said))
 
 
 def write_document(path: Path, document: StrictModel) -> None:

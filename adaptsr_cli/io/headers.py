@@ -24,11 +24,23 @@ def safetensors_faults(path: Path) -> Iterator[None]:
         raise ArtifactError(f"cannot read {path}: {error.strerror or error}", "check the path") from error
 
 
+@contextmanager
+def utf8_name(path: Path) -> Iterator[str]:
+    """Name an existing file for a library that wants UTF-8: by itself, else by a descriptor that is open meanwhile."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with path.open("rb") as file:
+            yield f"/dev/fd/{file.fileno()}"
+    else:
+        yield str(path)
+
+
 def read_metadata(path: Path) -> dict[str, str]:
     """Read the text entries in the header of a safetensors file; the header is checked against the file's size.
 
     Raises:
         ArtifactError: The file is missing, cut off or not a safetensors file.
     """
-    with safetensors_faults(path), safe_open(path, framework="numpy") as handle:
+    with safetensors_faults(path), utf8_name(path) as name, safe_open(name, framework="numpy") as handle:
         return dict(handle.metadata() or {})

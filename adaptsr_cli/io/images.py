@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
@@ -13,11 +12,12 @@ from PIL import Image
 from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.artifacts.degradation import Filter
 from adaptsr_cli.errors import ImageError
+from adaptsr_cli.io.contents import read_contents
 from adaptsr_cli.io.decoding import decode_picture, decode_size, decode_xmp
 from adaptsr_cli.io.encoding import check_fit, encode_picture, find_format
 from adaptsr_cli.io.faults import faults, pixel_limit_lifted
 from adaptsr_cli.io.formats.pillow_reading import open_image
-from adaptsr_cli.io.formats.table import READ_SUFFIXES, recognise
+from adaptsr_cli.io.formats.table import recognise
 from adaptsr_cli.io.pictures import Picture, to_8_bit
 from adaptsr_cli.io.xmp_note import unpack_note
 
@@ -34,25 +34,13 @@ def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
 
     Args:
         folder: Where to look.
-        recursive: Also in the folders below; hidden ones and ``__MACOSX`` are left out.
+        recursive: Also in the folders below, as `read_contents` goes through them.
 
     Raises:
         ImageError: There is no such folder, or it cannot be read.
     """
-    found: list[Path] = []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith((".", "__MACOSX")):
-                    continue
-                path = folder / entry.name
-                if path.suffix.lower() in READ_SUFFIXES and entry.is_file():
-                    found.append(path)
-                elif recursive and entry.is_dir(follow_symlinks=False):
-                    found.extend(list_images(path, recursive=True))
-    except OSError as error:
-        raise ImageError(f"cannot read the folder {folder}: {error.strerror or error}", "check the path") from error
-    return sorted(found)
+    contents = read_contents(folder, recursive=recursive)
+    return sorted(path for images in contents.images.values() for path in images)
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -36,11 +36,12 @@ _CONTROL: Final = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x19\x1b-\x1f]")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
-def read_path_list(place: str) -> list[str]:
-    """Read the lines of a list; blank ones are left out.
+def read_path_list(place: str, *, keep_blank: bool = False) -> list[str]:
+    """Read the lines of a list.
 
     Args:
         place: A file, or ``-`` for the standard input.
+        keep_blank: Keep blank lines, so that lines can be counted.
 
     Returns:
         The lines as they stand; bytes that are no UTF-8 as lone surrogates, as in the names of files.
@@ -49,11 +50,11 @@ def read_path_list(place: str) -> list[str]:
         OSError: It cannot be read.
         ValueError: It is no list, and why.
     """
-    return split_lines(_read_bytes(place))
+    return split_lines(_read_bytes(place), keep_blank=keep_blank)
 
 
-def split_lines(data: bytes) -> list[str]:
-    """Decode a list and split it into lines; blank ones are left out.
+def split_lines(data: bytes, *, keep_blank: bool = False) -> list[str]:
+    """Decode a list and split it into lines; blank ones are left out but with `keep_blank`.
 
     Raises:
         ValueError: It is no text.
@@ -62,7 +63,7 @@ def split_lines(data: bytes) -> list[str]:
     if "\0" in text:  # as `find -print0` writes it, for names that have line ends in them
         return [name for name in text.split("\0") if name.strip()]
     lines = _LINE_END.split(text.removesuffix("\x1a"))  # DOS ends its files so
-    return [line for line in lines if line.strip()]
+    return [line for line in lines if keep_blank or line.strip()]
 
 
 def is_comment(line: str) -> bool:
@@ -115,6 +116,8 @@ def _spellings(line: str) -> Iterator[str]:
 def _read_bytes(place: str) -> bytes:
     if place == _STDIN:
         stream = getattr(sys.stdin, "buffer", None)
+        if sys.stdin is None:
+            raise ValueError("it is closed")
         if stream is None:  # a program put text in its place
             return sys.stdin.read().encode("utf-8", "surrogateescape")
         data: bytes = stream.read(MOST_BYTES + 1)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from adaptsr_cli.errors import ArtifactError, CheckpointError
 from adaptsr_cli.io.atomic import replace_atomically, write_bytes
-from adaptsr_cli.io.headers import safetensors_faults
+from adaptsr_cli.io.headers import safetensors_faults, utf8_name
 from adaptsr_cli.io.strict_json import parse_json
 
 SUFFIXES: Final = (".safetensors", ".pth", ".pt", ".ckpt")
@@ -221,9 +221,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         ArtifactError: The file is missing, unreadable or damaged.
     """
-    with safetensors_faults(path), open_safetensors(path, framework="pt") as handle:
+    with safetensors_faults(path), utf8_name(path) as name, open_safetensors(name, framework="pt") as handle:
         # A copy: the mapped file may be replaced, or written to by a system without private mappings.
-        tensors = {name: handle.get_tensor(name).clone() for name in handle.offset_keys()}
+        tensors = {key: handle.get_tensor(key).clone() for key in handle.offset_keys()}
         return tensors, dict(handle.metadata() or {})
 
 

@@ -148,7 +148,7 @@ def test_json_mode_prints_one_object_and_nothing_else(out: io.StringIO, err: io.
     console.line("text")
     console.table("t", ("a",), [("1",)])
     console.json({"path": Path("a") / "b.png", "name": "写\udcff", "psnr_y_db": 27.5})
-    assert json.loads(out.getvalue()) == {"path": str(Path("a") / "b.png"), "name": "写\udcff", "psnr_y_db": 27.5}
+    assert json.loads(out.getvalue()) == {"path": str(Path("a") / "b.png"), "name": "写\\xff", "psnr_y_db": 27.5}
 
 
 def test_json_is_silent_in_text_mode_and_refuses_nan(out: io.StringIO, err: io.StringIO) -> None:

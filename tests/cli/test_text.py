@@ -11,7 +11,7 @@ from adaptsr_cli.cli.text import escape_control_chars
         ("a[1]_:smile:_写真.png", "a[1]_:smile:_写真.png"),
         ("\x1b[31mred\x1b[0m", r"\x1b[31mred\x1b[0m"),
         ("over\rwritten\b", r"over\rwritten\x08"),
-        ("bad\udcff.png", r"bad\udcff.png"),
+        ("bad\udcff.png", r"bad\xff.png"),
         ("photo\u202egnp.exe", r"photo\u202egnp.exe"),
         ("two\nlines\tand a tab", "two\nlines\tand a tab"),
     ],

@@ -22,6 +22,7 @@ from adaptsr_cli.stages.common.adapter_file import read_adapter
 from adaptsr_cli.stages.common.models import ModelSpec, load_model, open_backbone
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.evaluate.options import EvaluateOptions
+from adaptsr_cli.units import readable
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,10 @@ def _open_with_adapter(options: EvaluateOptions, run: RunFolder, path: Path, pro
 
 def name_files(paths: Sequence[Path]) -> list[str]:
     """A short name for each file, all different: its own, else with its folder's, else with a number."""
-    names = [path.stem for path in paths]
+    names = [readable(path.stem) for path in paths]
     often = Counter(names)
     names = [
-        name if often[name] == 1 else f"{path.resolve().parent.name}/{name}"
+        name if often[name] == 1 else f"{readable(path.resolve().parent.name)}/{name}"
         for name, path in zip(names, paths, strict=True)
     ]
     often = Counter(names)
@@ -149,7 +150,8 @@ def open_folder(name: str, folder: Path, images: Sequence[str]) -> EvaluatedMode
     if not folder.is_dir():
         raise UsageError(f"`sr` {name}={folder}: there is no such folder", "give NAME=FOLDER of SR images")
     outputs = {
-        path.relative_to(folder).with_suffix("").as_posix(): path for path in list_images(folder, recursive=True)
+        readable(path.relative_to(folder).with_suffix("").as_posix()): path
+        for path in list_images(folder, recursive=True)
     }
     files = {image: _find_output(image, outputs, folder) for image in images}
     image_of: dict[Path, str] = {}

@@ -11,6 +11,7 @@ from adaptsr_cli.data.sources import DataSpec, choose_data
 from adaptsr_cli.errors import UsageError
 from adaptsr_cli.options import Flag, NotOnCommandLine, OptionsModel
 from adaptsr_cli.stages.common import fields
+from adaptsr_cli.units import readable
 
 ProtocolName = Literal["paper", "rgb", "basicsr", "stablesr", "whole", "no-reference"]
 SplitChoice = Literal["held-out", "test", "all"]
@@ -108,4 +109,4 @@ def _parse_output_folder(text: str) -> tuple[str, Path]:
     name, separator, folder = text.partition("=")
     if not (name and separator and folder):
         raise UsageError(f"`sr` {text!r} is not NAME=FOLDER", "for example RealESRGAN=results/")
-    return name, Path(folder)
+    return readable(name), Path(folder)

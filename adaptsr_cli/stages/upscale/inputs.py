@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from adaptsr_cli.errors import AdaptsrError, ImageError, UsageError
+from adaptsr_cli.io.contents import BROKEN_LINK, LINK_BACK, NO_FILE, read_contents
 from adaptsr_cli.io.file_kinds import SAVE_FIRST, describe_irregular
 from adaptsr_cli.io.formats.signatures import HEAD_BYTES, name_other_kind
 from adaptsr_cli.io.formats.table import READ_SUFFIXES, recognise
@@ -93,7 +94,7 @@ def find_images(folders: Iterable[Path], *, recursive: bool) -> list[Source]:
     """Find the images in folders as they are now; what cannot be read is left out."""
     found = Inputs()
     for folder in folders:
-        _walk(folder, folder, recursive, found)
+        _walk(folder, recursive, found)
     return found.sources
 
 
@@ -107,7 +108,7 @@ def _add_place(place: Path, recursive: bool, found: Inputs) -> None:
         _add_file(place, Path(place.name), found)
         return
     before = len(found.sources) + len(found.errors) + len(found.left_out)
-    _walk(place, place, recursive, found)
+    _walk(place, recursive, found)
     if len(found.sources) + len(found.errors) + len(found.left_out) == before:
         found.left_out.append(_no_image(place))
 
@@ -153,35 +154,19 @@ def _add_list(list_file: str, found: Inputs) -> None:
         _add_file(path, written if inside else Path(path.name), found)
 
 
-def _walk(folder: Path, root: Path, recursive: bool, found: Inputs) -> None:
-    try:
-        images = list_images(folder)
-        below = sorted(_look_below(folder, recursive, found))
-    except (ImageError, OSError) as error:
-        reason = error if isinstance(error, ImageError) else ImageError(f"cannot read the folder {folder}: {error}")
-        found.errors.append(InputError(folder, reason))
-        return
-    found.sources.extend(Source(image, image.relative_to(root), listed=True) for image in images)
-    for child in below:
-        _walk(child, root, recursive, found)
-
-
-def _look_below(folder: Path, recursive: bool, found: Inputs) -> list[Path]:
-    """List the folders in a folder, without hidden ones and what systems leave behind; note what only looks usable."""
-    folders = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith((".", "__MACOSX")):
-                continue
-            path = folder / entry.name
-            if recursive and entry.is_dir():
-                if entry.is_symlink():
-                    found.left_out.append(LeftOut(path, "is a link to a folder", "name that folder to go into it"))
-                else:
-                    folders.append(path)
-            elif path.suffix.lower() in READ_SUFFIXES and not entry.is_file() and not entry.is_dir():
-                _add_file(path, path, found)  # a link to nowhere, a pipe, a device
-    return folders
+def _walk(root: Path, recursive: bool, found: Inputs) -> None:
+    """Add the images of a folder; note what lies there and only looks usable. A folder that cannot be read fails alone."""
+    contents = read_contents(
+        root, recursive=recursive, on_fault=lambda folder, fault: found.errors.append(InputError(folder, fault))
+    )
+    for images in contents.images.values():
+        found.sources.extend(Source(image, image.relative_to(root), listed=True) for image in images)
+    for group in contents.left_out():
+        for path in group.paths:
+            if group.reason in {BROKEN_LINK, NO_FILE} and path.suffix.lower() in READ_SUFFIXES:
+                _add_file(path, path, found)
+            elif group.is_unexpected or group.reason == LINK_BACK:
+                found.left_out.append(LeftOut(path, f"is {group.reason}"))
 
 
 def _no_image(place: Path) -> LeftOut:
