@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from adaptsr_cli.artifacts.base import FORMAT_VERSION, StrictModel
+from adaptsr_cli.artifacts.files import FileAccount
 
 
 class SplitItem(StrictModel):
@@ -46,6 +47,7 @@ class SplitRecord(StrictModel):
         unused: Images on neither side, since they show what is beside held-out ones.
         test: Images that nothing but the final score may see; empty where there are too few, where another folder was
             named for it, and in files of older versions.
+        files: What became of every file of the folders; empty in files of older versions.
     """
 
     artifact: Literal["split"] = "split"
@@ -58,3 +60,4 @@ class SplitRecord(StrictModel):
     held_out: tuple[SplitItem, ...]
     unused: tuple[SplitItem, ...] = ()
     test: tuple[SplitItem, ...] = ()
+    files: tuple[FileAccount, ...] = ()

@@ -1,9 +1,8 @@
-"""Accounts of what became of every file of a data folder, and of image sets that lose some of their pairs."""
+"""Accounts of what became of every file of a data folder."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -13,13 +12,6 @@ from adaptsr_cli.io.contents import LeftOut
 from adaptsr_cli.units import readable
 
 _EXAMPLES: Final = 3
-
-
-def keep_pairs(pairs: PairSet, kept: Sequence[Pair], reason: str) -> PairSet:
-    """The set with some of its pairs; the files of the others are left out for `reason`."""
-    gone = sorted(files_of(pairs.pairs) - files_of(kept))
-    more = (LeftOut(reason, tuple(gone)),) if gone else ()
-    return replace(pairs, pairs=tuple(kept), left_out=(*pairs.left_out, *more))
 
 
 def account_files(pairs: PairSet, parts: Mapping[str, Collection[Pair]], rest: str) -> FileAccount:
@@ -34,7 +26,8 @@ def account_files(pairs: PairSet, parts: Mapping[str, Collection[Pair]], rest: s
     used: dict[str, int] = {}
     for name, part in parts.items():
         own = files_of(part) & left
-        used[name] = len(own)
+        if own:
+            used[name] = len(own)
         left -= own
     groups = [*pairs.left_out, *((LeftOut(rest, tuple(sorted(left))),) if left else ())]
     return FileAccount(

@@ -200,4 +200,4 @@ def apply_shifts(pairs: PairSet, alignments: Sequence[PairAlignment | None]) -> 
         notes.append(
             f"{plural(len(left_out), 'pair')} left out, since the sides do not match: {list_some(left_out, 5)}"
         )
-    return replace(pairs, pairs=tuple(kept), notes=tuple(notes))
+    return replace(pairs.keep(kept, "of pairs whose sides do not match"), notes=tuple(notes))

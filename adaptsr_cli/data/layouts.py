@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from adaptsr_cli.data.candidates import PREFERENCE, SplitChoice, choose_candidate, name_layout
 from adaptsr_cli.data.folders import PairCandidate, collect_candidates, read_folder
@@ -78,6 +79,7 @@ class PairSet:
         scale: The factor of the network the set was fitted to by `fit_scale`; None before.
         weight: Its share of the drawn crops relative to other sets; None where nothing is said.
         left_out: The other files of the folder, by reason.
+        faults: Pairs that cannot be used, which are not among `pairs`: name and what is wrong.
     """
 
     root: Path
@@ -89,9 +91,16 @@ class PairSet:
     scale: int | None = None
     weight: float | None = None
     left_out: tuple[LeftOut, ...] = ()
+    faults: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    def keep(self, kept: Sequence[Pair], reason: str) -> Self:
+        """The set with some of its pairs; the files of the others are left out for `reason`."""
+        gone = sorted(files_of(self.pairs) - files_of(kept))
+        more = (LeftOut(reason, tuple(gone)),) if gone else ()
+        return replace(self, pairs=tuple(kept), left_out=(*self.left_out, *more))
 
     def describe(self) -> str:
         """One line for people: layout, number of pairs, what happens to the LR side."""
@@ -178,9 +187,7 @@ def _place_pairs(pairs: PairSet) -> PairSet:
         others = [pair.name for pair in pairs.pairs if pair.name not in places]
         notes.append(f"{plural(len(others), 'pair')} that pairs.json does not name not used: {list_some(others)}")
     layout = f"pairs made by adaptsr pair, x{record.scale}"
-    gone = sorted(files_of(pairs.pairs) - files_of(known))
-    left_out = (*pairs.left_out, *((LeftOut("not named by pairs.json", tuple(gone)),) if gone else ()))
-    return replace(pairs, layout=layout, pairs=known, notes=tuple(notes), left_out=left_out)
+    return replace(pairs.keep(known, "not named by pairs.json"), layout=layout, notes=tuple(notes))
 
 
 def fit_scale(pairs: PairSet, scale: int) -> PairSet:

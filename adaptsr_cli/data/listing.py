@@ -64,9 +64,7 @@ def read_list(path: Path) -> PairSet:
         lines = read_path_list(str(path), keep_blank=True)
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
-        raise DataError(
-            f"cannot read the list {path}: {reason}", "give a text file, one pair or photo a line"
-        ) from error
+        raise DataError(f"cannot read the list {path}: {reason}", _LINE_HINT) from error
     rows: list[tuple[Path, ...]] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.lstrip().startswith("#"):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from adaptsr_cli.artifacts.preflight import FileStamp, PairAlignment, PairMeasure, PreflightRecord
 from adaptsr_cli.data.alignment import measure_alignment
-from adaptsr_cli.data.layouts import Pair, PairFacts, PairSet, ratio_of
+from adaptsr_cli.data.layouts import Pair, PairFacts, PairSet, ratio_of, times_larger
 from adaptsr_cli.data.pairs import pair_fingerprints
 from adaptsr_cli.errors import AdaptsrError, ArtifactError, DataError, ImageError
 from adaptsr_cli.io.cache_folder import cache_dir
@@ -40,7 +40,9 @@ class Checked:
     alignments: tuple[PairAlignment | None, ...]
 
 
-def check_pairs(pairs: PairSet, progress: Progress, *, role: str = "train", alignment: bool = False) -> Checked:
+def check_pairs(
+    pairs: PairSet, progress: Progress, *, role: str = "train", alignment: bool = False, strict: bool = True
+) -> Checked:
     """Decode every file and compare the sizes, before a model is loaded.
 
     HR must be `ratio` times LR, the same ratio for all pairs; up to ``ratio - 1`` pixels at the right and bottom
@@ -51,9 +53,11 @@ def check_pairs(pairs: PairSet, progress: Progress, *, role: str = "train", alig
         progress: Shows how far the check is.
         role: What the pairs are for, for the messages: ``train``, ``val`` or ``test``.
         alignment: Measure shift and colour gain of each pair too.
+        strict: Refuse the set where a pair cannot be used; else such pairs are left out and named in `faults`.
 
     Raises:
-        DataError: At least one file is damaged or of the wrong size; all are counted, the first three named.
+        DataError: At least one file is damaged or of the wrong size, or with `strict` off all are; they are counted,
+            and the first three named.
     """
     measures = _measure_all(pairs, progress, alignment=alignment)
     ratio = pairs.ratio
@@ -61,33 +65,45 @@ def check_pairs(pairs: PairSet, progress: Progress, *, role: str = "train", alig
         counts = Counter(ratio_of(entry.lr_px, entry.hr_px) for entry in measures if isinstance(entry, PairMeasure))
         counts.pop(None, None)
         ratio = counts.most_common(1)[0][0] if counts else ratio
-    faults: list[str] = []
+    faults: list[tuple[Pair, str]] = []
+    sound: list[tuple[Pair, PairMeasure]] = []
     trimmed = 0
     for pair, entry in zip(pairs.pairs, measures, strict=True):
         if isinstance(entry, str):
-            faults.append(entry)
-        elif ratio is not None and ratio_of(entry.lr_px, entry.hr_px) != ratio:
-            faults.append(f"{pair.name}: {entry} is not x{ratio}")
-        elif ratio is not None and entry.hr_px != (entry.lr_px[0] * ratio, entry.lr_px[1] * ratio):
-            trimmed += 1
-    if faults:
+            faults.append((pair, entry))
+            continue
+        if ratio is not None and ratio_of(entry.lr_px, entry.hr_px) != ratio:
+            faults.append((pair, _wrong_sizes(entry, ratio)))
+            continue
+        sound.append((pair, entry))
+        trimmed += ratio is not None and entry.hr_px != (entry.lr_px[0] * ratio, entry.lr_px[1] * ratio)
+    if faults and (strict or not sound):
+        told = [
+            text if str(pair.hr) in text or str(pair.lr) in text else f"{pair.name}: {text}" for pair, text in faults
+        ]
         raise DataError(
             f"{len(faults)} of {plural(len(pairs), 'pair')} of the {role} data in {pairs.root} cannot be used: "
-            f"{list_some(faults, _NAMED_FAULTS, '; ')}",
+            f"{list_some(told, _NAMED_FAULTS, '; ')}",
             "repair, replace or remove them, on both sides",
         )
     notes = list(pairs.notes)
     if trimmed:
         notes.append(f"{plural(trimmed, 'pair')} trimmed at the right and bottom to fit x{ratio}")
-    whole = [entry for entry in measures if isinstance(entry, PairMeasure)]
     known = [
         replace(pair, facts=PairFacts(entry.lr_px, entry.hr_px, entry.lr_print, entry.hr_print))
-        for pair, entry in zip(pairs.pairs, whole, strict=True)
+        for pair, entry in sound
     ]
+    kept = pairs.keep(known, "of pairs that cannot be used")
     return Checked(
-        replace(pairs, pairs=tuple(known), ratio=ratio, notes=tuple(notes)),
-        tuple(entry.alignment if alignment else None for entry in whole),
+        replace(kept, ratio=ratio, notes=tuple(notes), faults=tuple((pair.name, text) for pair, text in faults)),
+        tuple(entry.alignment if alignment else None for _, entry in sound),
     )
+
+
+def _wrong_sizes(entry: PairMeasure, ratio: int) -> str:
+    if times := times_larger(entry.lr_px, entry.hr_px):
+        return f"{entry}: the LR side is {times} times the HR side, they are exchanged"
+    return f"{entry} is not x{ratio}"
 
 
 def _measure_all(pairs: PairSet, progress: Progress, *, alignment: bool) -> list[PairMeasure | str]:

@@ -30,7 +30,7 @@ _IMAGE_TYPES: Final = frozenset(
     for name in (
         *("gif", "heic", "heif", "hif", "jp2", "j2k", "jpx", "jxl", "jxr", "psd", "exr", "hdr", "pfm", "pgm", "ppm"),
         *("pbm", "pnm", "tga", "ico", "svg", "eps", "npy", "npz", "mat", "dng", "cr2", "cr3", "nef", "arw", "raf"),
-        *("rw2", "orf", "pef", "raw", "dcm", "fits", "fit", "qoi", "jfif", "jpe", "mp4", "mov"),
+        *("rw2", "orf", "pef", "raw", "dcm", "fits", "fit", "qoi", "mp4", "mov"),
     )
 )
 

@@ -12,7 +12,9 @@ from typing import Final, Literal, Self
 import torch
 
 from adaptsr_cli.artifacts.degradation import Degradation
+from adaptsr_cli.artifacts.files import FileAccount
 from adaptsr_cli.artifacts.split import SplitItem, SplitRecord, SplitSource
+from adaptsr_cli.data.accounts import account_files
 from adaptsr_cli.data.alignment import apply_shifts, describe_alignment
 from adaptsr_cli.data.cache import ImageCache
 from adaptsr_cli.data.layouts import PairSet, find_pairs, fit_scale
@@ -35,7 +37,9 @@ BY_PAIRS: Final = "pairs"
 _MAX_RAM_BYTES: Final = 4_000_000_000
 
 
-def open_pairs(choice: DataSpec, role: Role, progress: Progress, scale: int | None = None) -> PairSets:
+def open_pairs(
+    choice: DataSpec, role: Role, progress: Progress, scale: int | None = None, *, strict: bool = True
+) -> PairSets:
     """Find and check the pairs of every folder; note what was found.
 
     Args:
@@ -43,11 +47,13 @@ def open_pairs(choice: DataSpec, role: Role, progress: Progress, scale: int | No
         role: What they are for.
         progress: Told what was found.
         scale: Of the network where it is known already; decides between ``X2`` and ``X4`` of one data set.
+        strict: Refuse a set in which a pair cannot be used; else such pairs are left out.
 
     Raises:
         DataError: No usable pairs; see `find_pairs` and `check_pairs`.
     """
-    return tuple(_check(pairs, choice.align, role, progress) for pairs in _find_sets(choice, role, scale))
+    found = _find_sets(choice, role, scale)
+    return tuple(_check(pairs, choice.align, role, progress, strict=strict) for pairs in found)
 
 
 def _find_sets(choice: DataSpec, role: Role, scale: int | None) -> list[PairSet]:
@@ -58,12 +64,13 @@ def _find_sets(choice: DataSpec, role: Role, scale: int | None) -> list[PairSet]
     return [replace(find_pairs(folder.path, role=role, scale=scale), weight=folder.weight) for folder in choice.folders]
 
 
-def _check(pairs: PairSet, align: Align, role: Role, progress: Progress) -> PairSet:
+def _check(pairs: PairSet, align: Align, role: Role, progress: Progress, *, strict: bool) -> PairSet:
     """Check one set, tell what it is, and put its shifts right where that is wanted."""
     # What is only scored is not measured, since measuring is of use to those who train; see ``--align``.
-    checked = check_pairs(pairs, progress, role=role, alignment=align == "shift" or role != "test")
+    checked = check_pairs(pairs, progress, role=role, alignment=align == "shift" or role != "test", strict=strict)
     pairs = checked.pairs
     progress.note(f"{role} data: {pairs.describe()}")
+    _tell_left_out(pairs, progress)
     notes, warning = describe_alignment(pairs, checked.alignments)
     if align == "shift":
         pairs, warning = apply_shifts(pairs, checked.alignments), None
@@ -72,6 +79,15 @@ def _check(pairs: PairSet, align: Align, role: Role, progress: Progress) -> Pair
     if warning is not None:
         progress.warn(warning)
     return pairs
+
+
+def _tell_left_out(pairs: PairSet, progress: Progress) -> None:
+    """Say which files of the folder are not used and why; loudly where the user may think that they are."""
+    expected = [group.describe() for group in pairs.left_out if not group.is_unexpected]
+    if expected:
+        progress.note(f"left out in {pairs.root}: {'; '.join(expected)}")
+    if surprising := [group.describe() for group in pairs.left_out if group.is_unexpected]:
+        progress.warn(f"left out in {pairs.root}: {'; '.join(surprising)}")
 
 
 @dataclass(frozen=True)
@@ -116,6 +132,7 @@ class TrainingData:
         unused: On no side, since they show what held-out ones show.
         test: The sets that nothing but the final score may see.
         scenes: HR file -> scene, of images that are not a scene alone.
+        files: What became of every file of the folders.
     """
 
     train: PairSets
@@ -124,6 +141,7 @@ class TrainingData:
     unused: PairSets = ()
     test: PairSets = ()
     scenes: Mapping[Path, str] = field(default_factory=dict)
+    files: tuple[FileAccount, ...] = ()
 
     @property
     def train_fingerprint(self) -> str:
@@ -151,6 +169,7 @@ class TrainingData:
             held_out=self._items(self.held_out),
             unused=self._items(self.unused),
             test=self._items(self.test),
+            files=self.files,
         )
 
     def _items(self, sets: PairSets) -> tuple[SplitItem, ...]:
@@ -210,9 +229,16 @@ def open_training_data(
         progress.note(f"{plural(counts[0], 'image')} to train on, {counts[1]} held out for validation{alone}")
     if len(parts.train) > 1:
         progress.note(describe_mix(parts.train))
-    return TrainingData(
-        parts.train, parts.held_out, cache.open(), parts.unused, parts.test, find_scenes((*sets, *parts.held_out))
-    )
+    scenes = find_scenes((*sets, *parts.held_out))
+    files = _account(sets if val is None else (*sets, *held_out), parts)
+    return TrainingData(parts.train, parts.held_out, cache.open(), parts.unused, parts.test, scenes, files)
+
+
+def _account(sets: PairSets, parts: Parts) -> tuple[FileAccount, ...]:
+    """What became of every file of the folders."""
+    named = {"train": parts.train, "held_out": parts.held_out, "test": parts.test}
+    used = {name: [pair for pairs in part for pair in pairs.pairs] for name, part in named.items()}
+    return tuple(account_files(pairs, used, "beside held-out images, or the same") for pairs in sets)
 
 
 def _refuse_overlap(train: PairSets, held_out: PairSets, val: Path) -> None:

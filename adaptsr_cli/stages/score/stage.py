@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from adaptsr_cli.adapters.sites import SiteTable, find_sites
+from adaptsr_cli.artifacts.files import FileAccount
 from adaptsr_cli.artifacts.saliency import InitDirectionsHeader, Saliency, SiteSaliency, SkippedSite
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.data.prefetch import Prefetcher
@@ -36,16 +37,19 @@ class ScoreResult:
         path: ``saliency.json``.
         heatmap: A picture of it.
         directions: Where the gradient of every site points.
+        files: What became of every file of the data folders.
     """
 
     saliency: Saliency
     path: Path
     heatmap: Path
     directions: Path
+    files: tuple[FileAccount, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The saliency."""
-        return self.saliency.model_dump(mode="json")
+        """The saliency, and what became of the files."""
+        files = [account.model_dump(mode="json") for account in self.files]
+        return {**self.saliency.model_dump(mode="json"), "files": files}
 
 
 def run_score(options: ScoreOptions, *, progress: Progress = SILENT, world: World = SINGLE_PROCESS) -> ScoreResult:
@@ -108,7 +112,7 @@ def score_backbone(options: ScoreOptions, opened: OpenRun, progress: Progress, w
         )
     made_by = degradation.name if degradation is not None else None
     saliency = _to_artifact(options, backbone, data, table, patch_px, made_by, measurement)
-    result = ScoreResult(saliency, run.saliency, run.saliency.with_suffix(".png"), run.directions)
+    result = ScoreResult(saliency, run.saliency, run.saliency.with_suffix(".png"), run.directions, data.files)
     if world.is_main_process:
         # Before the saliency, which says that the stage is done.
         write_directions(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from adaptsr_cli.adapters.attach import Attachment
 from adaptsr_cli.adapters.methods import validate_method_options
 from adaptsr_cli.adapters.sites import Site
 from adaptsr_cli.artifacts.card import RunCard
+from adaptsr_cli.artifacts.files import FileAccount
 from adaptsr_cli.artifacts.train_config import TrainConfig
 from adaptsr_cli.artifacts.train_state import RunFingerprint
 from adaptsr_cli.backbones.catalogue import weights_dir as find_weights_dir
@@ -51,11 +52,13 @@ class TrainResult:
         adapter: The file of the best adapter.
         card: What the run cost and gained.
         seconds_per_iteration: Of this sitting; None where nothing was left to train.
+        files: What became of every file of the data folders.
     """
 
     adapter: Path
     card: RunCard
     seconds_per_iteration: float | None
+    files: tuple[FileAccount, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The file and the card."""
@@ -63,6 +66,7 @@ class TrainResult:
             "adapter": str(self.adapter),
             "seconds_per_iteration": self.seconds_per_iteration,
             **self.card.model_dump(exclude={"artifact", "format_version"}),
+            "files": [account.model_dump(mode="json") for account in self.files],
         }
 
 
@@ -144,7 +148,8 @@ def train_backbone(options: TrainOptions, opened: OpenRun, progress: Progress, w
 
     tell_cache(opened.data.cache.stats(), len(readers.train) + len(readers.held_out), progress)
     card = fill_card(outcome.state, attachment, backbone, objective.describe(), describe_device(device), world)
-    return _finish(run, card, outcome, objective, progress, world)
+    result = _finish(run, card, outcome, objective, progress, world)
+    return replace(result, files=opened.data.files)
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,7 @@ def _add_list(list_file: str, found: Inputs) -> None:
 
 
 def _walk(root: Path, recursive: bool, found: Inputs) -> None:
-    """Add the images of a folder; note what lies there and only looks usable. A folder that cannot be read fails alone."""
+    """Add the images of a folder, and note what only looks usable; a folder that cannot be read fails alone."""
     contents = read_contents(
         root, recursive=recursive, on_fault=lambda folder, fault: found.errors.append(InputError(folder, fault))
     )

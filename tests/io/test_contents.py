@@ -1,0 +1,112 @@
+"""Every file of a folder is an image or left out for a reason that is told."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from adaptsr_cli.errors import ImageError
+from adaptsr_cli.io.contents import BROKEN_LINK, LINK_BACK, NO_FILE, TOO_DEEP, packed_data, read_contents
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def names_of(root: Path, **options: int) -> tuple[list[str], dict[str, list[str]]]:
+    """Images and, by reason, other files, below the root."""
+    contents = read_contents(root, **options)
+    images = [path.relative_to(root).as_posix() for paths in contents.images.values() for path in paths]
+    left = {group.reason: [path.relative_to(root).as_posix() for path in group.paths] for group in contents.left_out()}
+    return images, left
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("@eaDir/a.png/SYNOFILE_THUMB_XL.jpg", "a thumbnail or preview of a system"),
+        ("SYNOFILE_THUMB_M.png", "a thumbnail or preview of a system"),
+        (".@__thumb/default.jpg", "a thumbnail or preview of a system"),
+        (".thumbnails/a.png", "a thumbnail or preview of a system"),
+        (".AppleDouble/a.png", "a thumbnail or preview of a system"),
+        ("Catalog Previews.lrdata/0/a.jpg", "a thumbnail or preview of a system"),
+        ("#recycle/a.png", "in a recycle bin"),
+        ("@Recycle/a.png", "in a recycle bin"),
+        ("$RECYCLE.BIN/S-1-5/a.png", "in a recycle bin"),
+        (".Trash-1000/files/a.png", "in a recycle bin"),
+        ("lost+found/#123.png", "left behind by a system"),
+        ("System Volume Information/a.png", "left behind by a system"),
+        ("__MACOSX/._a.png", "left behind by a system"),
+        ("._a.png", "left behind by a system"),
+        ("Thumbs.db", "left behind by a system"),
+        (".DS_Store", "left behind by a system"),
+        ("desktop.ini", "left behind by a system"),
+        (".a.png.icloud", "not downloaded from the cloud"),
+        (".git/a.png", "hidden"),
+        (".partial-a.png", "hidden"),
+        ("a.heic", "of an image type that is not read (.heic)"),
+        ("a.npy", "of an image type that is not read (.npy)"),
+        ("a.txt", "no image (.txt)"),
+        ("README", "without a type in its name"),
+    ],
+)
+def test_what_is_no_image_is_counted_with_its_reason(tmp_path: Path, name: str, reason: str) -> None:
+    touch(tmp_path, "photo.png", "below/photo.jpg", name)
+    images, left = names_of(tmp_path)
+    assert images == ["photo.png", "below/photo.jpg"]
+    assert left == {reason: [name]}
+
+
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    touch(tmp_path, "store/a.png", "data/own/b.png")
+    data = tmp_path / "data"
+    (data / "linked").symlink_to(tmp_path / "store")
+    (data / "own" / "back").symlink_to(data)
+    (data / "own" / "far").symlink_to(tmp_path)
+    (tmp_path / "store" / "round").symlink_to(tmp_path / "data" / "own")
+    (data / "gone.png").symlink_to(tmp_path / "nowhere")
+    (data / "self").symlink_to(data / "self")
+    images, left = names_of(data)
+    assert sorted(images) == ["linked/a.png", "linked/round/b.png", "own/b.png"]
+    assert left[BROKEN_LINK] == ["gone.png", "self"]
+    assert left[LINK_BACK] == ["linked/round/back", "linked/round/far", "own/back", "own/far"]
+    linked_root = tmp_path / "by-link"
+    linked_root.symlink_to(data)
+    assert sorted(path.name for path in read_contents(linked_root).images["own",]) == ["b.png"]
+
+
+def test_depth_pipes_and_folders_that_cannot_be_read(tmp_path: Path) -> None:
+    touch(tmp_path, "1/2/a.png", "1/2/3/b.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    images, left = names_of(tmp_path, max_depth=2)
+    assert (images, left) == (["1/2/a.png"], {TOO_DEEP: ["1/2/3/b.png"], NO_FILE: ["pipe.png"]})
+    assert names_of(tmp_path, recursive=False) == ([], {NO_FILE: ["pipe.png"]})
+    with pytest.raises(ImageError, match="cannot read the folder"):
+        read_contents(tmp_path / "missing")
+    told: list[Path] = []
+    assert not read_contents(tmp_path / "missing", on_fault=lambda folder, _: told.append(folder)).images
+    assert told == [tmp_path / "missing"]
+
+
+@pytest.mark.parametrize(
+    ("names", "advice"),
+    [
+        (("hr.lmdb/data.mdb", "hr.lmdb/lock.mdb"), r"hr.lmdb is an LMDB, which is not read: .*import lmdb"),
+        (("data.mdb",), "is an LMDB"),
+        (("shard-000000.tar", "shard-000001.tar"), "2 tar files, the shards of a WebDataset"),
+        (("set5.zip",), "unpack set5.zip first"),
+        (("train.parquet",), "Hugging Face"),
+        (("a.tfrecord",), "TFRecord"),
+        (("a.h5",), "HDF5"),
+        (("a.npy",), "NumPy"),
+        (("notes.txt",), "^$"),
+    ],
+)
+def test_packed_data_is_recognised_by_name(tmp_path: Path, names: tuple[str, ...], advice: str) -> None:
+    touch(tmp_path, *names)
+    assert re.search(advice, packed_data(read_contents(tmp_path), tmp_path))
