@@ -112,7 +112,9 @@ def flag_of(name: str, field: FieldInfo) -> str:
     flag = marker_of(field, Flag)
     long = next((text for text in flag.names if text.startswith("--")), None) if flag else None
     argument = marker_of(field, Argument)
-    return (argument.metavar or name.upper()) if argument else long or f"--{name.replace('_', '-')}"
+    if argument:
+        return argument.metavar or name.upper()
+    return long.partition("/")[0] if long else f"--{name.replace('_', '-')}"  # of --half/--no-half the first
 
 
 def to_flags(text: str, options: type[OptionsModel]) -> str:

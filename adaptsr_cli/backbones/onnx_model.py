@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from adaptsr_cli.io.headers import utf8_name
 
 INPUT: Final = "lr"
 OUTPUT: Final = "sr"
-_OPSET: Final = 18  # from December 2022: old enough for today's runtimes, new enough for LayerNormalization
+OPSET: Final = 18  # from December 2022: old enough for today's runtimes, new enough for LayerNormalization
 _INSTALL: Final = "pip install 'adaptsr[onnx]'"
 _TALKATIVE: Final = (
     "onnxscript",
@@ -90,7 +91,9 @@ class OnnxModel:
         return torch.from_numpy(np.asarray(sr))
 
 
-def export_onnx(backbone: Backbone, path: Path, metadata: Mapping[str, str]) -> None:
+def export_onnx(
+    backbone: Backbone, path: Path, metadata: Mapping[str, str], *, tile_px: int | None = None, half: bool = False
+) -> None:
     """Write a network as ONNX: batch, height and width free, padding and crop part of the graph.
 
     Whether the file computes the same is for the caller to prove: `OnnxModel`.
@@ -99,11 +102,15 @@ def export_onnx(backbone: Backbone, path: Path, metadata: Mapping[str, str]) -> 
         backbone: The network, on the CPU; it is left as it is.
         path: The file to write.
         metadata: Text entries of the file.
+        tile_px: The graph takes one image of this width and height; None: any number of any size.
+        half: Weights and arithmetic in float16; what goes in and comes out stays float32.
 
     Raises:
-        UsageError: onnx or onnxscript is not installed.
-        CheckpointError: The network cannot be written as a graph whose sizes are free.
+        UsageError: onnx or onnxscript is not installed, or the network does not take images of `tile_px`.
+        CheckpointError: The network cannot be written as such a graph.
     """
+    if tile_px is not None:
+        _require_tile(backbone, tile_px)
     try:
         import onnx  # torch.onnx imports both only when it has done half the work
         import onnxscript  # noqa: F401
@@ -111,15 +118,49 @@ def export_onnx(backbone: Backbone, path: Path, metadata: Mapping[str, str]) -> 
         raise UsageError("ONNX files need the packages onnx, onnxscript and onnxruntime", _INSTALL) from error
     try:
         with torch.no_grad(), _quiet():
-            model = _assemble(backbone)
+            model = _assemble(backbone) if tile_px is None else _of_one_size(backbone, tile_px)
+            model = _to_half(model) if half else model
     except Exception as error:  # the exporter's errors have no common class but this one
+        sizes = "free sizes" if tile_px is None else f"images of {tile_px} px"
         raise CheckpointError(
-            f"{backbone.identity.architecture} cannot be written as ONNX with free sizes: {first_line(error)}",
-            "safetensors and pth files work for every network",
+            f"{backbone.identity.architecture} cannot be written as ONNX with {sizes}: {first_line(error)}",
+            "try one size (`tile`); safetensors and pth files work for every network"
+            if tile_px is None
+            else "safetensors and pth files work for every network",
         ) from error
     onnx.helper.set_model_props(model, dict(metadata))
     with replace_atomically(path) as temporary:
         onnx.save_model(model, temporary)
+
+
+def _require_tile(backbone: Backbone, tile_px: int) -> None:
+    """Refuse a size that the network would have to be padded for.
+
+    Raises:
+        UsageError: Naming the next size that fits.
+    """
+    multiple_px = math.lcm(backbone.multiple_px, backbone.tile_multiple_px)
+    fitting_px = -(-max(tile_px, backbone.minimum_px) // multiple_px) * multiple_px
+    if fitting_px != tile_px:
+        raise UsageError(
+            f"`tile` {tile_px} does not fit this {backbone.identity.architecture}", f"use `tile` {fitting_px}"
+        )
+
+
+def _of_one_size(backbone: Backbone, tile_px: int) -> Any:
+    """The network for one image of one size, as ``onnx.ModelProto``: no padding, every size a number."""
+    network = copy.deepcopy(backbone.model)
+    image = torch.rand(1, 3, tile_px, tile_px, generator=torch.Generator().manual_seed(0))
+    with free_sizes(network, tile_px):
+        model = _trace(network, (image,), ({},), (INPUT,), (OUTPUT,))
+    return _tidy(model)
+
+
+def _to_half(model: Any) -> Any:
+    """The model in float16 between an input and an output of float32."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16  # type: ignore[import-untyped]
+
+    return convert_float_to_float16(model, keep_io_types=True)
 
 
 def _assemble(backbone: Backbone) -> Any:
@@ -172,7 +213,7 @@ def _trace(
             inputs,
             input_names=input_names,
             output_names=output_names,
-            opset_version=_OPSET,
+            opset_version=OPSET,
             dynamo=True,
             verbose=False,
         )
@@ -181,16 +222,22 @@ def _trace(
 
 
 def _clean(model: Any, scale: int) -> Any:
-    """The model with free sizes called by what they are, and without the exporter's notes.
-
-    Those are numbered symbols, and the path of every line of code on this machine: half of a small file.
-    """
+    """The model with free sizes called by what they are, and without the exporter's notes."""
     graph = model.graph
     for end, factor in ((graph.input[0], ""), (graph.output[0], f"{scale}*")):
         names = ("batch", None, f"{factor}height", f"{factor}width")
         for size, name in zip(end.type.tensor_type.shape.dim, names, strict=True):
             if name is not None:
                 size.dim_param = name
+    return _tidy(model)
+
+
+def _tidy(model: Any) -> Any:
+    """The model without the exporter's notes.
+
+    Those are numbered symbols, and the path of every line of code on this machine: half of a small file.
+    """
+    graph = model.graph
     del graph.value_info[:]
     del model.metadata_props[:]
     for node in graph.node:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def run(options: ExportOptions, as_json: bool) -> None:
-    """Write the adapted network in a file format of other programs, such as ONNX."""
+    """Write the adapted network in a file format of other programs: ONNX, ncnn (upscayl), OpenVINO, peft."""
     from adaptsr_cli.stages.export.stage import run_export
 
     console = Console(as_json=as_json, wording=options.to_flags)
@@ -22,7 +22,7 @@ def run(options: ExportOptions, as_json: bool) -> None:
     )
     for line in result.proof.describe():
         console.line(line)
-    console.line(f"wrote {result.output}")
+    console.line(f"wrote {result.output}" + (f" and {result.card}" if result.card else ""))
     console.json(result.to_json())
 
 

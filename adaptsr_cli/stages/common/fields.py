@@ -14,6 +14,7 @@ from adaptsr_cli.options import Flag
 
 DEFAULT_RUN: Final = Path("adaptsr-run")
 
+FileFormat = Literal["safetensors", "pth"]
 
 MIN_TILE_PX: Final = 16
 

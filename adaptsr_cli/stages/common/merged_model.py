@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from adaptsr_cli.adapters.attach import fold
 from adaptsr_cli.artifacts.base import HEADER
@@ -75,7 +76,23 @@ def make_probe(backbone: Backbone) -> Probe:
 def probe_image(backbone: Backbone) -> Tensor:
     """A fixed textured image, (1, 3, side, side) in [0, 1], at least 32 px a side."""
     side = max(MIN_PROBE_PX, backbone.minimum_px)
-    return torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    return textured_image(1, side, side)
+
+
+def textured_image(batch: int, width: int, height: int) -> Tensor:
+    """Random texture, (batch, 3, height, width) in [0, 1], the same every time.
+
+    Like a photograph it has the more contrast the coarser the detail: white noise is so far from what networks are made
+    for that some (a published SPAN) answer with hundreds of times the range, and then rounding alone is a grey level.
+    """
+    generator = torch.Generator().manual_seed(0)
+    image, total, step_px = torch.zeros(batch, 3, height, width), 0, 1
+    while step_px < 2 * max(width, height) and step_px <= 64:
+        grid = (-(-height // step_px) + 1, -(-width // step_px) + 1)
+        noise = torch.rand(batch, 3, *grid, generator=generator)
+        image += step_px * functional.interpolate(noise, size=(height, width), mode="bilinear", align_corners=True)
+        total, step_px = total + step_px, 2 * step_px
+    return image / total
 
 
 def read_merged_header(backbone: Backbone) -> MergedHeader | None:

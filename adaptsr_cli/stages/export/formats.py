@@ -6,31 +6,18 @@ in `options.FormatName`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final
 
-from adaptsr_cli.artifacts.merged import MergedHeader
-from adaptsr_cli.backbones.backbone import Backbone
-from adaptsr_cli.progress import Progress
-from adaptsr_cli.stages.common.merged_model import Probe
+from adaptsr_cli.stages.export.checkpoints import checkpoint_writer
+from adaptsr_cli.stages.export.ncnn import write_ncnn
 from adaptsr_cli.stages.export.onnx import write_onnx
+from adaptsr_cli.stages.export.openvino import write_openvino
 from adaptsr_cli.stages.export.options import FormatName
-
-
-class ExportProof(Protocol):
-    """How the written file compares with the network in torch."""
-
-    @property
-    def probe_difference(self) -> float:
-        """Largest difference on the probe image, in parts of the image range."""
-
-    def describe(self) -> Sequence[str]:
-        """Lines for people."""
-
-    def to_json(self) -> dict[str, Any]:
-        """The figures by name."""
+from adaptsr_cli.stages.export.peft import write_peft
+from adaptsr_cli.stages.export.request import ExportProof, ExportRequest
 
 
 @dataclass(frozen=True)
@@ -38,15 +25,38 @@ class ExportFormat:
     """A file format.
 
     Attributes:
-        suffix: Of its files, with the dot.
-        write: Writes the network (on the CPU, adapters folded in) to a file, proves the file on the probe, and raises
-            an `AdaptsrError` and leaves nothing where it computes something else.
+        write: Writes the network, proves what it has written on the probe, and raises an `AdaptsrError` and leaves
+            nothing where that computes something else.
+        suffix: Of its file, with the dot; empty where it is a folder.
+        companion: Suffix of a second file beside it.
+        folder_files: The files of the folder.
+        takes: Which of the options `half` and `tile` it has.
+        half: Whether its weights are in half precision where the user says nothing.
+        of_adapter: It holds the adapter alone, so that a merged file cannot be exported.
     """
 
-    suffix: str
-    write: Callable[[Path, Backbone, MergedHeader, Probe, Progress], ExportProof]
+    write: Callable[[ExportRequest], ExportProof]
+    suffix: str = ""
+    companion: str | None = None
+    folder_files: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
+    half: bool = False
+    of_adapter: bool = False
+
+    def files(self, output: Path) -> tuple[Path, ...]:
+        """All files that are written."""
+        if self.folder_files:
+            return tuple(output / name for name in self.folder_files)
+        return (output, output.with_suffix(self.companion)) if self.companion else (output,)
 
 
 FORMATS: Final[Mapping[FormatName, ExportFormat]] = {
-    "onnx": ExportFormat(".onnx", write_onnx),
+    "onnx": ExportFormat(write_onnx, ".onnx", takes=("half", "tile")),
+    "ncnn": ExportFormat(write_ncnn, ".param", companion=".bin", takes=("half",), half=True),
+    "openvino": ExportFormat(write_openvino, ".xml", companion=".bin", takes=("half",), half=True),
+    "peft": ExportFormat(
+        write_peft, folder_files=("adapter_config.json", "adapter_model.safetensors"), of_adapter=True
+    ),
+    "safetensors": ExportFormat(checkpoint_writer("safetensors"), ".safetensors"),
+    "pth": ExportFormat(checkpoint_writer("pth"), ".pth"),
 }

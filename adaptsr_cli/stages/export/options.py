@@ -10,13 +10,21 @@ from pydantic import Field
 from adaptsr_cli.options import Flag, OptionsModel
 from adaptsr_cli.stages.common import fields
 
-FormatName = Literal["onnx"]
+FormatName = Literal["onnx", "ncnn", "openvino", "peft", "safetensors", "pth"]
+PlayerName = Literal["upscayl"]
 
 
 class ExportOptions(OptionsModel):
     """Which adapted network to write, and in which format."""
 
-    to: Annotated[FormatName, Field(description="Format of the file. onnx: for any height and width.")]
+    to: Annotated[
+        FormatName,
+        Field(
+            description="Format of the file. onnx: for any height and width. ncnn: convolutional networks, for phones "
+            "and players. openvino: for CPUs. peft: the adapter alone, in peft's own format. safetensors, pth: as merge"
+            " writes them."
+        ),
+    ]
     run: fields.Run = fields.DEFAULT_RUN
     adapter: Annotated[
         Path | None,
@@ -27,8 +35,35 @@ class ExportOptions(OptionsModel):
     ] = None
     output: Annotated[
         Path | None,
-        Field(description="File to write. Left out: merged.onnx in the run folder."),
+        Field(description="File to write, for peft a folder. Left out: in the run folder."),
         Flag(("--output", "-o")),
+    ] = None
+    player: Annotated[
+        PlayerName | None,
+        Field(description="Write what this program takes as it is. upscayl: its folder of models (ncnn)."),
+        Flag(("--for",)),
+    ] = None
+    name: Annotated[str | None, Field(description="Name of the model in that program. Left out: the run folder's.")] = (
+        None
+    )
+    half: Annotated[
+        bool | None,
+        Field(description="Weights in half precision."),
+        Flag(("--half/--no-half",), default_text="for ncnn and openvino"),
+    ] = None
+    tile: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="ONNX for LR images of this width and height only, as TensorRT and video players want it. "
+            "Left out: any size.",
+        ),
+    ] = None
+    card: Annotated[
+        bool, Field(description="Write a model card beside it: what it was made from, scores, how to use it.")
+    ] = False
+    licence: Annotated[
+        str | None, Field(description="Licence of the backbone's weights, for the card and the file's metadata.")
     ] = None
     model: Annotated[
         fields.Model, Field(description="Merged model to export as it is, or the backbone of the adapter.")

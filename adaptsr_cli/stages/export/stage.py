@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from adaptsr_cli.artifacts.merged import MergedHeader
 from adaptsr_cli.backbones.backbone import Backbone
+from adaptsr_cli.backbones.onnx_model import OPSET
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
-from adaptsr_cli.errors import ArtifactError
+from adaptsr_cli.errors import ArtifactError, UsageError
+from adaptsr_cli.io.atomic import replace_atomically
 from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.stages.common.adapter_file import open_adapter
 from adaptsr_cli.stages.common.merged_model import (
@@ -22,25 +26,30 @@ from adaptsr_cli.stages.common.merged_model import (
 )
 from adaptsr_cli.stages.common.models import ModelSpec, load_model, open_backbone
 from adaptsr_cli.stages.common.run_folder import RunFolder, refuse_overwriting
-from adaptsr_cli.stages.export.formats import FORMATS, ExportProof
+from adaptsr_cli.stages.export.card import card_path, model_card
+from adaptsr_cli.stages.export.formats import FORMATS, ExportFormat
 from adaptsr_cli.stages.export.options import ExportOptions
+from adaptsr_cli.stages.export.request import ExportProof, ExportRequest
+from adaptsr_cli.stages.export.upscayl import upscayl_model
 
 
 @dataclass(frozen=True)
 class ExportResult:
-    """The exported file.
+    """The exported model.
 
     Attributes:
-        output: Where it is.
+        output: The file, or the folder of a format that is one.
         format: As `ExportOptions.to`.
         header: What the file says of the adapters in it.
         proof: How the file compares with the network in torch.
+        card: The model card; None where none was wanted.
     """
 
     output: Path
     format: str
     header: MergedHeader
     proof: ExportProof
+    card: Path | None
 
     def to_json(self) -> dict[str, Any]:
         """The result as ``--json`` prints it."""
@@ -49,6 +58,7 @@ class ExportResult:
             "format": self.format,
             "probe_max_difference": self.proof.probe_difference,
             "blend": self.header.blend.model_dump(mode="json") if self.header.blend else None,
+            "card": str(self.card) if self.card else None,
             self.format: self.proof.to_json(),
         }
 
@@ -64,32 +74,103 @@ def run_export(options: ExportOptions, *, progress: Progress = SILENT, world: Wo
     Raises:
         ArtifactError: There is nothing adapted, an adapter is of other weights, or the file computes something else.
         CheckpointError: The network cannot be written in this format.
-        OutputExistsError: The file exists and `force` is not set.
-        UsageError: A package is missing.
+        OutputExistsError: A file exists and `force` is not set.
+        UsageError: A package is missing, or an option that the format does not have.
     """
-    run = RunFolder(options.run)
     format_ = FORMATS[options.to]
-    output = options.output or run.merged.with_suffix(format_.suffix)
-    if output.suffix != format_.suffix:
-        raise ArtifactError(f"`output` {output} does not end in {format_.suffix}", "change the name")
-    refuse_overwriting({"exported model": output}, force=options.force)
-    backbone, header, probe = _open_adapted(options, run, progress)
-    proof = format_.write(output, backbone, header, probe, progress)
-    return ExportResult(output, options.to, header, proof)
+    _refuse_options(options, format_)
+    run = RunFolder(options.run)
+    network = _open_adapted(options, run, progress)
+    half = format_.half if options.half is None else options.half
+    output = _output_path(options, format_, run, network.backbone.scale, half=half)
+    card = card_path(output) if options.card else None
+    outputs = {"exported model": format_.files(output), "model card": (card,) if card else ()}
+    for what, files in outputs.items():
+        for file in files:
+            refuse_overwriting({what: file}, force=options.force)
+    request = ExportRequest(
+        output=output,
+        backbone=network.backbone,
+        before=network.before,
+        changed=network.changed,
+        header=network.header,
+        probe=network.probe,
+        half=half,
+        tile_px=options.tile,
+        licence=options.licence,
+        progress=progress,
+    )
+    proof = format_.write(request)
+    if card is not None:
+        with replace_atomically(card) as temporary:
+            temporary.write_text(model_card(request, options.to, run, proof), encoding="utf-8")
+    return ExportResult(output, options.to, network.header, proof, card)
 
 
-def _open_adapted(options: ExportOptions, run: RunFolder, progress: Progress) -> tuple[Backbone, MergedHeader, Probe]:
+def _refuse_options(options: ExportOptions, format_: ExportFormat) -> None:
+    """Refuse what this format does not have.
+
+    Raises:
+        UsageError: Naming the option and the formats that have it.
+    """
+    for name in ("half", "tile"):
+        if getattr(options, name) is not None and name not in format_.takes:
+            having = ", ".join(known for known, one in FORMATS.items() if name in one.takes)
+            raise UsageError(f"`{name}` is not for `to` {options.to}", f"it is for {having}")
+    if options.player is not None and options.to != "ncnn":
+        raise UsageError(f"{options.player} takes ncnn models, not {options.to}", "use `to` ncnn")
+    if options.name is not None and options.player is None:
+        raise UsageError("`name` is for `player` alone", "name the file by `output`")
+
+
+def _output_path(options: ExportOptions, format_: ExportFormat, run: RunFolder, scale: int, *, half: bool) -> Path:
+    """Where to write.
+
+    Raises:
+        ArtifactError: `output` does not end as this format's files do.
+        UsageError: A name that the player would misread.
+    """
+    if options.player is not None:
+        name = options.name or run.root.resolve().name
+        return upscayl_model(options.output or run.root / options.player, name, scale)
+    if options.output is not None:
+        if format_.suffix and options.output.suffix != format_.suffix:
+            raise ArtifactError(f"`output` {options.output} does not end in {format_.suffix}", "change the name")
+        return options.output
+    if not format_.suffix:
+        return run.root / options.to
+    if options.tile is None:
+        return run.merged.with_suffix(format_.suffix)
+    # Programs that play ONNX files of one size tell them apart by their names.
+    parts = (run.merged.stem, f"{scale}x", f"{options.tile}px", "fp16" if half else "fp32", f"opset{OPSET}")
+    return run.root / f"{'_'.join(parts)}{format_.suffix}"
+
+
+@dataclass(frozen=True)
+class _Network:
+    """The network to export; as `ExportRequest`."""
+
+    backbone: Backbone
+    header: MergedHeader
+    probe: Probe
+    before: dict[str, Tensor] | None = None
+    changed: tuple[str, ...] = ()
+
+
+def _open_adapted(options: ExportOptions, run: RunFolder, progress: Progress) -> _Network:
     """The network with its adapters folded in: a merged model as it is, else backbone and adapter."""
     choice = ModelSpec.of(options.model, options.weights_dir, offline=options.offline)
-    if options.adapter is None:
+    if options.adapter is None and not FORMATS[options.to].of_adapter:
         name = options.model or (str(run.merged) if run.merged.exists() else None)
         if name is not None:
             merged = load_model(ModelSpec(name, choice.weights_dir, choice.offline), progress)
             header = read_merged_header(merged)
             if header is not None:
-                return merged, header, make_probe(merged)
+                return _Network(merged, header, make_probe(merged))
     adapter = open_adapter(options.adapter or run.adapter)
     backbone = open_backbone(run, choice, progress, record=False)
     refuse_merging_twice(backbone, [adapter])
     header = merged_header(backbone, [adapter], "export")
-    return backbone, header, fold_adapter(backbone, adapter).probe
+    before = {name: tensor.detach().clone() for name, tensor in backbone.model.state_dict().items()}
+    folded = fold_adapter(backbone, adapter)
+    return _Network(backbone, header, folded.probe, before, folded.changed)

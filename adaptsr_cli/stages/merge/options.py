@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from adaptsr_cli.errors import UsageError
 from adaptsr_cli.options import Flag, OptionsModel
 from adaptsr_cli.stages.common import fields
-
-FileFormat = Literal["safetensors", "pth"]
 
 
 def _read_weights(value: Any) -> Any:
@@ -37,7 +35,8 @@ class MergeOptions(OptionsModel):
         Flag(("--output", "-o")),
     ] = None
     format: Annotated[
-        FileFormat, Field(description="safetensors, or pth with {'params': ...}; `adaptsr export` writes others.")
+        fields.FileFormat,
+        Field(description="safetensors, or pth with {'params': ...}; `adaptsr export` writes others."),
     ] = "safetensors"
     weights: Annotated[
         tuple[float, ...] | None,

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from adaptsr_cli.artifacts.base import HEADER
 from adaptsr_cli.artifacts.merged import Blend, BlendPart, MergedHeader, Tuning
-from adaptsr_cli.backbones.backbone import Backbone, super_resolve
-from adaptsr_cli.backbones.loader import load_backbone
+from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import ArtifactError
-from adaptsr_cli.io.tensors import write_pth, write_tensors
 from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.runtime import pick_device
 from adaptsr_cli.stages.common.adapter_file import AdapterSource, open_adapter
+from adaptsr_cli.stages.common.merged_file import merged_tensors, write_merged
 from adaptsr_cli.stages.common.merged_model import (
     FoldedAdapters,
-    Probe,
     fold_adapter,
     make_probe,
     merged_header,
@@ -32,11 +25,8 @@ from adaptsr_cli.stages.common.merged_model import (
 from adaptsr_cli.stages.common.models import ModelSpec, open_backbone
 from adaptsr_cli.stages.common.run_folder import RunFolder, refuse_overwriting
 from adaptsr_cli.stages.merge.blend import Tuned, open_blend, require_one_backbone
-from adaptsr_cli.stages.merge.options import FileFormat, MergeOptions
+from adaptsr_cli.stages.merge.options import MergeOptions
 from adaptsr_cli.stages.merge.tune import TuningJob, tune
-
-# Largest probe difference accepted, in parts of the image range. A half-precision file cannot hold the fp32 sum.
-_TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-5, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
 
 @dataclass(frozen=True)
@@ -112,8 +102,8 @@ def run_merge(options: MergeOptions, *, progress: Progress = SILENT, world: Worl
     else:
         folded, blend, tuned = _fold_blend(options, run, backbone, adapters, progress)
     header = merged_header(backbone, adapters, "merge", blend)
-    tensors = _merged_tensors(backbone, folded.changed)
-    difference = _write_checked(output, options.format, tensors, header, folded.probe)
+    tensors = merged_tensors(backbone, folded.changed)
+    difference = write_merged(output, options.format, tensors, header, folded.probe)
     added = sum(tensor.numel() for tensor in tensors.values())
     added -= sum(tensor.numel() for tensor in backbone.checkpoint.tensors.values())
     sites = sum(len(adapter.header.sites) for adapter in adapters)
@@ -163,56 +153,3 @@ def _describe_blend(
         strength=strength,
         tuning=tuning,
     )
-
-
-def _merged_tensors(backbone: Backbone, adapted: Iterable[str]) -> dict[str, Tensor]:
-    """The file's tensors with the adapted and the derived ones replaced, each cast once from fp32."""
-    tensors = dict(backbone.checkpoint.tensors)
-    current = backbone.model.state_dict()
-    derived = [re.compile(pattern) for pattern in backbone.traits.derived]
-    changed = set(adapted)
-    changed |= {name for name in current if any(pattern.fullmatch(name.rpartition(".")[0]) for pattern in derived)}
-    for name in changed:
-        key = backbone.keys.get(name)
-        if key is None:
-            raise ArtifactError(
-                f"{backbone.checkpoint.path} has no tensor that is {name} of the network",
-                "its architecture rearranges weights on loading; convert it to the network's own layout first",
-            )
-        tensors[key] = current[name].reshape(tensors[key].shape).to(tensors[key].dtype).cpu().contiguous()
-    return tensors
-
-
-def _write_checked(
-    output: Path, format: FileFormat, tensors: dict[str, Tensor], header: MergedHeader, probe: Probe
-) -> float:
-    """Write the file under another name, load it as anyone would, compare, and only then give it its name."""
-    unproven = output.with_name(f".unproven-{output.name}")
-    try:
-        difference = _write_and_compare(unproven, format, tensors, header, probe)
-        lowest = min((tensor.dtype for tensor in tensors.values()), key=lambda dtype: -_TOLERANCE.get(dtype, 0.0))
-        if not difference <= _TOLERANCE.get(lowest, 0.0):
-            raise ArtifactError(
-                f"the merged file differs from adapter + backbone by {difference:.1e} of the range; not written",
-                "please report this with the checkpoint's architecture",
-            )
-        unproven.replace(output)
-    finally:
-        unproven.unlink(missing_ok=True)
-    return difference
-
-
-def _write_and_compare(
-    path: Path, format: FileFormat, tensors: dict[str, Tensor], header: MergedHeader, probe: Probe
-) -> float:
-    if format == "pth":
-        write_pth(path, {"params": tensors})
-    else:
-        write_tensors(path, tensors, {HEADER: _header_text(header)})
-    with torch.inference_mode():
-        return float((super_resolve(load_backbone(path), probe.image) - probe.expected).abs().max())
-
-
-def _header_text(header: MergedHeader) -> str:
-    """As JSON; without the blend where there is none, as older versions wrote it and can read it."""
-    return header.model_dump_json(exclude={"blend"} if header.blend is None else None)
