@@ -6,6 +6,7 @@ import copy
 import re
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,8 @@ class NcnnModel:
 
     def _run_one(self, image: Tensor) -> Tensor:
         extractor = self._net.create_extractor()
-        extractor.input(INPUT, self._ncnn.Mat(np.ascontiguousarray(image.numpy())).clone())
+        pixels = np.ascontiguousarray(image.numpy())  # kept by name: ncnn's matrix does not own what it is made of
+        extractor.input(INPUT, self._ncnn.Mat(pixels).clone())
         failed, sr = extractor.extract(OUTPUT)
         if failed:
             size = " x ".join(map(str, image.shape))
@@ -99,7 +101,7 @@ class WholeCells(nn.Module):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.network = copy.deepcopy(backbone.model)
-        self._mode = _FactorPooling()
+        self._mode = _PlainOperators()
         cell_px = max(backbone.tile_multiple_px, backbone.multiple_px)
         self.example = torch.rand(1, 3, _CELLS * cell_px, _CELLS * cell_px * 3 // 2)
         self.other_example = torch.rand(1, 3, _CELLS * cell_px * 2, _CELLS * cell_px)
@@ -134,7 +136,8 @@ def export_ncnn(network: WholeCells, files: NcnnFiles, *, half: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         try:
-            with torch.no_grad():
+            with torch.no_grad(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch would rather be asked for another kind of graph
                 torch.jit.trace(network.eval(), network.example, check_trace=False).save(work / "net.pt")
         except Exception as error:  # the tracer's errors have no common class but this one
             raise CheckpointError(f"the network cannot be traced for ncnn: {str(error).strip()[:200]}") from error
@@ -180,8 +183,8 @@ def _import_ncnn() -> Any:
     return ncnn
 
 
-class _FactorPooling(TorchFunctionMode):
-    """Turns pooling to a size, and enlarging to a size, into the same by a factor.
+class _PlainOperators(TorchFunctionMode):
+    """Turns what ncnn lacks into what it has: pooling and enlarging to a size into the same by a factor, and the like.
 
     The factors are found in the first run and used in the order of the calls in the later ones.
     """
@@ -192,7 +195,7 @@ class _FactorPooling(TorchFunctionMode):
         self._calls: int | None = None
         self._pooled: Tensor | None = None
 
-    def again(self) -> _FactorPooling:
+    def again(self) -> _PlainOperators:
         """This mode, for one more run of the network."""
         self._calls = 0 if self._factors else None
         return self
@@ -213,6 +216,8 @@ class _FactorPooling(TorchFunctionMode):
             factor = [float(value) for value in self._factor(size, small.shape[-2:])]
             large = functional.interpolate(small, scale_factor=factor, mode="nearest")
             return large[:, :, : self._pooled.shape[2], : self._pooled.shape[3]]
+        if func is torch.repeat_interleave and words.get("dim") == 1:
+            return _repeat_channels(args[0], args[1] if len(args) > 1 else words["repeats"])
         return func(*args, **words)
 
     def _factor(self, large: Any, small: Any) -> list[int]:
@@ -223,6 +228,12 @@ class _FactorPooling(TorchFunctionMode):
             return factor
         self._calls += 1
         return self._factors[self._calls - 1]
+
+
+def _repeat_channels(image: Tensor, times: int) -> Tensor:
+    """Each channel several times in a row, (B, C, h, w) -> (B, times * C, h, w), as a convolution by ones."""
+    ones = np.eye(int(image.shape[1]), dtype=np.float32).repeat(times, axis=0)  # numpy's, so a constant of the graph
+    return functional.conv2d(image, torch.from_numpy(ones)[:, :, None, None])
 
 
 def _max_pool(image: Tensor, factor: list[int]) -> Tensor:

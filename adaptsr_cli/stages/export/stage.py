@@ -139,6 +139,8 @@ def _output_path(options: ExportOptions, format_: ExportFormat, run: RunFolder, 
         return options.output
     if not format_.suffix:
         return run.root / options.to
+    if format_.companion:  # in a folder, since several formats have a second file of one name
+        return run.root / options.to / run.merged.with_suffix(format_.suffix).name
     if options.tile is None:
         return run.merged.with_suffix(format_.suffix)
     # Programs that play ONNX files of one size tell them apart by their names.
