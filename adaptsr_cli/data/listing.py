@@ -11,7 +11,7 @@ from adaptsr_cli.data.layouts import Pair, PairSet, check_folder, match_files, n
 from adaptsr_cli.errors import DataError, ImageError
 from adaptsr_cli.io.contents import Contents
 from adaptsr_cli.io.images import image_size
-from adaptsr_cli.io.path_lists import read_path_list
+from adaptsr_cli.io.path_lists import find_listed, read_path_list
 from adaptsr_cli.units import readable
 
 _LINE_HINT = "a line is `HR, LR` (comma or tab between) or the path of a photo, relative to the list's folder"
@@ -55,13 +55,13 @@ def read_list(path: Path) -> PairSet:
     The two files of a pair stand behind one another, with a comma or a tab between. Which column is the HR side is
     told by the sizes of the first 20 lines; where both are of one size it is the first, as in the lists that
     Real-ESRGAN's scripts write. Paths are relative to the folder of the list. Empty lines and lines that begin with
-    ``#`` are left out.
+    ``#`` are left out. The list may be in any encoding and have any line ends; see `adaptsr_cli.io.path_lists`.
 
     Raises:
         DataError: The list cannot be read or is empty, or a line is wrong; the line is named by its number.
     """
     try:
-        lines = read_path_list(str(path), keep_blank=True)
+        lines = read_path_list(str(path))
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise DataError(f"cannot read the list {path}: {reason}", _LINE_HINT) from error
@@ -90,13 +90,13 @@ def read_list(path: Path) -> PairSet:
 
 def _read_line(place: Path, number: int, line: str) -> tuple[Path, ...]:
     """The one or two files of a line."""
-    whole = place.parent / line
+    whole, _ = find_listed(line, [place.parent])
     if _is_file(whole):
         return (whole,)
     names = [name.strip() for name in line.split("\t" if "\t" in line else ",")]
     if len(names) > 2 or not all(names):
         raise DataError(f"{place}, line {number} is neither a pair nor a photo: {line!r}", _LINE_HINT)
-    paths = tuple(place.parent / name for name in names)
+    paths = tuple(find_listed(name, [place.parent])[0] for name in names)
     for path in paths:
         if not _is_file(path):
             raise DataError(f"{place}, line {number}: there is no file {path}", _LINE_HINT)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from adaptsr_cli.artifacts.base import StrictModel
 from adaptsr_cli.errors import ArtifactError, nearest
 from adaptsr_cli.io.atomic import write_text
+from adaptsr_cli.io.file_kinds import require_regular
 from adaptsr_cli.io.strict_json import MAX_CHARACTERS, parse_json
 from adaptsr_cli.units import readable_texts
 
@@ -65,9 +66,10 @@ def read_text(path: Path) -> str:
         ArtifactError: The file is missing or unreadable, too long, or no UTF-8.
     """
     try:
+        require_regular(path)
         if path.stat().st_size > MAX_CHARACTERS:
             raise ArtifactError(f"{path} is longer than any adaptsr document", "check whether it is the right file")
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # editors of Windows put a mark before the text
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise ArtifactError(f"cannot read {path}: {reason}", "check the path") from error

@@ -11,6 +11,7 @@ from typing import Final
 from PIL import Image
 
 from adaptsr_cli.errors import AdaptsrError, DamagedImageError, ImageError
+from adaptsr_cli.io.file_kinds import require_regular
 
 MAX_PIXELS: Final = 1 << 30
 """Most pixels that are decoded, of all pages or frames together: 32768 x 32768 px, 3 GiB as 8-bit RGB."""
@@ -54,6 +55,7 @@ def faults(path: Path, kind: str = "") -> Iterator[None]:
         kind: What its content says that it is, such as ``HEIC``.
     """
     try:
+        require_regular(path)
         with pixel_limit_lifted():
             yield
     except AdaptsrError:

@@ -5,6 +5,7 @@ A named pipe without a writer is waited for until somebody writes, and a device 
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -31,5 +32,18 @@ def describe_irregular(path: Path) -> str | None:
     try:
         mode = path.stat().st_mode
     except ValueError as error:  # a null byte, which no name can have
-        raise FileNotFoundError(2, os.strerror(2), str(path)) from error
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
     return next((name for test, name in _KINDS if test(mode)), None)
+
+
+def require_regular(path: Path) -> None:
+    """Refuse to open what is no regular file.
+
+    Raises:
+        OSError: It is none, or it cannot be looked at; its `strerror` says so.
+    """
+    kind = describe_irregular(path)
+    if kind == "a folder":
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if kind is not None:
+        raise OSError(errno.EINVAL, f"it is {kind}, no regular file", str(path))

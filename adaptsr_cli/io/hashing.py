@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from adaptsr_cli.errors import DataError
+from adaptsr_cli.io.file_kinds import require_regular
 
 _CHUNK_BYTES: Final = 64 << 10
 
@@ -18,6 +19,7 @@ def file_sha256(path: Path) -> str:
     Raises:
         OSError: The file cannot be read.
     """
+    require_regular(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -32,6 +34,7 @@ def file_fingerprint(path: Path) -> str:
         DataError: The file cannot be read.
     """
     try:
+        require_regular(path)
         with path.open("rb") as file:
             size_bytes = file.seek(0, os.SEEK_END)
             file.seek(0)

@@ -9,12 +9,14 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from adaptsr_cli.errors import ArtifactError
+from adaptsr_cli.io.file_kinds import require_regular
 
 
 @contextmanager
 def safetensors_faults(path: Path) -> Iterator[None]:
     """Turn what the library raises on a bad file into one line that names the file."""
     try:
+        require_regular(path)
         yield
     except SafetensorError as error:
         raise ArtifactError(

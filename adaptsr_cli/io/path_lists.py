@@ -36,12 +36,11 @@ _CONTROL: Final = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x19\x1b-\x1f]")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
-def read_path_list(place: str, *, keep_blank: bool = False) -> list[str]:
-    """Read the lines of a list.
+def read_path_list(place: str) -> list[str]:
+    """Read the lines of a list, blank ones too.
 
     Args:
         place: A file, or ``-`` for the standard input.
-        keep_blank: Keep blank lines, so that lines can be counted.
 
     Returns:
         The lines as they stand; bytes that are no UTF-8 as lone surrogates, as in the names of files.
@@ -50,25 +49,25 @@ def read_path_list(place: str, *, keep_blank: bool = False) -> list[str]:
         OSError: It cannot be read.
         ValueError: It is no list, and why.
     """
-    return split_lines(_read_bytes(place), keep_blank=keep_blank)
+    return split_lines(_read_bytes(place))
 
 
-def split_lines(data: bytes, *, keep_blank: bool = False) -> list[str]:
-    """Decode a list and split it into lines; blank ones are left out but with `keep_blank`.
+def split_lines(data: bytes) -> list[str]:
+    """Decode a list and split it into lines.
 
     Raises:
         ValueError: It is no text.
     """
     text = _decode(data)
     if "\0" in text:  # as `find -print0` writes it, for names that have line ends in them
-        return [name for name in text.split("\0") if name.strip()]
-    lines = _LINE_END.split(text.removesuffix("\x1a"))  # DOS ends its files so
-    return [line for line in lines if keep_blank or line.strip()]
+        return text.removesuffix("\0").split("\0")
+    return _LINE_END.split(text.removesuffix("\x1a"))  # DOS ends its files so
 
 
-def is_comment(line: str) -> bool:
-    """Whether a line begins with ``#`` and no file has such a name."""
-    return line.lstrip().startswith("#") and not os.path.lexists(line.strip())
+def names_nothing(line: str) -> bool:
+    """Whether a line is blank or a comment: it begins with ``#``, and no file has such a name."""
+    text = line.strip()
+    return not text or (text.startswith("#") and not os.path.lexists(text))
 
 
 def find_listed(line: str, folders: Sequence[Path]) -> tuple[Path, Path]:

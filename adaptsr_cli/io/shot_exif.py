@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from adaptsr_cli.io.exif import EXIF_PREFIX
+from adaptsr_cli.io.file_kinds import require_regular
 
 _MODEL: Final = 0x0110
 _EXIF_FOLDER: Final = 0x8769
@@ -51,6 +52,7 @@ def read_shot_facts(path: Path) -> ShotFacts:
     its pixels are read.
     """
     try:
+        require_regular(path)
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
             if head[:4] in _TIFF_HEADS:

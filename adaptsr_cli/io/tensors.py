@@ -22,6 +22,7 @@ from torch import Tensor
 
 from adaptsr_cli.errors import ArtifactError, CheckpointError
 from adaptsr_cli.io.atomic import replace_atomically, write_bytes
+from adaptsr_cli.io.file_kinds import require_regular
 from adaptsr_cli.io.headers import safetensors_faults, utf8_name
 from adaptsr_cli.io.strict_json import parse_json
 
@@ -159,6 +160,7 @@ def _load_pickle(path: Path) -> object:
 
 def _refuse_other_files(path: Path) -> None:
     try:
+        require_regular(path)
         with path.open("rb") as handle:
             start = handle.read(64)
         archived = zipfile.is_zipfile(path)

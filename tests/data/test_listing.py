@@ -101,8 +101,21 @@ def test_bad_lines_are_named_by_their_number(tmp_path: Path, text: str, fault: s
         read_list(tmp_path / "list.txt")
 
 
+def test_a_list_may_be_of_another_system(tmp_path: Path) -> None:
+    put(tmp_path, "ä.png", "b.png")
+    for encoding in ("utf-16", "utf-8-sig", "cp1252"):
+        (tmp_path / "list.txt").write_bytes("# pairs\r\nä.png\r\n\r\nb.png\r\n".encode(encoding))
+        assert [pair.hr.name for pair in read_list(tmp_path / "list.txt").pairs] == ["b.png", "ä.png"]
+
+
 def test_lists_that_cannot_be_read(tmp_path: Path) -> None:
-    (tmp_path / "bytes.txt").write_bytes(b"\x89PNG\r\n\x1a\n\x05\xff")
-    for name, text in (("none.txt", "No such file"), ("bytes.txt", "no text file"), ("", "it is a folder")):
+    (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "image.txt").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\x01")
+    for name, text in (
+        ("none.txt", "No such file"),
+        ("bytes.txt", "UTF-16"),
+        ("image.txt", "no text file"),
+        ("", "a folder"),
+    ):
         with pytest.raises(DataError, match=text):
             read_list(tmp_path / name)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from adaptsr_cli.io.path_lists import find_listed, is_comment, read_path_list, split_lines
+from adaptsr_cli.io.path_lists import find_listed, names_nothing, read_path_list, split_lines
 
 TEXT = "in/a b.png\nphotos/ä/ö.png\n"
-LINES = ["in/a b.png", "photos/ä/ö.png"]
+LINES = ["in/a b.png", "photos/ä/ö.png", ""]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
@@ -28,11 +28,11 @@ def test_a_mark_of_utf_16_in_either_order(order: str) -> None:
 
 
 def test_mixed_line_ends_and_blank_lines() -> None:
-    assert split_lines(b"a.png\r\n\r\n  \nb.png\r\n\rc.png\x1a") == ["a.png", "b.png", "c.png"]
+    assert split_lines(b"a.png\r\n\r\n  \nb.png\r\n\rc.png\x1a") == ["a.png", "", "  ", "b.png", "", "c.png"]
 
 
 def test_letters_that_other_programs_take_for_line_ends_are_part_of_a_name() -> None:
-    assert split_lines("a\x85b\u2028c.png\n".encode()) == ["a\x85b\u2028c.png"]
+    assert split_lines("a\x85b\u2028c.png\n".encode()) == ["a\x85b\u2028c.png", ""]
 
 
 def test_null_bytes_between_names() -> None:
@@ -67,7 +67,7 @@ def test_a_line_is_understood_as_what_is_there(
     monkeypatch.chdir(tmp_path)
     Path(name).parent.mkdir(exist_ok=True)
     Path(name).touch()
-    assert not is_comment(line)
+    assert not names_nothing(line)
     found, written = find_listed(line, [Path()])
     assert found.samefile(name)
     assert found == written == Path(name)
@@ -77,14 +77,14 @@ def test_a_line_is_understood_as_what_is_there(
 def test_an_old_code_page_is_told_by_the_files(page: str, tmp_path: Path) -> None:
     name = {"cp1251": "фото.png", "cp932": "写真.png", "gb18030": "照片.png"}.get(page, "é ü.png")
     (tmp_path / name).touch()
-    (line,) = split_lines(name.encode(page) + b"\r\n")
+    line, _ = split_lines(name.encode(page) + b"\r\n")
     assert find_listed(line, [tmp_path])[0] == tmp_path / name
 
 
 def test_a_name_that_is_no_text_is_found_by_its_bytes(tmp_path: Path) -> None:
     name = os.fsdecode(b"\xff\xfe.png")
     (tmp_path / name).touch()
-    (line,) = split_lines(b"\xff\xfe.png\n".replace(b"\xff\xfe", b"./\xff\xfe"))
+    line, _ = split_lines(b"\xff\xfe.png\n".replace(b"\xff\xfe", b"./\xff\xfe"))
     assert find_listed(line, [tmp_path])[0] == tmp_path / name
 
 
@@ -104,9 +104,10 @@ def test_a_relative_path_is_first_looked_for_in_the_first_folder(tmp_path: Path)
     assert find_listed("c.png", folders) == (tmp_path / "one" / "c.png", Path("c.png"))
 
 
-def test_comments() -> None:
-    assert is_comment("  # photographs of May")
-    assert not is_comment("a.png # not here")
+def test_comments_and_blank_lines_name_nothing() -> None:
+    assert names_nothing("  # photographs of May")
+    assert names_nothing(" \t")
+    assert not names_nothing("a.png # not here")
 
 
 def test_a_pipe_with_a_name_is_not_waited_for(tmp_path: Path) -> None:
@@ -121,7 +122,7 @@ def test_a_pipe_of_the_shell_is_read() -> None:
     reader, writer = os.pipe()
     os.write(writer, b"a.png\n")
     os.close(writer)
-    assert read_path_list(f"/dev/fd/{reader}") == ["a.png"]
+    assert read_path_list(f"/dev/fd/{reader}") == ["a.png", ""]
     os.close(reader)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from adaptsr_cli import __version__
 from adaptsr_cli.artifacts.base import Provenance, Scalar
 from adaptsr_cli.errors import OutputExistsError
+from adaptsr_cli.stages.common.places import Folder, find_obstacle
 from adaptsr_cli.training.folder import TrainingFolder
 
 
@@ -128,11 +129,14 @@ def refuse_overwriting(paths: Mapping[str, Path], *, force: bool) -> None:
 
     Raises:
         OutputExistsError: One of them exists and `force` is not set.
+        AdaptsrError: One of them cannot be written: there is a folder or a pipe, or its folder is read-only.
     """
-    if force:
-        return
     for what, path in paths.items():
-        if path.exists():
+        if (fault := Folder(path.parent).fault(path)) is not None:
+            raise fault
+        if (kind := find_obstacle(path)) is not None:
+            raise OutputExistsError(f"{path} is {kind} ({what})", "remove it, or give another name")
+        if path.exists() and not force:
             raise OutputExistsError(f"{path} exists already ({what})", "replace it with `force`, or use another `run`")
 
 

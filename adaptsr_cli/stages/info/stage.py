@@ -12,6 +12,7 @@ from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.artifacts import parse_artifact
 from adaptsr_cli.io.documents import read_text, read_toml
+from adaptsr_cli.io.file_kinds import describe_irregular
 from adaptsr_cli.io.headers import read_metadata
 from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.stages.info.describe import Facts, describe, describe_backbone
@@ -58,8 +59,8 @@ def describe_file(path: Path) -> Facts:
         CheckpointError: A model file that cannot be read.
     """
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise ArtifactError(f"{path} {what}", "name an artifact of a run, or a checkpoint")
+        what = f"is {describe_irregular(path)}" if path.exists() else "does not exist"
+        raise ArtifactError(f"{path} {what}", "name an image, an artifact of a run, or a checkpoint")
     facts = {"file": str(path), "size": format_bytes(path.stat().st_size)}
     if path.suffix == ".json":
         return facts | _describe_json(path)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from adaptsr_cli.errors import UsageError
+from adaptsr_cli.io.path_lists import find_listed, read_path_list
 from adaptsr_cli.io.photographs import PHOTO_SUFFIXES, read_facts
 from adaptsr_cli.io.shot_exif import ShotFacts
 
@@ -199,13 +200,14 @@ def _list_photos(folder: Path) -> list[Path]:
 
 def _read_list(list_file: Path) -> list[tuple[tuple[Path, ...], tuple[Path, ...]]]:
     try:
-        text = list_file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_path_list(str(list_file))
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise UsageError(
-            f"cannot read `list_file` {list_file}: {error}", "give a text file: WIDE, TELE on each line"
+            f"cannot read `list_file` {list_file}: {reason}", "give a text file: WIDE, TELE on each line"
         ) from error
     pairs: list[tuple[tuple[Path, ...], tuple[Path, ...]]] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         cells = [cell.strip() for cell in (line.split("\t") if "\t" in line else line.split(","))]
@@ -215,10 +217,11 @@ def _read_list(list_file: Path) -> list[tuple[tuple[Path, ...], tuple[Path, ...]
                 "write WIDE, TELE, divided by a comma or a tab",
             )
         # Beside the table, as one would expect of a table that is moved together with its photographs.
-        paths = [list_file.parent / cell for cell in cells]
+        paths = [find_listed(cell, [list_file.parent])[0] for cell in cells]
         for path in paths:
             if not path.is_file():
-                raise UsageError(f"`list_file` {list_file}, line {number}: {path} does not exist", "check the path")
+                what = "is no file" if path.exists() else "does not exist"
+                raise UsageError(f"`list_file` {list_file}, line {number}: {path} {what}", "check the path")
         pairs.append(((paths[0],), (paths[1],)))
     if not pairs:
         raise UsageError(f"`list_file` {list_file} names no shot", "write WIDE, TELE on each line")

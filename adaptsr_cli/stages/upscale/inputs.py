@@ -14,7 +14,7 @@ from adaptsr_cli.io.file_kinds import SAVE_FIRST, describe_irregular
 from adaptsr_cli.io.formats.signatures import HEAD_BYTES, name_other_kind
 from adaptsr_cli.io.formats.table import READ_SUFFIXES, recognise
 from adaptsr_cli.io.images import list_images
-from adaptsr_cli.io.path_lists import find_listed, is_comment, read_path_list
+from adaptsr_cli.io.path_lists import find_listed, names_nothing, read_path_list
 
 _APPLE_DOUBLE: Final = b"\0\5\x16\7"  # what macOS puts beside a file on a disk of another system, as ._NAME
 _PARTIAL: Final = ".partial-"
@@ -144,7 +144,7 @@ def _add_list(list_file: str, found: Inputs) -> None:
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise UsageError(f"cannot read `list_file` {list_file}: {reason}", hint) from error
-    lines = [line for line in lines if not is_comment(line)]
+    lines = [line for line in lines if not names_nothing(line)]
     if not lines:
         raise UsageError(f"`list_file` {list_file} names no image", "give a path on each line")
     folders = [Path(), *([Path(list_file).parent] if list_file != "-" else [])]

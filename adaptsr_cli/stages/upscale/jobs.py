@@ -12,8 +12,8 @@ from typing import Final
 
 from adaptsr_cli.errors import AdaptsrError, ImageError, UsageError
 from adaptsr_cli.io.formats.table import WRITE_SUFFIXES, find_by_suffix
+from adaptsr_cli.stages.common.places import Folder
 from adaptsr_cli.stages.upscale.inputs import InputError, Inputs, LeftOut, Source
-from adaptsr_cli.stages.upscale.places import Folder
 
 _FILE_ENDING: Final = re.compile(r"\.(?=\w*[a-z])\w{1,5}", re.IGNORECASE | re.ASCII)  # with a letter: not 2024.11
 

@@ -28,9 +28,9 @@ from adaptsr_cli.io.pictures import Picture
 from adaptsr_cli.io.tiff import is_tiff
 from adaptsr_cli.progress import Progress, Task
 from adaptsr_cli.runtime import free_memory_bytes
+from adaptsr_cli.stages.common.places import FullDisks, find_obstacle
 from adaptsr_cli.stages.upscale.jobs import Job
 from adaptsr_cli.stages.upscale.metadata import UpscaleSettings, check_existing
-from adaptsr_cli.stages.upscale.places import FullDisks
 from adaptsr_cli.units import format_bytes
 
 DECODERS: Final = 2
@@ -361,11 +361,8 @@ def _require_regular(job: Job) -> None:
             raise ImageError(f"it is {kind}", SAVE_FIRST)
     except OSError as error:
         raise ImageError(f"cannot read {job.source}: {error.strerror or error}", "check the path") from error
-    try:
-        if (kind := describe_irregular(job.target)) is not None:
-            raise ImageError(f"the result's place {job.target} is {kind}", "remove it, or give `suffix` or `output`")
-    except (FileNotFoundError, NotADirectoryError):
-        return
+    if (kind := find_obstacle(job.target)) is not None:
+        raise ImageError(f"the result's place {job.target} is {kind}", "remove it, or give `suffix` or `output`")
 
 
 def _finished(outcome: FileOutcome) -> Future[FileOutcome]:

@@ -15,8 +15,8 @@ from upscaling import Run, contents, make_run, photo
 from adaptsr_cli.errors import AdaptsrError, UsageError
 from adaptsr_cli.io.images import write_rgb
 from adaptsr_cli.io.pictures import Picture
+from adaptsr_cli.stages.common.places import LEAST_FREE_BYTES, Folder
 from adaptsr_cli.stages.upscale import pipeline, stage
-from adaptsr_cli.stages.upscale.places import LEAST_FREE_BYTES, Folder
 
 
 @pytest.fixture
@@ -184,10 +184,10 @@ def test_too_long_a_name_fails_alone(run: Run, most: int, monkeypatch: pytest.Mo
 def test_what_nobody_foresaw_fails_one_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     read = pipeline.read_picture
 
-    def fail(path: Path) -> object:
+    def fail(path: Path, **options: bool) -> object:
         if path.name == "a.png":
             raise RuntimeError("of a library")
-        return read(path)
+        return read(path, **options)
 
     monkeypatch.setattr(pipeline, "read_picture", fail)
     report, progress = run(Path("in"))

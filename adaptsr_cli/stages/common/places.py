@@ -11,6 +11,7 @@ from typing import Final
 from unicodedata import normalize
 
 from adaptsr_cli.errors import AdaptsrError, ImageError
+from adaptsr_cli.io.file_kinds import describe_irregular
 
 LEAST_FREE_BYTES: Final = 16 << 10
 """Room on a disk without which no result fits."""
@@ -87,6 +88,18 @@ class Folder:
                 except OSError:
                     return False
         return False
+
+
+def find_obstacle(path: Path) -> str | None:
+    """What lies in the place of a file that is to be written and cannot be replaced, such as ``a folder``.
+
+    Raises:
+        OSError: The place cannot be looked at.
+    """
+    try:
+        return describe_irregular(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 class FullDisks:
