@@ -22,7 +22,7 @@ _PILLOW: Final = 4  # its own copy of the picture, or ours with transparency bes
 _FRAME: Final = 12  # copies of each frame of an animation, by which Pillow finds what changes
 _SLACK: Final = 1 + 1 / 32  # what allocators and libraries take beside
 # What these hold beside the picture until the file is whole; AVIF more on small pictures than on large ones.
-_ENCODERS: Final = {".webp": 44, ".avif": 92}
+_ENCODERS: Final = {".webp": 44, ".avif": 92, ".heic": 92, ".heif": 92, ".hif": 92, ".jxl": 92}
 
 
 def picture_bytes(outline: Outline, target: Path, *, scale: int, outscale: float, band_px: int) -> int:
@@ -62,9 +62,9 @@ def _encoder_px_bytes(outline: Outline, target: Path) -> int:
     joined = channels * depth if outline.alpha else 0
     if suffix in {".tif", ".tiff"}:
         return joined  # a page at a time
-    if outline.deep and holds_16_bit(target):
+    if outline.deep and holds_16_bit(target) and suffix not in _ENCODERS:
         return joined + 2 * channels * depth  # the file, twice while it grows
-    narrowed = channels if outline.deep else 0
+    narrowed = channels * depth if outline.deep else 0
     several = _FRAME if outline.frames > 1 else 0
     return outline.frames * (narrowed + several + _ENCODERS.get(suffix, _PILLOW))
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from adaptsr_cli.errors import DamagedImageError
+from adaptsr_cli.errors import DamagedImageError, ImageError
+from adaptsr_cli.io.colour.convert import settle_colours
 from adaptsr_cli.io.damage import find_damage
 from adaptsr_cli.io.faults import damaged, faults
+from adaptsr_cli.io.formats.camera_raw import RawReader, RawRendering
+from adaptsr_cli.io.formats.heif import HeifReader
+from adaptsr_cli.io.formats.jpeg_xl import JpegXlReader
 from adaptsr_cli.io.formats.kind import FileFormat, Outline
 from adaptsr_cli.io.formats.table import find_by_suffix, recognise
 from adaptsr_cli.io.formats.tiff import TiffReader
@@ -39,19 +43,22 @@ def read_outline(path: Path, *, by_rows: bool = False) -> Outline:
         return kind.reader.read_outline(path)
 
 
-def decode_picture(path: Path, *, keep_damaged: bool = False) -> Picture:
+def decode_picture(path: Path, raw: RawRendering | None = None, *, keep_damaged: bool = False) -> Picture:
     """Decode an image file whole, with all its pages or frames; see `adaptsr_cli.io.images.read_picture`."""
     kind = find_content(path)
+    reader = RawReader(raw) if raw is not None and isinstance(kind.reader, RawReader) else kind.reader
     try:
         with strictly(), faults(path, kind.name):
             if fault := find_damage(path):
                 raise damaged(path, fault)
-            picture = kind.reader.decode(path)
+            picture = reader.decode(path)
     except DamagedImageError as error:
         if not keep_damaged:
             raise
         with tolerantly(), faults(path, kind.name):
-            picture = replace(kind.reader.decode(path), damage=error.fault)
+            picture = replace(reader.decode(path), damage=error.fault)
+    with faults(path, kind.name):
+        picture = settle_colours(picture)
     named = find_by_suffix(path.suffix)
     if named is not kind:
         remark = f"is {kind.name}, though its name ends in {path.suffix or 'nothing'}"
@@ -64,6 +71,22 @@ def decode_xmp(path: Path) -> bytes | None:
     kind = find_content(path)
     with faults(path, kind.name):
         return kind.reader.read_xmp(path)
+
+
+def decode_exif(path: Path) -> bytes | None:
+    """Read the EXIF of a file whose format hides it from `shot_exif` (HEIC, JPEG XL); None for all others.
+
+    Raises:
+        ImageError: Such a file is damaged, or its library is not installed.
+    """
+    try:
+        kind = recognise(path)
+    except (ImageError, OSError):
+        return None  # what is wrong with it is told when its pixels are read
+    if not isinstance(kind.reader, HeifReader | JpegXlReader):
+        return None
+    with faults(path, kind.name):
+        return kind.reader.read_exif(path) or b""
 
 
 def find_content(path: Path) -> FileFormat:

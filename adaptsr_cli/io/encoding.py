@@ -10,6 +10,9 @@ import numpy as np
 
 from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.atomic import replace_atomically
+from adaptsr_cli.io.colour.code_points import make_profile, name_hdr
+from adaptsr_cli.io.colour.convert import convert_to_srgb
+from adaptsr_cli.io.colour.icc import read_space
 from adaptsr_cli.io.exif import set_size
 from adaptsr_cli.io.formats.kind import Extras, FileFormat, Limits, Writer
 from adaptsr_cli.io.formats.table import WRITE_SUFFIXES, find_by_suffix
@@ -60,6 +63,12 @@ def check_fit(path: Path, picture: Picture, width_px: int, height_px: int) -> No
             "write .tif",
         )
     writer.check_available(deep=limits.deep and picture.colour.dtype == np.uint16)
+    if (hdr := name_hdr(picture.cicp)) and not limits.cicp:
+        raise ImageError(
+            f"cannot write {path}: the picture is {hdr}, and {kind.name} holds none", "write .png, .avif or .heic"
+        )
+    if must_convert(limits, picture):
+        _try_conversion(path, picture)
     if picture.further:
         several = "pages" if picture.animation is None else "frames"
         if limits.several != several:
@@ -75,6 +84,17 @@ def check_fit(path: Path, picture: Picture, width_px: int, height_px: int) -> No
         )
 
 
+def _try_conversion(path: Path, picture: Picture) -> None:
+    """Convert a single pixel to sRGB, to see whether the profile allows it."""
+    pixel = replace(picture, colour=picture.colour[:1, :1], alpha=None, further=())
+    try:
+        convert_to_srgb(pixel)
+    except (ValueError, RuntimeError) as error:
+        raise ImageError(
+            f"cannot write {path}: its colours cannot be converted to sRGB ({error})", "write .png or .tif"
+        ) from error
+
+
 def _drop_unsupported(kind: FileFormat, limits: Limits, picture: Picture) -> Picture:
     """Remove from a picture what the format cannot hold and nobody misses."""
     if picture.animation is not None and picture.animation.poster and kind.name != "PNG":
@@ -83,7 +103,33 @@ def _drop_unsupported(kind: FileFormat, limits: Limits, picture: Picture) -> Pic
         picture = replace(picture, colour=first.colour, alpha=first.alpha, further=tuple(others), animation=timing)
     if not limits.alpha:
         picture = replace(picture, alpha=None)
-    # A grey profile in a file of three channels would be wrong, not merely useless.
-    if not limits.photo_data or (picture.icc and not limits.grey_profile and picture.icc[16:20] == b"GRAY"):
-        picture = replace(picture, icc=None)
-    return picture if limits.deep else narrow(picture)
+    return _fit_colours(limits, picture if limits.deep else narrow(picture))
+
+
+def _fit_colours(limits: Limits, picture: Picture) -> Picture:
+    """Describe the colours in a way that the format has, or else convert them to sRGB, which needs no description."""
+    if picture.cicp is not None and not (limits.cicp and limits.photo_data):
+        picture = replace(picture, icc=make_profile(picture.cicp, grey=picture.grey), cicp=None)
+    if picture.icc is not None and read_space(picture.icc) == "RGB":
+        picture = replace(picture, grey=False)  # a profile of RGB has no meaning in a file of grey
+    return convert_to_srgb(picture) if must_convert(limits, picture) else picture
+
+
+def must_convert(limits: Limits, picture: Picture) -> bool:
+    """Whether a format cannot say what a picture's colours are, so that they are converted to sRGB."""
+    if picture.icc is None and picture.cicp is None:
+        return False
+    deep = limits.deep and picture.colour.dtype == np.uint16
+    grey = picture.icc is not None and read_space(picture.icc) == "GRAY"
+    return not limits.photo_data or (grey and not limits.grey_profile) or (deep and not limits.deep_profile)
+
+
+def list_changes(path: Path, picture: Picture) -> list[str]:
+    """What is different about a picture once it is written, and worth a remark."""
+    kind, limits, _ = find_format(path)
+    changes = []
+    if picture.colour.dtype == np.uint16 and not limits.deep:
+        changes.append(f"16 bits a channel are written as 8 ({path.suffix.lower()} holds no more)")
+    if must_convert(limits, picture):
+        changes.append(f"its colours are converted to sRGB ({kind.name} as it is written holds no such profile)")
+    return changes

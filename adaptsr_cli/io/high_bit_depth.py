@@ -9,6 +9,8 @@ import struct
 import zlib
 from typing import Any, BinaryIO, Final
 
+import numpy as np
+
 from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.exif import EXIF_PREFIX
@@ -43,6 +45,15 @@ def read_avif_bits(data: bytes) -> int:
     return (12 if flags & _AVIF_TWELVE else 10) if flags & _AVIF_HIGH else 8
 
 
+def read_avif_colours(data: bytes) -> tuple[int, int, int, int] | None:
+    """The code points of H.273 of an AVIF, by the first box nclx; None where it has none."""
+    place = data.find(b"colrnclx")
+    if not 0 < place <= len(data) - 15:
+        return None
+    primaries, transfer, matrix, full = struct.unpack_from(">HHHB", data, place + 8)
+    return primaries, transfer, matrix, full >> 7
+
+
 def decode_deep_avif(data: bytes, bits: int) -> AnyArray:
     """Decode an AVIF of 10 or 12 bits a channel as it is stored, not turned.
 
@@ -58,15 +69,23 @@ def decode_deep_avif(data: bytes, bits: int) -> AnyArray:
 
 
 def write_deep_png(
-    file: BinaryIO, layers: AnyArray, *, icc: bytes | None, exif: bytes | None, xmp: bytes | None
+    file: BinaryIO,
+    layers: AnyArray,
+    *,
+    icc: bytes | None,
+    cicp: tuple[int, int, int, int] | None,
+    exif: bytes | None,
+    xmp: bytes | None,
 ) -> None:
-    """Write (H, W, C) uint16 as PNG with its colour profile, EXIF (with prefix) and XMP.
+    """Write (H, W, C) uint16 as PNG with its colour profile or code points, EXIF (with prefix) and XMP.
 
     Raises:
         ImageError: The package imagecodecs is not installed.
     """
     data = memoryview(_imagecodecs().png_encode(layers[..., 0] if layers.shape[2] == 1 else layers, PNG_LEVEL))
     extra = b""
+    if cicp:
+        extra += _chunk(b"cICP", bytes(cicp))
     if icc:
         extra += _chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc))
     if exif:
@@ -75,6 +94,53 @@ def write_deep_png(
         extra += _chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)
     for part in (data[:_HEAD_BYTES], extra, data[_HEAD_BYTES:]):
         file.write(part)
+
+
+def decode_jpeg_xl(data: bytes) -> AnyArray:
+    """Decode a JPEG XL of any depth, of an animation the first frame, to (H, W) or (H, W, C) as it is displayed.
+
+    Raises:
+        ImageError: The package imagecodecs is not installed.
+        RuntimeError: The file is damaged or cut off.
+    """
+    samples: AnyArray = _imagecodecs().jpegxl_decode(data, 0, numthreads=1)
+    return samples
+
+
+def encode_jpeg_xl(layers: AnyArray, distance: float, effort: int) -> bytes:
+    """Encode (H, W, C) uint8 or uint16 as a bare JPEG XL stream.
+
+    Args:
+        layers: Grey, grey and alpha, RGB, or RGB and alpha.
+        distance: libjxl's measure of loss; 0 for none.
+        effort: 1 to 10.
+
+    Raises:
+        ImageError: The package imagecodecs is not installed.
+    """
+    flat = layers[..., 0] if layers.shape[2] == 1 else layers
+    options: dict[str, Any] = {"lossless": True} if distance == 0 else {"distance": distance}
+    return bytes(_imagecodecs().jpegxl_encode(flat, effort=effort, usecontainer=False, numthreads=1, **options))
+
+
+def transform_colours(samples: AnyArray, icc: bytes) -> AnyArray:
+    """Convert (H, W, C) uint16 by its profile to (H, W, 3) uint16 in sRGB.
+
+    Raises:
+        ImageError: The package imagecodecs is not installed.
+        RuntimeError: The profile is damaged.
+    """
+    library = _imagecodecs()
+    spaces = {1: "gray", 3: "rgb", 4: "cmyk"}
+    source = samples[..., 0] if samples.shape[2] == 1 else samples
+    converted: AnyArray = library.cms_transform(
+        np.ascontiguousarray(source),
+        icc,
+        library.cms_profile("srgb"),
+        colorspace=spaces[samples.shape[2]],
+        outcolorspace="rgb",
+    )
+    return converted
 
 
 def check_available() -> None:
@@ -92,7 +158,7 @@ def _imagecodecs() -> Any:
         import imagecodecs
     except ImportError as error:
         raise ImageError(
-            "PNG and AVIF of more than 8 bits a channel need the package imagecodecs", INSTALL_IMAGES
+            "more than 8 bits a channel and rare colours need the package imagecodecs", INSTALL_IMAGES
         ) from error
     return imagecodecs
 

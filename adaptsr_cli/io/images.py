@@ -12,10 +12,13 @@ from PIL import Image
 from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.artifacts.degradation import Filter
 from adaptsr_cli.errors import ImageError
+from adaptsr_cli.io import encoding
+from adaptsr_cli.io.colour.code_points import name_hdr
 from adaptsr_cli.io.contents import read_contents
 from adaptsr_cli.io.decoding import decode_picture, decode_size, decode_xmp
 from adaptsr_cli.io.encoding import check_fit, encode_picture, find_format
 from adaptsr_cli.io.faults import faults, pixel_limit_lifted
+from adaptsr_cli.io.formats.camera_raw import RawRendering
 from adaptsr_cli.io.formats.pillow_reading import open_image
 from adaptsr_cli.io.formats.table import recognise
 from adaptsr_cli.io.pictures import Picture, to_8_bit
@@ -55,7 +58,7 @@ def image_size(path: Path) -> tuple[int, int]:
     return decode_size(path)
 
 
-def read_picture(path: Path, *, keep_damaged: bool = False) -> Picture:
+def read_picture(path: Path, raw: RawRendering | None = None, *, keep_damaged: bool = False) -> Picture:
     """Read an image file whole, with all its pages or frames, and as many bits as it has.
 
     CMYK is converted to sRGB, through its own colour profile where it has one. Reduced copies and masks in a TIFF, and
@@ -64,21 +67,22 @@ def read_picture(path: Path, *, keep_damaged: bool = False) -> Picture:
 
     Args:
         path: The file.
+        raw: How a raw file is rendered; left out: by the camera's white balance, with no change of exposure.
         keep_damaged: Decode what is damaged or cut off as far as that is possible; the picture says what is wrong.
 
     Raises:
         DamagedImageError: Damaged or cut off, also where a decoder would fill the gap and say nothing.
         ImageError: No image, more pixels than `faults.MAX_PIXELS`, or of a kind that cannot be read
-            faithfully: samples that have no fixed range, an animation or CMYK of 16 bits a channel.
+            faithfully: samples that have no fixed range, an animation of more than 8 bits a channel.
     """
-    return decode_picture(path, keep_damaged=keep_damaged)
+    return decode_picture(path, raw, keep_damaged=keep_damaged)
 
 
 def read_rgb(path: Path) -> AnyArray:
     """Read an image file as (H, W, 3) uint8; transparency is dropped, 16 bits are rounded to 8.
 
     Raises:
-        ImageError: As `read_picture`, or the file has several pages or frames.
+        ImageError: As `read_picture`, or the file has several pages or frames, or is HDR.
     """
     picture = read_picture(path)
     if picture.further:
@@ -86,7 +90,18 @@ def read_rgb(path: Path) -> AnyArray:
         raise ImageError(
             f"cannot use {path}: it has {len(picture.frames)} {several}, one is needed", "split it, or leave it out"
         )
+    require_sdr(picture, path)
     return to_8_bit(picture.colour)
+
+
+def require_sdr(picture: Picture, path: Path) -> None:
+    """Refuse HDR where numbers like sRGB's are needed: to learn from, or to compare.
+
+    Raises:
+        ImageError: The picture is HDR.
+    """
+    if name := name_hdr(picture.cicp):
+        raise ImageError(f"cannot use {path}: it is {name}", "save it as SDR (sRGB), or leave it out")
 
 
 def write_picture(path: Path, picture: Picture, *, quality: int = 95, note: str | None = None) -> None:
@@ -129,6 +144,25 @@ def holds_16_bit(path: Path) -> bool:
     """
     _, limits, _ = find_format(path)
     return limits.deep
+
+
+def is_lossy(path: Path) -> bool:
+    """Whether `quality` changes what is written under this suffix.
+
+    Raises:
+        ImageError: An unknown suffix.
+    """
+    _, limits, _ = find_format(path)
+    return limits.lossy
+
+
+def list_changes(path: Path, picture: Picture) -> list[str]:
+    """What `write_picture` will change about a picture under this name, and the user should know.
+
+    Raises:
+        ImageError: An unknown suffix.
+    """
+    return encoding.list_changes(path, picture)
 
 
 def read_note(path: Path) -> str | None:

@@ -25,7 +25,7 @@ def is_whole(path: Path) -> bool:
     Changed bytes in the middle are not found.
 
     Args:
-        path: A PNG, JPEG, WebP, AVIF, TIFF or BMP file, as this program writes them.
+        path: A file as this program writes them.
     """
     try:
         if is_tiff(path):
@@ -41,7 +41,7 @@ def is_whole(path: Path) -> bool:
                 return int(struct.unpack_from("<I", start, 4)[0]) + 8 == size_bytes
             if start.startswith(b"BM"):
                 return int(struct.unpack_from("<I", start, 2)[0]) == size_bytes
-            if start[4:8] == b"ftyp":
+            if start[4:8] in {b"ftyp", b"JXL "}:
                 return _boxes_fill_file(handle, size_bytes)
     except (OSError, struct.error):
         return False
@@ -54,7 +54,7 @@ def _tail(handle: BinaryIO, size_bytes: int, count: int) -> bytes:
 
 
 def _boxes_fill_file(handle: BinaryIO, size_bytes: int) -> bool:
-    """Whether the boxes of an ISO media file (AVIF) follow each other up to its end."""
+    """Whether the boxes of an ISO media file (AVIF, HEIC, JPEG XL) follow each other up to its end."""
     position = 0
     while position < size_bytes:
         handle.seek(position)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from adaptsr_cli.arrays import AnyArray
+from adaptsr_cli.errors import ImageError
 
 _PIECE_ROWS: Final = 64
+_OVERSHOOT: Final = 0.002  # what filters and rounding leave outside of the range
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Picture:
         animation: The timing of the frames; None for a single picture and for pages.
         remarks: What the user should know of how the file was read.
         damage: What is wrong with the data of the file, if it was to be decoded all the same.
+        cicp: The code points of H.273 that the numbers are in, where no profile says it: HDR, and colours told by nclx
+            or PNG's cICP; None for sRGB.
     """
 
     colour: AnyArray
@@ -52,6 +57,7 @@ class Picture:
     animation: Animation | None = None
     remarks: tuple[str, ...] = ()
     damage: str | None = None
+    cicp: tuple[int, int, int, int] | None = None
 
     @property
     def frames(self) -> tuple[Picture, ...]:
@@ -59,7 +65,15 @@ class Picture:
         return (replace(self, further=(), animation=None), *self.further)
 
 
-def picture_of(layers: AnyArray, *, grey: bool, icc: bytes | None = None, exif: bytes | None = None) -> Picture:
+def picture_of(
+    layers: AnyArray,
+    *,
+    grey: bool,
+    icc: bytes | None = None,
+    exif: bytes | None = None,
+    cicp: tuple[int, int, int, int] | None = None,
+    remarks: tuple[str, ...] = (),
+) -> Picture:
     """Make a picture of the channels that a file stores.
 
     Args:
@@ -67,10 +81,12 @@ def picture_of(layers: AnyArray, *, grey: bool, icc: bytes | None = None, exif: 
         grey: Whether to write it as grey again.
         icc: The colour profile.
         exif: EXIF, its orientation cleared.
+        cicp: Code points of H.273.
+        remarks: What the user should know.
     """
     alpha = np.ascontiguousarray(layers[..., -1]) if layers.shape[2] in {2, 4} else None
     colour = layers[..., :3] if layers.shape[2] >= 3 else layers[..., :1].repeat(3, axis=2)
-    return Picture(np.array(colour, order="C"), alpha, grey, icc, exif)
+    return Picture(np.array(colour, order="C"), alpha, grey, icc, exif, cicp=cicp, remarks=remarks)
 
 
 def layers_of(picture: Picture) -> AnyArray:
@@ -98,6 +114,43 @@ def stretch(samples: AnyArray, bits: int) -> AnyArray:
     most = (1 << bits) - 1
     stretched: AnyArray = ((samples.astype(np.uint32) * 65535 + most // 2) // most).astype(np.uint16)
     return stretched
+
+
+def quantise(samples: AnyArray, path: Path) -> AnyArray:
+    """Bring floating-point samples in [0, 1] to the whole range of uint16.
+
+    Args:
+        samples: (H, W, C) of any floating-point type.
+        path: Where they are from.
+
+    Raises:
+        ImageError: Samples that are no numbers, or outside of the range by more than rounding.
+    """
+    least, most = float(samples.min()), float(samples.max())
+    if not (least >= -_OVERSHOOT and most <= 1 + _OVERSHOOT):
+        raise ImageError(
+            f"cannot read {path}: its floating-point samples reach from {least:g} to {most:g}, a picture's from 0 to 1",
+            "scale it to 0 to 1, HDR by tone mapping, or save it with 16 bits",
+        )
+    whole: AnyArray = np.empty(samples.shape, np.uint16)
+    for start in range(0, len(samples), _PIECE_ROWS):
+        piece = samples[start : start + _PIECE_ROWS].astype(np.float32)
+        whole[start : start + _PIECE_ROWS] = np.rint(piece.clip(0, 1) * 65535)
+    return whole
+
+
+def divide_by_alpha(colour: AnyArray, alpha: AnyArray) -> AnyArray:
+    """Undo the multiplication of the colour by the transparency.
+
+    Args:
+        colour: (H, W, C) uint8 or uint16.
+        alpha: (H, W, 1) of the same type.
+    """
+    whole = int(np.iinfo(colour.dtype).max)
+    most = np.maximum(alpha, 1).astype(np.uint32)
+    straight = (colour.astype(np.uint32) * whole + most // 2) // most
+    divided: AnyArray = np.minimum(straight, whole).astype(colour.dtype)
+    return divided
 
 
 def narrow(picture: Picture) -> Picture:

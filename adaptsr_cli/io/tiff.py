@@ -1,6 +1,6 @@
-"""TIFF files: list of pages, decoding of 16 bits a channel, and writing.
+"""TIFF files: list of pages, decoding of those that Pillow does not read, and writing.
 
-Pages of 8 bits are decoded by Pillow, which knows their many kinds of colour; see `adaptsr_cli.io.decoding`.
+Most pages of 8 bits are decoded by Pillow, which knows their many kinds of colour; see `adaptsr_cli.io.formats.tiff`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import tifffile
 
 from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.errors import ImageError
+from adaptsr_cli.io.colour.convert import cmyk_to_srgb
 from adaptsr_cli.io.faults import damaged
-from adaptsr_cli.io.pictures import Picture, layers_of, orient, stretch
+from adaptsr_cli.io.pictures import Picture, divide_by_alpha, layers_of, orient, picture_of, quantise, stretch
 from adaptsr_cli.io.tolerance import is_tolerant
 
 Folder = Callable[[int, bytes], bytes]
@@ -26,8 +27,13 @@ _SIGNATURES: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MAX_BYTES: Final = (1 << 32) - (1 << 26)  # what offsets of 32 bits reach, less some for tags and bad compression
 _ORIENTATION, _XMP, _ICC = 274, 700, 34675
 _JPEG, _DEFLATE = 7, (8, 32946)
-_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB = 0, 1, 2
-_PREMULTIPLIED, _STRAIGHT = 1, 2  # kinds of alpha
+_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _SEPARATED = 0, 1, 2, 5
+_COLOURS: Final = {_MIN_IS_WHITE: 1, _MIN_IS_BLACK: 1, _RGB: 3, _SEPARATED: 4}
+_PREMULTIPLIED, _STRAIGHT = 1, 2
+_ALPHAS: Final = (_PREMULTIPLIED, _STRAIGHT)
+_SEPARATE = 2  # the planes of a page one after another
+_PILLOWS: Final = (1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946)  # the compressions that Pillow reads on every system
+_DNG_VERSION, _SENSOR_DATA = 50706, (32803, 34892)
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,9 @@ class TiffPage:
         index: Its place in the file, thumbnails and masks counted.
         width_px: As displayed.
         height_px: As displayed.
-        deep: Whether it has more than 8 and at most 16 bits a channel.
-        alpha: Whether it has more than its colour.
+        deep: Whether it has more than 8 bits a channel.
+        alpha: Whether it has transparency.
+        direct: Whether `read_page` reads it, and not Pillow.
     """
 
     index: int
@@ -47,6 +54,7 @@ class TiffPage:
     height_px: int
     deep: bool
     alpha: bool
+    direct: bool
 
 
 def is_tiff(path: Path) -> bool:
@@ -63,7 +71,7 @@ def list_pages(path: Path) -> list[TiffPage]:
     """The pages of a TIFF; reduced copies of a page and transparency masks are none.
 
     Raises:
-        ImageError: Samples without a fixed range (floating point, signed, or of 32 bits).
+        ImageError: Samples without a fixed range (signed, or integers of 32 bits).
         Exception: The file is damaged, of whatever kind tifffile tripped over.
     """
     with tifffile.TiffFile(path) as file:
@@ -72,43 +80,72 @@ def list_pages(path: Path) -> list[TiffPage]:
         return [_read_page_facts(page, path) for page in real or pages[:1]]
 
 
-def read_deep_page(path: Path, index: int) -> tuple[AnyArray, bool, bytes | None]:
-    """Decode a page of 9 to 16 bits a channel.
+def read_page(path: Path, index: int) -> Picture:
+    """Decode a page that is `direct`.
 
     Returns:
-        (H, W, C) uint16 as displayed, over the whole range of 16 bits: grey, grey and alpha, RGB, or RGB and alpha;
-        whether it is grey; its colour profile.
+        The page as displayed, uint8, or uint16 over the whole range of 16 bits; CMYK in sRGB.
 
     Raises:
-        ImageError: A kind of colour that is not read at this depth, or missing data.
+        ImageError: A kind of colour that is not read here, samples out of range, or missing data.
         Exception: The file is damaged, of whatever kind tifffile tripped over.
     """
     with tifffile.TiffFile(path) as file:
         page = require_page(file.pages[index])
-        if page.photometric not in {_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB}:
+        colours = _COLOURS.get(int(page.photometric))
+        if colours is None:
             kind = getattr(page.photometric, "name", str(page.photometric))
             raise ImageError(
-                f"cannot read {path}: {kind} of 16 bits is not supported", "make it RGB, or 8 bits a channel"
+                f"cannot read {path}: {kind} of {page.bitspersample} bits is not supported",
+                "make it RGB, or 8 bits a channel",
             )
-        require_all_segments(page, file.filehandle.size, path)
-        samples = np.asarray(page.asarray(maxworkers=1))
-        if samples.ndim == 2:
-            samples = samples[..., None]
-        elif page.planarconfig == 2 and page.samplesperpixel > 1:
-            samples = np.moveaxis(samples, 0, 2)  # (C, H, W) -> (H, W, C)
-        samples = samples.astype(np.uint16, copy=False)
-        colours = 3 if page.photometric == _RGB else 1
         kinds = [int(kind) for kind in page.extrasamples]
-        layers = stretch(samples[..., :colours], page.bitspersample)
+        if page.samplesperpixel - len(kinds) != colours:
+            raise ImageError(f"cannot read {path}: {page.samplesperpixel} channels of unknown colours", "make it RGB")
+        require_all_segments(page, file.filehandle.size, path)
+        samples, remarks = _read_samples(page, path)
+        layers = samples[..., :colours]
         if page.photometric == _MIN_IS_WHITE:
-            layers = np.uint16(65535) - layers
-        if kinds and kinds[0] in {_PREMULTIPLIED, _STRAIGHT}:
-            alpha = stretch(samples[..., colours : colours + 1], page.bitspersample)
-            if kinds[0] == _PREMULTIPLIED:
-                layers = _divide(layers, alpha)
-            layers = np.concatenate([layers, alpha], axis=2)
+            layers = np.iinfo(layers.dtype).max - layers
         icc = page.tags.valueof(_ICC)
-        return orient(layers, _orientation(page)), colours == 1, icc if isinstance(icc, bytes) and icc else None
+        icc = icc if isinstance(icc, bytes) and icc else None
+        if page.photometric == _SEPARATED:
+            layers, icc = cmyk_to_srgb(layers, icc), None
+        place = next((place for place, kind in enumerate(kinds) if kind in _ALPHAS), None)
+        if place is not None:
+            alpha = samples[..., colours + place, None]
+            if kinds[place] == _PREMULTIPLIED:
+                layers = divide_by_alpha(layers, alpha)
+            layers = np.concatenate([layers, alpha], axis=2)
+        return picture_of(orient(layers, _orientation(page)), grey=colours == 1, icc=icc, remarks=remarks)
+
+
+def _read_samples(page: tifffile.TiffPage, path: Path) -> tuple[AnyArray, tuple[str, ...]]:
+    """The samples of a page, (H, W, C) uint8 or uint16 over their whole range, and what to say of them."""
+    samples = np.asarray(page.asarray(maxworkers=1))
+    if samples.ndim == 2:
+        samples = samples[..., None]
+    elif page.planarconfig == _SEPARATE and page.samplesperpixel > 1:
+        samples = np.moveaxis(samples, 0, 2)  # (C, H, W) -> (H, W, C)
+    if samples.dtype.kind == "f":
+        return quantise(samples, path), ("its floating-point samples, 0 to 1, are read as 16 bits",)
+    if samples.dtype == np.uint8:
+        return samples, ()
+    return stretch(samples.astype(np.uint16, copy=False), page.bitspersample), ()
+
+
+def holds_raw(path: Path) -> bool:
+    """Whether a TIFF is a camera's raw file: a DNG, or one with the mosaic of a sensor. A damaged one is not."""
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages.first
+            assert isinstance(page, tifffile.TiffPage)
+            below = page.pages or ()
+            return _DNG_VERSION in page.tags or any(
+                int(getattr(part, "photometric", 0)) in _SENSOR_DATA for part in (page, *below)
+            )
+    except Exception:  # each damage trips tifffile in its own way
+        return False
 
 
 def has_all_segments(page: tifffile.TiffPage, file_bytes: int) -> bool:
@@ -222,7 +259,7 @@ def require_page(page: tifffile.TiffPage | tifffile.TiffFrame) -> tifffile.TiffP
 
 def _read_page_facts(page: tifffile.TiffPage, path: Path) -> TiffPage:
     kind = page.dtype
-    if kind is not None and (kind.kind in "fic" or kind.itemsize > 2):
+    if kind is not None and (kind.kind in "ic" or (kind.kind != "f" and kind.itemsize > 2)):
         raise ImageError(
             f"cannot read {path}: its samples are {kind.name} numbers, which have no fixed range",
             "make it 8- or 16-bit",
@@ -230,17 +267,19 @@ def _read_page_facts(page: tifffile.TiffPage, path: Path) -> TiffPage:
     width_px, height_px = int(page.imagewidth), int(page.imagelength)
     if _orientation(page) >= 5:
         width_px, height_px = height_px, width_px
-    return TiffPage(page.index, width_px, height_px, kind is not None and kind.itemsize == 2, bool(page.extrasamples))
+    deep = kind is not None and (kind.itemsize == 2 or kind.kind == "f")
+    extra = [int(sample) for sample in page.extrasamples]
+    alpha = any(sample in _ALPHAS for sample in extra)
+    plain = kind == np.uint8 and page.bitspersample == 8 and int(page.photometric) in _COLOURS
+    odd = (
+        (page.planarconfig == _SEPARATE and page.samplesperpixel > 1)
+        or int(page.compression) not in _PILLOWS
+        or (extra and not alpha)
+        or len(extra) > 1
+    )
+    return TiffPage(page.index, width_px, height_px, deep, alpha, direct=deep or bool(plain and odd))
 
 
 def _orientation(page: tifffile.TiffPage) -> int:
     value = page.tags.valueof(_ORIENTATION)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _divide(colour: AnyArray, alpha: AnyArray) -> AnyArray:
-    """Undo the multiplication of the colour by the transparency."""
-    most = np.maximum(alpha, 1).astype(np.uint32)
-    straight = (colour.astype(np.uint32) * 65535 + most // 2) // most
-    divided: AnyArray = np.minimum(straight, 65535).astype(np.uint16)
-    return divided

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from adaptsr_cli.errors import AdaptsrError, ImageError
-from adaptsr_cli.io.formats import pillow_writing
+from adaptsr_cli.io.formats import files
 from adaptsr_cli.io.images import write_picture
 from adaptsr_cli.io.pictures import Picture, to_8_bit
 
@@ -29,12 +29,12 @@ class _Full(FileIO):
         return super().write(part)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".bmp", ".avif"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".bmp", ".avif", ".heic", ".jxl"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_disk_that_fills_up_is_no_fault_of_the_picture(
     suffix: str, dtype: type[np.generic], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pillow_writing, "FileIO", _Full)
+    monkeypatch.setattr(files, "FileIO", _Full)
     noise = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (40, 40, 3), dtype=dtype)
     with pytest.raises(AdaptsrError, match="No space left on device") as caught:
         write_picture(tmp_path / f"a{suffix}", Picture(noise))

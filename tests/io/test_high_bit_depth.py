@@ -16,6 +16,7 @@ from PIL import Image
 from readers import png_16_bit, png_chunk, read_samples
 
 from adaptsr_cli.errors import ImageError
+from adaptsr_cli.io.colour.icc import make_rgb_profile
 from adaptsr_cli.io.high_bit_depth import decode_deep_avif
 from adaptsr_cli.io.images import (
     image_size,
@@ -24,6 +25,8 @@ from adaptsr_cli.io.images import (
     write_picture,
 )
 from adaptsr_cli.io.pictures import Picture, layers_of, orient
+
+GAMMA_1_8 = make_rgb_profile((0.3127, 0.329), np.array(((0.64, 0.33), (0.3, 0.6), (0.15, 0.06))), (1.8,))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
@@ -77,7 +80,7 @@ def test_a_deep_avif_is_turned_like_a_plain_one(tmp_path: Path, orientation: int
 def test_a_16_bit_png_keeps_profile_and_exif(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x010F] = "Acme"
-    picture = Picture(noise(9, 8, 3, depth=16), icc=b"profile" * 50, exif=exif.tobytes())
+    picture = Picture(noise(9, 8, 3, depth=16), icc=GAMMA_1_8, exif=exif.tobytes())
     write_picture(tmp_path / "a.png", picture, note="made by a test")
     assert np.array_equal(read_samples(tmp_path / "a.png"), picture.colour)
     with Image.open(tmp_path / "a.png") as image:

@@ -21,7 +21,7 @@ def gradient() -> np.ndarray:
 
 
 def test_heic_is_read_as_it_is(tmp_path: Path) -> None:
-    heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed (extra pair)")
+    heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed (extra images)")
     path = tmp_path / "a.heic"
     exif = Image.Exif()
     exif.get_ifd(0x8769)[0xA405] = 26
@@ -88,7 +88,7 @@ def test_a_missing_library_is_named_with_its_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, library: str
 ) -> None:
     path = tmp_path / name
-    path.write_bytes(b"anything")
+    path.write_bytes({"a.heic": b"\0\0\0\x18ftypheic" + bytes(40), "a.dng": b"FUJIFILMCCD-RAW "}[name])
     plain = builtins.__import__
 
     def refuse(wanted: str, *rest: Any) -> Any:
@@ -99,7 +99,7 @@ def test_a_missing_library_is_named_with_its_command(
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(AdaptsrError) as caught:
         read_photograph(path)
-    assert "pip install 'adaptsr[pair]'" in caught.value.hint
+    assert "pip install 'adaptsr[images]'" in caught.value.hint
 
 
 def test_grey_is_seen_also_in_three_channels(tmp_path: Path) -> None:

@@ -55,6 +55,8 @@ class Limits:
         bits: How many bits a channel it then has.
         several: What it holds more than one of.
         grey_profile: Whether its grey is grey in the file too, so that a profile of grey fits.
+        deep_profile: Whether a picture of more than 8 bits keeps its colour profile.
+        cicp: Whether it holds code points of H.273, and so HDR.
         photo_data: Whether it holds EXIF, a colour profile and XMP.
         most_px: The longest side that it can have.
         lossy: Whether `quality` changes its pixels.
@@ -65,6 +67,8 @@ class Limits:
     bits: int = 16
     several: Literal["pages", "frames"] | None = None
     grey_profile: bool = True
+    deep_profile: bool = True
+    cicp: bool = False
     photo_data: bool = True
     most_px: int = (1 << 31) - 1
     lossy: bool = False

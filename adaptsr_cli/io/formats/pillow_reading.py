@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from io import BytesIO
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, Final
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image
 
 from adaptsr_cli.errors import ImageError
+from adaptsr_cli.io.colour import png_colours
+from adaptsr_cli.io.colour.convert import convert_image
 from adaptsr_cli.io.exif import clear_orientation, read_orientation
 from adaptsr_cli.io.faults import check_pixels
 from adaptsr_cli.io.formats.kind import Outline
-from adaptsr_cli.io.high_bit_depth import decode_deep_avif, decode_deep_png, read_avif_bits
+from adaptsr_cli.io.high_bit_depth import decode_deep_avif, decode_deep_png, read_avif_bits, read_avif_colours
 from adaptsr_cli.io.pictures import Animation, Picture, orient, picture_of
 from adaptsr_cli.io.png_chunks import PngFault, hide_large, read_profile
 from adaptsr_cli.io.png_texts import read_exif, read_texts, take_xmp
 from adaptsr_cli.io.tolerance import is_tolerant
+
+_FEW_BITS: Final = {"L;2": 2, "L;4": 4}
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,11 @@ def _count_frames(image: Image.Image) -> int:
 def _decode_image(path: Path, reader: PillowReader) -> Picture:
     with open_image(path, reader.name) as image:
         data = path.read_bytes() if image.format in {"PNG", "AVIF"} else b""
-        count = 1 if reader.first_only else _count_frames(image)
+        cicp, remarks = None, []
+        count = _count_frames(image)
+        if reader.first_only and count > 1:
+            remarks.append("is an animation: only its first frame is used")
+            count = 1
         raw_mode = find_raw_mode(image)
         bits = 16 if image.format == "PNG" and ";16" in raw_mode else 8
         if image.format == "AVIF":
@@ -107,21 +114,45 @@ def _decode_image(path: Path, reader: PillowReader) -> Picture:
         exif = image.info.get("exif")
         image.load()
         exif = clear_orientation(exif) if isinstance(exif, bytes) and exif else None
+        if image.format == "PNG":
+            cicp = _settle_png(image, path, raw_mode)
+        elif image.format == "AVIF":
+            cicp = read_avif_colours(data)
         if bits > 8:
             layers = decode_deep_avif(data, bits) if image.format == "AVIF" else decode_deep_png(data)
             icc = image.info.get("icc_profile") or None
-            return picture_of(orient(layers, orientation), grey=layers.shape[2] <= 2, icc=icc, exif=exif)
+            return picture_of(orient(layers, orientation), grey=layers.shape[2] <= 2, icc=icc, exif=exif, cicp=cicp)
         if count == 1:
-            return decode_frame(image, path, orientation, exif, raw_mode)
+            frame = decode_frame(image, path, orientation, exif, raw_mode)
+            return replace(frame, cicp=cicp, remarks=tuple(remarks))
         loops = image.info.get("loop", 0)
         poster = bool(getattr(image, "default_image", False))
         frames, durations_ms = [], []
         for index in range(count):
             image.seek(index)
             image.load()
-            frames.append(decode_frame(image, path, orientation, exif if index == 0 else None, raw_mode))
+            frame = decode_frame(image, path, orientation, exif if index == 0 else None, raw_mode)
+            frames.append(replace(frame, cicp=cicp))
             durations_ms.append(float(image.info.get("duration", 0)))
     return join_frames(frames, Animation(tuple(durations_ms), int(loops), poster))
+
+
+def _settle_png(image: Image.Image, path: Path, raw_mode: str) -> tuple[int, int, int, int] | None:
+    """Put right what Pillow knows of a loaded PNG, and return its code points.
+
+    The grey that stands for transparency is counted in the file's own bits, where the samples are stretched to 8; and
+    gAMA and cHRM become a profile.
+    """
+    key = image.info.get("transparency")
+    if isinstance(key, int) and raw_mode in _FEW_BITS:
+        image.info["transparency"] = key * 255 // ((1 << _FEW_BITS[raw_mode]) - 1)
+    chunks = png_colours.read_chunks(path)
+    if not image.info.get("icc_profile"):
+        grey = image.mode in {"1", "L", "LA", "I;16"} or raw_mode.startswith(("L", "I"))
+        made = png_colours.make_profile(chunks, grey=grey)
+        if made is not None:
+            image.info["icc_profile"] = made
+    return png_colours.read_code_points(chunks)
 
 
 def join_frames(frames: list[Picture], animation: Animation | None) -> Picture:
@@ -131,14 +162,14 @@ def join_frames(frames: list[Picture], animation: Animation | None) -> Picture:
         grey = all(frame.grey for frame in frames)
         clear = any(frame.alpha is not None for frame in frames)
         first, *further = (_with_channels(frame, grey=grey, clear=clear) for frame in frames)
-    return Picture(first.colour, first.alpha, first.grey, first.icc, first.exif, tuple(further), animation)
+    return replace(first, further=tuple(further), animation=animation)
 
 
 def _with_channels(frame: Picture, *, grey: bool, clear: bool) -> Picture:
     alpha = frame.alpha
     if clear and alpha is None:
         alpha = np.full(frame.colour.shape[:2], 255, np.uint8)
-    return Picture(frame.colour, alpha, grey, frame.icc, frame.exif)
+    return replace(frame, alpha=alpha, grey=grey)
 
 
 def decode_frame(image: Image.Image, path: Path, orientation: int, exif: bytes | None, raw_mode: str) -> Picture:
@@ -148,7 +179,7 @@ def decode_frame(image: Image.Image, path: Path, orientation: int, exif: bytes |
     if image.mode in {"I", "F"}:
         raise ImageError(f"cannot read {path}: its samples are numbers without a fixed range", "make it 8- or 16-bit")
     if image.mode in {"CMYK", "LAB"}:
-        layers, icc = np.asarray(_to_srgb(image, icc, path)), None
+        layers, icc = np.asarray(convert_image(image, icc)), None
     elif grey:
         layers = np.asarray(image.convert("LA" if image.has_transparency_data else "L"))
         layers = layers if layers.ndim == 3 else layers[..., None]
@@ -165,17 +196,3 @@ def find_raw_mode(image: Image.Image) -> str:
     arguments = tiles[0][3]
     first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
     return first if isinstance(first, str) else ""
-
-
-def _to_srgb(image: Image.Image, icc: bytes | None, path: Path) -> Image.Image:
-    if image.mode == "CMYK" and icc is None:
-        return image.convert("RGB")
-    try:
-        source: Any = (
-            ImageCms.createProfile("LAB") if image.mode == "LAB" else ImageCms.ImageCmsProfile(BytesIO(icc or b""))
-        )
-        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError) as error:
-        raise ImageError(f"cannot read {path}: its {image.mode} colour profile is damaged", "make it RGB") from error
-    assert isinstance(converted, Image.Image)
-    return converted

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from io import BufferedRandom, FileIO, UnsupportedOperation
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+from adaptsr_cli.io.formats.files import open_new
 from adaptsr_cli.io.formats.kind import Extras
 from adaptsr_cli.io.high_bit_depth import PNG_LEVEL, check_available, write_deep_png
 from adaptsr_cli.io.pictures import Animation, Picture, layers_of
@@ -33,23 +33,18 @@ class PillowWriter:
     def encode(self, path: Path, picture: Picture, extras: Extras) -> None:
         """Write all frames."""
         # Straight into the file: what is encoded of a large picture would fill as much memory again.
-        with _FileWithoutDescriptor(FileIO(path, "w+")) as file:
+        with open_new(path) as file:
             if picture.colour.dtype == np.uint16:
-                write_deep_png(file, layers_of(picture), icc=picture.icc, exif=extras.exif, xmp=extras.xmp)
+                write_deep_png(
+                    file,
+                    layers_of(picture),
+                    icc=picture.icc,
+                    cicp=picture.cicp,
+                    exif=extras.exif,
+                    xmp=extras.xmp,
+                )
             else:
                 _write_8_bit(file, self.name, picture, extras)
-
-
-class _FileWithoutDescriptor(BufferedRandom):
-    """A file without a descriptor for Pillow, which would write to that itself and not notice a full disk."""
-
-    def fileno(self) -> int:
-        """There is none.
-
-        Raises:
-            UnsupportedOperation: Always.
-        """
-        raise UnsupportedOperation("fileno")
 
 
 def _write_8_bit(file: BinaryIO, name: str, picture: Picture, extras: Extras) -> None:
@@ -67,9 +62,12 @@ def _write_8_bit(file: BinaryIO, name: str, picture: Picture, extras: Extras) ->
         options["icc_profile"] = picture.icc
     if exif:
         options["exif"] = exif
-    if xmp and name == "PNG":
+    if name == "PNG":
         options["pnginfo"] = PngImagePlugin.PngInfo()
-        options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode())
+        if picture.cicp:
+            options["pnginfo"].add(b"cICP", bytes(picture.cicp))
+        if xmp:
+            options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode())
     elif xmp:
         options["xmp"] = xmp
     images = [_to_image(frame) for frame in picture.frames]

@@ -41,6 +41,11 @@ def begins(*signatures: bytes) -> Callable[[bytes, Path], bool]:
     return lambda head, _: head.startswith(signatures)
 
 
+def is_mpo(head: bytes, path: Path) -> bool:
+    """Whether a file is a JPEG that says by its name that it has several pictures."""
+    return head.startswith(b"\xff\xd8\xff") and path.suffix.lower() == ".mpo"
+
+
 def is_webp(head: bytes, _: Path) -> bool:
     """Whether a file is WebP."""
     return head[:4] == b"RIFF" and head[8:12] == b"WEBP"

@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import Final
 
 from adaptsr_cli.errors import ImageError
+from adaptsr_cli.io.formats.avif import AvifWriter
+from adaptsr_cli.io.formats.camera_raw import RAW_SUFFIXES, RawReader, is_raw
+from adaptsr_cli.io.formats.heif import HeifReader, HeifWriter, is_heif
+from adaptsr_cli.io.formats.jpeg_xl import JpegXlReader, JpegXlWriter, is_jpeg_xl
 from adaptsr_cli.io.formats.kind import FileFormat, Limits
 from adaptsr_cli.io.formats.pillow_reading import PillowReader
 from adaptsr_cli.io.formats.pillow_writing import PillowWriter
-from adaptsr_cli.io.formats.signatures import HEAD_BYTES, begins, has_brand, is_bmp, is_webp, name_other_kind
+from adaptsr_cli.io.formats.signatures import HEAD_BYTES, begins, has_brand, is_bmp, is_mpo, is_webp, name_other_kind
 from adaptsr_cli.io.formats.tiff import TiffReader, TiffWriter
 
 FORMATS: Final = (
@@ -18,9 +22,10 @@ FORMATS: Final = (
         (".png",),
         begins(b"\x89PNG\r\n\x1a\n"),
         PillowReader("PNG"),
-        Limits(deep=True, several="frames", most_px=1_000_000),
+        Limits(deep=True, several="frames", cicp=True, most_px=1_000_000),
         PillowWriter("PNG"),
     ),
+    FileFormat("MPO", (".mpo",), is_mpo, PillowReader("JPEG"), becomes=".jpg"),
     FileFormat(
         "JPEG",
         (".jpg", ".jpeg", ".jpe", ".jfif", ".jif"),
@@ -37,6 +42,7 @@ FORMATS: Final = (
         Limits(several="frames", grey_profile=False, most_px=16_383, lossy=True),
         PillowWriter("WEBP"),
     ),
+    FileFormat("camera raw", RAW_SUFFIXES, is_raw, RawReader(), becomes=".tif"),
     FileFormat(
         "TIFF",
         (".tif", ".tiff"),
@@ -58,9 +64,26 @@ FORMATS: Final = (
         (".avif",),
         has_brand(b"avif", b"avis"),
         PillowReader("AVIF"),
-        Limits(several="frames", grey_profile=False, most_px=65_536, lossy=True),
-        PillowWriter("AVIF"),
+        Limits(deep=True, bits=10, several="frames", grey_profile=False, cicp=True, most_px=65_536, lossy=True),
+        AvifWriter("AVIF"),
     ),
+    FileFormat(
+        "HEIC",
+        (".heic", ".heif", ".hif"),
+        is_heif,
+        HeifReader(),
+        Limits(deep=True, bits=10, grey_profile=False, cicp=True, most_px=16_384, lossy=True),
+        HeifWriter(),
+    ),
+    FileFormat(
+        "JPEG XL",
+        (".jxl",),
+        is_jpeg_xl,
+        JpegXlReader(),
+        Limits(deep=True, grey_profile=False, deep_profile=False, lossy=True),
+        JpegXlWriter(),
+    ),
+    FileFormat("GIF", (".gif",), begins(b"GIF87a", b"GIF89a"), PillowReader("GIF", first_only=True)),
 )
 """All formats. The first one that recognises a file reads it."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,8 +12,8 @@ from PIL import Image, TiffImagePlugin
 from adaptsr_cli.io.faults import check_pixels
 from adaptsr_cli.io.formats.kind import Extras, Outline
 from adaptsr_cli.io.formats.pillow_reading import decode_frame, find_raw_mode, join_frames
-from adaptsr_cli.io.pictures import Picture, picture_of
-from adaptsr_cli.io.tiff import Folder, TiffPage, list_pages, read_deep_page, read_xmp, write_tiff
+from adaptsr_cli.io.pictures import Picture
+from adaptsr_cli.io.tiff import Folder, TiffPage, list_pages, read_page, read_xmp, write_tiff
 
 # TIFF keeps EXIF among the tags that describe its own layout; only these describe the photograph.
 TIFF_PHOTO_TAGS: Final = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
@@ -63,12 +64,11 @@ def _list_checked(path: Path) -> list[TiffPage]:
 
 def _decode_tiff(path: Path) -> Picture:
     pages = _list_checked(path)
-    exif = _read_tiff_exif(path)
+    exif = read_tiff_exif(path)
     pictures = []
     for page in pages:
-        if page.deep:
-            layers, grey, icc = read_deep_page(path, page.index)
-            pictures.append(picture_of(layers, grey=grey, icc=icc, exif=exif))
+        if page.direct:
+            pictures.append(replace(read_page(path, page.index), exif=exif))
         else:
             with Image.open(path, formats=("TIFF",)) as image:
                 image.seek(page.index)
@@ -80,7 +80,7 @@ def _decode_tiff(path: Path) -> Picture:
     return join_frames(pictures, None)
 
 
-def _read_tiff_exif(path: Path) -> bytes | None:
+def read_tiff_exif(path: Path) -> bytes | None:
     source, kept = Image.Exif(), Image.Exif()
     with path.open("rb") as handle:
         head = handle.read(16)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from adaptsr_cli.errors import UsageError
+from adaptsr_cli.io.formats.table import READ_SUFFIXES
 from adaptsr_cli.io.path_lists import find_listed, read_path_list
-from adaptsr_cli.io.photographs import PHOTO_SUFFIXES, read_facts
+from adaptsr_cli.io.photographs import read_facts
 from adaptsr_cli.io.shot_exif import ShotFacts
 
 MOST_APART_S: Final = 180.0
@@ -194,7 +195,7 @@ def _list_photos(folder: Path) -> list[Path]:
         raise UsageError(f"cannot read the folder {folder}: {error.strerror or error}", "check the path") from error
     return [
         path for path in entries
-        if path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith((".", "__MACOSX")) and path.is_file()
+        if path.suffix.lower() in READ_SUFFIXES and not path.name.startswith((".", "__MACOSX")) and path.is_file()
     ]  # fmt: skip
 
 

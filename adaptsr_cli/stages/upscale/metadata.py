@@ -11,10 +11,8 @@ from adaptsr_cli import __version__
 from adaptsr_cli.artifacts.upscale import UpscaleMetadata
 from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.hashing import file_fingerprint
-from adaptsr_cli.io.images import read_note
+from adaptsr_cli.io.images import is_lossy, read_note
 from adaptsr_cli.io.integrity import is_whole
-
-LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".webp", ".avif"})
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class UpscaleSettings:
             outscale=self.outscale,
             precision=self.precision,
             ensemble=self.ensemble,
-            quality=self.quality if target.suffix.lower() in LOSSY_SUFFIXES else None,
+            quality=self.quality if is_lossy(target) else None,
             source=file_fingerprint(source),
         )
 

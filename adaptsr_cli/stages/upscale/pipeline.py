@@ -22,7 +22,7 @@ from adaptsr_cli.inference.streaming import stream_tiff
 from adaptsr_cli.io.atomic import drop_old_partial_files
 from adaptsr_cli.io.decoding import read_outline
 from adaptsr_cli.io.file_kinds import SAVE_FIRST, describe_irregular
-from adaptsr_cli.io.images import check_writable, holds_16_bit, read_picture, write_picture
+from adaptsr_cli.io.images import check_writable, list_changes, read_picture, write_picture
 from adaptsr_cli.io.large_tiff import frames_of_tiff
 from adaptsr_cli.io.pictures import Picture
 from adaptsr_cli.io.tiff import is_tiff
@@ -330,10 +330,7 @@ class FileUpscaler:
         """Say what the reader found and what the result cannot hold: each remark once, of its first file."""
         if picture.damage is not None:
             self._progress.warn(f"{job.source}: damaged ({picture.damage}): upscaled as far as it can be decoded")
-        remarks = list(picture.remarks)
-        if picture.colour.dtype.itemsize == 2 and not holds_16_bit(job.target):
-            remarks.append(f"16 bits a channel are written as 8 ({job.target.suffix.lower()} holds no more)")
-        for remark in remarks:
+        for remark in (*picture.remarks, *list_changes(job.target, picture)):
             if remark not in self._told:
                 self._told.add(remark)
                 self._progress.note(f"{job.source}: {remark}")
