@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import struct
 import zlib
+from io import BytesIO
 from pathlib import Path
 
 import imagecodecs
 import numpy as np
+import pillow_heif
+import pylibjxl
 
 CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
 """Colour type of PNG -> channels; palettes are not written by us."""
@@ -29,9 +32,25 @@ def read_samples(path: Path) -> np.ndarray:
         ".avif": imagecodecs.avif_decode,
         ".tif": imagecodecs.tiff_decode,
         ".bmp": imagecodecs.bmp_decode,
+        ".heic": read_heic,
+        ".jxl": read_jxl,
     }[suffix]
     samples = np.asarray(decode(data))
+    if samples.dtype == np.uint16 and suffix in {".avif", ".heic"}:  # of which 10 bits are used
+        samples = np.rint(samples / 1023 * 65535).astype(np.uint16)
     return samples if samples.ndim == 3 else samples[..., None]
+
+
+def read_heic(data: bytes) -> np.ndarray:
+    """HEIC by the one library that there is for it, which writes it for us too."""
+    return np.asarray(pillow_heif.open_heif(BytesIO(data), convert_hdr_to_8bit=False, hdr_to_16bit=False))
+
+
+def read_jxl(data: bytes) -> np.ndarray:
+    """JPEG XL of 8 bits by pylibjxl, where imagecodecs writes it; that of 16 bits only imagecodecs reads."""
+    if pylibjxl.probe(data)["bits_per_sample"] > 8:
+        return np.asarray(imagecodecs.jpegxl_decode(data))
+    return np.asarray(pylibjxl.decode(data))
 
 
 def png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:

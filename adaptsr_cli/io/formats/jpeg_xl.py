@@ -95,15 +95,17 @@ class JpegXlWriter:
             stream = _import().encode(
                 layers, effort=_EFFORT, distance=distance, lossless=distance == 0, icc=picture.icc
             )
-            stream = _find_stream(stream)
         else:
             stream = encode_jpeg_xl(layers, distance, _EFFORT)
+        boxes = dict(_read_boxes(stream))
         parts = [_SIGNATURE, _TYPE]
+        if b"jxll" in boxes:  # the level, which more than 12 bits need
+            parts.append(_box(b"jxll", boxes[b"jxll"]))
         if extras.exif:
             parts.append(_box(b"Exif", bytes(4) + extras.exif.removeprefix(EXIF_PREFIX)))
         if extras.xmp:
             parts.append(_box(b"xml ", extras.xmp))
-        parts.append(_box(b"jxlc", stream))
+        parts.append(_box(b"jxlc", boxes.get(b"jxlc", stream)))
         with open_new(path) as file:
             file.writelines(parts)
 
@@ -131,11 +133,6 @@ def _read_boxes(data: bytes) -> list[tuple[bytes, bytes]]:
         boxes.append((kind, data[place + start : place + length]))
         place += length
     return boxes
-
-
-def _find_stream(data: bytes) -> bytes:
-    """The bare stream of a file that may have a container."""
-    return next((content for kind, content in _read_boxes(data) if kind == b"jxlc"), data)
 
 
 def _box(kind: bytes, content: bytes) -> bytes:
