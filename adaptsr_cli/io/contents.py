@@ -24,13 +24,12 @@ NO_FILE: Final = "no regular file"
 TOO_DEEP: Final = "too many folders down"
 _UNREAD: Final = "of an image type that is not read"
 
-# Read as images by other programs; `adaptsr pair` takes some of them.
+# Read as images by other programs.
 _IMAGE_TYPES: Final = frozenset(
     f".{name}"
     for name in (
-        *("gif", "heic", "heif", "hif", "jp2", "j2k", "jpx", "jxl", "jxr", "psd", "exr", "hdr", "pfm", "pgm", "ppm"),
-        *("pbm", "pnm", "tga", "ico", "svg", "eps", "npy", "npz", "mat", "dng", "cr2", "cr3", "nef", "arw", "raf"),
-        *("rw2", "orf", "pef", "raw", "dcm", "fits", "fit", "qoi", "mp4", "mov"),
+        *("jp2", "j2k", "jpx", "jxr", "psd", "exr", "hdr", "pfm", "pgm", "ppm", "pbm", "pnm", "tga", "ico", "svg"),
+        *("eps", "npy", "npz", "mat", "dcm", "fits", "fit", "qoi", "mp4", "mov"),
     )
 )
 

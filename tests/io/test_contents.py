@@ -49,7 +49,7 @@ def names_of(root: Path, **options: int) -> tuple[list[str], dict[str, list[str]
         (".a.png.icloud", "not downloaded from the cloud"),
         (".git/a.png", "hidden"),
         (".partial-a.png", "hidden"),
-        ("a.heic", "of an image type that is not read (.heic)"),
+        ("a.psd", "of an image type that is not read (.psd)"),
         ("a.npy", "of an image type that is not read (.npy)"),
         ("a.txt", "no image (.txt)"),
         ("README", "without a type in its name"),
