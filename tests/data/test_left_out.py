@@ -40,9 +40,9 @@ def test_every_file_of_a_folder_is_accounted_for(tmp_path: Path) -> None:
         "cover.png",
         "hr/d/e/f/g/h/i.png",
     )
-    for name in ("notes.txt", "lr/Thumbs.db", "hr/raw.heic"):
+    for name in ("notes.txt", "lr/Thumbs.db", "hr/raw.psd"):
         (tmp_path / name).touch()
-    (tmp_path / "hr/d/e/f/g/h/i.png").rename(tmp_path / "hr/d/e/f/g/h/j.heic")
+    (tmp_path / "hr/d/e/f/g/h/i.png").rename(tmp_path / "hr/d/e/f/g/h/j.psd")
     pairs = find_pairs(tmp_path, role="test")
     assert [pair.name for pair in pairs.pairs] == ["a", "b", "sub/c"]
     assert reasons_of(pairs) == {
@@ -51,7 +51,7 @@ def test_every_file_of_a_folder_is_accounted_for(tmp_path: Path) -> None:
         "in a recycle bin": 1,
         "left behind by a system": 1,
         "no image (.txt)": 1,
-        "of an image type that is not read (.heic)": 2,
+        "of an image type that is not read (.psd)": 2,
         "on neither side": 1,
     }
     account = account_files(pairs, {"scored": pairs.pairs[:2]}, "not scored")
@@ -117,7 +117,7 @@ def test_a_set_without_a_usable_pair_is_refused_in_any_case(tmp_path: Path) -> N
         check_pairs(find_pairs(tmp_path, role="test"), Silent(), strict=False)
 
 
-@pytest.mark.parametrize("ending", ["gif", "heic", "jp2", "npy"])
+@pytest.mark.parametrize("ending", ["psd", "exr", "jp2", "npy"])
 def test_the_other_side_of_a_type_that_is_not_read_is_named(tmp_path: Path, ending: str) -> None:
     put_pairs(tmp_path, "a.png", "b.png")
     (tmp_path / "hr/b.png").rename(tmp_path / f"hr/b.{ending}")
