@@ -11,10 +11,10 @@ from typing import Final, Literal
 from adaptsr_cli.artifacts.split import SplitItem, SplitRecord
 from adaptsr_cli.data.layouts import Pair, PairSet
 from adaptsr_cli.data.pairs import pair_fingerprints
-from adaptsr_cli.data.scenes import place_images
-from adaptsr_cli.data.splits import split_pairs
+from adaptsr_cli.data.splits import Split, split_pairs
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.progress import Progress
+from adaptsr_cli.stages.common.leak_check import Scenes, tell_links
 from adaptsr_cli.units import list_some, plural
 
 PairSets = tuple[PairSet, ...]
@@ -35,12 +35,15 @@ class Parts:
     unused: PairSets = ()
 
 
-def split_sets(sets: PairSets, seed: int, progress: Progress, *, with_test: bool, pairs_only: bool = False) -> Parts:
+def split_sets(
+    sets: PairSets, seed: int, scenes: Scenes, progress: Progress, *, with_test: bool, pairs_only: bool = False
+) -> Parts:
     """Hold out a fifth of each set, and another fifth for the test where it is wanted and there are enough images.
 
     Args:
         sets: All images.
         seed: Another one holds out other images.
+        scenes: Which of them show the same things.
         progress: Told how it was done.
         with_test: Whether a third part is wanted.
         pairs_only: Split the real pairs, and train on all photographs.
@@ -48,17 +51,18 @@ def split_sets(sets: PairSets, seed: int, progress: Progress, *, with_test: bool
     Raises:
         DataError: None can be held out.
     """
+    tell_links(scenes.links, progress)
     to_split = [pairs for pairs in sets if pairs.ratio is not None or not pairs_only]
     with_test = with_test and sum(map(len, to_split)) >= LEAST_FOR_TEST
-    found = {pairs.root: split_pairs(pairs, seed=seed, with_test=with_test) for pairs in to_split}
+    found = {pairs.root: _split_set(pairs, seed, scenes, progress, with_test=with_test) for pairs in to_split}
     splits = list(found.values())
     for note in filter(None, (split.note for split in splits)):
         progress.note(note)
     test = tuple(split.test for split in splits if len(split.test))
     held_out = tuple(split.held_out for split in splits)
     train = tuple(found[pairs.root].train if pairs.root in found else pairs for pairs in sets)
-    train = _drop_copies(train, (*held_out, *test), progress)
-    return Parts(train, held_out, test, tuple(split.unused for split in splits))
+    unused = tuple(split.unused for split in splits)
+    return _drop_linked(Parts(train, held_out, test, unused), scenes, progress)
 
 
 def restore_split(sets: PairSets, known: SplitRecord) -> Parts | None:
@@ -118,16 +122,6 @@ def keep_roles(pairs: PairSet, split: SplitRecord, roles: Iterable[Role | None])
     return replace(pairs, pairs=tuple(pair for pair in pairs.pairs if pair.name in kept))
 
 
-def find_scenes(sets: Sequence[PairSet]) -> dict[Path, str]:
-    """HR file -> scene, of images that are not a scene alone."""
-    scenes: dict[Path, str] = {}
-    for pairs in sets:
-        places = place_images(pairs)
-        often = Counter(place.scene for place in places.values())
-        scenes |= {pair.hr: places[pair.name].scene for pair in pairs.pairs if often[places[pair.name].scene] > 1}
-    return scenes
-
-
 def _items(split: SplitRecord) -> tuple[tuple[Role, Sequence[SplitItem]], ...]:
     # Of an image that is on several sides the strictest holds: trained on goes before all else.
     return (
@@ -138,24 +132,61 @@ def _items(split: SplitRecord) -> tuple[tuple[Role, Sequence[SplitItem]], ...]:
     )
 
 
-def _drop_copies(train: PairSets, held_out: PairSets, progress: Progress) -> PairSets:
-    """Without the images that are held out under another name or in another folder: those are seen for scoring only.
+def _drop_linked(parts: Parts, scenes: Scenes, progress: Progress) -> Parts:
+    """Without images that show what is on another side in another folder: those that are scored are seen for that only.
+
+    Within one folder they are on one side already.
 
     Raises:
         DataError: Nothing is left to train on.
     """
-    watched = {pair_fingerprints(pair)[1] for pairs in held_out for pair in pairs.pairs}
-    kept: list[PairSet] = []
-    dropped: list[str] = []
-    for pairs in train:
-        copies = [pair_fingerprints(pair)[1] in watched for pair in pairs.pairs]
-        dropped += [pair.name for pair, copy in zip(pairs.pairs, copies, strict=True) if copy]
-        if not all(copies):
-            left = tuple(pair for pair, copy in zip(pairs.pairs, copies, strict=True) if not copy)
-            kept.append(replace(pairs, pairs=left))
-    if not kept:
+    watched = _folders_of_scenes(parts.held_out, scenes)
+    test, _ = _without(parts.test, watched, scenes)
+    train, dropped = _without(parts.train, watched | _folders_of_scenes(test, scenes), scenes)
+    if not train:
         raise DataError("all images are copies of held-out ones", "add images, or name a validation folder by `val`")
     if dropped:
         count = plural(len(dropped), "image")
-        progress.note(f"{count} not trained on, being the same as held-out ones: {list_some(dropped)}")
-    return tuple(kept)
+        progress.note(f"{count} not trained on, showing the same as held-out ones: {list_some(dropped)}")
+    return replace(parts, train=train, test=test)
+
+
+def _folders_of_scenes(sets: PairSets, scenes: Scenes) -> set[tuple[str, Path]]:
+    """The scenes of images, each with the folder of the set that it is in."""
+    return {(scenes.of[pair.hr], pairs.root) for pairs in sets for pair in pairs.pairs}
+
+
+def _without(sets: PairSets, watched: set[tuple[str, Path]], scenes: Scenes) -> tuple[PairSets, list[str]]:
+    """The sets without images whose scene is watched in another folder, and the names of those."""
+    folders: dict[str, set[Path]] = {}
+    for scene, root in watched:
+        folders.setdefault(scene, set()).add(root)
+    kept: list[PairSet] = []
+    dropped: list[str] = []
+    for pairs in sets:
+        linked = [bool(folders.get(scenes.of[pair.hr], set()) - {pairs.root}) for pair in pairs.pairs]
+        dropped += [pair.name for pair, is_linked in zip(pairs.pairs, linked, strict=True) if is_linked]
+        left = tuple(pair for pair, is_linked in zip(pairs.pairs, linked, strict=True) if not is_linked)
+        if left:
+            kept.append(replace(pairs, pairs=left))
+    return tuple(kept), dropped
+
+
+def _split_set(pairs: PairSet, seed: int, scenes: Scenes, progress: Progress, *, with_test: bool) -> Split:
+    """One set, with what shows the same picture on one side, unless nearly all of it does.
+
+    Raises:
+        DataError: None can be held out.
+    """
+    links = scenes.names_within(pairs)
+    try:
+        return split_pairs(pairs, seed=seed, with_test=with_test, links=links)
+    except DataError:
+        if not links:
+            raise
+    split = split_pairs(pairs, seed=seed, with_test=with_test)
+    progress.warn(
+        f"nearly all images of {pairs.root} show the same picture, held-out ones too, so the score says little of "
+        "other scenes; add images of these, or name some by `val`"
+    )
+    return split

@@ -26,7 +26,8 @@ from adaptsr_cli.data.sources import Align, DataSpec
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.runtime import free_memory_bytes
-from adaptsr_cli.stages.common.splitting import PairSets, Parts, find_scenes, restore_split, split_sets
+from adaptsr_cli.stages.common.leak_check import find_scenes, recorded_scenes, warn_of_leaks
+from adaptsr_cli.stages.common.splitting import PairSets, Parts, restore_split, split_sets
 from adaptsr_cli.units import list_some, parse_bytes, plural
 
 Role = Literal["train", "val", "test"]
@@ -220,18 +221,27 @@ def open_training_data(
     if val is not None:
         held_out = open_pairs(DataSpec.of(val, choice.align), "val", progress, scale)
         _refuse_overlap(sets, held_out, val)
-        parts = Parts(sets, held_out)
+        parts, scenes = Parts(sets, held_out), find_scenes((*sets, *held_out))
     else:
         restored = None if known is None else restore_split(sets, known)
-        parts = restored or split_sets(sets, seed, progress, with_test=test is None, pairs_only=by_pairs)
+        scenes = find_scenes(sets, None if restored else progress)
+        parts = restored or split_sets(sets, seed, scenes, progress, with_test=test is None, pairs_only=by_pairs)
         counts = [sum(map(len, part)) for part in (parts.train, parts.held_out, parts.test)]
         alone = f", {counts[2]} for the test alone" if counts[2] else ""
         progress.note(f"{plural(counts[0], 'image')} to train on, {counts[1]} held out for validation{alone}")
     if len(parts.train) > 1:
         progress.note(describe_mix(parts.train))
-    scenes = find_scenes((*sets, *parts.held_out))
+    shared = scenes.shared() | ({} if known is None else recorded_scenes(sets, known))
+    named = {side: folder for side, folder in (("val", val), ("test", test)) if folder is not None}
+    if named:
+        scored = (
+            open_pairs(DataSpec.of(test, choice.align), "test", progress, scale, strict=False)
+            if test is not None
+            else ()
+        )
+        warn_of_leaks({"train": parts.train, "val": parts.held_out, "test": scored}, named, progress)
     files = _account(sets if val is None else (*sets, *held_out), parts)
-    return TrainingData(parts.train, parts.held_out, cache.open(), parts.unused, parts.test, scenes, files)
+    return TrainingData(parts.train, parts.held_out, cache.open(), parts.unused, parts.test, shared, files)
 
 
 def _account(sets: PairSets, parts: Parts) -> tuple[FileAccount, ...]:

@@ -10,13 +10,13 @@ from typing import Final, Literal
 from adaptsr_cli.artifacts.evaluation import Seen
 from adaptsr_cli.artifacts.split import SplitRecord
 from adaptsr_cli.data.layouts import PairSet
-from adaptsr_cli.data.pairs import pair_fingerprints
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.progress import Progress
+from adaptsr_cli.stages.common.leak_check import find_scenes, recorded_scenes
 from adaptsr_cli.stages.common.models import expected_scale
 from adaptsr_cli.stages.common.run_folder import RunFolder
-from adaptsr_cli.stages.common.splitting import Role, find_scenes, keep_roles, sort_by_role
+from adaptsr_cli.stages.common.splitting import Role, keep_roles, sort_by_role
 from adaptsr_cli.stages.common.training_data import open_pairs
 from adaptsr_cli.stages.evaluate.options import EvaluateOptions
 from adaptsr_cli.units import plural
@@ -57,11 +57,11 @@ def choose_images(options: EvaluateOptions, run: RunFolder, progress: Progress) 
     else:
         scale = None if options.scores_folders_only else expected_scale(run, None)
     sets = open_pairs(options.images, "test", progress, scale)
-    scenes = find_scenes(sets)
+    scenes = find_scenes(sets).shared()
     if not run.split.exists():
         return ScoredImages(sets, "all", None, scenes)
     known = read_document(run.split, SplitRecord)
-    scenes |= _known_scenes(sets, known)
+    scenes |= recorded_scenes(sets, known)
     roles = [role for pairs in sets for role, part in sort_by_role(pairs, known).items() for _ in part.pairs]
     if set(roles) == {None}:
         return ScoredImages(sets, "all", "nothing", scenes)
@@ -120,11 +120,3 @@ CHOSE_THE_ITERATION: Final = (
     "{count} of these chose the iteration that was kept, so the score is a little too good; a test folder (`test` of "
     "train and adapt), 15 images or more, or `folds` of adapt give an honest one"
 )
-
-
-def _known_scenes(sets: Iterable[PairSet], known: SplitRecord) -> dict[Path, str]:
-    """HR file -> scene, as the run's split tells: it knows of links that names do not show."""
-    items = (*known.train, *known.held_out, *known.unused, *known.test)
-    scene_of = {item.fingerprint: item.scene for item in items if item.scene is not None}
-    prints = {pair.hr: pair_fingerprints(pair)[1] for pairs in sets for pair in pairs.pairs}
-    return {path: scene_of[fingerprint] for path, fingerprint in prints.items() if fingerprint in scene_of}

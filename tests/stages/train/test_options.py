@@ -257,7 +257,7 @@ def test_the_camera_of_pairs_degrades_the_photos_beside_them(adaptsr: Command, p
     camera = SimulatedCamera(TransferFunction(blur_px=2.5), CameraNoise(read_variance=4.0), (None,))
     for seed in range(4):
         hr = dead_leaves(seed)
-        write_rgb(tmp_path / "sharp" / f"{seed}.png", hr)
+        write_rgb(tmp_path / "sharp" / f"{seed}.png", dead_leaves(10 + seed))
         write_rgb(tmp_path / "real" / "hr" / f"{seed}.png", np.ascontiguousarray(hr[::-1]))
         lr = photograph(hr[::-1].copy(), 4, camera, np.random.default_rng(seed))
         write_rgb(tmp_path / "real" / "lr" / f"{seed}.png", lr)
