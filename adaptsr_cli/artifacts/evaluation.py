@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from adaptsr_cli.artifacts.base import FORMAT_VERSION, Provenance, StrictModel
+from adaptsr_cli.artifacts.files import FileAccount
 
 
 class ProtocolParameters(StrictModel):
@@ -127,6 +128,18 @@ class ImageScores(StrictModel):
     scene: str | None = None
 
 
+class LeftOutImage(StrictModel):
+    """An image that has no scores.
+
+    Attributes:
+        name: The image.
+        reason: What is wrong with it.
+    """
+
+    name: str
+    reason: str
+
+
 Seen = Literal["nothing", "validation", "training"]
 """What a run has seen of images: nothing at all; it chose the iteration by some; it was trained on some."""
 
@@ -143,6 +156,8 @@ class Evaluation(StrictModel):
         models: In the order in which they were named.
         comparisons: Every later model against the first one.
         images: The scores that the means are of.
+        left_out: Images that could not be scored, and are in no mean.
+        files: What became of every file of the data folders.
         split: Which images of the data: ``test``: those that the run has never seen; ``held-out``: those it was not
             trained on; ``all``.
         seen: What the run whose models are scored has seen of the images; None where nobody knows.
@@ -163,3 +178,5 @@ class Evaluation(StrictModel):
     models: tuple[ModelScores, ...]
     comparisons: tuple[PairedTest, ...]
     images: tuple[ImageScores, ...]
+    left_out: tuple[LeftOutImage, ...] = ()
+    files: tuple[FileAccount, ...] = ()

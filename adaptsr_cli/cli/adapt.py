@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import typer
+
 if TYPE_CHECKING:
     from adaptsr_cli.cli.console import Console
     from adaptsr_cli.stages.adapt.options import AdaptOptions
@@ -18,8 +20,13 @@ def run(options: AdaptOptions, as_json: bool) -> None:
     from adaptsr_cli.stages.adapt.stage import run_adapt
 
     with join_group(as_json=as_json, wording=options.to_flags) as (world, console):
-        show_adaptation(console, run_adapt(options, progress=console, world=world))
+        result = run_adapt(options, progress=console, world=world)
+        show_adaptation(console, result)
         console.line(f"next: adaptsr upscale in.png{run_flag(options.run)}")
+    if result.fault is not None:
+        raise type(result.fault)(f"what was trained is kept, but: {result.fault.message}", result.fault.hint)
+    if result.evaluation is not None and result.evaluation.left_out:
+        raise typer.Exit(1)
 
 
 def make() -> Callable[..., None]:
@@ -35,9 +42,11 @@ def show_adaptation(console: Console, result: AdaptResult) -> None:
     from adaptsr_cli.cli.evaluate import show_evaluation
     from adaptsr_cli.units import format_params, format_seconds
 
-    show_evaluation(console, result.evaluation)
+    before = after = None
+    if result.evaluation is not None:
+        show_evaluation(console, result.evaluation)
+        before, after = (model.metrics.get("psnr_y_db") for model in result.evaluation.models)
     console.json(result.to_json())
-    before, after = (model.metrics.get("psnr_y_db") for model in result.evaluation.models)
     if before is not None and after is not None:
         share = result.rank_map.total_params / result.rank_map.backbone.params
         console.line(
@@ -45,7 +54,7 @@ def show_adaptation(console: Console, result: AdaptResult) -> None:
             f"{format_params(result.training.card.trainable_params)} trained parameters ({share:.1%}) in "
             f"{format_seconds(result.training.card.wall_s)} of training; the merged model costs nothing more"
         )
-    names = ["saliency.json, rank_map.json, adapter.safetensors, merged.safetensors, eval.json, comparison.png"]
-    names.append(result.run.report.name)
+    names = ["saliency.json, rank_map.json, adapter.safetensors, merged.safetensors"]
+    names += [f"eval.json, comparison.png, {result.run.report.name}"] if result.evaluation else []
     names += [str(result.example.relative_to(result.run.root))] if result.example else []
     console.line(f"in {result.run.root}: {', '.join(names)}")

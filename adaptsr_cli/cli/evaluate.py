@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import typer
+
 from adaptsr_cli.cli.console import Console
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ def run(options: EvaluateOptions, as_json: bool) -> None:
         sheet = f", {result.comparison.name}" if result.comparison else ""
         tables = "".join(f", {path}" for path in result.tables)
         console.line(f"wrote {result.eval_json}{sheet}, {result.report.name}{tables}")
+    if result.evaluation.left_out:
+        raise typer.Exit(1)
 
 
 def make() -> Callable[..., None]:
@@ -41,6 +45,7 @@ def show_evaluation(console: Console, evaluation: Evaluation) -> None:
     from adaptsr_cli.report.findings import describe_images
     from adaptsr_cli.report.metric_names import name_metric
     from adaptsr_cli.report.tables import arrange
+    from adaptsr_cli.units import list_some, plural
 
     keys, rows = arrange(evaluation)
     gains = {(test.model, test.metric): test.mean_difference for test in evaluation.comparisons}
@@ -61,6 +66,9 @@ def show_evaluation(console: Console, evaluation: Evaluation) -> None:
     if len(rows) > 1:
         second = f", {_MARKS[2]} second best" if len(rows) > 2 else ""
         console.line(f"{_MARKS[1]} best{second}; in brackets: against {evaluation.models[0].name}")
+    if evaluation.left_out:
+        told = [f"{image.name} ({image.reason})" for image in evaluation.left_out]
+        console.line(f"{plural(len(told), 'image')} left out, in no mean: {list_some(told, 3, '; ')}")
     leading = next((key for key in keys if name_metric(key).better), keys[0] if keys else None)
     for test in evaluation.comparisons:
         if test.metric == leading:

@@ -84,6 +84,14 @@ def label_sets(sets: Sequence[PairSet]) -> tuple[str, ...]:
     return tuple(f"{number}" for number in range(1, len(sets) + 1))
 
 
+def name_faults(sets: Sequence[PairSet]) -> tuple[tuple[str, str], ...]:
+    """List the pairs of all sets that cannot be used, named as by `name_pairs`, each with what is wrong."""
+    if len(sets) == 1:
+        return sets[0].faults
+    labelled = zip(label_sets(sets), sets, strict=True)
+    return tuple((f"{label}/{name}", reason) for label, pairs in labelled for name, reason in pairs.faults)
+
+
 def name_pairs(sets: Sequence[PairSet]) -> tuple[Pair, ...]:
     """List the pairs of all sets; with several sets, each name is prefixed by the label of its set."""
     if len(sets) == 1:

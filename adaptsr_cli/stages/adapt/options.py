@@ -20,6 +20,7 @@ class AdaptOptions(TrainOptions):
 
     budget: Budget = DEFAULT_BUDGET
     metrics: f.Metrics = DEFAULT_METRICS
+    strict: f.Strict = False
     score_batches: Annotated[
         int, Field(ge=1, description="Batches that the saliency is averaged over."), NotOnCommandLine()
     ] = 20

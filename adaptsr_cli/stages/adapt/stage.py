@@ -11,8 +11,9 @@ from adaptsr_cli.artifacts.rank_map import RankMap
 from adaptsr_cli.artifacts.saliency import Saliency
 from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.data.photos import write_demo_pairs
+from adaptsr_cli.data.sources import DataSpec
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
-from adaptsr_cli.errors import OutputExistsError
+from adaptsr_cli.errors import AdaptsrError, GroupError, Interrupted, OutputExistsError
 from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.io.images import write_rgb
 from adaptsr_cli.metrics.protocol import parse_metrics
@@ -25,7 +26,7 @@ from adaptsr_cli.stages.common.lr_degradation import run_degradation
 from adaptsr_cli.stages.common.models import ModelSpec, load_model
 from adaptsr_cli.stages.common.open_run import OpenRun, open_run
 from adaptsr_cli.stages.common.run_folder import RunFolder
-from adaptsr_cli.stages.common.training_data import open_reader
+from adaptsr_cli.stages.common.training_data import open_pairs, open_reader
 from adaptsr_cli.stages.evaluate.options import EvaluateOptions
 from adaptsr_cli.stages.evaluate.stage import run_evaluate
 from adaptsr_cli.stages.merge.options import MergeOptions
@@ -44,6 +45,8 @@ class AdaptResult:
 
     Attributes:
         merged: None in a process that is not the first of its group; so is `example`.
+        evaluation: None where nothing could be scored, though the training is done and kept.
+        fault: Why there is no evaluation or no example; None where there are both.
     """
 
     run: RunFolder
@@ -51,11 +54,14 @@ class AdaptResult:
     rank_map: RankMap
     training: TrainResult
     merged: MergeResult | None
-    evaluation: Evaluation
+    evaluation: Evaluation | None
     example: Path | None
+    fault: AdaptsrError | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The evaluation."""
+        """The evaluation; what was trained and why there are no scores where there is none."""
+        if self.evaluation is None:
+            return {"fault": self.fault.message if self.fault else "", **self.training.to_json()}
         return self.evaluation.model_dump(mode="json")
 
 
@@ -76,11 +82,11 @@ def run_adapt(options: AdaptOptions, *, progress: Progress = SILENT, world: Worl
     parse_metrics(options.metrics)  # what is wrong there is said before the work
     progress = TellOnce(progress)
     with open_run(options, progress, world) as opened:
+        _check_test(options, opened, progress, world)
         _plan_ranks(options, opened, progress, world)
         training = train_backbone(options, opened, progress, world)
         merged = _merge(options, progress, world)
-        evaluation = _evaluate(options, progress, world)
-        example = _upscale_example(options, opened, progress) if world.is_main_process else None
+        evaluation, example, fault = _show(options, opened, progress, world)
         return AdaptResult(
             run=opened.run,
             saliency=read_document(opened.run.saliency, Saliency),
@@ -89,7 +95,40 @@ def run_adapt(options: AdaptOptions, *, progress: Progress = SILENT, world: Worl
             merged=merged,
             evaluation=evaluation,
             example=example,
+            fault=fault,
         )
+
+
+def _check_test(options: AdaptOptions, opened: OpenRun, progress: Progress, world: World) -> None:
+    """Find what is wrong with the images of `test` before the training, not after it.
+
+    Raises:
+        DataError: They cannot be used, or with `strict` one of them cannot.
+    """
+    if options.test is not None:
+        with world.rank_zero_first():
+            folder = DataSpec.of(options.test, options.align)
+            open_pairs(folder, "test", progress, opened.backbone.scale, strict=options.strict)
+
+
+def _show(
+    options: AdaptOptions, opened: OpenRun, progress: Progress, world: World
+) -> tuple[Evaluation | None, Path | None, AdaptsrError | None]:
+    """Score and upscale an example; what goes wrong there does not take the training's result with it.
+
+    Returns:
+        (evaluation, example, what went wrong)
+    """
+    evaluation = None
+    try:
+        evaluation = _evaluate(options, progress, world)
+        return evaluation, _upscale_example(options, opened, progress) if world.is_main_process else None, None
+    except (Interrupted, GroupError):
+        raise
+    except AdaptsrError as error:
+        if world.size > 1:  # the others wait for this process
+            raise
+        return evaluation, None, error
 
 
 def _plan_ranks(options: AdaptOptions, opened: OpenRun, progress: Progress, world: World) -> None:

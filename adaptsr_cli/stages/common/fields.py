@@ -113,6 +113,11 @@ PrecisionChoice = Annotated[
 ]  # fmt: skip
 Seed = Annotated[int, Field(ge=0, description="Seed of everything random.")]
 Force = Annotated[bool, Field(description="Replace what exists."), Flag(("--force",))]
+Strict = Annotated[
+    bool,
+    Field(description="Refuse, before any work, images that cannot be scored; else they are named and left out."),
+    Flag(("--strict",)),
+]
 METRICS_HELP: Final = (
     "Comma-separated: psnr, ssim, ms_ssim, delta_e (mean CIEDE2000), lpips_squeeze, lpips_alex, lpips_vgg, dists; "
     "niqe, sharpness and noise of the output alone."

@@ -71,6 +71,9 @@ def _check(pairs: PairSet, align: Align, role: Role, progress: Progress, *, stri
     checked = check_pairs(pairs, progress, role=role, alignment=align == "shift" or role != "test", strict=strict)
     pairs = checked.pairs
     progress.note(f"{role} data: {pairs.describe()}")
+    if pairs.faults:
+        told = [f"{name}: {reason}" for name, reason in pairs.faults]
+        progress.warn(f"{plural(len(told), 'image')} left out of the scores: {list_some(told, 3, '; ')}")
     _tell_left_out(pairs, progress)
     notes, warning = describe_alignment(pairs, checked.alignments)
     if align == "shift":

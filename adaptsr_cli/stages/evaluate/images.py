@@ -36,12 +36,14 @@ class ScoredImages:
         split: Which of the data they are.
         seen: What the run has seen of them; None where that is not known.
         scenes: HR file -> scene, of images that are not a scene alone.
+        opened: All images of the data, of which `sets` are some.
     """
 
     sets: tuple[PairSet, ...]
     split: ScoredSplit
     seen: Seen | None
     scenes: dict[Path, str] = field(default_factory=dict)
+    opened: tuple[PairSet, ...] = ()
 
 
 def choose_images(options: EvaluateOptions, run: RunFolder, progress: Progress) -> ScoredImages:
@@ -56,15 +58,15 @@ def choose_images(options: EvaluateOptions, run: RunFolder, progress: Progress) 
         scale = expected_scale(None, options.models[0])
     else:
         scale = None if options.scores_folders_only else expected_scale(run, None)
-    sets = open_pairs(options.images, "test", progress, scale)
+    sets = open_pairs(options.images, "test", progress, scale, strict=options.strict)
     scenes = find_scenes(sets).shared()
     if not run.split.exists():
-        return ScoredImages(sets, "all", None, scenes)
+        return ScoredImages(sets, "all", None, scenes, sets)
     known = read_document(run.split, SplitRecord)
     scenes |= recorded_scenes(sets, known)
     roles = [role for pairs in sets for role, part in sort_by_role(pairs, known).items() for _ in part.pairs]
     if set(roles) == {None}:
-        return ScoredImages(sets, "all", "nothing", scenes)
+        return ScoredImages(sets, "all", "nothing", scenes, sets)
     split = options.split or ("test" if "test" in roles or "validation" not in roles else "held-out")
     wanted: Iterable[Role | None] = {"test": _NEVER_SEEN, "held-out": _NOT_TRAINED_ON, "all": roles}[split]
     kept = tuple(keep_roles(pairs, known, wanted) for pairs in sets)
@@ -72,7 +74,7 @@ def choose_images(options: EvaluateOptions, run: RunFolder, progress: Progress) 
     if not scored:
         raise _none_left(options, split, roles)
     _tell_choice(split, roles, scored, progress)
-    return ScoredImages(tuple(pairs for pairs in kept if len(pairs)), split, _what_was_seen(scored), scenes)
+    return ScoredImages(tuple(pairs for pairs in kept if len(pairs)), split, _what_was_seen(scored), scenes, sets)
 
 
 def _none_left(options: EvaluateOptions, split: ScoredSplit, roles: Sequence[Role | None]) -> DataError:

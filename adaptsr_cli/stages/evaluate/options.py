@@ -59,6 +59,7 @@ class EvaluateOptions(OptionsModel):
         Flag(default_text="test where the run has a test part, else held-out"),
     ] = None
     replaces_first: Annotated[bool, Field(description="Write eval.json whatever it holds."), NotOnCommandLine()] = False
+    strict: fields.Strict = False
     csv: Annotated[Path | None, Field(description="Write the table there, with spread and p-values.")] = None
     markdown: Annotated[Path | None, Field(description="Write the table there, for a README.")] = None
     latex: Annotated[Path | None, Field(description="Write the table there, for a paper.")] = None

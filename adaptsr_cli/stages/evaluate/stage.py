@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 
-from adaptsr_cli.artifacts.evaluation import Evaluation, ImageScores
+from adaptsr_cli.artifacts.evaluation import Evaluation, ImageScores, LeftOutImage
+from adaptsr_cli.artifacts.files import FileAccount
 from adaptsr_cli.artifacts.metrics import METRICS
 from adaptsr_cli.backbones.catalogue import weights_dir
-from adaptsr_cli.data.layouts import PairSet
-from adaptsr_cli.data.mixture import Mixture
+from adaptsr_cli.data.accounts import account_files
+from adaptsr_cli.data.layouts import Pair, PairSet, files_of
+from adaptsr_cli.data.mixture import Mixture, name_faults
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
-from adaptsr_cli.errors import ArtifactError, UsageError
+from adaptsr_cli.errors import ArtifactError, DataError, UsageError
 from adaptsr_cli.io.atomic import write_text
 from adaptsr_cli.io.documents import write_document
 from adaptsr_cli.metrics.measures import Measures
@@ -34,8 +36,9 @@ from adaptsr_cli.stages.evaluate.html_report import write_report
 from adaptsr_cli.stages.evaluate.images import ScoredImages, choose_images
 from adaptsr_cli.stages.evaluate.models import EvaluatedModel, make_distinct, open_folder, open_networks
 from adaptsr_cli.stages.evaluate.options import EvaluateOptions
-from adaptsr_cli.stages.evaluate.scoring import ImageScorer, make_sheet_rows, score_share
+from adaptsr_cli.stages.evaluate.scoring import ImageScorer, make_sheet_rows, refuse_unscorable, score_share
 from adaptsr_cli.stages.evaluate.summary import summarise
+from adaptsr_cli.units import plural
 
 # Libraries whose next version may move a score.
 _LIBRARIES: Final = ("torch", "torchvision", "numpy", "scipy", "scikit-image", "pillow", "spandrel", "lpips")
@@ -107,12 +110,24 @@ def run_evaluate(
     files = choose_files(options, run, subject.images.split, subject.fingerprint, subject.models)
     scorer = _open_scorer(options, protocol, metrics, subject.reader.scale, device, progress)
 
+    if options.strict:
+        refuse_unscorable(scorer, subject.models, subject.reader)
+
     best_and_worst = BestAndWorst(len(subject.models))
     share = world.share(len(subject.reader))
-    images = world.gather_shares(score_share(scorer, subject.models, subject.reader, share, best_and_worst, progress))
-    details = select(world.gather(best_and_worst.details), best_and_worst.each_end)
+    found = world.gather_shares(score_share(scorer, subject.models, subject.reader, share, best_and_worst, progress))
+    images = {place: entry for place, entry in enumerate(found) if isinstance(entry, ImageScores)}
+    left_out = [entry for entry in found if isinstance(entry, LeftOutImage)]
+    if not images:
+        raise DataError(
+            f"none of {plural(len(found), 'image')} could be scored: {left_out[0].name}: {left_out[0].reason}",
+            "give other images, or other `metrics`",
+        )
+    order = {place: position for position, place in enumerate(images)}
+    chosen = select(world.gather(best_and_worst.details), best_and_worst.each_end)
+    details = [replace(detail, index=order[detail.index]) for detail in chosen]
 
-    evaluation = _make_evaluation(options, metrics, subject, scorer, images, device)
+    evaluation = _make_evaluation(options, metrics, subject, scorer, images, left_out, device)
     if world.is_main_process:
         write_document(files.scores, evaluation)
         for kind, path in tables.items():
@@ -208,13 +223,18 @@ def _make_evaluation(
     metrics: Sequence[str],
     subject: _Subject,
     scorer: ImageScorer,
-    images: Sequence[ImageScores],
+    images: Mapping[int, ImageScores],
+    left_out: Sequence[LeftOutImage],
     device: torch.device,
 ) -> Evaluation:
     """Put together what ``eval.json`` holds."""
-    scenes = [subject.images.scenes.get(pair.hr) for pair in subject.reader.pairs]
-    images = [image.model_copy(update={"scene": scene}) for image, scene in zip(images, scenes, strict=True)]
-    models, comparisons = summarise(subject.models, images, options.seed)
+    pairs = subject.reader.pairs
+    scored = [
+        image.model_copy(update={"scene": subject.images.scenes.get(pairs[place].hr)})
+        for place, image in images.items()
+    ]
+    models, comparisons = summarise(subject.models, scored, options.seed)
+    unusable = [LeftOutImage(name=name, reason=reason) for name, reason in name_faults(subject.images.opened)]
     made_with = {
         "metrics": ",".join(metrics),
         "degrade": options.degrade,
@@ -237,11 +257,29 @@ def _make_evaluation(
         skipped_metrics=scorer.measures.skipped,
         models=models,
         comparisons=comparisons,
-        images=tuple(images),
+        images=tuple(scored),
+        left_out=(*unusable, *left_out),
+        files=_account(subject, [pairs[place] for place in images]),
     )
 
 
-def _write_sheet(files: EvaluationFiles, scorer: ImageScorer, subject: _Subject, images: Sequence[ImageScores]) -> None:
+def _account(subject: _Subject, scored: Sequence[Pair]) -> tuple[FileAccount, ...]:
+    """What became of every file of the data folders."""
+    images, done = subject.images, files_of(scored)
+    wanted = files_of(pair for pairs in images.sets for pair in pairs.pairs)
+    accounts = []
+    for pairs in images.opened:
+        kept = pairs.keep(
+            [pair for pair in pairs.pairs if pair.hr in done or pair.hr not in wanted],
+            "of images that cannot be scored",
+        )
+        accounts.append(account_files(kept, {"scored": scored}, f"of images that `split` {images.split} leaves out"))
+    return tuple(accounts)
+
+
+def _write_sheet(
+    files: EvaluationFiles, scorer: ImageScorer, subject: _Subject, images: Mapping[int, ImageScores]
+) -> None:
     """Draw the comparison sheet, or remove an earlier one: one of other images must not lie beside these scores."""
     files.comparison.unlink(missing_ok=True)
     if rows := make_sheet_rows(scorer, subject.models, images, subject.reader):
