@@ -31,11 +31,11 @@ from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.inference.memory import picture_bytes
 from adaptsr_cli.inference.picture import upscale_picture
 from adaptsr_cli.inference.streaming import stream_tiff
+from adaptsr_cli.io.checkpoints import Checkpoint
 from adaptsr_cli.io.decoding import read_outline
 from adaptsr_cli.io.formats.kind import Outline
 from adaptsr_cli.io.images import read_picture, write_picture
 from adaptsr_cli.io.large_tiff import LargeTiff, write_large_tiff
-from adaptsr_cli.io.tensors import Checkpoint
 from adaptsr_cli.runtime import (
     describe_device,
     free_memory_bytes,

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from adaptsr_cli.units import readable_texts
 
@@ -62,6 +62,8 @@ class BackboneIdentity(StrictModel):
         params: Number of parameters of the network.
         sha256: Over names, types, shapes and bytes of all tensors, so the same in .pth and .safetensors.
         source: File name or catalogue name, for people.
+        options: Arguments of the network's constructor that the user chose, since the weights do not tell them, and
+            ``network``, which of several in the file is meant. Not written where empty.
     """
 
     architecture: str
@@ -69,6 +71,13 @@ class BackboneIdentity(StrictModel):
     params: Annotated[int, Field(gt=0)]
     sha256: Annotated[str, Field(pattern=r"[0-9a-f]{64}")]
     source: str
+    options: dict[str, Scalar | tuple[Scalar, ...]] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_options(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write what older versions can read where nothing was chosen."""
+        values: dict[str, Any] = serialise(self)
+        return values if self.options else {name: value for name, value in values.items() if name != "options"}
 
 
 class Provenance(StrictModel):

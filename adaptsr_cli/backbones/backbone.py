@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, Self
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from adaptsr_cli.artifacts.base import BackboneIdentity
-from adaptsr_cli.io.tensors import Checkpoint
+from adaptsr_cli.io.checkpoints import Checkpoint
 
 # A bound for very deep chains, whose far context counts for nothing: RRDB's kernels reach some 350 pixels, which would
 # make a tile mostly margin. The widest EDSR (69) is still below it and so tiles exactly.
@@ -128,6 +128,7 @@ class Backbone:
         multiple_px: Width and height of the input must be multiples of this.
         minimum_px: Width and height of the input must be at least this.
         square: The input must be square.
+        arguments: What the network's constructor was given.
     """
 
     model: nn.Module
@@ -138,6 +139,7 @@ class Backbone:
     multiple_px: int
     minimum_px: int
     square: bool
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def scale(self) -> int:

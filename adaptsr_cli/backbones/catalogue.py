@@ -13,11 +13,11 @@ from adaptsr_cli.artifacts.base import StrictModel
 from adaptsr_cli.backbones.download import check_file, fetch
 from adaptsr_cli.errors import ArtifactError, DownloadError, UsageError, nearest
 from adaptsr_cli.io.cache_folder import cache_dir
+from adaptsr_cli.io.checkpoint_parts import has_model_suffix
 from adaptsr_cli.progress import Progress
 
 WEIGHTS_VARIABLE: Final = "ADAPTSR_WEIGHTS"
 _DEFAULT_FILE: Final = "safmn_x4_bicubic.safetensors"
-_MODEL_SUFFIXES: Final = (".safetensors", ".pth", ".pt", ".ckpt")
 
 
 class CatalogueEntry(StrictModel):
@@ -118,6 +118,8 @@ def find_model(name_or_path: str, *, weights_dir: Path, offline: bool, progress:
         return path
     catalogue = {entry.name: entry for entry in read_catalogue()}
     entry = catalogue.get(name_or_path.lower())
+    if entry is None and path.is_dir():  # of a trainer, with a model in it
+        return path
     if entry is None:
         raise _unknown(name_or_path, path, list(catalogue))
     bundled = bundled_weights_dir() / entry.file
@@ -127,9 +129,7 @@ def find_model(name_or_path: str, *, weights_dir: Path, offline: bool, progress:
 
 
 def _unknown(text: str, path: Path, names: list[str]) -> UsageError:
-    if path.is_dir():
-        return UsageError(f"model {text!r} is a folder", "name a model file in it")
-    if path.suffix.lower() in _MODEL_SUFFIXES or path.name != text:
+    if has_model_suffix(path) or path.name != text:
         return UsageError(f"there is no model file {text!r}", "check the path, or run: adaptsr models")
     hint = nearest(text.lower(), names) or "adaptsr models lists the names"
     return UsageError(f"model {text!r} is neither a file nor a name of the catalogue", hint)

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adaptsr_cli.backbones.architectures import Architecture, ImageModelDescriptor, KeyCondition, get_seq_len
+from adaptsr_cli.backbones.hyperparameters import DIV2K_MEAN_RGB, read_pixel_range
 
 PIXEL_RANGE: Final = 255.0
-DIV2K_MEAN_RGB: Final = (0.4488, 0.4371, 0.4040)
 
 # The wide network does not train without damped residuals (section 3.3), the others have none. No file tells.
 _WIDE: Final = 256
@@ -160,12 +160,6 @@ def _read_scale(state: Mapping[str, Tensor], enlarger: str) -> int:
     return scale
 
 
-def _read_pixel_range(shift_bias: Tensor) -> float:
-    """What white is inside the network, from the offset of its first mean shift: -range * mean."""
-    ratio = float((-shift_bias.float() / torch.tensor(DIV2K_MEAN_RGB)).mean())
-    return PIXEL_RANGE if ratio > PIXEL_RANGE / 2 else 1.0
-
-
 class EDSRArch(Architecture[nn.Module]):
     """Recognises and loads both key styles."""
 
@@ -202,10 +196,19 @@ class EDSRArch(Architecture[nn.Module]):
         residual_scale = _WIDE_RESIDUAL_SCALE if width >= _WIDE else 1.0
         model: nn.Module
         if pytorch_style:
-            pixel_range = _read_pixel_range(state_dict["sub_mean.bias"])
-            model = EDSR(scale, width, blocks, kernel_size, residual_scale, pixel_range)
+            pixel_range = read_pixel_range(state_dict["sub_mean.bias"])
+            model = EDSR(
+                scale=scale,
+                width=width,
+                blocks=blocks,
+                kernel_size=kernel_size,
+                residual_scale=residual_scale,
+                pixel_range=pixel_range,
+            )
         else:
-            model = BasicsrEDSR(scale, width, blocks, kernel_size, residual_scale)
+            model = BasicsrEDSR(
+                scale=scale, width=width, blocks=blocks, kernel_size=kernel_size, residual_scale=residual_scale
+            )
         return ImageModelDescriptor(
             model,
             state_dict,

@@ -1,27 +1,22 @@
-"""Loading of a checkpoint as a `Backbone`: detection of the architecture and all checks before the first image."""
+"""Loading of a checkpoint as a `Backbone`: choice of the network in the file and all checks before the first image."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 import re
-import warnings
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from adaptsr_cli.artifacts.base import BackboneIdentity
-from adaptsr_cli.backbones.architectures import (
-    MAIN_REGISTRY,
-    ArchRegistry,
-    ArchSupport,
-    ImageModelDescriptor,
-    KeyCondition,
-)
+from adaptsr_cli.artifacts.base import HEADER, BackboneIdentity
+from adaptsr_cli.artifacts.merged import MergedHeader
+from adaptsr_cli.backbones.architectures import ImageModelDescriptor
 from adaptsr_cli.backbones.backbone import (
     MAX_REACH_PX,
     Backbone,
@@ -30,16 +25,26 @@ from adaptsr_cli.backbones.backbone import (
     receptive_field_px,
     traits_of,
 )
-from adaptsr_cli.backbones.edsr import EDSRArch
+from adaptsr_cli.backbones.candidates import (
+    Candidate,
+    choose_by_name,
+    describe_left_out,
+    find_candidates,
+    is_beside,
+    wantedness,
+)
+from adaptsr_cli.backbones.construction import Blueprint, build_network
+from adaptsr_cli.backbones.detection import Detector, explain_mismatch, first_line, read_report
 from adaptsr_cli.backbones.fast.attention import fuse_attention
 from adaptsr_cli.backbones.fast.normalisation import fuse_channel_norms
+from adaptsr_cli.backbones.hyperparameters import NETWORK, Value, format_choices
 from adaptsr_cli.errors import CheckpointError
-from adaptsr_cli.io.tensors import Checkpoint, read_checkpoint, weights_sha256
-from adaptsr_cli.units import list_some
+from adaptsr_cli.io.checkpoints import Checkpoint, CheckpointFile, read_checkpoint_file
+from adaptsr_cli.io.documents import parse_document
+from adaptsr_cli.io.tensors import weights_sha256
 
 _PROBE_PX: Final = 16
 _SAME: Final = 2e-4  # threads may add in another order; noise that a network adds is larger
-_NEAR_ENOUGH: Final = 0.5  # more than this share of an architecture's marks must be there to call a file like it
 _PURPOSES: Final = {
     "Restoration": "restores images at their own size",
     "FaceSR": "restores faces only",
@@ -47,34 +52,36 @@ _PURPOSES: Final = {
 }
 
 
-_OWN_ARCHITECTURES: Final = (EDSRArch,)
-"""Architectures that spandrel does not know, each in a file of its own."""
+@dataclass(frozen=True)
+class _Network:
+    """One network of a file, built and filled."""
+
+    candidate: Candidate
+    descriptor: ImageModelDescriptor[nn.Module]
+    arguments: Mapping[str, Any]
 
 
-def _registry() -> ArchRegistry:
-    """Spandrel's architectures and ours, in a registry of our own: the global one is not ours to change."""
-    registry = MAIN_REGISTRY.copy()
-    for architecture in _OWN_ARCHITECTURES:
-        registry.add(ArchSupport.from_architecture(architecture()), ignore_duplicates=True)
-    return registry
-
-
-def load_backbone(path: Path, *, source: str | None = None) -> Backbone:
+def load_backbone(path: Path, *, source: str | None = None, options: Mapping[str, Value] | None = None) -> Backbone:
     """Load a single-image super-resolution network of any architecture that spandrel knows, or EDSR.
 
     Args:
-        path: The checkpoint.
+        path: The checkpoint: a file, the index of a sharded one, or a folder that holds one.
         source: What to call it in artifacts, such as a catalogue name; the file name where left out.
+        options: Arguments of the network's constructor that its tensors do not tell, such as ``img_range``, and
+            ``network``: which of several in the file is meant.
 
     Raises:
         CheckpointError: The file cannot be read, is of no known architecture, does not fit the one it looks like,
             holds values that are not finite, or is no network that takes one RGB image and gives a larger one.
+        UsageError: An option that the network does not have.
     """
-    checkpoint = read_checkpoint(path)
+    file = read_checkpoint_file(path)
+    choices = _merge_choices(file, options or {})
+    network = _choose(file, choices)
+    checkpoint = _checkpoint_of(file, network.candidate)
     _check_finite(checkpoint)
-    state = {key.removeprefix(checkpoint.prefix): tensor for key, tensor in checkpoint.tensors.items()}
-    descriptor = _build(path, state)
-    architecture = str(descriptor.architecture.id)
+    descriptor = network.descriptor
+    architecture = network.candidate.architecture
     model: nn.Module = descriptor.model.float().eval().requires_grad_(False)
     fuse_attention(model)
     fuse_channel_norms(model)
@@ -86,7 +93,8 @@ def load_backbone(path: Path, *, source: str | None = None) -> Backbone:
             scale=descriptor.scale,
             params=sum(parameter.numel() for parameter in model.parameters()),
             sha256=weights_sha256(checkpoint.tensors),
-            source=source or path.name,
+            source=source or path.name or str(path),
+            options=_effective(choices, network.arguments),
         ),
         checkpoint=checkpoint,
         keys=_match_keys(model, checkpoint),
@@ -94,9 +102,102 @@ def load_backbone(path: Path, *, source: str | None = None) -> Backbone:
         multiple_px=size.multiple_of,
         minimum_px=max(1, size.minimum),
         square=size.square,
+        arguments=network.arguments,
     )
     _probe(path, backbone, descriptor)
     return backbone
+
+
+def _merge_choices(file: CheckpointFile, given: Mapping[str, Value]) -> dict[str, Value]:
+    """The options that a merged file of ours was made with, and those that were given.
+
+    Raises:
+        CheckpointError: The two contradict.
+    """
+    text = file.metadata.get(HEADER)
+    if text is None:
+        return dict(given)
+    stored = parse_document(text, MergedHeader, str(file.path)).backbone.options
+    stored = {name: value for name, value in stored.items() if name != NETWORK}  # the file holds only that one
+    contrary = {name: value for name, value in given.items() if name in stored and stored[name] != value}
+    if contrary:
+        raise CheckpointError(
+            f"{file.path} was made with {format_choices({name: stored[name] for name in contrary})}, "
+            f"not {format_choices(contrary)}",
+            "leave `model_options` out",
+        )
+    return {**given, **stored}
+
+
+def _effective(choices: Mapping[str, Value], arguments: Mapping[str, Any]) -> dict[str, Value]:
+    """The choices in the types of the constructor, in the order of their names."""
+
+    def plain(value: Any) -> Value:
+        return tuple(value) if isinstance(value, list | tuple) else value
+
+    return {name: plain(arguments.get(name, value)) for name, value in sorted(choices.items())}
+
+
+def _choose(file: CheckpointFile, choices: Mapping[str, Value]) -> _Network:
+    """The network of the file that is meant, built.
+
+    Raises:
+        CheckpointError: There is none, it cannot be used, or several could be meant.
+    """
+    detector = Detector()
+    candidates = find_candidates(file, detector.detect)
+    if not candidates:
+        raise detector.explain_unknown(file)
+    if NETWORK in choices:
+        named = choose_by_name(candidates, str(choices[NETWORK]))
+        if not named:
+            raise CheckpointError(
+                f"{file.path} holds no network {str(choices[NETWORK])!r}", f"it holds {_list_networks(candidates)}"
+            )
+        candidates = named
+    _, tier = next(groupby(candidates, key=wantedness))
+    usable: list[_Network] = []
+    failures: list[CheckpointError] = []
+    for candidate in tier:
+        try:
+            usable.append(_build(file.path, candidate, choices, detector))
+        except CheckpointError as error:
+            failures.append(error)
+    if not usable:
+        others = [candidate for candidate in candidates if candidate.label not in {n.candidate.label for n in usable}]
+        if len(others) > len(failures):
+            failures[0].hint += f"; the file also holds {_list_networks(others[len(failures) :])}: `model_options`"
+        raise failures[0]
+    if not all(_are_equal(usable[0].candidate, other.candidate) for other in usable[1:]):
+        found = [network.candidate for network in usable]
+        raise CheckpointError(
+            f"{file.path} holds {len(found)} networks, and any could be meant: {_list_networks(found)}",
+            f"name one by `model_options` {NETWORK}={found[0].label}",
+        )
+    return usable[0]
+
+
+def _list_networks(candidates: Sequence[Candidate]) -> str:
+    return ", ".join(f"{candidate.label} ({candidate.architecture})" for candidate in candidates)
+
+
+def _are_equal(first: Candidate, second: Candidate) -> bool:
+    return weights_sha256(first.tensors) == weights_sha256(second.tensors)
+
+
+def _checkpoint_of(file: CheckpointFile, candidate: Candidate) -> Checkpoint:
+    """The tensors of one network, and the counters within it, which are kept but mean nothing."""
+    kept = {*candidate.names.values(), *candidate.counters()}
+    return Checkpoint(
+        path=file.path,
+        container=file.container,
+        tensors={key: tensor for key, tensor in candidate.state.tensors.items() if key in kept},
+        wrapper=candidate.state.wrapper,
+        prefix=candidate.prefix,
+        metadata=file.metadata,
+        names=candidate.names,
+        left_out=describe_left_out(file, candidate),
+    )
 
 
 def _check_finite(checkpoint: Checkpoint) -> None:
@@ -108,25 +209,23 @@ def _check_finite(checkpoint: Checkpoint) -> None:
             )
 
 
-def _build(path: Path, state: Mapping[str, Tensor]) -> ImageModelDescriptor[nn.Module]:
-    """Detect the architecture and builds the network; what cannot be a super-resolution network is refused."""
-    registry = _registry()
-    support = next((s for s in registry.architectures("detection") if s.detect(dict(state))), None)
-    if support is None:
-        raise _unknown(path, state, registry)
-    architecture = support.architecture
+def _build(path: Path, candidate: Candidate, choices: Mapping[str, Value], detector: Detector) -> _Network:
+    """Build a network; what cannot be a super-resolution network is refused."""
+    architecture = detector.architecture(candidate.architecture)
+    own = {name: value for name, value in choices.items() if name != NETWORK}
+    blueprint = Blueprint()
     try:
-        # Networks draw initial weights as they are built, from the global generator.
-        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-            warnings.filterwarnings("ignore", message="torch.meshgrid")  # spandrel's code, nothing a user can do
-            # A copy: some architectures rename or drop entries of what they are given.
-            descriptor = architecture.load(dict(state))
+        try:
+            descriptor = build_network(architecture, candidate.tensors, own, blueprint)
+        except RuntimeError as error:
+            candidate = _without_foreign(candidate, str(error))
+            descriptor = build_network(architecture, candidate.tensors, own, blueprint)
     except RuntimeError as error:
-        raise _mismatch(path, architecture.name, str(error)) from error
-    except (KeyError, IndexError, ValueError, AssertionError, ZeroDivisionError, TypeError) as error:
+        raise explain_mismatch(path, architecture.name, str(error), format_choices(own)) from error
+    except (KeyError, IndexError, ValueError, AssertionError, ZeroDivisionError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path} looks like {architecture.name}, but its size cannot be determined from its tensors",
-            f"it may be a variant, or incomplete ({type(error).__name__}: {_first_line(error)})",
+            f"it may be a variant, or incomplete ({type(error).__name__}: {first_line(error)})",
         ) from error
     if not isinstance(descriptor, ImageModelDescriptor) or descriptor.purpose != "SR":
         raise CheckpointError(
@@ -139,74 +238,16 @@ def _build(path: Path, state: Mapping[str, Tensor]) -> ImageModelDescriptor[nn.M
             f"{descriptor.output_channels} channels, not RGB",
             "name a network for colour images",
         )
-    return descriptor
+    return _Network(candidate, descriptor, blueprint.arguments)
 
 
-def _unknown(path: Path, state: Mapping[str, Tensor], registry: ArchRegistry) -> CheckpointError:
-    """Say which architecture a file is most like and what it lacks of it."""
-    lacks = {s.architecture.name: _marks(s, state) for s in registry.architectures("detection")}
-    name, (missing, marks) = max(
-        ((name, found) for name, found in lacks.items() if found[1]),
-        key=lambda item: (1 - len(item[1][0]) / item[1][1], item[1][1]),
-    )
-    first_keys = f"its first keys are {list_some(list(state))}"
-    if 1 - len(missing) / marks <= _NEAR_ENOUGH:
-        return CheckpointError(
-            f"{path} is of no known architecture; {first_keys}", "adaptsr models lists architectures that work"
-        )
-    return CheckpointError(
-        f"{path} looks like {name}, but is a variant with other blocks that cannot be read: it lacks "
-        f"{list_some(missing)}",
-        f"use the published {name}, or another model; {first_keys}",
-    )
-
-
-def _marks(support: ArchSupport, state: Mapping[str, Tensor]) -> tuple[list[str], int]:
-    """The keys by which an architecture is recognised that are missing, and how many there are in all.
-
-    Spandrel has no public way to ask this; where its conditions change shape nothing is found and nothing breaks.
-    """
-    condition = getattr(support.architecture, "_detect", None)
-    return _missing_marks(condition, state) if isinstance(condition, KeyCondition) else ([], 0)
-
-
-def _missing_marks(condition: KeyCondition, state: Mapping[str, Tensor]) -> tuple[list[str], int]:
-    found = [
-        _missing_marks(key, state) if isinstance(key, KeyCondition) else ([] if key in state else [str(key)], 1)
-        for key in getattr(condition, "_keys", ())
-    ]
-    if not found:
-        return [], 0
-    if getattr(condition, "_kind", "all") == "any":
-        return min(found, key=lambda item: len(item[0]) / max(1, item[1]))
-    return [key for missing, _ in found for key in missing], sum(marks for _, marks in found)
-
-
-def _mismatch(path: Path, name: str, report: str) -> CheckpointError:
-    """Turn torch's report on a state dict that does not fit into one line."""
-    missing, unknown = (
-        re.findall(r'"([^"]+)"', part)
-        for part in (_between(report, "Missing key(s)"), _between(report, "Unexpected key(s)"))
-    )
-    reshaped = re.findall(r"size mismatch for ([^:]+):", report)
-    parts = [
-        f"{len(keys)} {what} ({list_some(keys)})"
-        for keys, what in ((missing, "missing"), (unknown, "unknown"), (reshaped, "of another shape"))
-        if keys
-    ]
-    return CheckpointError(
-        f"{path} looks like {name}, but its tensors do not fit: {'; '.join(parts) or _first_line(report)}",
-        f"it is probably a variant of {name} with other options, or an incomplete file",
-    )
-
-
-def _between(report: str, start: str) -> str:
-    """The line of torch's report that begins with `start`."""
-    return next((line for line in report.splitlines() if line.strip().startswith(start)), "")
-
-
-def _first_line(error: object) -> str:
-    return (str(error).strip().splitlines() or ["no reason given"])[0]
+def _without_foreign(candidate: Candidate, report: str) -> Candidate:
+    """Leave losses and counts out that lie among the network's own tensors, where nothing else does not fit."""
+    missing, unknown, reshaped = read_report(report)
+    if missing or reshaped or not all(is_beside(name) for name in unknown):
+        return candidate
+    names = {name: key for name, key in candidate.names.items() if name not in unknown}
+    return replace(candidate, names=names)
 
 
 def _match_keys(model: nn.Module, checkpoint: Checkpoint) -> dict[str, str]:
@@ -217,8 +258,8 @@ def _match_keys(model: nn.Module, checkpoint: Checkpoint) -> dict[str, str]:
     own = model.state_dict()
     keys: dict[str, str] = {}
     for name, tensor in own.items():
-        key = checkpoint.prefix + name
-        if key in checkpoint.tensors and checkpoint.tensors[key].shape == tensor.shape:
+        key = checkpoint.names.get(name)
+        if key is not None and checkpoint.tensors[key].shape == tensor.shape:
             keys[name] = key
     taken = set(keys.values())
     by_value: dict[str, list[str]] = {}
@@ -272,7 +313,7 @@ def _probe(path: Path, backbone: Backbone, descriptor: ImageModelDescriptor[nn.M
         with torch.no_grad():
             first, second = (backbone.model(fitted.clone()) for _ in range(2))
     except (RuntimeError, AttributeError, TypeError, ValueError, AssertionError) as error:
-        raise CheckpointError(f"{place} cannot be run on an image: {_first_line(error)}", hint) from error
+        raise CheckpointError(f"{place} cannot be run on an image: {first_line(error)}", hint) from error
     if not isinstance(first, Tensor):
         raise CheckpointError(f"{place} gives a {type(first).__name__}, not one image", hint)
     expected = (1, 3, fitted.shape[2] * backbone.scale, fitted.shape[3] * backbone.scale)

@@ -18,7 +18,7 @@ def run(options: InfoOptions, as_json: bool) -> None:
     console = Console(as_json=as_json, wording=options.to_flags)
     result = run_info(options, progress=console)
     for facts in result.files:
-        console.table("", ("", ""), list(facts.items()))
+        console.table("", ("", ""), [(name, options.to_flags(text)) for name, text in facts.items()])
     console.json(result.to_json())
 
 

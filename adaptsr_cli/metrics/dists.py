@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad, relu
 
 from adaptsr_cli.errors import CheckpointError
-from adaptsr_cli.io.tensors import read_checkpoint
+from adaptsr_cli.io.checkpoints import read_checkpoint
 from adaptsr_cli.metrics.perceptual import TRUNKS, ArrayDistance, MissingWeights, find_trunk
 
 WEIGHTS_FILE: Final = "DISTS_alpha_beta_weights.pt"

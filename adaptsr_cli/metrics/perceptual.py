@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from adaptsr_cli.errors import AdaptsrError, CheckpointError, DataError
+from adaptsr_cli.io.checkpoints import read_checkpoint
 from adaptsr_cli.io.hashing import file_sha256
-from adaptsr_cli.io.tensors import read_checkpoint
 from adaptsr_cli.runtime import exact_products
 
 PREFIX: Final = "lpips_"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 from adaptsr_cli.errors import CheckpointError, UsageError
-from adaptsr_cli.io.tensors import read_checkpoint
+from adaptsr_cli.io.checkpoints import read_checkpoint
 from adaptsr_cli.metrics.perceptual import DOWNLOADS, TRUNKS, Lpips, MissingWeights, Trunk, find_trunk
 
 _VGG19: Final = Trunk("vgg19", "dcbb9e9d", 16)

@@ -19,7 +19,7 @@ from adaptsr_cli.backbones.backbone import Backbone, Traits, set_differentiable,
 from adaptsr_cli.backbones.edsr import BasicsrEDSR
 from adaptsr_cli.backbones.fast.attention import fuse_attention
 from adaptsr_cli.backbones.fast.normalisation import fuse_channel_norms
-from adaptsr_cli.io.tensors import Checkpoint
+from adaptsr_cli.io.checkpoints import Checkpoint
 from adaptsr_cli.runtime import Precision, autocast
 from adaptsr_cli.training.cuda_graph import RecordedStep
 from adaptsr_cli.training.objective import make_objective

@@ -18,7 +18,7 @@ from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.errors import AdaptsrError, ImageError
 from adaptsr_cli.inference import engine
 from adaptsr_cli.inference.engine import Upscaler
-from adaptsr_cli.io.tensors import Checkpoint
+from adaptsr_cli.io.checkpoints import Checkpoint
 from adaptsr_cli.progress import Silent
 
 CPU = torch.device("cpu")

@@ -14,9 +14,9 @@ from adaptsr_cli.artifacts.base import BackboneIdentity
 from adaptsr_cli.backbones.backbone import Backbone, Traits
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.inference.picture import extend_colour, resize_to, to_depth, upscale_alpha, upscale_picture
+from adaptsr_cli.io.checkpoints import Checkpoint
 from adaptsr_cli.io.images import resize_bicubic
 from adaptsr_cli.io.pictures import Animation, Picture
-from adaptsr_cli.io.tensors import Checkpoint
 
 
 class Smooth(nn.Module):

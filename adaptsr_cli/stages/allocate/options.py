@@ -84,6 +84,7 @@ class ReallocateOptions(OptionsModel):
     ] = None
     run: f.Run = f.DEFAULT_RUN
     model: f.Model = None
+    model_options: f.ModelChoices = ()
     min_rank: Annotated[
         int | None, Field(ge=0, description="Smallest rank."), Flag(default_text="1 where the budget covers it, else 0")
     ] = None

@@ -81,7 +81,7 @@ def run_reallocate(
     refuse_overwriting({"rank map": path}, force=options.force)
     adapter = open_adapter(options.adapter)
     require_low_rank(adapter, "reallocation")
-    spec = ModelSpec.of(options.model, options.weights_dir, offline=options.offline)
+    spec = ModelSpec.of(options.model, options.weights_dir, offline=options.offline, options=options.model_options)
     with hold_folder(run.root):
         backbone = open_backbone(run, spec, progress)
         spectra = spectra_of(backbone, adapter)

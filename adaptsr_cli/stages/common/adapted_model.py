@@ -17,7 +17,7 @@ from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.documents import parse_document
 from adaptsr_cli.io.tensors import weights_sha256
 from adaptsr_cli.progress import Progress
-from adaptsr_cli.stages.common.adapter_file import attach_adapter
+from adaptsr_cli.stages.common.adapter_file import attach_adapter, read_adapter
 from adaptsr_cli.stages.common.models import ModelSpec, load_model, open_backbone, require_same_backbone
 from adaptsr_cli.stages.common.run_folder import RunFolder
 
@@ -43,6 +43,8 @@ def open_adapted(
         CheckpointError: No usable network.
     """
     if adapters:
+        if adapters[0].exists():
+            choice = choice.with_options_of(read_adapter(adapters[0])[0].backbone)
         return add_adapters(open_backbone(run, choice, progress, record=False), adapters, strength, progress)
     if strength == 1:
         return _open_plain(run, choice, progress)

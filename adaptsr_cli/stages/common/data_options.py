@@ -28,6 +28,7 @@ class DataOptions(OptionsModel):
     align: f.AlignOption = "none"
     run: f.Run = f.DEFAULT_RUN
     model: f.Model = None
+    model_options: f.ModelChoices = ()
     val: f.Val = None
     test: f.Test = None
     degrade: f.Degrade = None

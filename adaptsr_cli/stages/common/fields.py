@@ -48,6 +48,15 @@ Model = Annotated[
     Field(description="Checkpoint file or catalogue name. Left out: the run's, else the embedded SAFMN x4."),
     Flag(("--model", "-n")),
 ]
+ModelChoices = Annotated[
+    tuple[str, ...],
+    BeforeValidator(as_many),
+    Field(
+        description="What the model file does not tell, such as img_range=1, or network=netG where it holds several "
+        "(adaptsr info shows what is assumed). Repeatable; the run remembers it."
+    ),
+    Flag(("--model-option",), metavar="NAME=VALUE"),
+]
 WeightsDir = Annotated[
     Path | None, Field(description="Folder of downloaded weights."), Flag(environment="ADAPTSR_WEIGHTS")
 ]

@@ -85,7 +85,9 @@ def _write_and_compare(
     path: Path, format: FileFormat, tensors: dict[str, Tensor], header: MergedHeader, probe: Probe
 ) -> float:
     if format == "pth":
-        write_pth(path, {"params": tensors})
+        # The choices that the tensors do not tell, without which the file would be read as another network.
+        told = {HEADER: _header_text(header)} if header.backbone.options else {}
+        write_pth(path, {"params": tensors, **told})
     else:
         write_tensors(path, tensors, {HEADER: _header_text(header)})
     with torch.inference_mode():

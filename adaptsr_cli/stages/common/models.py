@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -11,12 +12,13 @@ from adaptsr_cli.artifacts.run import RunRecord
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.backbones.catalogue import bundled_weights_dir, default_model, find_model, is_bundled, read_catalogue
 from adaptsr_cli.backbones.catalogue import weights_dir as find_weights_dir
+from adaptsr_cli.backbones.hyperparameters import Value, doubtful_guess, format_choices, parse_choices
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.stages.common.run_folder import RunFolder
-from adaptsr_cli.units import format_params
+from adaptsr_cli.units import format_params, list_some
 
 
 @dataclass(frozen=True)
@@ -27,16 +29,26 @@ class ModelSpec:
         name: File or catalogue name; None for the run's backbone, or the embedded default in a new run.
         weights_dir: Where downloaded checkpoints lie.
         offline: Never download.
+        options: What the network's file does not tell.
     """
 
     name: str | None
     weights_dir: Path
     offline: bool
+    options: Mapping[str, Value] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, name: str | None, weights_dir: Path | None, *, offline: bool) -> Self:
-        """The network that options name; the usual folder of downloaded weights where they name none."""
-        return cls(name, find_weights_dir(weights_dir), offline)
+    def of(cls, name: str | None, weights_dir: Path | None, *, offline: bool, options: Sequence[str] = ()) -> Self:
+        """The network that options name; the usual folder of downloaded weights where they name none.
+
+        Raises:
+            UsageError: One of `options` is not NAME=VALUE.
+        """
+        return cls(name, find_weights_dir(weights_dir), offline, parse_choices(options))
+
+    def with_options_of(self, made_for: BackboneIdentity) -> Self:
+        """The same network, opened as an artifact's was where the user says nothing else."""
+        return self if self.options else replace(self, options=made_for.options)
 
 
 def open_backbone(run: RunFolder, choice: ModelSpec, progress: Progress, *, record: bool = True) -> Backbone:
@@ -71,13 +83,30 @@ def load_model(choice: ModelSpec, progress: Progress, known: RunRecord | None = 
         path = _locate(known)
     else:
         path = default_model()
-    backbone = load_backbone(path)
-    identity = backbone.identity
-    key = f", key {backbone.checkpoint.wrapper!r}" if backbone.checkpoint.wrapper else ""
+    backbone = _load_as_known(path, choice.options, known.backbone if known is not None else None)
+    identity, checkpoint = backbone.identity, backbone.checkpoint
+    way = ".".join(filter(None, (checkpoint.wrapper, checkpoint.prefix.rstrip("."))))
+    key = f", key {way!r}" if way else ""
+    chosen = f", with {format_choices(identity.options)}" if identity.options else ""
     progress.note(
         f"backbone {identity.source}: {identity.architecture} x{identity.scale}, "
-        f"{format_params(identity.params)} parameters{key}"
+        f"{format_params(identity.params)} parameters{key}{chosen}"
     )
+    if checkpoint.left_out:
+        progress.note(f"left out of {identity.source}: {list_some(checkpoint.left_out, 6)}")
+    if doubt := doubtful_guess(identity.architecture, backbone.arguments, identity.options):
+        progress.warn(f"{identity.source}: {doubt}")
+    return backbone
+
+
+def _load_as_known(path: Path, wanted: Mapping[str, Value], known: BackboneIdentity | None) -> Backbone:
+    """Load a network as the run did where nothing else is wanted; what comes to the same is the run's too."""
+    if known is None or not wanted:
+        return load_backbone(path, options=wanted or (known.options if known is not None else {}))
+    backbone = load_backbone(path, options=wanted)
+    if backbone.identity.options != known.options and backbone.identity.sha256 == known.sha256:
+        as_known = load_backbone(path, options=known.options)
+        return as_known if as_known.arguments == backbone.arguments else backbone
     return backbone
 
 
@@ -130,6 +159,12 @@ def require_same_backbone(made_for: BackboneIdentity, artifact: Path, backbone: 
         raise ArtifactError(
             f"{artifact} was made for {_name(made_for)}, but the backbone is {_name(backbone)}",
             "give the `model` it was made for, or another `run`",
+        )
+    if made_for.options != backbone.options:
+        ours, theirs = (format_choices(identity.options) or "no choices" for identity in (backbone, made_for))
+        raise ArtifactError(
+            f"{artifact} was made with {theirs}, but the backbone is opened with {ours}",
+            f"give the `model_options` it was made with ({theirs}), or another `run`",
         )
 
 

@@ -65,6 +65,8 @@ def open_run(options: DataOptions, progress: Progress, world: World) -> Iterator
                 test=options.test,
                 known=known,
             )
-            spec = ModelSpec.of(options.model, options.weights_dir, offline=options.offline)
+            spec = ModelSpec.of(
+                options.model, options.weights_dir, offline=options.offline, options=options.model_options
+            )
             backbone = open_backbone(run, spec, progress, record=world.is_main_process)
         yield OpenRun(run, backbone, data)

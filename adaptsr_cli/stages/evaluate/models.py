@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from adaptsr_cli.artifacts.base import BackboneIdentity
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.errors import ArtifactError, DataError, UsageError
 from adaptsr_cli.inference.engine import Upscaler
@@ -76,7 +79,7 @@ def open_networks(
 
 def _model_spec(options: EvaluateOptions, name: str | None) -> ModelSpec:
     """The network of that name, looked for where the user said."""
-    return ModelSpec.of(name, options.weights_dir, offline=options.offline)
+    return ModelSpec.of(name, options.weights_dir, offline=options.offline, options=options.model_options)
 
 
 def _open_merged(options: EvaluateOptions, run: RunFolder, progress: Progress) -> list[tuple[Path, Backbone]]:
@@ -95,13 +98,14 @@ def _open_with_adapter(options: EvaluateOptions, run: RunFolder, path: Path, pro
         raise ArtifactError(
             f"there is no adapter {path}", "check the path, or train one with `adaptsr train --data DIR`"
         )
-    made_for = read_adapter(path)[0].backbone.sha256
+    made_for = read_adapter(path)[0].backbone
     for text in options.models:
-        backbone = load_model(_model_spec(options, text), progress)
-        if backbone.identity.sha256 == made_for:
+        backbone = load_model(_model_spec(options, text).with_options_of(made_for), progress)
+        if backbone.identity.sha256 == made_for.sha256:
             break
     else:
-        backbone = open_backbone(run, _model_spec(options, None), progress, record=False)
+        choice = _model_spec(options, None).with_options_of(made_for)
+        backbone = open_backbone(run, choice, progress, record=False)
     return add_adapters(backbone, (path,), 1.0, progress)
 
 
@@ -128,7 +132,15 @@ def _from_network(
     def produce(_name: str, lr: np.ndarray) -> np.ndarray:
         return upscale_rgb(upscaler, lr)
 
-    return EvaluatedModel(name, model.identity.source, model.identity.sha256, model.scale, produce)
+    return EvaluatedModel(name, model.identity.source, _network_sha256(model.identity), model.scale, produce)
+
+
+def _network_sha256(identity: BackboneIdentity) -> str:
+    """The hash of the weights, and of what was chosen beside them."""
+    if not identity.options:
+        return identity.sha256
+    text = json.dumps([identity.sha256, identity.options], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def open_folder(name: str, folder: Path, images: Sequence[str]) -> EvaluatedModel:

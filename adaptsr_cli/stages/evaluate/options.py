@@ -32,6 +32,7 @@ class EvaluateOptions(OptionsModel):
         Field(description="Checkpoint or catalogue name. Repeatable. Left out: backbone and merged model of the run."),
         Flag(("--model", "-n")),
     ] = ()
+    model_options: fields.ModelChoices = ()
     adapters: Annotated[
         fields.Adapters, Field(description="Adapter file, scored on the backbone that it was made for. Repeatable.")
     ] = ()

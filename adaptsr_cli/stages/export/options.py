@@ -68,6 +68,7 @@ class ExportOptions(OptionsModel):
     model: Annotated[
         fields.Model, Field(description="Merged model to export as it is, or the backbone of the adapter.")
     ] = None
+    model_options: fields.ModelChoices = ()
     weights_dir: fields.WeightsDir = None
     offline: fields.Offline = False
     force: fields.Force = False

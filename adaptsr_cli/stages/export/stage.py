@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -161,11 +161,11 @@ class _Network:
 
 def _open_adapted(options: ExportOptions, run: RunFolder, progress: Progress) -> _Network:
     """The network with its adapters folded in: a merged model as it is, else backbone and adapter."""
-    choice = ModelSpec.of(options.model, options.weights_dir, offline=options.offline)
+    choice = ModelSpec.of(options.model, options.weights_dir, offline=options.offline, options=options.model_options)
     if options.adapter is None and not FORMATS[options.to].of_adapter:
         name = options.model or (str(run.merged) if run.merged.exists() else None)
         if name is not None:
-            merged = load_model(ModelSpec(name, choice.weights_dir, choice.offline), progress)
+            merged = load_model(replace(choice, name=name), progress)
             header = read_merged_header(merged)
             if header is not None:
                 return _Network(merged, header, make_probe(merged))

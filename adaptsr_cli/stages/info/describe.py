@@ -20,6 +20,7 @@ from adaptsr_cli.artifacts.saliency import InitDirectionsHeader, Saliency
 from adaptsr_cli.artifacts.split import SplitRecord
 from adaptsr_cli.artifacts.train_state import LoopState
 from adaptsr_cli.artifacts.warm_start import WarmStartHeader
+from adaptsr_cli.backbones.hyperparameters import format_choices
 from adaptsr_cli.units import format_params
 
 Facts = dict[str, str]
@@ -39,7 +40,7 @@ def describe_backbone(identity: BackboneIdentity) -> str:
     """Describe a network in one line."""
     return (
         f"{identity.source}: {identity.architecture} x{identity.scale}, {format_params(identity.params)} parameters, "
-        f"sha256 {identity.sha256[:16]}"
+        f"sha256 {identity.sha256[:16]}" + (f", with {format_choices(identity.options)}" if identity.options else "")
     )
 
 

@@ -20,3 +20,4 @@ class InfoOptions(OptionsModel):
         Field(min_length=1, description="Artifacts of a run, or checkpoints."),
         Argument("FILE"),
     ]
+    model_options: fields.ModelChoices = ()

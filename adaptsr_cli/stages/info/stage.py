@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from adaptsr_cli.artifacts.base import HEADER
+from adaptsr_cli.backbones.hyperparameters import Value, format_untold, parse_choices
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.artifacts import parse_artifact
@@ -48,16 +50,24 @@ def run_info(options: InfoOptions, *, progress: Progress = SILENT, world: World 
         ArtifactError: A file is missing, or of no known kind.
         CheckpointError: A model file cannot be read.
     """
-    return InfoResult(tuple(describe_file(path) for path in options.files))
+    choices = parse_choices(options.model_options)
+    return InfoResult(tuple(describe_file(path, choices) for path in options.files))
 
 
-def describe_file(path: Path) -> Facts:
+def describe_file(path: Path, choices: Mapping[str, Value] | None = None) -> Facts:
     """Describe one file by facts, in the order in which they should be shown.
+
+    Args:
+        path: An artifact, a model file, or a trainer's folder with a model in it.
+        choices: What a model file does not tell.
 
     Raises:
         ArtifactError: Missing, or of no known kind.
         CheckpointError: A model file that cannot be read.
+        UsageError: A choice that the network does not have.
     """
+    if path.is_dir() or path.name.endswith(".index.json"):
+        return {"file": str(path), **_describe_checkpoint(path, choices)}
     if not path.is_file():
         what = f"is {describe_irregular(path)}" if path.exists() else "does not exist"
         raise ArtifactError(f"{path} {what}", "name an image, an artifact of a run, or a checkpoint")
@@ -73,7 +83,7 @@ def describe_file(path: Path) -> Facts:
             return facts | _describe_document(metadata[HEADER], path)
     if path.suffix == ".onnx":
         return facts | _describe_onnx(path)
-    return facts | _describe_checkpoint(path)
+    return facts | _describe_checkpoint(path, choices)
 
 
 def _describe_onnx(path: Path) -> Facts:
@@ -102,19 +112,24 @@ def _option_text(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _describe_checkpoint(path: Path) -> Facts:
+def _describe_checkpoint(path: Path, choices: Mapping[str, Value] | None) -> Facts:
     from adaptsr_cli.adapters.sites import find_sites
     from adaptsr_cli.backbones.loader import load_backbone
 
-    backbone = load_backbone(path)
+    backbone = load_backbone(path, options=choices)
+    checkpoint, identity = backbone.checkpoint, backbone.identity
     table = find_sites(backbone.model, backbone.traits)
     kinds = Counter(site.kind for site in table.sites)
     dtypes = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in backbone.checkpoint.tensors.values())
     rank_one = sum(site.rank_cost for site in table.sites)
+    way = ".".join(filter(None, (checkpoint.wrapper, checkpoint.prefix.rstrip("."))))
+    assumed = format_untold(identity.architecture, backbone.arguments, identity.options)
     return {
         "kind": "checkpoint",
-        "network": describe_backbone(backbone.identity),
-        "key": backbone.checkpoint.wrapper or "(raw state dict)",
+        "network": describe_backbone(identity),
+        "key": way or "(raw state dict)",
+        **({"left out": "; ".join(checkpoint.left_out)} if checkpoint.left_out else {}),
+        **({"assumed": f"{assumed} (no tensor tells; `model_options` sets another)"} if assumed else {}),
         "tensors": ", ".join(f"{count} {dtype}" for dtype, count in dtypes.items()),
         "input size": f"multiples of {backbone.multiple_px} px, at least {backbone.minimum_px} px",
         "sites": f"{len(table.sites)} ({', '.join(f'{n} {kind}' for kind, n in kinds.items())}), "

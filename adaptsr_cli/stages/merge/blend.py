@@ -103,7 +103,7 @@ def require_one_backbone(adapters: Sequence[AdapterSource]) -> None:
     known: dict[str, AdapterSource] = {}
     for adapter in adapters:
         ours, theirs = first.header.backbone, adapter.header.backbone
-        if ours.sha256 != theirs.sha256:
+        if (ours.sha256, ours.options) != (theirs.sha256, theirs.options):
             raise ArtifactError(
                 f"{adapter.path} was made for {theirs.source} ({theirs.sha256[:8]}), but {first.path} for "
                 f"{ours.source} ({ours.sha256[:8]})",

@@ -56,6 +56,7 @@ class MergeOptions(OptionsModel):
     ] = None
     device: fields.Device = "auto"
     model: fields.Model = None
+    model_options: fields.ModelChoices = ()
     weights_dir: fields.WeightsDir = None
     offline: fields.Offline = False
     force: fields.Force = False

@@ -93,7 +93,8 @@ def run_merge(options: MergeOptions, *, progress: Progress = SILENT, world: Worl
     refuse_overwriting({"merged model": output}, force=options.force)
     adapters = [open_adapter(source) for source in sources]
     require_one_backbone(adapters)
-    choice = ModelSpec.of(options.model, options.weights_dir, offline=options.offline)
+    choice = ModelSpec.of(options.model, options.weights_dir, offline=options.offline, options=options.model_options)
+    choice = choice.with_options_of(adapters[0].header.backbone)
     backbone = open_backbone(run, choice, progress, record=False)
     refuse_merging_twice(backbone, adapters)
 

@@ -14,6 +14,7 @@ from adaptsr_cli.artifacts.train_state import LoopState, RunFingerprint
 from adaptsr_cli.artifacts.transfer import PairEstimate, TransferEstimate
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.backbones.catalogue import is_bundled
+from adaptsr_cli.backbones.hyperparameters import list_choices
 from adaptsr_cli.data.cache import CacheStats
 from adaptsr_cli.distributed import World
 from adaptsr_cli.io.documents import read_document, write_document, write_toml
@@ -47,6 +48,7 @@ def write_run_records(options: TrainOptions, config: TrainConfig, opened: OpenRu
         tensorboard=options.tensorboard,
         checkpointing=options.checkpointing,
         **({} if is_bundled(backbone.checkpoint.path) else {"model": str(backbone.checkpoint.path.resolve())}),
+        **({"model_options": list_choices(backbone.identity.options)} if backbone.identity.options else {}),
         **({"degrade": str(run.degradation.resolve())} if is_found_out else {}),
     )
     write_toml(run.config, resolved, "what this run was made with; repeat it with: adaptsr train --config FILE")

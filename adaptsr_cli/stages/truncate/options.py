@@ -28,6 +28,7 @@ class TruncateOptions(OptionsModel):
         Flag(("--output", "-o")),
     ] = None
     model: fields.Model = None
+    model_options: fields.ModelChoices = ()
     weights_dir: fields.WeightsDir = None
     offline: fields.Offline = False
     force: fields.Force = False

@@ -133,7 +133,7 @@ def run_truncate(
         raise ArtifactError(f"`output` {output} does not end in .safetensors", "change the name")
     refuse_overwriting({"truncated adapter": output}, force=options.force)
     adapter = open_adapter(options.adapter or run.adapter)
-    choice = ModelSpec.of(options.model, options.weights_dir, offline=options.offline)
+    choice = ModelSpec.of(options.model, options.weights_dir, offline=options.offline, options=options.model_options)
     backbone = open_backbone(run, choice, progress, record=False)
     limit = Limit(options.to_rank, parse_budget(options.budget) if options.budget else None)
     truncation = truncate_adapter(backbone, adapter, limit)

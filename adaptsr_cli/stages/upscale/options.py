@@ -33,6 +33,7 @@ class UpscaleOptions(OptionsModel):
             "the embedded SAFMN x4."
         ),
     ] = None
+    model_options: fields.ModelChoices = ()
     outscale: Annotated[float | None, Field(ge=0.1, le=32, description="Final factor."), Flag(("--outscale", "-s"))] = (
         None
     )

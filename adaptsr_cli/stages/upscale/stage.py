@@ -119,7 +119,7 @@ def open_upscaler(options: UpscaleOptions, progress: Progress = SILENT) -> Upsca
         ArtifactError: An adapter or a model that belongs to another backbone.
         CheckpointError: No usable network.
     """
-    choice = ModelSpec.of(options.model, options.weights_dir, offline=options.offline)
+    choice = ModelSpec.of(options.model, options.weights_dir, offline=options.offline, options=options.model_options)
     backbone = open_adapted(
         RunFolder(options.run), choice, progress, adapters=options.adapters, strength=options.strength
     )
