@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, Field
 
 from adaptsr_cli.units import readable_texts
 
@@ -71,13 +71,8 @@ class BackboneIdentity(StrictModel):
     params: Annotated[int, Field(gt=0)]
     sha256: Annotated[str, Field(pattern=r"[0-9a-f]{64}")]
     source: str
-    options: dict[str, Scalar | tuple[Scalar, ...]] = Field(default_factory=dict)
-
-    @model_serializer(mode="wrap")
-    def _leave_out_no_options(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Write what older versions can read where nothing was chosen."""
-        values: dict[str, Any] = serialise(self)
-        return values if self.options else {name: value for name, value in values.items() if name != "options"}
+    # Left out where empty, so that older versions can read what needs no choice.
+    options: dict[str, Scalar | tuple[Scalar, ...]] = Field(default_factory=dict, exclude_if=lambda options: not options)
 
 
 class Provenance(StrictModel):

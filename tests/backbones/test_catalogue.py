@@ -133,6 +133,9 @@ def test_what_is_neither_is_refused(text: str, message: str, hint: str, tmp_path
     assert hint in caught.value.hint
 
 
-def test_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="folder"):
-        find(str(tmp_path), tmp_path)
+def test_a_folder_goes_behind_the_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find(str(tmp_path), tmp_path) == tmp_path
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "drct-x4").mkdir()
+    with pytest.raises(DownloadError):
+        find("drct-x4", tmp_path)
