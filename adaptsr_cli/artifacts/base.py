@@ -72,7 +72,9 @@ class BackboneIdentity(StrictModel):
     sha256: Annotated[str, Field(pattern=r"[0-9a-f]{64}")]
     source: str
     # Left out where empty, so that older versions can read what needs no choice.
-    options: dict[str, Scalar | tuple[Scalar, ...]] = Field(default_factory=dict, exclude_if=lambda options: not options)
+    options: dict[str, Scalar | tuple[Scalar, ...]] = Field(
+        default_factory=dict, exclude_if=lambda options: not options
+    )
 
 
 class Provenance(StrictModel):
