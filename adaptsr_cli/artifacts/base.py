@@ -22,6 +22,9 @@ HEADER: Final = "adaptsr"
 Scalar = str | int | float | bool | None
 SiteKind = Literal["conv", "attention", "mlp", "linear"]
 Factorization = Literal["1x1-kxk", "kxk-1x1", "single"]
+RawWhiteBalance = Literal["camera", "daylight", "auto"]
+"""Whose white a raw file is rendered by."""
+
 Criterion = Literal["gradient", "fisher", "activation", "weight", "snip", "random", "spectral"]
 Method = Literal["lora", "full", "bitfit", "dora", "shira", "difffit", "arc", "rasa"]
 LoraScaling = Literal["alpha/r", "alpha/sqrt(r)"]

@@ -18,6 +18,7 @@ class UpscaleMetadata(StrictModel):
         ensemble: Whether eight turned copies were averaged.
         quality: Of a lossy file; None for the others.
         source: Fingerprint of the input file.
+        raw: How a raw file was rendered; None for other files.
     """
 
     artifact: Literal["upscaled"] = "upscaled"
@@ -28,3 +29,4 @@ class UpscaleMetadata(StrictModel):
     ensemble: bool
     quality: int | None
     source: str
+    raw: str | None = None

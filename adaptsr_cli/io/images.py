@@ -15,10 +15,10 @@ from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io import encoding
 from adaptsr_cli.io.colour.code_points import name_hdr
 from adaptsr_cli.io.contents import read_contents
-from adaptsr_cli.io.decoding import decode_picture, decode_size, decode_xmp
+from adaptsr_cli.io.decoding import decode_picture, decode_size, decode_xmp, find_content
 from adaptsr_cli.io.encoding import check_fit, encode_picture, find_format
 from adaptsr_cli.io.faults import faults, pixel_limit_lifted
-from adaptsr_cli.io.formats.camera_raw import RawRendering
+from adaptsr_cli.io.formats.camera_raw import RawReader, RawRendering
 from adaptsr_cli.io.formats.pillow_reading import open_image
 from adaptsr_cli.io.formats.table import recognise
 from adaptsr_cli.io.pictures import Picture, to_8_bit
@@ -144,6 +144,15 @@ def holds_16_bit(path: Path) -> bool:
     """
     _, limits, _ = find_format(path)
     return limits.deep
+
+
+def holds_raw(path: Path) -> bool:
+    """Whether a file is a camera's raw file, by its content.
+
+    Raises:
+        ImageError: It cannot be read, or is no image.
+    """
+    return isinstance(find_content(path).reader, RawReader)
 
 
 def is_lossy(path: Path) -> bool:

@@ -14,6 +14,7 @@ import tifffile
 
 from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.errors import ImageError
+from adaptsr_cli.io.colour.icc import is_linear
 from adaptsr_cli.io.damage import find_damage
 from adaptsr_cli.io.faults import damaged, faults
 from adaptsr_cli.io.tiff import has_all_segments, list_pages, require_all_segments, require_page
@@ -222,6 +223,7 @@ def _read_facts(file: tifffile.TiffFile, page: tifffile.TiffPage, path: Path) ->
     """Read the tags; kinds that cannot be read by rows are refused by name."""
     dtype = page.dtype
     orientation = page.tags.valueof(_ORIENTATION) or 1
+    icc = page.tags.valueof(_ICC)
     reasons = {
         "several pages": len(list_pages(path)) > 1,
         "samples other than 8 or 16 bits": dtype is None
@@ -232,6 +234,7 @@ def _read_facts(file: tifffile.TiffFile, page: tifffile.TiffPage, path: Path) ->
         "a kind of colour other than grey and RGB": page.photometric not in {_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB}
         and not (page.photometric == _YCBCR and page.compression == _JPEG),
         "rows that are to be turned": orientation != 1,
+        "a colour profile of linear light": isinstance(icc, bytes) and is_linear(icc),
     }
     found = [reason for reason, present in reasons.items() if present]
     if found:
@@ -245,7 +248,6 @@ def _read_facts(file: tifffile.TiffFile, page: tifffile.TiffPage, path: Path) ->
     if not page.is_contiguous:
         segment_bytes = height_px * page.imagewidth * page.samplesperpixel * dtype.itemsize
     texts = {tag: text for tag in _TEXTS if isinstance(text := page.tags.valueof(tag), str) and text}
-    icc = page.tags.valueof(_ICC)
     return LargeTiff(
         width_px=int(page.imagewidth),
         height_px=int(page.imagelength),

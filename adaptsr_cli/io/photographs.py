@@ -13,10 +13,11 @@ import numpy as np
 
 from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.errors import ImageError
-from adaptsr_cli.io.decoding import decode_exif, find_content
-from adaptsr_cli.io.formats.camera_raw import RawReader, RawRendering
+from adaptsr_cli.io.colour.code_points import make_profile
+from adaptsr_cli.io.decoding import decode_exif
+from adaptsr_cli.io.formats.camera_raw import RawRendering
 from adaptsr_cli.io.hashing import file_sha256
-from adaptsr_cli.io.images import read_picture, require_sdr
+from adaptsr_cli.io.images import holds_raw, read_picture, require_sdr
 from adaptsr_cli.io.shot_exif import ShotFacts, parse_shot_facts, read_shot_facts
 
 
@@ -55,9 +56,12 @@ def read_photograph(path: Path) -> Photograph:
     if picture.further:
         raise ImageError(f"cannot use {path}: it has several pages or frames", "save one of them by itself")
     require_sdr(picture, path)
-    rendering = RawRendering().describe() if isinstance(find_content(path).reader, RawReader) else None
+    rendering = RawRendering().describe() if holds_raw(path) else None
     rgb = picture.colour
-    return Photograph(path, rgb, picture.grey or _is_grey(rgb), picture.icc, sha256, facts, rendering)
+    icc = picture.icc
+    if picture.cicp is not None:  # pairs are written with profiles
+        icc = make_profile(picture.cicp, grey=picture.grey)
+    return Photograph(path, rgb, picture.grey or _is_grey(rgb), icc, sha256, facts, rendering)
 
 
 def read_facts(path: Path) -> ShotFacts:

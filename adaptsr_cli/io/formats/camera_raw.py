@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from adaptsr_cli.arrays import AnyArray
+from adaptsr_cli.artifacts.base import RawWhiteBalance
 from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.faults import INSTALL_IMAGES, check_pixels
 from adaptsr_cli.io.formats.kind import Outline
@@ -19,15 +20,12 @@ from adaptsr_cli.io.formats.tiff import read_tiff_exif
 from adaptsr_cli.io.pictures import Picture, picture_of
 from adaptsr_cli.io.tiff import holds_raw, is_tiff
 
-WhiteBalance = Literal["camera", "daylight", "auto"]
-
 RAW_SUFFIXES: Final = (
     ".dng", ".nef", ".nrw", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw", ".raw", ".3fr", ".erf",
     ".iiq", ".mos", ".mrw", ".rwl", ".sr2", ".x3f",
 )  # fmt: skip
 _HEADS: Final = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb", b"\0MRM", b"II\x1a\0\0\0HEAPCCDR")
 _TURNED: Final = (5, 6)  # LibRaw's codes of a quarter turn
-_EXPOSURE: Final = (-2.0, 3.0)  # what LibRaw can shift by, in stops
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class RawRendering:
         exposure_ev: Brighter by so many stops, -2 to 3; highlights keep their gradation.
     """
 
-    white_balance: WhiteBalance = "camera"
+    white_balance: RawWhiteBalance = "camera"
     exposure_ev: float = 0.0
 
     def describe(self) -> str:

@@ -21,6 +21,7 @@ _BRANDS: Final = frozenset(
     {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1", b"heif"}
 )
 _MODES: Final = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+_BT601: Final = 6  # the matrix by which libheif stores the samples
 _GAIN_MAP: Final = "gainmap"
 _NCLX: Final = ("color_primaries", "transfer_characteristics", "matrix_coefficients", "full_range_flag")
 
@@ -91,14 +92,13 @@ class HeifWriter:
         layers = layers_of(picture)
         mode = _MODES[layers.shape[2]] + (";16" if layers.dtype == np.uint16 else "")
         heif = _import().from_bytes(mode, layers.shape[1::-1], layers.tobytes())
-        options: dict[str, Any] = {}
         if picture.cicp is not None:
-            primaries, transfer, _, _ = picture.cicp
-            options = {"color_primaries": primaries, "transfer_characteristic": transfer}
+            points = (*picture.cicp[:2], _BT601, 1)
+            heif.info["nclx_profile"] = dict(zip(_NCLX, points, strict=True))
         if picture.icc is not None:
             heif.info["icc_profile"] = picture.icc
         with open_new(path) as file:
-            heif.save(file, quality=extras.quality, chroma=444, exif=extras.exif, xmp=extras.xmp, **options)
+            heif.save(file, quality=extras.quality, chroma=444, exif=extras.exif, xmp=extras.xmp)
 
 
 def _read_cicp(info: dict[str, Any]) -> tuple[int, int, int, int] | None:

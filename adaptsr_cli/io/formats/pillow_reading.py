@@ -147,12 +147,15 @@ def _settle_png(image: Image.Image, path: Path, raw_mode: str) -> tuple[int, int
     if isinstance(key, int) and raw_mode in _FEW_BITS:
         image.info["transparency"] = key * 255 // ((1 << _FEW_BITS[raw_mode]) - 1)
     chunks = png_colours.read_chunks(path)
-    if not image.info.get("icc_profile"):
+    points = png_colours.read_code_points(chunks)
+    if points is not None:
+        image.info["icc_profile"] = None
+    elif not image.info.get("icc_profile"):
         grey = image.mode in {"1", "L", "LA", "I;16"} or raw_mode.startswith(("L", "I"))
         made = png_colours.make_profile(chunks, grey=grey)
         if made is not None:
             image.info["icc_profile"] = made
-    return png_colours.read_code_points(chunks)
+    return points
 
 
 def join_frames(frames: list[Picture], animation: Animation | None) -> Picture:

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from adaptsr_cli import __version__
 from adaptsr_cli.artifacts.upscale import UpscaleMetadata
 from adaptsr_cli.errors import ImageError
+from adaptsr_cli.io.formats.camera_raw import RawRendering
 from adaptsr_cli.io.hashing import file_fingerprint
-from adaptsr_cli.io.images import is_lossy, read_note
+from adaptsr_cli.io.images import holds_raw, is_lossy, read_note
 from adaptsr_cli.io.integrity import is_whole
 
 
@@ -22,6 +23,7 @@ class UpscaleSettings:
     Attributes:
         weights_sha256: See `UpscaleMetadata`, as all others.
         quality: Of lossy files.
+        raw: How raw files are rendered.
     """
 
     weights_sha256: str
@@ -29,12 +31,14 @@ class UpscaleSettings:
     precision: str
     ensemble: bool
     quality: int
+    raw: RawRendering
 
     def describe(self, source: Path, target: Path) -> UpscaleMetadata:
         """Make the metadata of one result.
 
         Raises:
             DataError: `source` cannot be read.
+            ImageError: It is no image.
         """
         return UpscaleMetadata(
             tool_version=__version__,
@@ -44,6 +48,7 @@ class UpscaleSettings:
             ensemble=self.ensemble,
             quality=self.quality if is_lossy(target) else None,
             source=file_fingerprint(source),
+            raw=self.raw.describe() if holds_raw(source) else None,
         )
 
 
@@ -77,6 +82,7 @@ def check_existing(target: Path, wanted: UpscaleMetadata) -> ExistingResult:
         "ensemble": "with `ensemble`" if found.ensemble else "without `ensemble`",
         "quality": f"with `quality` {found.quality}",
         "source": "from another version of the input",
+        "raw": f"of the raw file by {found.raw}",
     }
     differing = [text for name, text in names.items() if getattr(found, name) != getattr(wanted, name)]
     return ExistingResult(redo=False, warning=f"exists already, made {', '.join(differing)}" if differing else None)

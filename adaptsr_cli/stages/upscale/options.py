@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from adaptsr_cli.artifacts.base import RawWhiteBalance
 from adaptsr_cli.options import Argument, Flag, OptionsModel
 from adaptsr_cli.stages.common import fields
 
@@ -43,13 +44,20 @@ class UpscaleOptions(OptionsModel):
     ] = None
     suffix: Annotated[str | None, Field(description="Appended to the name; may be empty. Left out: _x4.")] = None
     ext: Annotated[
-        str, Field(description="File type of the results: auto (as the input), png, jpg, webp, tif, avif or bmp.")
+        str,
+        Field(description="Type of the results: auto (as the input), png, jpg, webp, tif, avif, heic, jxl or bmp."),
     ] = "auto"
-    quality: Annotated[int, Field(ge=1, le=100, description="Of JPEG, WebP and AVIF.")] = 95
+    quality: Annotated[int, Field(ge=1, le=100, description="Of JPEG, WebP, AVIF, HEIC and JPEG XL.")] = 95
     damaged: Annotated[
         Literal["refuse", "keep"],
         Field(description="What to do with a file of which the data are damaged: keep upscales what can be decoded."),
     ] = "refuse"
+    raw_white_balance: Annotated[
+        RawWhiteBalance, Field(description="Of raw files: the camera's, that of daylight, or measured in each picture.")
+    ] = "camera"
+    raw_exposure: Annotated[float, Field(ge=-2, le=3, description="Of raw files: brighter by so many stops (EV).")] = (
+        0.0
+    )
     recursive: Annotated[bool, Field(description="Go into sub-folders."), Flag(("--recursive", "-r"))] = False
     list_file: Annotated[
         str | None,

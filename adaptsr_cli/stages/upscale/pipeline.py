@@ -201,7 +201,9 @@ class FileUpscaler:
         if isinstance(found, FileOutcome) or found.by_rows:
             return found
         try:
-            return replace(found, picture=read_picture(job.source, keep_damaged=self._keep_damaged))
+            return replace(
+                found, picture=read_picture(job.source, raw=self._settings.raw, keep_damaged=self._keep_damaged)
+            )
         except DamagedImageError as error:
             budget.release(found.held_bytes)
             return FileOutcome(job, "failed", error.message, "replace the file, or set `damaged` to keep")

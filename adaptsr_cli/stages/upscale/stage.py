@@ -9,6 +9,7 @@ from typing import Any, Final
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.inference.engine import Upscaler
+from adaptsr_cli.io.formats.camera_raw import RawRendering
 from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.runtime import describe_device, pick_device, pick_precision
 from adaptsr_cli.stages.common.adapted_model import model_sha256, open_adapted
@@ -92,7 +93,12 @@ def run_upscale(
     upscaler = open_upscaler(options, progress)
     factor = options.outscale or float(upscaler.backbone.scale)
     settings = UpscaleSettings(
-        model_sha256(upscaler.backbone), factor, upscaler.precision, options.ensemble, options.quality
+        model_sha256(upscaler.backbone),
+        factor,
+        upscaler.precision,
+        options.ensemble,
+        options.quality,
+        RawRendering(options.raw_white_balance, options.raw_exposure),
     )
     files = FileUpscaler(
         upscaler, settings, force=options.force, progress=progress, keep_damaged=options.damaged == "keep"

@@ -184,10 +184,10 @@ def test_too_long_a_name_fails_alone(run: Run, most: int, monkeypatch: pytest.Mo
 def test_what_nobody_foresaw_fails_one_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     read = pipeline.read_picture
 
-    def fail(path: Path, **options: bool) -> object:
+    def fail(path: Path, **options: object) -> object:
         if path.name == "a.png":
             raise RuntimeError("of a library")
-        return read(path, **options)
+        return read(path, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(pipeline, "read_picture", fail)
     report, progress = run(Path("in"))
