@@ -1,25 +1,23 @@
-"""What training without pairs gains on real pairs: photographs degraded as the camera is estimated to do it.
+"""What training without pairs, or with few, gains on real pairs.
 
     python benchmarks/without_pairs.py --shared FOLDER [--cameras iphone cam1 cam2] [--seeds 0 1 2] [--device cuda]
 
 The pairs of each camera are cut, scene by scene, into known ones, whose LR photographs alone are looked at (rows
 without pairs), and held-out ones, which are scored on. Sharp photographs of other scenes, `FOLDER/data/train_hr`, are
-given an LR side and trained on by `adaptsr adapt`. Rows:
+given an LR side and trained on by `adaptsr adapt`, which chooses the strength by its guard in rows marked by *:
 
+* the default*: `adaptsr adapt --degrade auto:FOLDER` with the known LR photographs;
+* likeliest function*, and spread*: the same, but of the estimate the median function, or all draws;
+* half bicubic*: the draws, and as many times the plain reduction;
+* noise only*: the plain reduction with the estimated noise and JPEG;
 * plain bicubic: trained on the plain reduction, so what training itself does;
-* noise only: the plain reduction with the estimated noise and JPEG;
+* correction filter: no training, but the LR image filtered to what a bicubic reduction would be (Hussein et al. 2020);
 * true function: as the known pairs show the camera (the ceiling of this way);
-* likeliest function, and spread: as estimated without pairs; one function, or one draw for each photograph;
-* cautious: the fifth of the draws that changes the picture least (see `cautious_draws`);
-* auto:FOLDER: as `adaptsr adapt --degrade auto:FOLDER` does it by the known LR photographs: the cautious draws, one
-  for each crop;
-* spread, half bicubic: every second photograph is reduced plainly, with the same noise and JPEG;
-* real pairs: the known pairs themselves; one pair: the first of them alone;
-* one pair and photographs: that pair, with as many crops of photographs degraded as it shows the camera.
+* real pairs: the known pairs themselves; one pair: blocks of the first of them alone;
+* one pair and photographs: `adapt --degrade pairs` with those blocks and the sharp photographs.
 
-The guard looks at the known LR photographs, which no row without pairs trains on. Each trial is one line of
-``benchmarks/results/without_pairs.jsonl``; those that are there are not made again, and several processes may share the
-work by `--shard 0/4` and so on. `--table` only writes ``without_pairs.md`` from what is there.
+Each trial is one line of ``benchmarks/results/without_pairs.jsonl``; those that are there are not made again, and
+several processes may share the work by `--shard 0/4` and so on. `--table` only writes ``without_pairs.md``.
 """
 
 from __future__ import annotations
@@ -42,25 +40,26 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from adaptsr_cli.artifacts.transfer import IDENTITY, CameraNoise, TransferEstimate  # noqa: E402
+from adaptsr_cli.artifacts.degradation import CameraTransfer, DegradationRecord  # noqa: E402
+from adaptsr_cli.artifacts.transfer import IDENTITY, TransferEstimate, TransferFunction  # noqa: E402
 from adaptsr_cli.imaging.from_pairs import estimate_from_pairs  # noqa: E402
 from adaptsr_cli.imaging.from_photographs import estimate_from_photographs  # noqa: E402
-from adaptsr_cli.imaging.guard import consistency, judge_training  # noqa: E402
+from adaptsr_cli.imaging.measure_camera import degradation_of_camera  # noqa: E402
 from adaptsr_cli.imaging.sharp_photographs import SimulatedCamera, photograph, study_sharp  # noqa: E402
-from adaptsr_cli.imaging.training_cameras import camera_of_pairs, cameras_of_spread, likeliest_camera  # noqa: E402
+from adaptsr_cli.io.documents import write_document  # noqa: E402
 from adaptsr_cli.io.images import list_images, read_rgb, resize_bicubic, write_rgb  # noqa: E402
 
 RESULTS: Final = ROOT / "benchmarks" / "results"
 CAMERAS: Final = {"iphone": ("iphone", ""), "cam1": ("ntire2019", "cam1"), "cam2": ("ntire2019", "cam2")}
 HELD_OUT: Final = 1 / 3
-GUARD_DRAWS: Final = 8
 
-PLAIN, NOISE, TRUE = "plain bicubic", "noise only", "true function"
-LIKELIEST, SPREAD, HALF, CAUTIOUS = "likeliest function", "spread", "spread, half bicubic", "cautious"
-AUTO: Final = "auto:FOLDER"
+DEFAULT, PLAIN, NOISE, TRUE = "the default", "plain bicubic", "noise only", "true function"
+LIKELIEST, SPREAD, HALF, FILTER = "likeliest function", "spread", "half bicubic", "correction filter"
 PAIRS, ONE_PAIR, ONE_AND_PHOTOS = "real pairs", "one pair", "one pair and photographs"
-ROWS: Final = (SPREAD, CAUTIOUS, AUTO, TRUE, PAIRS, HALF, LIKELIEST, PLAIN, NOISE, ONE_PAIR, ONE_AND_PHOTOS)
-WITHOUT_PAIRS: Final = frozenset({PLAIN, NOISE, LIKELIEST, SPREAD, HALF, CAUTIOUS, AUTO})
+ROWS: Final = (DEFAULT, TRUE, PAIRS, ONE_PAIR, ONE_AND_PHOTOS, FILTER, NOISE, PLAIN, SPREAD, LIKELIEST, HALF)
+GUARDED: Final = frozenset({DEFAULT, NOISE, LIKELIEST, SPREAD, HALF})
+# Of the filter's inverse, what it may divide by at the least, squared: noise over the power of the picture.
+LEAST_POWER: Final = 0.01
 
 Image = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -146,18 +145,17 @@ def trial(
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
         write_pairs(folder / "held_out", held_out)
-        for scene in known:
-            write_rgb(folder / "known" / f"{scene.name}.png", scene.lr)
-        sources = make_sources(folder, row, known, hr, estimate, scale, rng)
         began = time.perf_counter()
-        done = adapt(folder, sources, seed, options, folder / "known" if row == AUTO else None)
+        if row == FILTER:
+            done = score_filtered(folder, held_out, estimate.transfer, options)
+        else:
+            sources, degrade = make_sources(folder, row, known, hr, estimate, scale, rng)
+            done = adapt(folder, sources, degrade, seed, options)
         seconds = time.perf_counter() - began
-        verdict = guard(folder, known, estimate, scale, options) if row in WITHOUT_PAIRS else {}
     return {
         "held_out": sorted(scene.name for scene in held_out),
         "known": len(known),
         **done,
-        **verdict,
         "estimate": estimate.transfer.describe(),
         "trustworthy": estimate.trustworthy,
         "reason": estimate.reason,
@@ -183,44 +181,48 @@ def make_sources(
     estimate: TransferEstimate,
     scale: int,
     rng: np.random.Generator,
-) -> list[str]:
-    """Write what the row trains on, and names it as `--data` wants it."""
+) -> tuple[list[Path], str | None]:
+    """Write what the row trains on, and name it as `--data` and `--degrade` want it."""
     if row == PAIRS:
         write_pairs(folder / "pairs", known)
-        return [str(folder / "pairs")]
-    if row == AUTO:
-        for number, photo in enumerate(hr):
-            write_rgb(folder / "sharp" / f"{number:04d}.png", photo)
-        return [str(folder / "sharp")]
+        return [folder / "pairs"], None
+    if row == TRUE:
+        true = estimate_from_pairs([(scene.hr, scene.lr) for scene in known], scale)
+        camera = SimulatedCamera(true.transfer, true.noise, (None,))
+        made = [Scene(f"{number:04d}", photo, photograph(photo, scale, camera, rng)) for number, photo in enumerate(hr)]
+        write_pairs(folder / "photographs", made)
+        return [folder / "photographs"], None
     if row in {ONE_PAIR, ONE_AND_PHOTOS}:
         # Cut in blocks, so that one scene can be split in those to train on and those to watch.
         write_pairs(folder / "pair", list(blocks_of(known[0], scale)))
         if row == ONE_PAIR:
-            return [str(folder / "pair")]
-    cameras = cameras_of(row, known, len(hr), estimate, scale)
-    made = [
-        Scene(f"{number:04d}", photo, photograph(photo, scale, camera, rng))
-        for number, (photo, camera) in enumerate(zip(hr, cameras, strict=True))
-    ]
-    write_pairs(folder / "photographs", made)
-    return [str(folder / name) for name in (("pair", "photographs") if row == ONE_AND_PHOTOS else ("photographs",))]
-
-
-def cameras_of(
-    row: str, known: list[Scene], count: int, estimate: TransferEstimate, scale: int
-) -> list[SimulatedCamera]:
-    """What takes each photograph."""
-    if row in {TRUE, ONE_AND_PHOTOS}:
-        some = known[:1] if row == ONE_AND_PHOTOS else known
-        true = estimate_from_pairs([(scene.hr, scene.lr) for scene in some], scale)
-        return [camera_of_pairs(true, likeliest_camera(estimate).qualities)] * count
+            return [folder / "pair"], None
+    for number, photo in enumerate(hr):
+        write_rgb(folder / "sharp" / f"{number:04d}.png", photo)
+    if row == ONE_AND_PHOTOS:
+        return [folder / "pair", folder / "sharp"], "pairs"
     if row == PLAIN:
-        return [SimulatedCamera(IDENTITY, CameraNoise(read_variance=0.0), (None,))] * count
-    if row == NOISE:
-        return cameras_of_spread(estimate, count, strength=0)
-    if row == LIKELIEST:
-        return [likeliest_camera(estimate)] * count
-    return cameras_of_spread(estimate, count, plain_share=0.5 if row == HALF else 0.0, cautious=row == CAUTIOUS)
+        return [folder / "sharp"], "bicubic"
+    if row == DEFAULT:
+        for scene in known:
+            write_rgb(folder / "known" / f"{scene.name}.png", scene.lr)
+        return [folder / "sharp"], f"auto:{folder / 'known'}"
+    record = DegradationRecord(degradation=degradation_of_camera(estimate, scale), estimate=estimate)
+    transfer = CameraTransfer(functions=functions_of(row, estimate), scale=scale)
+    steps = (transfer, *record.degradation.steps[1:])
+    degradation = record.degradation.model_copy(update={"steps": steps})
+    write_document(folder / "degradation.json", record.model_copy(update={"degradation": degradation}))
+    return [folder / "sharp"], str(folder / "degradation.json")
+
+
+def functions_of(row: str, estimate: TransferEstimate) -> tuple[TransferFunction, ...]:
+    """What is drawn from for each crop."""
+    return {
+        SPREAD: estimate.draws,
+        LIKELIEST: (estimate.transfer,),
+        HALF: (*estimate.draws, *(IDENTITY,) * len(estimate.draws)),
+        NOISE: (IDENTITY,),
+    }[row]
 
 
 def blocks_of(scene: Scene, scale: int, side_px: int = 60) -> Iterator[Scene]:
@@ -244,55 +246,80 @@ def write_pairs(folder: Path, scenes: list[Scene]) -> None:
 
 
 def adapt(
-    folder: Path, sources: list[str], seed: int, options: argparse.Namespace, camera: Path | None
+    folder: Path, sources: list[Path], degrade: str | None, seed: int, options: argparse.Namespace
 ) -> dict[str, Any]:
     """`adaptsr adapt` with the fast preset; mean PSNR and SSIM before and after on the held-out pairs.
 
-    `camera` is a folder of LR photographs, for `--degrade auto:FOLDER`.
+    Where the guard has chosen a strength, the adapter as it was trained is scored too.
     """
-    command = ["adapt", "--run", str(folder / "run"), "--test", str(folder / "held_out"), "--preset", "fast"]
-    command += [part for source in sources for part in ("--data", source)]
+    run = folder / "run"
+    command = ["adapt", "--run", str(run), "--test", str(folder / "held_out"), "--preset", "fast"]
+    command += [part for source in sources for part in ("--data", str(source))]
     command += ["--iterations", str(options.iterations), "--seed", str(seed), "--device", options.device]
     command += ["--metrics", "psnr,ssim", "--offline", "--json"]
     command += ["--model", options.model] if options.model else []
-    command += ["--degrade", f"auto:{camera}"] if camera is not None else []
+    command += ["--degrade", degrade] if degrade is not None else []
     call(command, options.threads)
-    report = json.loads((folder / "run" / "eval.json").read_text(encoding="utf-8"))
-    before, after = (
-        next(model["metrics"] for model in report["models"] if model["name"] == name) for name in ("backbone", "merged")
-    )
-    return {
-        "psnr_y_db": [round(before["psnr_y_db"], 4), round(after["psnr_y_db"], 4)],
-        "ssim_y": [round(before["ssim_y"], 5), round(after["ssim_y"], 5)],
+    before, after = read_scores(run)
+    done = {
+        "psnr_y_db": [before["psnr_y_db"], after["psnr_y_db"]],
+        "ssim_y": [before["ssim_y"], after["ssim_y"]],
     }
+    guard = run / "training" / "guard.json"
+    if guard.exists():
+        found = json.loads(guard.read_text(encoding="utf-8"))
+        done["strength"], done["low_db"] = found["strength"], [round(gain, 3) for gain in found["low_db"]]
+        full = after
+        if found["strength"] != 1:
+            call(["merge", "--run", str(run), "--strength", "1", "--offline", "--force"], options.threads)
+            score(run, folder / "held_out", options)
+            full = read_scores(run)[1]
+        done["as_trained_psnr_y_db"] = full["psnr_y_db"]
+    return done
 
 
-def guard(
-    folder: Path, known: list[Scene], estimate: TransferEstimate, scale: int, options: argparse.Namespace
+def score_filtered(
+    folder: Path, held_out: list[Scene], transfer: TransferFunction, options: argparse.Namespace
 ) -> dict[str, Any]:
-    """The guard's verdict over the known LR photographs and some draws of the transfer function."""
-    errors = {}
-    for name, strength in (("backbone", "0"), ("trained", "1")):
-        target = folder / name
-        command = ["upscale", str(folder / "known"), "--output", str(target), "--run", str(folder / "run")]
-        command += ["--strength", strength, "--device", options.device, "--suffix", "_up", "--offline"]
-        call(command, options.threads)
-        errors[name] = np.array(
-            [
-                [
-                    consistency(read_rgb(target / f"{scene.name}_up.png"), scene.lr, transfer, scale)
-                    for transfer in estimate.draws[:GUARD_DRAWS]
-                ]
-                for scene in known
-            ]
-        )
-    verdict = judge_training(errors["backbone"], errors["trained"])
-    return {
-        "guard_keeps": verdict.keep,
-        "guard_gain_levels": round(verdict.gain_levels, 4),
-        "guard_error_levels": round(verdict.error_levels, 4),
-        "guard_reason": verdict.reason,
-    }
+    """The backbone on the held-out LR images, and on these filtered by the regularised inverse of the function."""
+    filtered = [Scene(scene.name, scene.hr, correct(scene.lr, transfer, options.scale)) for scene in held_out]
+    write_pairs(folder / "filtered", filtered)
+    found = []
+    for name in ("held_out", "filtered"):
+        run = folder / f"run_{name}"
+        score(run, folder / name, options)
+        found.append(read_scores(run)[0])
+    return {name: [scores[name] for scores in found] for name in ("psnr_y_db", "ssim_y")}
+
+
+def correct(lr: Image, transfer: TransferFunction, scale: int) -> Image:
+    """Filter an LR image by m / (m^2 + LEAST_POWER), its border continued outwards."""
+    margin = 16
+    padded = np.pad(lr.astype(np.float64), ((margin, margin), (margin, margin), (0, 0)), mode="reflect")
+    fy, fx = np.fft.fftfreq(padded.shape[0])[:, None], np.fft.rfftfreq(padded.shape[1])[None]
+    gain = transfer.at_2d(fy / scale, fx / scale)
+    inverse = gain / (np.square(gain) + LEAST_POWER) * (1 + LEAST_POWER)  # 1 at frequency 0
+    spectrum = np.fft.rfft2(padded, axes=(0, 1)) * inverse[..., None]
+    whole = np.fft.irfft2(spectrum, s=padded.shape[:2], axes=(0, 1))[margin:-margin, margin:-margin]
+    return np.clip(np.rint(whole), 0, 255).astype(np.uint8)
+
+
+def score(run: Path, data: Path, options: argparse.Namespace) -> None:
+    """`adaptsr eval`: of the run's models, or of the backbone in a new run."""
+    command = ["eval", "--run", str(run), "--data", str(data), "--metrics", "psnr,ssim", "--offline", "--force"]
+    command += ["--device", options.device]
+    command += ["--model", options.model] if options.model and not run.exists() else []
+    call(command, options.threads)
+
+
+def read_scores(run: Path) -> list[dict[str, float]]:
+    """Mean PSNR-Y and SSIM-Y of the backbone, and of the merged model where there is one."""
+    report = json.loads((run / "eval.json").read_text(encoding="utf-8"))
+    found = {model["name"]: model["metrics"] for model in report["models"]}
+    backbone = next(iter(found)) if len(found) == 1 else "backbone"
+    names = [backbone, *(name for name in found if name == "merged")]
+    digits = {"psnr_y_db": 4, "ssim_y": 5}
+    return [{key: round(found[name][key], places) for key, places in digits.items()} for name in names]
 
 
 def call(command: list[str], threads: int) -> None:
@@ -313,41 +340,55 @@ def to_multiple(rgb: Image, scale: int) -> Image:
 def to_markdown(rows: list[dict[str, Any]]) -> str:
     """Gain over the backbone for each row and camera, mean over seeds, and the guard's record."""
     lines = [
-        "Made by `python benchmarks/without_pairs.py`. PSNR-Y on held-out real pairs, gain over the backbone in dB."
+        "Made by `python benchmarks/without_pairs.py`. PSNR-Y on held-out real pairs, gain over the backbone in dB:",
+        "mean and standard deviation over seeds, which also choose the held-out scenes; in brackets how many seeds.",
     ]
     for network in dict.fromkeys(row["network"] for row in rows):
         these = [row for row in rows if row["network"] == network]
         cameras = [camera for camera in CAMERAS if any(row["camera"] == camera for row in these)]
-        lines += [
-            "",
-            f"**{network}**",
-            "",
-            "| trained on | " + " | ".join(cameras) + " |",
-            "|---" * (1 + len(cameras)) + "|",
-        ]
+        settings = ", ".join(
+            dict.fromkeys(f"{row['iterations']} iterations, {row['photographs']} sharp photographs" for row in these)
+        )
+        lines += ["", f"**{network}** ({settings})", ""]
+        lines += ["| trained on | " + " | ".join(cameras) + " |", "|---" * (1 + len(cameras)) + "|"]
         for name in ROWS:
-            cells = []
-            for camera in cameras:
-                gains = [
-                    row["psnr_y_db"][1] - row["psnr_y_db"][0]
-                    for row in these
-                    if row["row"] == name and row["camera"] == camera
-                ]
-                spread = f" ± {np.std(gains, ddof=1):.2f}" if len(gains) > 1 else ""
-                cells.append(f"{np.mean(gains):+.2f}{spread} ({len(gains)})" if gains else "")
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    judged = [row for row in rows if "guard_keeps" in row]
-    if judged:
-        harmful = [row for row in judged if row["psnr_y_db"][1] < row["psnr_y_db"][0]]
-        good = [row for row in judged if row["psnr_y_db"][1] >= row["psnr_y_db"][0]]
-        kept, lost = sum(row["guard_keeps"] for row in harmful), sum(not row["guard_keeps"] for row in good)
-        lines += [
-            "",
-            f"The guard kept {kept} of {len(harmful)} harmful trainings and lost {lost} of {len(good)} good ones.",
-        ]
-        sure = [row for row in judged if row["trustworthy"]]
-        lines += [f"The estimate called itself trustworthy in {len(sure)} of {len(judged)} trials."]
-    return "\n".join(lines) + "\n"
+            trials = [row for row in these if row["row"] == name]
+            if trials:
+                lines.append(f"| {name} | " + " | ".join(cell(trials, camera, 1) for camera in cameras) + " |")
+            if any("as_trained_psnr_y_db" in row for row in trials):
+                cells = [cell(trials, camera, None) for camera in cameras]
+                lines.append(f"| {name}, without its guard | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, *guard_record([row for row in rows if "as_trained_psnr_y_db" in row])]) + "\n"
+
+
+def cell(trials: list[dict[str, Any]], camera: str, place: int | None) -> str:
+    """Mean gain, spread and count; of the adapter as trained where `place` is None."""
+    gains = []
+    for row in trials:
+        if row["camera"] == camera:
+            after = row["psnr_y_db"][place] if place is not None else row["as_trained_psnr_y_db"]
+            gains.append(after - row["psnr_y_db"][0])
+    spread = f" ± {np.std(gains, ddof=1):.2f}" if len(gains) > 1 else ""
+    return f"{np.mean(gains):+.2f}{spread} ({len(gains)})" if gains else ""
+
+
+def guard_record(judged: list[dict[str, Any]]) -> list[str]:
+    """How often it kept what harms, and threw away what does good."""
+    if not judged:
+        return []
+    harmful = [row for row in judged if row["as_trained_psnr_y_db"] < row["psnr_y_db"][0]]
+    good = [row for row in judged if row["as_trained_psnr_y_db"] >= row["psnr_y_db"][0]]
+    still = sum(row["psnr_y_db"][1] < row["psnr_y_db"][0] for row in harmful)
+    spoiled = sum(row["psnr_y_db"][1] < row["psnr_y_db"][0] for row in good)
+    kept = sum(row["strength"] == 0 for row in harmful)
+    lost = sum(row["strength"] == 0 for row in good)
+    sure = sum(row["trustworthy"] for row in judged)
+    return [
+        "",
+        f"Of {len(judged)} guarded trainings {len(harmful)} were harmful as trained: at the strength that the guard "
+        f"chose {still} still are, and in {kept} of them it kept the backbone. Of the {len(good)} good ones it threw "
+        f"away {lost} and made {spoiled} harmful. The estimate called itself trustworthy in {sure} of the trials.",
+    ]
 
 
 if __name__ == "__main__":

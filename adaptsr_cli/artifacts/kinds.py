@@ -10,6 +10,7 @@ from adaptsr_cli.artifacts.base import StrictModel
 from adaptsr_cli.artifacts.card import RunCard
 from adaptsr_cli.artifacts.degradation import DegradationRecord
 from adaptsr_cli.artifacts.evaluation import Evaluation
+from adaptsr_cli.artifacts.guard import GuardRecord
 from adaptsr_cli.artifacts.log import LogRow
 from adaptsr_cli.artifacts.merged import MergedHeader
 from adaptsr_cli.artifacts.pairs import PairsRecord
@@ -60,6 +61,7 @@ ARTIFACTS: Final = (
     ArtifactKind("training/log.jsonl", LogRow, "json lines"),
     ArtifactKind("training/state.safetensors", LoopState, "tensors"),
     ArtifactKind("training/card.json", RunCard, "json"),
+    ArtifactKind("training/guard.json", GuardRecord, "json"),
     ArtifactKind("adapter.safetensors", AdapterHeader, "tensors"),
     ArtifactKind("merged.safetensors", MergedHeader, "tensors"),
     ArtifactKind("eval.json", Evaluation, "json"),

@@ -14,7 +14,7 @@ from adaptsr_cli.artifacts.transfer import PairEstimate, TransferEstimate
 from adaptsr_cli.imaging.estimate_jpeg_quality import quality_of_table
 from adaptsr_cli.imaging.from_photographs import estimate_from_photographs
 from adaptsr_cli.imaging.sharp_photographs import study_sharp
-from adaptsr_cli.imaging.training_cameras import cautious_draws
+from adaptsr_cli.imaging.training_cameras import cautious_draws, with_unexplained
 from adaptsr_cli.io.images import jpeg_table, read_rgb
 from adaptsr_cli.progress import Progress, Task
 
@@ -61,7 +61,7 @@ def measure_camera(
 
 
 def degradation_of_camera(estimate: TransferEstimate, scale: int) -> Degradation:
-    """The degradation to train with: the functions of `cautious_draws`, and the camera's noise and JPEG.
+    """The degradation to train with: the functions of `cautious_draws`, noise and what is unexplained, and JPEG.
 
     Args:
         estimate: Of the camera.
@@ -70,7 +70,7 @@ def degradation_of_camera(estimate: TransferEstimate, scale: int) -> Degradation
     steps: list[Step] = [
         CameraTransfer(functions=cautious_draws(estimate), scale=scale),
         ToLr(),
-        CameraGrain(noise=estimate.noise),
+        CameraGrain(noise=with_unexplained(estimate.noise)),
     ]
     if estimate.jpeg_qualities:
         low, high = (float(value) for value in np.quantile(estimate.jpeg_qualities, (0.1, 0.9)))

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from adaptsr_cli.artifacts.transfer import IDENTITY, CameraNoise, TransferFunction
+from adaptsr_cli.artifacts.transfer import CameraNoise, TransferFunction
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.imaging import edges
 from adaptsr_cli.imaging.bootstrap import EDGES, Testimony, hear, summarise
@@ -188,8 +188,3 @@ def photograph(hr: Image, scale: int, camera: SimulatedCamera, rng: np.random.Ge
     lr = reduce_to_lr(apply_transfer(camera.transfer, hr), scale)
     quality = camera.qualities[int(rng.integers(len(camera.qualities)))]
     return _store(add_noise(camera.noise, lr, rng), quality)
-
-
-def plain_camera() -> SimulatedCamera:
-    """Bicubic reduction and nothing else."""
-    return SimulatedCamera(IDENTITY, CameraNoise(read_variance=0.0), (None,))

@@ -1,61 +1,86 @@
-"""The guard prefers the picture that the camera would have taken, and says no where there is no clear gain."""
+"""The guard takes the strength that nearly all plausible cameras gain by, and none where they do not."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from imaging.scenes import dead_leaves
 
-from adaptsr_cli.artifacts.transfer import IDENTITY, CameraNoise, TransferFunction
-from adaptsr_cli.imaging.guard import agreement, consistencies, consistency, disputed_share, judge_training
-from adaptsr_cli.imaging.sharp_photographs import SimulatedCamera, photograph
+from adaptsr_cli.artifacts.camera import CameraEstimate, Percentiles
+from adaptsr_cli.artifacts.degradation import CameraGrain, CameraTransfer, DegradationRecord, LensBlur
+from adaptsr_cli.artifacts.transfer import Band, CameraNoise, TransferEstimate, TransferFunction
+from adaptsr_cli.imaging.degradation_presets import DEGRADATIONS
+from adaptsr_cli.imaging.estimate import degradation_of
+from adaptsr_cli.imaging.guard import STRENGTHS, choose_strength, plausible_cameras
+from adaptsr_cli.imaging.measure_camera import degradation_of_camera
 
-TRANSFER = TransferFunction(blur_px=2.5)
-LR = photograph(
-    dead_leaves(3), 4, SimulatedCamera(TRANSFER, CameraNoise(read_variance=0.0), (None,)), np.random.default_rng(0)
+DRAWS = tuple(TransferFunction(blur_px=blur) for blur in np.linspace(1, 3, 20))
+ESTIMATE = TransferEstimate(
+    transfer=DRAWS[10],
+    draws=DRAWS,
+    band=Band.of(np.array([draw.at(Band.grid(4)) for draw in DRAWS]), 4),
+    by_spectra=None,
+    by_edges=None,
+    noise=CameraNoise(read_variance=3.0),
+    jpeg_qualities=(80,),
+    photographs=2,
+    misfit=1.0,
+    trustworthy=True,
+    reason="",
 )
 
 
-def repeat(lr: np.ndarray) -> np.ndarray:
-    return lr.repeat(4, axis=0).repeat(4, axis=1)
+def test_the_cameras_are_the_whole_spread_half_of_it_and_noisier() -> None:
+    cameras = plausible_cameras(DegradationRecord(degradation=degradation_of_camera(ESTIMATE, 4), estimate=ESTIMATE))
+    blurs, variances = [], []
+    for camera in cameras:
+        transfer, _, grain, jpeg = camera.steps
+        assert isinstance(transfer, CameraTransfer)
+        assert isinstance(grain, CameraGrain)
+        assert jpeg.kind == "jpeg"
+        blurs.append(transfer.functions[0].blur_px)
+        variances.append(grain.noise.read_variance)
+    assert len(cameras) == len(set(blurs)) == 12
+    assert (min(blurs) < 1.1 / np.sqrt(2) + 0.1, max(blurs) > 2.7) == (True, True)
+    assert sorted(set(variances)) == [4.0, 7.0]
 
 
-def test_the_true_scene_is_the_most_consistent() -> None:
-    true = consistency(dead_leaves(3), LR, TRANSFER, 4)
-    assert true < 0.5
-    assert true < consistency(repeat(LR), LR, TRANSFER, 4)
-    assert true < consistency(dead_leaves(3), LR, IDENTITY, 4)
+def test_of_photos_measured_alone_the_blur_may_be_the_scenes() -> None:
+    estimate = CameraEstimate(
+        photos=3,
+        noise_levels=Percentiles(low=1, median=2, high=3),
+        jpeg_photos=0,
+        jpeg_quality=None,
+        blur_px=Percentiles(low=1, median=1, high=1),
+    )
+    cameras = plausible_cameras(DegradationRecord(degradation=degradation_of(estimate), estimate=estimate))
+    spans = [step.sigma_lr_px.high for camera in cameras for step in camera.steps if isinstance(step, LensBlur)]
+    assert spans == [0.0, pytest.approx(1.2), pytest.approx(0.6)]
 
 
-def test_sizes_must_go_together() -> None:
-    with pytest.raises(ValueError, match="no x4"):
-        consistency(LR, LR, TRANSFER, 4)
-
-
-def test_networks_are_compared_over_photographs_and_draws() -> None:
-    draws = (TRANSFER, TransferFunction(blur_px=2.0))
-    errors = consistencies(repeat, [LR, LR[8:]], draws, 4)
-    assert errors.shape == (2, 2)
-    assert agreement(repeat, repeat, [LR]) == 0
-    assert disputed_share(repeat, repeat, repeat, [LR]) == 0
+def test_a_named_degradation_has_no_plausible_cameras() -> None:
+    with pytest.raises(ValueError, match="estimate"):
+        plausible_cameras(DegradationRecord(degradation=DEGRADATIONS["bicubic"], estimate=None))
 
 
 @pytest.mark.parametrize(
-    ("falls", "keep", "words"),
+    ("full", "chosen"),
     [
-        ([[0.5, 0.4], [0.6, 0.5], [0.5, 0.5]], True, "more consistent"),
-        ([[-0.5, -0.4], [-0.6, -0.5], [-0.5, -0.5]], False, "less consistent"),
-        ([[0.9, 0.9], [-0.8, -0.8], [0.1, 0.1]], False, "no clear gain"),
-        ([[0.9, -0.1], [0.8, -0.1], [0.85, -0.1]], False, "50%"),
+        (lambda s: s * np.ones(20), 1.0),  # all gain
+        (lambda s: -s * np.ones(20), 0.0),  # none does
+        (lambda s: np.where(np.arange(20) < 5, 2 * s - 3 * s**2, 2 * s), 0.25),  # too much for a quarter of them
+        (lambda s: np.where(np.arange(20) < 1, -s, s), 1.0),  # one in twenty may lose
+        (lambda s: 0.01 * s * np.ones(20), 0.0),  # too little to be worth it
     ],
 )
-def test_the_verdict(falls: list[list[float]], keep: bool, words: str) -> None:
-    trained = np.ones((3, 2))
-    verdict = judge_training(trained + np.array(falls), trained)
-    assert verdict.keep is keep
-    assert words in verdict.reason
+def test_the_strength_is_that_of_the_largest_low_gain(full: object, chosen: float) -> None:
+    gains = np.array([full(strength) for strength in STRENGTHS])  # type: ignore[operator]
+    choice = choose_strength(STRENGTHS, gains)
+    assert choice.strength == chosen
+    assert (choice.low_db <= choice.median_db).all()
+    assert choice.low_db[0] == choice.median_db[0] == 0
 
 
-def test_errors_that_do_not_compare_are_refused() -> None:
-    with pytest.raises(ValueError, match="do not compare"):
-        judge_training(np.ones((2, 2)), np.ones((3, 2)))
+def test_gains_and_strengths_must_go_together() -> None:
+    for gains in (np.zeros((4, 3)), np.zeros((5, 0)), np.zeros(5)):
+        with pytest.raises(ValueError, match="together"):
+            choose_strength(STRENGTHS, gains)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adaptsr_cli.artifacts.transfer import IDENTITY, Band, CameraNoise, TransferEstimate, TransferFunction
-from adaptsr_cli.imaging.training_cameras import cameras_of_spread, cautious_draws, likeliest_camera
+from adaptsr_cli.artifacts.transfer import Band, CameraNoise, TransferEstimate, TransferFunction
+from adaptsr_cli.imaging.training_cameras import cautious_draws, with_unexplained
 
 DRAWS = tuple(TransferFunction(blur_px=blur, sharpening=0.4) for blur in (1.0, 1.5, 2.0))
 BAND = Band.of(np.ones((4, 23)), 4)
@@ -25,31 +25,16 @@ ESTIMATE = TransferEstimate(
 )
 
 
-def test_every_draw_comes() -> None:
-    cameras = cameras_of_spread(ESTIMATE, 6)
-    assert [camera.transfer for camera in cameras] == [*DRAWS, *DRAWS]
-    assert cameras[0].qualities == (85, 90, None)
-    assert likeliest_camera(ESTIMATE).transfer == DRAWS[1]
-
-
-def test_half_are_plain_and_have_the_noise_all_the_same() -> None:
-    cameras = cameras_of_spread(ESTIMATE, 10, plain_share=0.5)
-    assert sum(camera.transfer == IDENTITY for camera in cameras) == 5
-    assert all(camera.noise == ESTIMATE.noise for camera in cameras)
-
-
 def test_the_cautious_draws_change_the_picture_least() -> None:
     assert cautious_draws(ESTIMATE, 0.4) == (DRAWS[0],)
     assert cautious_draws(ESTIMATE, 1) == DRAWS
-    assert {camera.transfer for camera in cameras_of_spread(ESTIMATE, 4, cautious=True)} == {DRAWS[0]}
     with pytest.raises(ValueError, match="share"):
         cautious_draws(ESTIMATE, 0)
 
 
-def test_strength_zero_is_plain() -> None:
-    assert all(camera.transfer.is_identity for camera in cameras_of_spread(ESTIMATE, 3, strength=0))
-    with pytest.raises(ValueError, match="share"):
-        cameras_of_spread(ESTIMATE, 3, plain_share=2)
+def test_what_is_unexplained_adds_up_with_the_noise() -> None:
+    assert with_unexplained(ESTIMATE.noise).read_variance == 5
+    assert with_unexplained(ESTIMATE.noise, 2).read_variance == 8
 
 
 def test_an_estimate_goes_through_a_file() -> None:

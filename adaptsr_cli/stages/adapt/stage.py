@@ -59,10 +59,12 @@ class AdaptResult:
     fault: AdaptsrError | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The evaluation; what was trained and why there are no scores where there is none."""
+        """The evaluation, and what the guard found; what was trained, and why there are no scores where there is none."""
         if self.evaluation is None:
             return {"fault": self.fault.message if self.fault else "", **self.training.to_json()}
-        return self.evaluation.model_dump(mode="json")
+        guard = self.training.guard
+        found = {} if guard is None else {"guard": guard.model_dump(exclude={"artifact", "format_version"})}
+        return self.evaluation.model_dump(mode="json") | found
 
 
 def run_adapt(options: AdaptOptions, *, progress: Progress = SILENT, world: World = SINGLE_PROCESS) -> AdaptResult:

@@ -12,12 +12,14 @@ from adaptsr_cli.adapters.attach import Attachment, attach
 from adaptsr_cli.adapters.sites import find_sites
 from adaptsr_cli.artifacts.adapter import AdapterHeader
 from adaptsr_cli.artifacts.base import HEADER
+from adaptsr_cli.artifacts.guard import GuardRecord
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.errors import ArtifactError, UsageError
-from adaptsr_cli.io.documents import parse_document
+from adaptsr_cli.io.documents import parse_document, read_document
 from adaptsr_cli.io.hashing import file_sha256
 from adaptsr_cli.io.tensors import read_tensors, write_tensors
 from adaptsr_cli.stages.common.models import require_same_backbone
+from adaptsr_cli.stages.common.run_folder import RunFolder
 
 
 def write_adapter(path: Path, header: AdapterHeader, state: dict[str, Tensor]) -> None:
@@ -62,6 +64,18 @@ def open_adapter(path: Path) -> AdapterSource:
         raise ArtifactError(f"there is no {path}", "train one with `adaptsr train --data DIR`")
     header, tensors = read_adapter(path)
     return AdapterSource(path, file_sha256(path), header, tensors)
+
+
+def read_guard(run: RunFolder, adapter_sha256: str) -> GuardRecord | None:
+    """What the guard of a run found for an adapter; None where it was not asked about this one.
+
+    Raises:
+        ArtifactError: The file is damaged.
+    """
+    if not run.guard.exists():
+        return None
+    found = read_document(run.guard, GuardRecord)
+    return found if found.adapter_sha256 == adapter_sha256 else None
 
 
 def attach_adapter(backbone: Backbone, path: Path) -> tuple[AdapterHeader, Attachment]:

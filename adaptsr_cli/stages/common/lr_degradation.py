@@ -117,7 +117,7 @@ def _decide(
     if is_auto(name):
         cameras = _camera_photos(Path(name.removeprefix(f"{AUTO}:")))
         return _measure_camera(cameras, photos, progress, scale=scale, seed=seed)
-    return DegradationRecord(degradation=named_degradation(name), estimate=None)
+    return _named(name)
 
 
 def _measure_statistics(photos: list[Path], progress: Progress, *, seed: int) -> DegradationRecord:
@@ -209,10 +209,15 @@ def named_degradation(name: str) -> Degradation:
         UsageError: Neither.
         ArtifactError: The file is no degradation.
     """
+    return _named(name).degradation
+
+
+def _named(name: str) -> DegradationRecord:
+    """A preset, or a file with the estimate that its degradation was centred on."""
     path = Path(name)
     if name not in DEGRADATIONS and (path.suffix == ".json" or path.is_file()):
-        return read_document(path, DegradationRecord).degradation
-    return find_degradation(name)
+        return read_document(path, DegradationRecord)
+    return DegradationRecord(degradation=find_degradation(name), estimate=None)
 
 
 def run_degradation(run: RunFolder, sets: PairSets, name: str | None) -> Degradation | None:

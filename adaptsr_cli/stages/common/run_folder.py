@@ -110,6 +110,11 @@ class RunFolder:
         return self.training.root / "card.json"
 
     @property
+    def guard(self) -> Path:
+        """How strong an adapter that was trained without pairs may be."""
+        return self.training.root / "guard.json"
+
+    @property
     def curves(self) -> Path:
         """Loss and validation over iterations."""
         return self.training.root / "curves.png"

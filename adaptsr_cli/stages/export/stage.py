@@ -15,7 +15,7 @@ from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.atomic import replace_atomically
 from adaptsr_cli.progress import SILENT, Progress
-from adaptsr_cli.stages.common.adapter_file import open_adapter
+from adaptsr_cli.stages.common.adapter_file import open_adapter, read_guard
 from adaptsr_cli.stages.common.merged_model import (
     Probe,
     fold_adapter,
@@ -170,6 +170,12 @@ def _open_adapted(options: ExportOptions, run: RunFolder, progress: Progress) ->
             if header is not None:
                 return _Network(merged, header, make_probe(merged))
     adapter = open_adapter(options.adapter or run.adapter)
+    guard = read_guard(run, adapter.sha256)
+    if guard is not None and guard.strength != 1:
+        raise ArtifactError(
+            f"{adapter.path} was trained without pairs, and its guard chose strength {guard.strength:g}",
+            "fold it in first by `adaptsr merge`, at that strength or another",
+        )
     backbone = open_backbone(run, choice, progress, record=False)
     refuse_merging_twice(backbone, [adapter])
     header = merged_header(backbone, [adapter], "export")

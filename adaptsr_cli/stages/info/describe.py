@@ -12,6 +12,7 @@ from adaptsr_cli.artifacts.base import BackboneIdentity, StrictModel
 from adaptsr_cli.artifacts.card import RunCard
 from adaptsr_cli.artifacts.degradation import DegradationRecord
 from adaptsr_cli.artifacts.evaluation import Evaluation
+from adaptsr_cli.artifacts.guard import GuardRecord
 from adaptsr_cli.artifacts.merged import MergedHeader
 from adaptsr_cli.artifacts.pairs import PairsRecord
 from adaptsr_cli.artifacts.rank_map import RankMap
@@ -42,6 +43,17 @@ def describe_backbone(identity: BackboneIdentity) -> str:
         f"{identity.source}: {identity.architecture} x{identity.scale}, {format_params(identity.params)} parameters, "
         f"sha256 {identity.sha256[:16]}" + (f", with {format_choices(identity.options)}" if identity.options else "")
     )
+
+
+@describe.register
+def _describe_guard(document: GuardRecord) -> Facts:
+    rows = zip(document.strengths, document.low_db, document.median_db, strict=True)
+    gains = ", ".join(f"{strength:g}: {low:+.2f} / {median:+.2f}" for strength, low, median in rows)
+    return {
+        "strength": f"{document.strength:g}",
+        "tried on": f"{document.cameras} plausible cameras, {document.photographs} photos",
+        "gain in dB, of nine in ten / of half": gains,
+    }
 
 
 @describe.register

@@ -45,11 +45,12 @@ class MergeOptions(OptionsModel):
         Flag(default_text="the average", metavar="NUMBERS", as_text=True),
     ] = None
     strength: Annotated[
-        float,
+        float | None,
         Field(
             ge=0, le=2, description="Scales the updates: 0 is the backbone, 1 the adapter as trained, above 1 stronger."
         ),
-    ] = 1.0
+        Flag(default_text="what the guard of a training without pairs chose, else 1"),
+    ] = None
     tune: Annotated[
         Path | None,
         Field(description="Choose weights and strength by PSNR-Y on the images of this folder that were held out."),
@@ -68,6 +69,6 @@ class MergeOptions(OptionsModel):
             raise UsageError(
                 f"`weights` has {len(self.weights)} numbers for {count} `adapters`", "give one weight for each adapter"
             )
-        if self.tune is not None and (self.weights is not None or self.strength != 1):
+        if self.tune is not None and (self.weights is not None or self.strength is not None):
             raise UsageError("`tune` chooses weights and strength", "leave `weights` and `strength` out, or `tune`")
         return self

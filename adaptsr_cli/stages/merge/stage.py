@@ -13,7 +13,7 @@ from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.runtime import pick_device
-from adaptsr_cli.stages.common.adapter_file import AdapterSource, open_adapter
+from adaptsr_cli.stages.common.adapter_file import AdapterSource, open_adapter, read_guard
 from adaptsr_cli.stages.common.merged_file import merged_tensors, write_merged
 from adaptsr_cli.stages.common.merged_model import (
     FoldedAdapters,
@@ -98,10 +98,11 @@ def run_merge(options: MergeOptions, *, progress: Progress = SILENT, world: Worl
     backbone = open_backbone(run, choice, progress, record=False)
     refuse_merging_twice(backbone, adapters)
 
-    if options.tune is None and len(adapters) == 1 and options.strength == 1 and options.weights in (None, (1.0,)):
+    strength = _choose_strength(options, run, adapters, progress)
+    if options.tune is None and len(adapters) == 1 and strength == 1 and options.weights in (None, (1.0,)):
         folded, blend, tuned = fold_adapter(backbone, adapters[0]), None, None
     else:
-        folded, blend, tuned = _fold_blend(options, run, backbone, adapters, progress)
+        folded, blend, tuned = _fold_blend(options, run, backbone, adapters, strength, progress)
     header = merged_header(backbone, adapters, "merge", blend)
     tensors = merged_tensors(backbone, folded.changed)
     difference = write_merged(output, options.format, tensors, header, folded.probe)
@@ -126,12 +127,33 @@ def _output_path(options: MergeOptions, run: RunFolder) -> Path:
     return output
 
 
+def _choose_strength(
+    options: MergeOptions, run: RunFolder, adapters: Sequence[AdapterSource], progress: Progress
+) -> float:
+    """As asked, else what the guard found for the run's own adapter, else 1."""
+    if options.strength is not None:
+        return options.strength
+    guard = read_guard(run, adapters[0].sha256) if len(adapters) == 1 and options.tune is None else None
+    if guard is None:
+        return 1.0
+    if guard.strength != 1:
+        progress.note(
+            f"merged at strength {guard.strength:g}, as the guard of the training chose (`strength` 1 undoes it)"
+        )
+    return guard.strength
+
+
 def _fold_blend(
-    options: MergeOptions, run: RunFolder, backbone: Backbone, adapters: Sequence[AdapterSource], progress: Progress
+    options: MergeOptions,
+    run: RunFolder,
+    backbone: Backbone,
+    adapters: Sequence[AdapterSource],
+    strength: float,
+    progress: Progress,
 ) -> tuple[FoldedAdapters, Blend, Tuned | None]:
     """Put the weighted sum of the updates into the network, the weights being chosen first where that is wanted."""
     blend = open_blend(backbone, adapters)
-    weights, strength = options.weights or (1 / len(adapters),) * len(adapters), options.strength
+    weights = options.weights or (1 / len(adapters),) * len(adapters)
     tuned, tuning = None, None
     if options.tune is not None:
         paths = tuple(adapter.path for adapter in adapters)

@@ -13,6 +13,7 @@ from adaptsr_cli.adapters.methods import validate_method_options
 from adaptsr_cli.adapters.sites import Site
 from adaptsr_cli.artifacts.card import RunCard
 from adaptsr_cli.artifacts.files import FileAccount
+from adaptsr_cli.artifacts.guard import GuardRecord
 from adaptsr_cli.artifacts.train_config import TrainConfig
 from adaptsr_cli.artifacts.train_state import RunFingerprint
 from adaptsr_cli.backbones.catalogue import weights_dir as find_weights_dir
@@ -29,6 +30,7 @@ from adaptsr_cli.stages.common.open_run import OpenRun, open_run
 from adaptsr_cli.stages.common.run_folder import RunFolder, drop_training
 from adaptsr_cli.stages.common.training_data import fit_patch, open_reader
 from adaptsr_cli.stages.train.build_adapters import build_adapters
+from adaptsr_cli.stages.train.guard import guard_training
 from adaptsr_cli.stages.train.init import apply_warm_start, choose_init
 from adaptsr_cli.stages.train.options import TrainOptions, resolve_config
 from adaptsr_cli.stages.train.rank_plan import RankPlan, open_rank_plan
@@ -53,20 +55,23 @@ class TrainResult:
         card: What the run cost and gained.
         seconds_per_iteration: Of this sitting; None where nothing was left to train.
         files: What became of every file of the data folders.
+        guard: What strength it may have; None where real pairs were watched, and in processes after the first.
     """
 
     adapter: Path
     card: RunCard
     seconds_per_iteration: float | None
     files: tuple[FileAccount, ...] = ()
+    guard: GuardRecord | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The file and the card."""
+        """The file, the card, and what the guard found where there was one."""
         return {
             "adapter": str(self.adapter),
             "seconds_per_iteration": self.seconds_per_iteration,
             **self.card.model_dump(exclude={"artifact", "format_version"}),
             "files": [account.model_dump(mode="json") for account in self.files],
+            "guard": self.guard.model_dump(exclude={"artifact", "format_version"}) if self.guard else None,
         }
 
 
@@ -148,7 +153,7 @@ def train_backbone(options: TrainOptions, opened: OpenRun, progress: Progress, w
 
     tell_cache(opened.data.cache.stats(), len(readers.train) + len(readers.held_out), progress)
     card = fill_card(outcome.state, attachment, backbone, objective.describe(), describe_device(device), world)
-    result = _finish(run, card, outcome, objective, progress, world)
+    result = _finish(opened, card, outcome, objective, device, progress, world)
     return replace(result, files=opened.data.files)
 
 
@@ -312,18 +317,28 @@ def _tell_start(
 
 
 def _finish(
-    run: RunFolder, card: RunCard, outcome: TrainingOutcome, objective: Objective, progress: Progress, world: World
+    opened: OpenRun,
+    card: RunCard,
+    outcome: TrainingOutcome,
+    objective: Objective,
+    device: torch.device,
+    progress: Progress,
+    world: World,
 ) -> TrainResult:
-    """Write the card and the curves, and says how the run went."""
-    if world.is_main_process:
-        write_document(run.card, card)
-        draw_curves(run.curves, read_log(run.training.log))
-        tell_result(run, outcome.state, objective, progress)
+    """Write the card and the curves, say how the run went, and ask the guard."""
+    run, guard = opened.run, None
+    with world.rank_zero_first():
+        if world.is_main_process:
+            write_document(run.card, card)
+            draw_curves(run.curves, read_log(run.training.log))
+            tell_result(run, outcome.state, objective, progress)
+            if objective.seeks_psnr and outcome.state.best_iteration > 0:
+                guard = guard_training(opened, device, progress)
     if outcome.seconds_per_iteration is None:
         progress.note(
             f"this run is finished already ({format_seconds(outcome.state.elapsed_s)}); `force` trains from the start"
         )
-    return TrainResult(run.adapter, card, outcome.seconds_per_iteration)
+    return TrainResult(run.adapter, card, outcome.seconds_per_iteration, guard)
 
 
 def _blocks_to_checkpoint(wanted: bool, sites: list[tuple[Site, int]], progress: Progress) -> tuple[str, ...]:

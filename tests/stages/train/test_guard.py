@@ -1,0 +1,129 @@
+"""A training without pairs is guarded: its strength is chosen, kept, told, and used by merge."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Command, score_little_in
+from imaging.scenes import dead_leaves
+from networks import save_tiny
+from stages.small_runs import weights_of
+
+from adaptsr_cli.api import train
+from adaptsr_cli.artifacts.degradation import DegradationRecord
+from adaptsr_cli.artifacts.guard import GuardRecord
+from adaptsr_cli.artifacts.transfer import CameraNoise, TransferFunction
+from adaptsr_cli.imaging.guard import STRENGTHS
+from adaptsr_cli.imaging.sharp_photographs import SimulatedCamera, photograph
+from adaptsr_cli.io.documents import read_document, write_document
+from adaptsr_cli.io.hashing import file_sha256
+from adaptsr_cli.io.images import write_rgb
+
+CAMERA = SimulatedCamera(TransferFunction(blur_px=2.5), CameraNoise(read_variance=4.0), (None,))
+RUN = Path("adaptsr-run")
+GUARD = RUN / "training" / "guard.json"
+
+
+OPTIONS = ("--iterations", 20, "--batch", 2, "--patch", 32, "--lr", 0.01, "--model", "m.safetensors")
+WITHOUT_PAIRS = ("train", "--data", "sharp", *OPTIONS, "--degrade", "auto:phone")
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a network, sharp photographs, those of a camera, and a training with these, done once."""
+    place = tmp_path_factory.mktemp("once")
+    save_tiny("safmn", place / "m.safetensors")
+    for seed in range(10):
+        sharp = dead_leaves(seed)
+        write_rgb(place / "sharp" / f"{seed:02d}.png", sharp)
+        if seed < 2:
+            lr = photograph(sharp[::-1].copy(), 4, CAMERA, np.random.default_rng(seed))
+            write_rgb(place / "phone" / f"{seed}.png", lr)
+    with pytest.MonkeyPatch.context() as patch:
+        score_little_in(patch)
+        patch.chdir(place)
+        result = train(
+            data="sharp",
+            degrade="auto:phone",
+            model="m.safetensors",
+            iterations=20,
+            batch=2,
+            patch=32,
+            learning_rate=0.01,
+        )
+    assert result.guard is not None
+    return place
+
+
+@pytest.fixture
+def trained(adaptsr: Command, once: Path) -> Command:
+    """A copy of that folder as the current one."""
+    shutil.copytree(once, Path.cwd(), dirs_exist_ok=True)
+    return adaptsr
+
+
+def test_the_strength_is_chosen_once_and_merged_with(trained: Command) -> None:
+    found = read_document(GUARD, GuardRecord)
+    assert found.adapter_sha256 == file_sha256(RUN / "adapter.safetensors")
+    assert (found.strengths, found.cameras, found.photographs) == (STRENGTHS, 12, 2)
+    before = GUARD.stat().st_mtime_ns
+    again = trained(*WITHOUT_PAIRS, "--json")
+    assert json.loads(again.out)["guard"]["strength"] == found.strength
+    assert GUARD.stat().st_mtime_ns == before
+    assert "strength" in trained("info", GUARD).out
+
+    write_document(GUARD, found.model_copy(update={"strength": 0.5}))
+    half = trained("merge", "-o", "half.safetensors")
+    assert half.code == 0, half.err
+    assert "strength 0.5, as the guard of the training chose" in half.err
+    assert trained("merge", "-o", "same.safetensors", "--strength", 0.5).code == 0
+    assert trained("merge", "-o", "full.safetensors", "--strength", 1).code == 0
+    halves, same, full = (weights_of(Path(f"{name}.safetensors")) for name in ("half", "same", "full"))
+    assert all((halves[key] == same[key]).all() for key in halves)
+    assert any((halves[key] != full[key]).any() for key in halves)
+    refused = trained("export", "--to", "onnx")
+    assert refused.code == 1
+    assert "its guard chose strength 0.5" in refused.err
+
+
+def test_a_kept_backbone_is_warned_of_and_merges_to_itself(trained: Command) -> None:
+    found = read_document(GUARD, GuardRecord)
+    write_document(GUARD, found.model_copy(update={"strength": 0.0}))
+    again = trained(*WITHOUT_PAIRS)
+    said = " ".join(again.err.split())
+    assert "the backbone is kept" in said
+    assert "`adaptsr pair`" in said
+    assert trained("merge").code == 0
+    merged, backbone = weights_of(RUN / "merged.safetensors"), weights_of(Path("m.safetensors"))
+    assert all((merged[key] == backbone[key]).all() for key in backbone)
+
+
+def test_another_adapter_is_not_merged_by_the_guard_of_this_one(trained: Command) -> None:
+    found = read_document(GUARD, GuardRecord)
+    write_document(GUARD, found.model_copy(update={"strength": 0.5, "adapter_sha256": "0" * 64}))
+    done = trained("merge")
+    assert done.code == 0, done.err
+    assert "as the guard" not in done.err
+
+
+def test_real_pairs_and_named_degradations_are_not_guarded(trained: Command, pairs: Path) -> None:
+    for name, data, more in (("named", "sharp", ("--degrade", "bicubic")), ("real", pairs, ())):
+        command = ["train", "--data", data, *OPTIONS, *more, "--run", name]
+        done = trained(*command)
+        assert done.code == 0, done.err
+        assert not (Path(name) / "training" / "guard.json").exists()
+    # A file keeps the estimate that its degradation was centred on.
+    shutil.copy(RUN / "degradation.json", "camera.json")
+    done = trained("train", "--data", "sharp", *OPTIONS, "--degrade", "camera.json", "--run", "file")
+    assert done.code == 0, done.err
+    assert read_document(Path("file/degradation.json"), DegradationRecord) == read_document(
+        RUN / "degradation.json", DegradationRecord
+    )
+    assert (
+        read_document(Path("file") / "training" / "guard.json", GuardRecord).low_db
+        == read_document(GUARD, GuardRecord).low_db
+    )
