@@ -8,7 +8,6 @@ given an LR side and trained on by `adaptsr adapt`, which chooses the strength b
 
 * the default*: `adaptsr adapt --degrade auto:FOLDER` with the known LR photographs;
 * likeliest function*, and spread*: the same, but of the estimate the median function, or all draws;
-* half bicubic*: the draws, and as many times the plain reduction;
 * noise only*: the plain reduction with the estimated noise and JPEG;
 * plain bicubic: trained on the plain reduction, so what training itself does;
 * correction filter: no training, but the LR image filtered to what a bicubic reduction would be (Hussein et al. 2020);
@@ -46,7 +45,7 @@ from adaptsr_cli.imaging.from_pairs import estimate_from_pairs  # noqa: E402
 from adaptsr_cli.imaging.from_photographs import estimate_from_photographs  # noqa: E402
 from adaptsr_cli.imaging.measure_camera import degradation_of_camera  # noqa: E402
 from adaptsr_cli.imaging.sharp_photographs import SimulatedCamera, photograph, study_sharp  # noqa: E402
-from adaptsr_cli.io.documents import write_document  # noqa: E402
+from adaptsr_cli.io.documents import read_document, write_document  # noqa: E402
 from adaptsr_cli.io.images import list_images, read_rgb, resize_bicubic, write_rgb  # noqa: E402
 
 RESULTS: Final = ROOT / "benchmarks" / "results"
@@ -54,10 +53,11 @@ CAMERAS: Final = {"iphone": ("iphone", ""), "cam1": ("ntire2019", "cam1"), "cam2
 HELD_OUT: Final = 1 / 3
 
 DEFAULT, PLAIN, NOISE, TRUE = "the default", "plain bicubic", "noise only", "true function"
-LIKELIEST, SPREAD, HALF, FILTER = "likeliest function", "spread", "half bicubic", "correction filter"
+LIKELIEST, SPREAD, FILTER = "likeliest function", "spread", "correction filter"
 PAIRS, ONE_PAIR, ONE_AND_PHOTOS = "real pairs", "one pair", "one pair and photographs"
-ROWS: Final = (DEFAULT, TRUE, PAIRS, ONE_PAIR, ONE_AND_PHOTOS, FILTER, NOISE, PLAIN, SPREAD, LIKELIEST, HALF)
-GUARDED: Final = frozenset({DEFAULT, NOISE, LIKELIEST, SPREAD, HALF})
+ROWS: Final = (DEFAULT, TRUE, PAIRS, ONE_PAIR, ONE_AND_PHOTOS, FILTER, NOISE, PLAIN, SPREAD, LIKELIEST)
+GUARDED: Final = frozenset({DEFAULT, NOISE, LIKELIEST, SPREAD})
+NEED_ESTIMATE: Final = frozenset({FILTER, *GUARDED} - {DEFAULT})  # which makes its own
 # Of the filter's inverse, what it may divide by at the least, squared: noise over the power of the picture.
 LEAST_POWER: Final = 0.01
 
@@ -141,24 +141,30 @@ def trial(
     held_out, known = [scenes[index] for index in order[:held]], [scenes[index] for index in order[held:]]
     rng = np.random.default_rng((seed, 1))
     hr = [to_multiple(sharp[index], scale) for index in rng.permutation(len(sharp))[: options.photographs]]
-    estimate = estimate_from_photographs([scene.lr for scene in known], study_sharp(hr, scale), seed=seed)
+    estimate = None
+    if row in NEED_ESTIMATE:
+        estimate = estimate_from_photographs([scene.lr for scene in known], study_sharp(hr, scale), seed=seed)
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
         write_pairs(folder / "held_out", held_out)
         began = time.perf_counter()
         if row == FILTER:
+            assert estimate is not None
             done = score_filtered(folder, held_out, estimate.transfer, options)
         else:
             sources, degrade = make_sources(folder, row, known, hr, estimate, scale, rng)
             done = adapt(folder, sources, degrade, seed, options)
         seconds = time.perf_counter() - began
+        if row == DEFAULT:
+            found = read_document(folder / "run" / "degradation.json", DegradationRecord).estimate
+            assert isinstance(found, TransferEstimate)
+            estimate = found
+    told = {"estimate": estimate.transfer.describe(), "trustworthy": estimate.trustworthy} if estimate else {}
     return {
         "held_out": sorted(scene.name for scene in held_out),
         "known": len(known),
         **done,
-        "estimate": estimate.transfer.describe(),
-        "trustworthy": estimate.trustworthy,
-        "reason": estimate.reason,
+        **told,
         "seconds": round(seconds, 1),
     }
 
@@ -178,7 +184,7 @@ def make_sources(
     row: str,
     known: list[Scene],
     hr: list[Image],
-    estimate: TransferEstimate,
+    estimate: TransferEstimate | None,
     scale: int,
     rng: np.random.Generator,
 ) -> tuple[list[Path], str | None]:
@@ -207,6 +213,7 @@ def make_sources(
         for scene in known:
             write_rgb(folder / "known" / f"{scene.name}.png", scene.lr)
         return [folder / "sharp"], f"auto:{folder / 'known'}"
+    assert estimate is not None
     record = DegradationRecord(degradation=degradation_of_camera(estimate, scale), estimate=estimate)
     transfer = CameraTransfer(functions=functions_of(row, estimate), scale=scale)
     steps = (transfer, *record.degradation.steps[1:])
@@ -220,7 +227,6 @@ def functions_of(row: str, estimate: TransferEstimate) -> tuple[TransferFunction
     return {
         SPREAD: estimate.draws,
         LIKELIEST: (estimate.transfer,),
-        HALF: (*estimate.draws, *(IDENTITY,) * len(estimate.draws)),
         NOISE: (IDENTITY,),
     }[row]
 

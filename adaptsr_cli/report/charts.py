@@ -155,6 +155,24 @@ def _loss(across: _Axis, ticks: tuple[Tick, ...], iterations: list[int], losses:
     return Chart("Training loss", summary, "iteration", ticks, axes[1].ticks(5, upwards=True), curves)
 
 
+def line_chart(
+    title: str, summary: str, x_label: str, lines: Sequence[tuple[str, str, Sequence[float], Sequence[float]]]
+) -> Chart:
+    """Lines over one axis.
+
+    Args:
+        title: Above them.
+        summary: What they show, for those who cannot see it.
+        x_label: Below them.
+        lines: Of each its label, the class that colours it, x rising, and y.
+    """
+    xs = [value for _, _, x, _ in lines for value in x]
+    ys = [value for _, _, _, y in lines for value in y]
+    across, up = _Axis(min(xs), max(xs)), _axis_of(ys)
+    curves = tuple(_curve(label, style, (across, up), list(zip(x, y, strict=True))) for label, style, x, y in lines)
+    return Chart(title, summary, x_label, across.ticks(4, upwards=False), up.ticks(5, upwards=True), curves)
+
+
 def gain_chart(title: str, gains: Sequence[tuple[str, float]], better: str | None) -> Chart:
     """The difference of every image as bars, sorted.
 

@@ -18,8 +18,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from adaptsr_cli.artifacts.adapter import AdapterHeader
 from adaptsr_cli.artifacts.base import BackboneIdentity, Provenance
 from adaptsr_cli.artifacts.evaluation import Evaluation
+from adaptsr_cli.artifacts.guard import GuardRecord
 from adaptsr_cli.artifacts.log import LogRow
 from adaptsr_cli.artifacts.rank_map import RankMap
+from adaptsr_cli.report.camera_charts import Estimate, camera_charts, describe_camera, guard_charts
 from adaptsr_cli.report.charts import training_charts
 from adaptsr_cli.report.findings import describe_seen, headline, side_findings
 from adaptsr_cli.report.gallery import ImageDetail, encode
@@ -45,6 +47,8 @@ class Adaptation:
 
     Attributes:
         card: What training has cost, in lines for people.
+        camera: As photographs or pairs show it, where it was estimated.
+        guard: What strength a training without pairs may have.
         steps: Stage and what made its artifact.
     """
 
@@ -53,6 +57,8 @@ class Adaptation:
     adapter: AdapterHeader | None = None
     log: Sequence[LogRow] = ()
     card: Sequence[str] = ()
+    camera: Estimate | None = None
+    guard: GuardRecord | None = None
     steps: Sequence[tuple[str, Provenance]] = ()
 
 
@@ -90,6 +96,11 @@ def render_report(content: ReportContent) -> bytes:
         "adapter": describe_adapter(story.adapter, story.rank_map) if story else (),
         "heat": heat_tables(story.rank_map) if story else (),
         "training": training_charts(story.log) if story else (),
+        "camera": describe_camera(story.camera) if story and story.camera else (),
+        "camera_charts": (
+            [*(camera_charts(story.camera) if story.camera else ()), *guard_charts(story.guard)] if story else []
+        ),
+        "guard": story.guard.describe() if story and story.guard else "",
         "steps": (*(story.steps if story else ()), ("eval", evaluation.provenance)),
         "machine": content.machine,
         "first": evaluation.models[0].name,

@@ -9,7 +9,9 @@ from typing import TypeVar
 from adaptsr_cli.artifacts.adapter import AdapterHeader
 from adaptsr_cli.artifacts.base import HEADER, Provenance
 from adaptsr_cli.artifacts.card import RunCard
+from adaptsr_cli.artifacts.degradation import DegradationRecord
 from adaptsr_cli.artifacts.evaluation import Evaluation
+from adaptsr_cli.artifacts.guard import GuardRecord
 from adaptsr_cli.artifacts.rank_map import RankMap
 from adaptsr_cli.artifacts.run import RunRecord
 from adaptsr_cli.artifacts.saliency import Saliency
@@ -69,6 +71,8 @@ def _read_adaptation(run: RunFolder, progress: Progress) -> Adaptation | None:
     saliency = read(run.saliency, lambda path: read_document(path, Saliency))
     rank_map = read(run.rank_map, lambda path: read_document(path, RankMap))
     adapter = read(run.adapter, _read_adapter_header)
+    camera = read(run.degradation, lambda path: read_document(path, DegradationRecord))
+    guard = read(run.guard, lambda path: read_document(path, GuardRecord))
     card = read(run.card, lambda path: read_document(path, RunCard))
     steps: list[tuple[str, Provenance]] = [
         (name, made.provenance)
@@ -81,6 +85,8 @@ def _read_adaptation(run: RunFolder, progress: Progress) -> Adaptation | None:
         adapter=adapter,
         log=read(run.training.log, read_log) or (),
         card=card.describe() if card is not None else (),
+        camera=camera.estimate if camera is not None else None,
+        guard=guard,
         steps=steps,
     )
 
