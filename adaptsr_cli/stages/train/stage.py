@@ -338,7 +338,7 @@ def _finish(
         progress.note(
             f"this run is finished already ({format_seconds(outcome.state.elapsed_s)}); `force` trains from the start"
         )
-    return TrainResult(run.adapter, card, outcome.seconds_per_iteration, guard)
+    return TrainResult(run.adapter, card, outcome.seconds_per_iteration, guard=guard)
 
 
 def _blocks_to_checkpoint(wanted: bool, sites: list[tuple[Site, int]], progress: Progress) -> tuple[str, ...]:
