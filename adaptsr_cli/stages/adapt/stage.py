@@ -59,7 +59,7 @@ class AdaptResult:
     fault: AdaptsrError | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The evaluation, and what the guard found; what was trained, and why there are no scores where there is none."""
+        """The evaluation and what the guard found; without scores what was trained, and why there are none."""
         if self.evaluation is None:
             return {"fault": self.fault.message if self.fault else "", **self.training.to_json()}
         guard = self.training.guard
