@@ -13,7 +13,6 @@ from adaptsr_cli.artifacts.camera import CameraEstimate
 from adaptsr_cli.artifacts.degradation import Degradation, DegradationRecord
 from adaptsr_cli.artifacts.guard import GuardRecord
 from adaptsr_cli.artifacts.transfer import TransferEstimate
-from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.imaging.degrade import degrade
 from adaptsr_cli.imaging.guard import STRENGTHS, choose_strength, plausible_cameras
@@ -22,8 +21,9 @@ from adaptsr_cli.inference.picture import upscale_rgb
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.hashing import file_sha256
 from adaptsr_cli.metrics.protocol import PAPER, score_images
-from adaptsr_cli.progress import Progress
+from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.stages.common.adapter_file import open_adapter, read_guard
+from adaptsr_cli.stages.common.models import ModelSpec, open_backbone
 from adaptsr_cli.stages.common.open_run import OpenRun
 from adaptsr_cli.stages.common.splitting import PairSets
 from adaptsr_cli.stages.common.training_data import open_reader
@@ -110,7 +110,7 @@ def _gains(
         for number, camera in enumerate(cameras)
     ]
     # The run's own network holds the adapter of the last step, which need not be the best one.
-    backbone = load_backbone(opened.backbone.checkpoint.path)
+    backbone = open_backbone(opened.run, ModelSpec.of(None, None, offline=True), SILENT, record=False)
     blend = open_blend(backbone, [open_adapter(opened.run.adapter)])
     upscale = partial(upscale_rgb, Upscaler(backbone, device=device, tile_px=0))
     scores = []
