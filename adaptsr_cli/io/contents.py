@@ -28,8 +28,25 @@ _UNREAD: Final = "of an image type that is not read"
 _IMAGE_TYPES: Final = frozenset(
     f".{name}"
     for name in (
-        *("jp2", "j2k", "jpx", "jxr", "psd", "exr", "hdr", "pfm", "pgm", "ppm", "pbm", "pnm", "tga", "ico", "svg"),
-        *("eps", "npy", "npz", "mat", "dcm", "fits", "fit", "qoi", "mp4", "mov"),
+        *(
+            "jp2",
+            "j2k",
+            "jpx",
+            "jxr",
+            "psd",
+            "exr",
+            "hdr",
+            "pfm",
+            "pgm",
+            "ppm",
+            "pbm",
+            "pnm",
+            "tga",
+            "ico",
+            "svg",
+            "eps",
+        ),
+        *("npy", "npz", "mat", "dcm", "fits", "fit", "qoi", "mp4", "mov"),
     )
 )
 

@@ -17,7 +17,7 @@ from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.errors import ArtifactError, DataError, UsageError
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.inference.picture import upscale_rgb
-from adaptsr_cli.io.images import list_images, read_rgb
+from adaptsr_cli.io.images import read_rgb
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.runtime import pick_precision
 from adaptsr_cli.stages.common.adapted_model import add_adapters, model_sha256
@@ -25,7 +25,8 @@ from adaptsr_cli.stages.common.adapter_file import read_adapter
 from adaptsr_cli.stages.common.models import ModelSpec, load_model, open_backbone
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.evaluate.options import EvaluateOptions
-from adaptsr_cli.units import readable
+from adaptsr_cli.stages.evaluate.outputs import find_outputs
+from adaptsr_cli.units import list_some, readable
 
 
 @dataclass(frozen=True)
@@ -143,62 +144,35 @@ def _network_sha256(identity: BackboneIdentity) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def open_folder(name: str, folder: Path, images: Sequence[str]) -> EvaluatedModel:
+def open_folder(name: str, folder: Path, images: Sequence[str], *, strict: bool = False) -> EvaluatedModel:
     """A folder of images that another system made, matched with the images to be scored before work starts.
-
-    An output is called as its image, with or without something behind a ``_``: ``baby.png``, ``baby_x4_SwinIR.png``.
-    With several data folders images are called ``Set5/baby``; their outputs lie in ``Set5/`` below the folder, or in
-    the folder itself where no two images would then share one.
 
     Args:
         name: In tables.
-        folder: Where the outputs lie.
+        folder: Where the outputs lie; see `find_outputs`.
         images: Names of the images to be scored.
+        strict: Refuse the folder where an image has no output; else such images are left out of the scores.
 
     Raises:
         UsageError: No such folder.
-        DataError: None or several outputs for an image, or one for several images.
+        DataError: No or several outputs for an image, or one for several images.
     """
     if not folder.is_dir():
         raise UsageError(f"`sr` {name}={folder}: there is no such folder", "give NAME=FOLDER of SR images")
-    outputs = {
-        readable(path.relative_to(folder).with_suffix("").as_posix()): path
-        for path in list_images(folder, recursive=True)
-    }
-    files = {image: _find_output(image, outputs, folder) for image in images}
-    image_of: dict[Path, str] = {}
-    for image, path in files.items():
-        if path in image_of:
-            raise DataError(
-                f"{path} would be the output for both {image_of[path]} and {image}",
-                f"put each set's outputs into a folder of its own, such as {folder / Path(image).parent}",
-            )
-        image_of[path] = image
+    files = find_outputs(folder, images)
+    missing = [image for image in images if image not in files]
+    if missing and strict:
+        raise DataError(
+            f"{folder} has no image for {len(missing)} of {len(images)}: {list_some(missing)}",
+            f"name it as the HR image: {Path(missing[0]).name}.png",
+        )
 
     def produce(image: str, _lr: np.ndarray) -> np.ndarray:
+        if image not in files:
+            raise DataError(f"{folder} has no image for {image!r}", f"name it as the HR image: {Path(image).name}.png")
         return read_rgb(files[image])
 
     return EvaluatedModel(name, str(folder), None, None, produce, files)
-
-
-def _find_output(image: str, outputs: Mapping[str, Path], folder: Path) -> Path:
-    """The one output for an image, the longest form of its name first."""
-    parts = image.split("/")
-    for start in range(len(parts)):
-        wanted = "/".join(parts[start:])
-        if wanted in outputs:
-            return outputs[wanted]
-        found = [
-            path for key, path in outputs.items() if key.startswith(f"{wanted}_") and "/" not in key[len(wanted) :]
-        ]
-        if len(found) > 1:
-            raise DataError(
-                f"{folder} has {len(found)} images for {image!r}: {found[0].name}, {found[1].name}",
-                "leave one of each there",
-            )
-        if found:
-            return found[0]
-    raise DataError(f"{folder} has no image for {image!r}", f"name it as the HR image: {Path(image).name}.png")
 
 
 def make_distinct(models: Sequence[EvaluatedModel]) -> list[EvaluatedModel]:

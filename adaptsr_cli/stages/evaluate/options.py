@@ -11,6 +11,7 @@ from adaptsr_cli.data.sources import DataSpec, choose_data
 from adaptsr_cli.errors import UsageError
 from adaptsr_cli.options import Flag, NotOnCommandLine, OptionsModel
 from adaptsr_cli.stages.common import fields
+from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.units import readable
 
 ProtocolName = Literal["paper", "rgb", "basicsr", "stablesr", "whole", "no-reference"]
@@ -39,7 +40,10 @@ class EvaluateOptions(OptionsModel):
     sr: Annotated[
         tuple[str, ...],
         BeforeValidator(fields.as_many),
-        Field(description="NAME=FOLDER of images that another system made of the same LR images. Repeatable."),
+        Field(
+            description="NAME=FOLDER of images that another system made of the same LR images, scored beside the run's "
+            "models. Repeatable."
+        ),
         Flag(metavar="NAME=FOLDER"),
     ] = ()
     metrics: Annotated[
@@ -98,8 +102,8 @@ class EvaluateOptions(OptionsModel):
 
     @property
     def scores_folders_only(self) -> bool:
-        """Whether no network is scored."""
-        return bool(self.sr) and not (self.models or self.adapters)
+        """Whether no network is scored: folders are named, no network is, and there is no run to take one from."""
+        return bool(self.sr) and not (self.models or self.adapters or RunFolder(self.run).record.exists())
 
     @model_validator(mode="after")
     def _check_images(self) -> Self:

@@ -184,7 +184,7 @@ def _open_subject(
     cache = CacheSizes().open()
     reader = open_reader(sets, _find_scale(networks, sets), degradation, options.seed, cache)
     names = [pair.name for pair in reader.pairs]
-    folders = [open_folder(name, folder, names) for name, folder in options.output_folders]
+    folders = [open_folder(name, folder, names, strict=options.strict) for name, folder in options.output_folders]
     return _Subject(images, fingerprint_of(sets), reader, make_distinct([*networks, *folders]))
 
 
@@ -196,7 +196,10 @@ def _find_scale(networks: Sequence[EvaluatedModel], sets: Sequence[PairSet]) -> 
     ratios = {pairs.ratio for pairs in sets}
     scale = scales.pop() if scales else ratios.pop() if len(ratios) == 1 else None
     if not scale or scale == 1:
-        raise UsageError("these folders alone do not tell the scale", "name a model too, in `models`")
+        raise UsageError(
+            "these folders alone do not tell the scale",
+            "name a model or a `run` too",
+        )
     return scale
 
 

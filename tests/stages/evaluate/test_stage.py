@@ -147,13 +147,17 @@ def test_outputs_are_found_with_several_data_folders(adaptsr: Command, pairs: Pa
     assert together.code == 0, together.err
 
 
-def test_missing_and_double_outputs_are_named_before_anything_is_scored(adaptsr: Command, pairs: Path) -> None:
+def test_missing_and_double_outputs_are_named(adaptsr: Command, pairs: Path) -> None:
     outputs = make_outputs(pairs / "hr", Path("theirs"))
     words = ("eval", "--data", pairs, "--sr", f"theirs={outputs}", "--metrics", "psnr")
     (outputs / "003.png").unlink()
-    missing = adaptsr(*words)
+    missing = adaptsr(*words, "--json")
     assert missing.code == 1
     assert "theirs has no image for '003'" in missing.err
+    assert len(json.loads(missing.out)["images"]) == 5
+    refused = adaptsr(*words, "--strict")
+    assert (refused.code, refused.out) == (1, "")
+    assert "theirs has no image for 1 of 6: 003" in refused.err
     for suffix in ("a", "b"):
         write_rgb(outputs / f"003_{suffix}.png", resize_bicubic(read_rgb(outputs / "002.png"), 96, 96))
     double = adaptsr(*words)
