@@ -27,6 +27,27 @@ class RunFingerprint(StrictModel):
     ranks: dict[str, int]
 
 
+class RateCut(StrictModel):
+    """A fault of the training after which it went on from its best state at a lower learning rate.
+
+    Attributes:
+        iteration: Steps done when it was found.
+        reason: What was wrong, for people.
+        back_to: Iteration of the state that was put back; the steps done since then are lost, but counted.
+    """
+
+    iteration: int
+    reason: str
+    back_to: int
+
+
+class ScheduleStart(StrictModel):
+    """Where the schedule began anew, since a finished training was given more iterations or minutes."""
+
+    iteration: int
+    elapsed_s: float
+
+
 class LoopState(StrictModel):
     """Where the loop stands.
 
@@ -41,6 +62,8 @@ class LoopState(StrictModel):
         best_psnr_y_db: Best validation score so far.
         best_iteration: When it was reached.
         pending_losses: Losses since the last log row, by name.
+        rate_cuts: Faults that lowered the learning rate, in order.
+        schedule_start: Where the present schedule began; None: at the first step.
         finished: Nothing is left to do: the iterations are done, the time is over or patience was.
     """
 
@@ -57,4 +80,6 @@ class LoopState(StrictModel):
     best_psnr_y_db: float
     best_iteration: int
     pending_losses: tuple[dict[str, float], ...] = ()
+    rate_cuts: tuple[RateCut, ...] = ()
+    schedule_start: ScheduleStart | None = None
     finished: bool = False

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from adaptsr_cli.artifacts.train_config import TrainConfig
-from adaptsr_cli.artifacts.train_state import LoopState
+from adaptsr_cli.artifacts.train_state import LoopState, ScheduleStart
 
 LOG_FREQ: Final = 10
+
+_FIRST_STEP: Final = ScheduleStart(iteration=0, elapsed_s=0.0)
 
 StopReason = Literal["iterations", "minutes", "patience"]
 
@@ -34,23 +36,31 @@ class Due:
 
 
 def finished_share(state: LoopState, config: TrainConfig) -> float:
-    """How much of the run is done, in [0, 1]: by iterations or by time, whichever is further."""
-    done = state.iteration / config.iterations
-    return done if config.minutes is None else max(done, state.elapsed_s / (60 * config.minutes))
+    """How much of the present schedule is done, in [0, 1]: by iterations or by time, whichever is further."""
+    begin = state.schedule_start or _FIRST_STEP
+    done = _share(begin.iteration, state.iteration, config.iterations)
+    if config.minutes is None:
+        return done
+    return max(done, _share(begin.elapsed_s, state.elapsed_s, 60 * config.minutes))
+
+
+def _share(begin: float, now: float, end: float) -> float:
+    return (now - begin) / (end - begin) if end > begin else 1.0
 
 
 def end_of_plan(state: LoopState, config: TrainConfig) -> StopReason | None:
     """Why the run ends now by its plan; None while it does not."""
     if config.minutes is not None and state.elapsed_s >= 60 * config.minutes:
         return "minutes"
-    return "iterations" if state.iteration == config.iterations else None
+    return "iterations" if state.iteration >= config.iterations else None
 
 
 def is_out_of_patience(state: LoopState, config: TrainConfig) -> bool:
     """Whether the last validations, as many as `patience` says, brought no better adapter."""
     if config.patience is None:
         return False
-    return state.iteration - state.best_iteration >= config.patience * config.val_freq
+    since = max(state.best_iteration, (state.schedule_start or _FIRST_STEP).iteration)
+    return state.iteration - since >= config.patience * config.val_freq
 
 
 def find_due(state: LoopState, config: TrainConfig, *, stop_requested: bool) -> Due:

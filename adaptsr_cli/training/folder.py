@@ -18,6 +18,11 @@ class TrainingFolder:
         return self.root / "state.safetensors"
 
     @property
+    def good(self) -> Path:
+        """The state to go back to when training fails: the start, later that of the best held-out score."""
+        return self.root / "good.safetensors"
+
+    @property
     def log(self) -> Path:
         """One JSON object a line."""
         return self.root / "log.jsonl"

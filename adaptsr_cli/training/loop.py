@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -19,7 +19,7 @@ from adaptsr_cli.artifacts.train_state import LoopState, RunFingerprint
 from adaptsr_cli.backbones.backbone import Backbone, set_differentiable
 from adaptsr_cli.data.prefetch import BatchSource, Prefetcher, pin
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
-from adaptsr_cli.errors import Interrupted, TrainingError
+from adaptsr_cli.errors import Interrupted
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.inference.picture import upscale_rgb
 from adaptsr_cli.io.atomic import drop_old_partial_files
@@ -33,14 +33,14 @@ from adaptsr_cli.training.folder import TrainingFolder
 from adaptsr_cli.training.log import append_row, cut_log
 from adaptsr_cli.training.objective import Objective
 from adaptsr_cli.training.optimizer import make_adam, set_rate
+from adaptsr_cli.training.recovery import SETTLED_SHARE, describe_resuming, has_fallen, lower_rate, rate_now
 from adaptsr_cli.training.resource_usage import ResourceUsage
-from adaptsr_cli.training.schedule import learning_rate
 from adaptsr_cli.training.signals import catch_stop
-from adaptsr_cli.training.state import TrainState, read_state, require_same_run, restore, save_state
+from adaptsr_cli.training.state import TrainState, continue_run, read_state, restore, save_state
 from adaptsr_cli.training.step import GradientStep
 from adaptsr_cli.training.tensorboard import TensorBoard
 from adaptsr_cli.training.validation import Validator
-from adaptsr_cli.units import format_seconds, plural
+from adaptsr_cli.units import plural
 
 LossLog = dict[str, Tensor | float]
 """The whole loss of one iteration as ``loss``, and its parts by name."""
@@ -125,7 +125,7 @@ class Trainer:
             task.advance(first)
             set_differentiable(self.backbone, True)
             while reason is None:
-                rate = learning_rate(config.learning_rate, config.schedule, finished_share(state, config))
+                rate = rate_now(state, config)
                 set_rate(optimizer, rate)
                 batch = batches.sample(state.iteration)
                 pending.append({**step.run(batch.lr, batch.hr)})
@@ -138,14 +138,21 @@ class Trainer:
 
                 reason, due = end_of_plan(state, config), find_due(state, config, stop_requested=stopping > 0)
                 if due.anything:
-                    pending = self._require_finite(pending, state.iteration)
+                    pending = self._read_losses(pending)
+                    if not _are_finite(pending):
+                        state = self._lower_rate(state, train_state, "the loss stopped being finite", progress)
+                        pending, due = [], replace(due, log=False, validate=False)
                 if due.log:
                     self._log_loss(pending, state.iteration, rate, task)
                     pending = []
                 if due.validate:
                     with usage.not_counted():
                         state, score = self._validate(state, train_state, task)
-                    self._warn_if_worse(score, state, progress)
+                    if self.objective.seeks_psnr and has_fallen(score, state, config):
+                        fall = f"the held-out score fell to {score:.2f} dB, below the backbone's,"
+                        state = self._lower_rate(state, train_state, fall, progress)
+                    else:
+                        self._warn_if_worse(score, state, progress)
                 if reason is None and is_out_of_patience(state, config):
                     reason = "patience"
                 if due.save or reason is not None:
@@ -227,17 +234,15 @@ class Trainer:
             for folder in (self.folder.root, self.folder.samples):
                 drop_old_partial_files(folder)
         if resuming:
-            require_same_run(self.folder.state, self.plan)
-            state, tensors = read_state(self.folder.state)
+            saved, tensors = read_state(self.folder.state)
+            state = continue_run(saved, self.plan, self.folder.root)
             restore(tensors, train_state, self.folder.state)
             if self.world.is_main_process:
                 cut_log(self.folder.log, state.iteration)
                 if state.iteration == 0:  # killed between saving the first state and keeping the first adapter
-                    self.keep_best(self.attachment, state)
+                    self._keep_best(state, train_state)
             if not state.finished:
-                progress.note(
-                    f"resuming at iteration {state.iteration} after {format_seconds(state.elapsed_s)} of training"
-                )
+                progress.note(describe_resuming(state, saved))
             return state
         if self.world.is_main_process:
             self.folder.root.mkdir(parents=True, exist_ok=True)
@@ -254,7 +259,7 @@ class Trainer:
             self._keep_sample(validation.sample, 0)
             append_row(self.folder.log, LogRow(iteration=0, val_psnr_y_db=score))
             save_state(self.folder.state, state, train_state)
-            self.keep_best(self.attachment, state)
+            self._keep_best(state, train_state)
         on = f"on {plural(len(self.validator), 'held-out image')}"
         if self.plan.config.init == "adapter":
             progress.note(f"adapter before this training: {score:.2f} dB PSNR-Y {on} (backbone {before:.2f} dB)")
@@ -285,24 +290,28 @@ class Trainer:
                 mean.mul_(self.share)
             self.world.all_reduce_sum_(means)
 
-    def _require_finite(self, pending: Sequence[LossLog], iteration: int) -> list[LossLog]:
-        """The losses as numbers; a loss that is not finite ends the run before anything of it is saved."""
+    def _lower_rate(self, state: LoopState, train_state: TrainState, reason: str, progress: Progress) -> LoopState:
+        """Go back to the best state with a lower rate, and say so."""
+        state, said = lower_rate(state, train_state, self.folder, reason)
+        progress.warn(said)
+        return state
+
+    def _keep_best(self, state: LoopState, train_state: TrainState) -> None:
+        """Write the adapter that is the best so far, and the state to go back to."""
+        save_state(self.folder.good, state, train_state)
+        self.keep_best(self.attachment, state)
+
+    def _read_losses(self, pending: Sequence[LossLog]) -> list[LossLog]:
+        """The losses as numbers."""
         # Numbers are whole already: they were summed when they were last looked at.
         fresh = [value for losses in pending for value in losses.values() if isinstance(value, Tensor)]
         summed = torch.stack(fresh) if fresh else torch.empty(0)
         self._reduce([summed])
         found = iter(summed.tolist())
-        known: list[LossLog] = [
+        return [
             {name: next(found) if isinstance(value, Tensor) else value for name, value in losses.items()}
             for losses in pending
         ]
-        if not all(math.isfinite(value) for losses in known for value in losses.values()):
-            kept = f"the last good state is kept in {self.folder.state}" if self.folder.state.exists() else ""
-            raise TrainingError(
-                f"the loss stopped being finite before iteration {iteration}",
-                f"try a smaller `learning_rate` or `precision` fp32; {kept}".rstrip("; "),
-            )
-        return known
 
     def _log_loss(self, pending: Sequence[LossLog], iteration: int, lr: float, task: Task) -> None:
         # A part may begin between two rows, as that of the discriminator does after its warm-up.
@@ -319,10 +328,13 @@ class Trainer:
             validation = self.validator.score(self._upscale())
             score = validation.psnr_y_db
             # Of an objective that gives PSNR up on purpose the latest adapter is the one that is wanted.
-            if score > state.best_psnr_y_db or not self.objective.seeks_psnr:
+            improved = score > state.best_psnr_y_db or not self.objective.seeks_psnr
+            if improved:
                 state = state.model_copy(update={"best_psnr_y_db": score, "best_iteration": state.iteration})
                 if self.world.is_main_process:
                     self.keep_best(self.attachment, state)
+        if improved and self.world.is_main_process and finished_share(state, self.plan.config) >= SETTLED_SHARE:
+            save_state(self.folder.good, state, train_state)
         set_differentiable(self.backbone, True)
         self._log(LogRow(iteration=state.iteration, val_psnr_y_db=score))
         if self.world.is_main_process:
@@ -353,3 +365,7 @@ class Trainer:
         write_rgb(self.folder.samples / f"{iteration:06d}.png", sample)
         if self._board is not None:
             self._board.add_sample(sample, iteration)
+
+
+def _are_finite(losses: Sequence[LossLog]) -> bool:
+    return all(math.isfinite(value) for parts in losses for value in parts.values())

@@ -45,7 +45,10 @@ def put_moments(
         raise damaged
     for index, parameter in enumerate(parameters):
         saved = {moment: tensors.get(f"{index}/{moment}") for moment in _MOMENTS}
+        present = optimizer.state.get(parameter, {})
         if all(tensor is None for tensor in saved.values()):
+            for tensor in present.values():
+                tensor.zero_()
             continue
         moments: dict[str, Tensor] = {}
         for moment, tensor in saved.items():
@@ -55,4 +58,8 @@ def put_moments(
             # Adam wants `step` on the CPU unless it is fused or capturable.
             on_device = moment != "step" or bool(optimizer.defaults.get("fused"))
             moments[moment] = tensor.to(parameter.device) if on_device else tensor.clone()
-        optimizer.state[parameter] = moments
+        if present:  # in place: a recorded step holds the addresses of these tensors
+            for moment, tensor in moments.items():
+                present[moment].copy_(tensor)
+        else:
+            optimizer.state[parameter] = moments

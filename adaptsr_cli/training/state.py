@@ -14,16 +14,21 @@ from torch import Tensor
 
 from adaptsr_cli.adapters.attach import Attachment
 from adaptsr_cli.artifacts.base import HEADER
-from adaptsr_cli.artifacts.train_state import LoopState, RunFingerprint
+from adaptsr_cli.artifacts.train_state import LoopState, RunFingerprint, ScheduleStart
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.documents import parse_document
 from adaptsr_cli.io.tensors import read_tensors, write_tensors
+from adaptsr_cli.training.due import end_of_plan
 from adaptsr_cli.training.ema import MovingAverage
 from adaptsr_cli.training.objective import Objective
 from adaptsr_cli.training.optimizer_state import put_moments, read_moments
+from adaptsr_cli.units import format_seconds, plural
 
 # These may change between a run and its continuation without changing the result.
 _FREE_OPTIONS = frozenset({"save_freq"})
+# A longer plan goes on from the state of a shorter one, and its validations may be farther apart.
+_LENGTH_OPTIONS = ("iterations", "minutes")
+_FREE_WITH_LENGTH = frozenset({*_FREE_OPTIONS, *_LENGTH_OPTIONS, "val_freq"})
 _DAMAGED = "start again with `force`"
 
 
@@ -83,26 +88,51 @@ def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def require_same_run(path: Path, wanted: RunFingerprint) -> None:
-    """Refuse to resume from a state that another run saved.
+def continue_run(state: LoopState, wanted: RunFingerprint, folder: Path) -> LoopState:
+    """The saved state under the plan that is wanted now, which may be longer than the one it was saved under.
+
+    A finished training that gets more iterations or minutes begins its schedule anew; an unfinished one follows that
+    of the new length.
+
+    Args:
+        state: As it was saved.
+        wanted: What is asked for now.
+        folder: Where it lies, for messages.
 
     Raises:
-        ArtifactError: Naming what differs, or the state is damaged.
+        ArtifactError: Another run saved it (what differs is named), or it is at the wanted end already.
     """
-    changed = differences(read_state(path)[0].plan, wanted)
+    changed = differences(state.plan, wanted)
     if changed:
         raise ArtifactError(
-            f"{path.parent} holds another training run: {'; '.join(changed)}",
+            f"{folder} holds another training run: {'; '.join(changed)}",
             "give the options it was started with to resume, or start again with `force` or another `run`",
         )
+    if not _other_length(state.plan, wanted):
+        return state
+    if end_of_plan(state, wanted.config) is not None:
+        raise ArtifactError(
+            f"{folder} holds a training of {plural(state.iteration, 'iteration')} "
+            f"({format_seconds(state.elapsed_s)}), and what is asked for now is not more",
+            "its adapter is there to be merged; give more `iterations` or `minutes` to go on, or `force` to start again",
+        )
+    update: dict[str, object] = {"plan": wanted, "finished": False}
+    if state.finished:
+        update["schedule_start"] = ScheduleStart(iteration=state.iteration, elapsed_s=state.elapsed_s)
+    return state.model_copy(update=update)
+
+
+def _other_length(saved: RunFingerprint, wanted: RunFingerprint) -> bool:
+    return any(getattr(saved.config, name) != getattr(wanted.config, name) for name in _LENGTH_OPTIONS)
 
 
 def differences(saved: RunFingerprint, wanted: RunFingerprint) -> list[str]:
     """What keeps `wanted` from continuing `saved`, one short text each; empty where nothing does."""
     found = []
+    free = _FREE_WITH_LENGTH if _other_length(saved, wanted) else _FREE_OPTIONS
     for key, value in saved.config.model_dump().items():
         now = getattr(wanted.config, key)
-        if key not in _FREE_OPTIONS and value != now:
+        if key not in free and value != now:
             found.append(f"`{key.removesuffix('_px')}` was {value}, now {now}")
     if saved.backbone_sha256 != wanted.backbone_sha256:
         found.append("the backbone is another one")

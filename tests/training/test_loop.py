@@ -22,7 +22,7 @@ from adaptsr_cli.artifacts.train_state import LoopState, RunFingerprint
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.data.sampler import Batch
 from adaptsr_cli.errors import ArtifactError, Interrupted, TrainingError
-from adaptsr_cli.progress import Silent
+from adaptsr_cli.progress import Progress, Silent
 from adaptsr_cli.training.folder import TrainingFolder
 from adaptsr_cli.training.log import append_row, read_log
 from adaptsr_cli.training.loop import Trainer, TrainingOutcome
@@ -61,6 +61,7 @@ class Batches:
 
     at: int = -1
     action: str = ""
+    crash_at: int = -1
     asked: list[int] = field(default_factory=list)
 
     def sample(self, iteration: int) -> Batch:
@@ -68,15 +69,15 @@ class Batches:
         lr = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(iteration)) * 0.75
         if iteration == self.at and self.action == "signal":
             os.kill(os.getpid(), signal.SIGTERM)
-        if iteration == self.at and self.action == "nan":
+        if (iteration == self.at and self.action == "nan") or self.action == "always nan":
             lr = lr * torch.nan
-        if iteration == self.at and self.action == "crash":
+        if iteration == self.crash_at or (iteration == self.at and self.action == "crash"):
             raise OSError("the power went")
         return Batch(lr, torch.nn.functional.interpolate(lr, scale_factor=4) + 20 / 255)
 
 
 def run(
-    folder: Path, batches: Batches | None = None, config: TrainConfig = CONFIG
+    folder: Path, batches: Batches | None = None, config: TrainConfig = CONFIG, progress: Progress | None = None
 ) -> tuple[TrainingOutcome, dict[int, dict[str, torch.Tensor]], Attachment]:
     """Trains a tiny network in `folder`; returns what was kept as best, by iteration."""
     backbone = load_backbone(save_tiny("safmn", folder / "net.safetensors"))
@@ -115,7 +116,13 @@ def run(
             config.objective, weights_dir=folder, device=torch.device("cpu"), seed=0, iterations=config.iterations
         ),
     )
-    return trainer.run(Silent()), kept, attachment
+    return trainer.run(progress or Silent()), kept, attachment
+
+
+def run_in(folder: Path, config: TrainConfig) -> LoopState:
+    """Trains in a new folder; returns the last state."""
+    folder.mkdir()
+    return run(folder, config=config)[0].state
 
 
 def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
@@ -238,14 +245,98 @@ def test_other_options_are_refused_and_named(tmp_path: Path) -> None:
     run(tmp_path, config=CONFIG.model_copy(update={"save_freq": 7}))  # changes no result
 
 
-def test_loss_that_is_not_finite_stops_before_it_is_saved(tmp_path: Path) -> None:
+LONGER = CONFIG.model_copy(update={"iterations": 48, "val_freq": 12})
+
+
+def test_a_finished_training_goes_on_with_more_iterations(tmp_path: Path) -> None:
+    """By a schedule that begins anew, from the very state that was saved; interrupted or not."""
+    for name in ("straight", "broken"):
+        (tmp_path / name).mkdir()
+    run(tmp_path / "straight")
+    progress, batches = Silent(), Batches()
+    state = run(tmp_path / "straight", batches, LONGER, progress)[0].state
+    assert batches.asked[0] == 24
+    assert (state.iteration, state.finished) == (48, True)
+    assert "at half of its peak (0.0025)" in progress.notes[0]
+    rates = {row.iteration: row.learning_rate for row in read_log(tmp_path / "straight/training/log.jsonl")}
+    assert rates[24] is not None
+    assert rates[30] is not None
+    assert rates[24] < 1e-4 < 2e-3 < rates[30] <= 2.5e-3
+    run(tmp_path / "broken")
+    with pytest.raises(Interrupted):
+        run(tmp_path / "broken", Batches(33, "signal"), LONGER)
+    run(tmp_path / "broken", config=LONGER)
+    logs = [(tmp_path / name / "training" / "log.jsonl").read_bytes() for name in ("straight", "broken")]
+    assert logs[0] == logs[1]
+
+
+def test_an_unfinished_training_follows_the_longer_schedule(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        run(tmp_path, Batches(12, "signal"))
+    progress = Silent()
+    state = run(tmp_path, config=LONGER, progress=progress)[0].state
+    assert (state.iteration, state.schedule_start) == (48, None)
+    assert "now up to iteration 48, by the schedule of that length" in progress.notes[0]
+
+
+def test_fewer_iterations_are_refused_and_lose_nothing(tmp_path: Path) -> None:
+    run(tmp_path)
+    state = tmp_path / "training" / "state.safetensors"
+    before = state.read_bytes()
+    with pytest.raises(ArtifactError, match=r"a training of 24 iterations .* is not more") as caught:
+        run(tmp_path, config=CONFIG.model_copy(update={"iterations": 12}))
+    assert "`iterations`" in caught.value.hint
+    assert state.read_bytes() == before
+
+
+def test_more_minutes_go_on_too(tmp_path: Path) -> None:
+    first = run(tmp_path, config=CONFIG.model_copy(update={"minutes": 1e-6}))[0].state
+    assert first.iteration == 1
+    state = run(tmp_path, config=CONFIG.model_copy(update={"minutes": 10.0}))[0].state
+    assert (state.iteration, state.finished) == (24, True)
+    assert state.schedule_start is not None
+
+
+def test_loss_that_is_not_finite_lowers_the_rate_and_goes_on(tmp_path: Path) -> None:
+    progress = Silent()
+    outcome, _, _ = run(tmp_path, Batches(12, "nan"), progress=progress)
+    state = outcome.state
+    assert state.iteration == 24
+    assert [(cut.iteration, cut.back_to) for cut in state.rate_cuts] == [(15, 8)]
+    assert state.best_psnr_y_db > state.backbone_psnr_y_db
+    assert progress.warnings == [
+        "the loss stopped being finite at iteration 15: going on from the adapter of iteration 8 with a quarter of the "
+        "learning rate, 0.0013 at its peak"
+    ]
+    rows = read_log(tmp_path / "training" / "log.jsonl")
+    assert all(np.isfinite(row.loss) for row in rows if row.loss is not None)
+
+
+def test_going_on_after_a_lowered_rate_is_resumed_bit_for_bit(tmp_path: Path) -> None:
+    for name in ("straight", "broken"):
+        (tmp_path / name).mkdir()
+    straight = run(tmp_path / "straight", Batches(12, "nan"))[2].state()
+    with pytest.raises(OSError, match="the power went"):
+        run(tmp_path / "broken", Batches(12, "nan", crash_at=18))
+    assert same(run(tmp_path / "broken", Batches(12, "nan"))[2].state(), straight)
+
+
+def test_a_loss_that_is_never_finite_ends_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="stopped being finite") as caught:
-        run(tmp_path, Batches(12, "nan"))
+        run(tmp_path, Batches(-1, "always nan"), CONFIG.model_copy(update={"iterations": 90}))
     assert "state.safetensors" in caught.value.hint
-    batches = Batches()
-    outcome, _, _ = run(tmp_path, batches)
-    assert batches.asked[0] == 10
-    assert np.isfinite(outcome.state.best_psnr_y_db)
+
+
+@pytest.mark.parametrize("rate", [0.1, 1.0])
+def test_a_rate_far_too_high_ends_with_a_good_adapter_and_says_so(rate: float, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"iterations": 60, "val_freq": 4, "learning_rate": rate})
+    progress = Silent()
+    outcome, _, _ = run(tmp_path, config=config, progress=progress)
+    assert outcome.state.rate_cuts
+    assert "a quarter of the learning rate" in progress.warnings[0]
+    good = run_in(tmp_path / "good", CONFIG.model_copy(update={"iterations": 60, "val_freq": 4}))
+    gains = [found.best_psnr_y_db - found.backbone_psnr_y_db for found in (outcome.state, good)]
+    assert gains[0] > 0.5 * gains[1] > 0
 
 
 def test_time_budget_ends_early_with_a_saved_state(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ from adaptsr_cli.training.log import read_log
 from adaptsr_cli.training.loop import Trainer, TrainingOutcome
 from adaptsr_cli.training.objective import Objective, make_objective
 from adaptsr_cli.training.presets import TRAIN_PRESETS
-from adaptsr_cli.training.state import require_same_run
+from adaptsr_cli.training.state import continue_run, read_state
 from adaptsr_cli.training.validation import Validator
 from adaptsr_cli.units import format_params, format_seconds, plural
 
@@ -128,7 +128,7 @@ def train_backbone(options: TrainOptions, opened: OpenRun, progress: Progress, w
     fingerprint = _fingerprint(config, opened, plan, readers)
     if run.training.state.exists():
         # Before anything is written: the split of the run that is there must not be replaced by another's.
-        require_same_run(run.training.state, fingerprint)
+        continue_run(read_state(run.training.state)[0], fingerprint, run.training.root)
     objective = _make_objective(options, config, device)
 
     _tell_start(attachment, opened, config, objective, readers, device, world, progress)
@@ -336,7 +336,8 @@ def _finish(
                 guard = guard_training(opened, device, progress)
     if outcome.seconds_per_iteration is None:
         progress.note(
-            f"this run is finished already ({format_seconds(outcome.state.elapsed_s)}); `force` trains from the start"
+            f"this run is finished already ({format_seconds(outcome.state.elapsed_s)}); more `iterations` or `minutes` "
+            "go on from here, `force` trains from the start"
         )
     return TrainResult(run.adapter, card, outcome.seconds_per_iteration, guard=guard)
 

@@ -1,0 +1,103 @@
+"""Recovery of a training whose learning rate is too high: a good state is put back, and the rate becomes lower."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from adaptsr_cli.artifacts.train_config import TrainConfig
+from adaptsr_cli.artifacts.train_state import LoopState, RateCut
+from adaptsr_cli.errors import TrainingError
+from adaptsr_cli.training.due import finished_share
+from adaptsr_cli.training.folder import TrainingFolder
+from adaptsr_cli.training.schedule import learning_rate
+from adaptsr_cli.training.state import TrainState, read_state, restore
+from adaptsr_cli.units import format_seconds
+
+RATE_CUT: Final = 0.25
+"""What a learning rate is multiplied with when training fails."""
+
+MOST_CUTS: Final = 6
+"""A rate 4,096 times too high; what still fails then does not fail by its rate."""
+
+RESTART_SHARE: Final = 0.5
+"""Peak of the rate after a finished training was given more iterations, as a share of the first peak."""
+
+SETTLED_SHARE: Final = 0.3
+"""From here on the best state is what training goes back to; before, it is the start, since an adapter that a rate far
+too high has made is a poor one to go on from, however it scores."""
+
+_TOLERATED_FALL_DB: Final = 0.5
+
+
+def rate_now(state: LoopState, config: TrainConfig) -> float:
+    """The learning rate of the next step: that of the schedule, after all cuts."""
+    peak = config.learning_rate * RATE_CUT ** len(state.rate_cuts)
+    if state.schedule_start is not None:
+        peak *= RESTART_SHARE
+    return learning_rate(peak, config.schedule, finished_share(state, config))
+
+
+def describe_resuming(state: LoopState, saved: LoopState) -> str:
+    """How a saved training goes on, in one line.
+
+    Args:
+        state: From which it goes on.
+        saved: The same as it was saved, perhaps under a shorter plan.
+    """
+    said = f"resuming at iteration {state.iteration} after {format_seconds(state.elapsed_s)} of training"
+    if state.plan == saved.plan:
+        return said
+    config = state.plan.config
+    end = f"iteration {config.iterations}" if config.minutes is None else f"{config.minutes:g} minutes"
+    if not saved.finished:
+        return f"{said}, now up to {end}, by the schedule of that length"
+    peak = config.learning_rate * RATE_CUT ** len(state.rate_cuts) * RESTART_SHARE
+    return f"{said}, now up to {end}: the learning rate begins its schedule anew, at half of its peak ({peak:.2g})"
+
+
+def has_fallen(score: float, state: LoopState, config: TrainConfig) -> bool:
+    """Whether a held-out score is so far below the backbone's that only a lower rate can help.
+
+    A high rate costs some quality until it decays, so early in the run a fall is tolerated, at its end none.
+
+    Args:
+        score: PSNR-Y in dB.
+        state: Where the loop stands.
+        config: The options of the run.
+    """
+    left = 1 - finished_share(state, config)
+    tolerated_db = _TOLERATED_FALL_DB * left
+    return len(state.rate_cuts) < MOST_CUTS and left > 0 and score < state.backbone_psnr_y_db - tolerated_db
+
+
+def lower_rate(state: LoopState, train_state: TrainState, folder: TrainingFolder, reason: str) -> tuple[LoopState, str]:
+    """Put the last good state back and lower the rate; the steps done remain counted.
+
+    Args:
+        state: Where the loop stands.
+        train_state: What training changes, on which the state is put.
+        folder: Where the good state lies.
+        reason: What is wrong, for people.
+
+    Returns:
+        The state to go on from, and one line for the user.
+
+    Raises:
+        TrainingError: The rate was lowered as often as makes sense, or there is no state to go back to.
+    """
+    config = state.plan.config
+    if len(state.rate_cuts) == MOST_CUTS or not folder.good.exists():
+        kept = f"; the last good state is kept in {folder.state}" if folder.state.exists() else ""
+        raise TrainingError(
+            f"{reason} before iteration {state.iteration}",
+            f"try a smaller `learning_rate` or `precision` fp32{kept}",
+        )
+    good, tensors = read_state(folder.good)
+    restore(tensors, train_state, folder.good)
+    cut = RateCut(iteration=state.iteration, reason=reason, back_to=good.iteration)
+    state = state.model_copy(update={"rate_cuts": (*state.rate_cuts, cut)})
+    lowered = config.learning_rate * RATE_CUT ** len(state.rate_cuts)
+    return state, (
+        f"{reason} at iteration {state.iteration}: going on from the adapter of iteration {good.iteration} with a "
+        f"quarter of the learning rate, {lowered:.2g} at its peak"
+    )
