@@ -110,7 +110,16 @@ def command_of(
 ) -> subprocess.Popen[bytes]:
     """Start the training, the same words every time; wait for its good end if asked to."""
     words = [sys.executable, "-m", "adaptsr_cli", "train", "--data", options.data, "--run", folder, "--device", "cpu"]
-    words += ["--iterations", iterations or options.iterations, "--batch", options.batch, "--patch", options.patch]
+    words += [
+        "--lr",
+        2e-3,
+        "--iterations",
+        iterations or options.iterations,
+        "--batch",
+        options.batch,
+        "--patch",
+        options.patch,
+    ]
     words += ["--save-freq", options.save_freq, "--offline"]
     words += ["--model", options.model] if options.model else []
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}

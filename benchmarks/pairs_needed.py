@@ -36,6 +36,7 @@ from adaptsr_cli.runtime import describe_machine
 
 RESULTS: Final = Path(__file__).parent / "results"
 COUNTS: Final = (1, 2, 4, 8, 16, 27)
+LEARNING_RATE: Final = 2e-3  # the same for all trials, as a search would give each its own
 TEST_SHARE: Final = 5  # every fifth pair is a test pair
 
 
@@ -116,7 +117,17 @@ def run_trial(trial: Trial, folder: Path, options: argparse.Namespace) -> dict[s
                     (work / name / side / file).symlink_to((folder / source / file).resolve())
         words: list[object] = ["adapt", "--data", work / "train", "--val", work / "val", "--test", work / "test"]
         words += ["--iterations", trial.iterations, "--val-freq", trial.iterations, "--seed", trial.seed]
-        words += ["--metrics", "psnr,ssim", "--run", work / "run", "--device", options.device, "--json"]
+        words += [
+            "--lr",
+            LEARNING_RATE,
+            "--metrics",
+            "psnr,ssim",
+            "--run",
+            work / "run",
+            "--device",
+            options.device,
+            "--json",
+        ]
         environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
         command = [sys.executable, "-m", "adaptsr_cli", *map(str, words)]
         ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)

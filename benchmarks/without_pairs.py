@@ -260,6 +260,7 @@ def adapt(
     """
     run = folder / "run"
     command = ["adapt", "--run", str(run), "--test", str(folder / "held_out"), "--preset", "fast"]
+    command += ["--lr", "2e-3"]
     command += [part for source in sources for part in ("--data", str(source))]
     command += ["--iterations", str(options.iterations), "--seed", str(seed), "--device", options.device]
     command += ["--metrics", "psnr,ssim", "--offline", "--json"]

@@ -56,7 +56,7 @@ def test_real_iphone_pairs_in_plain_calls(model: str | None, adaptsr: Command, s
     named = ("--model", shared / "weights" / "genuine" / model) if model else ()
     budget = "60k" if large else "15k"
     iterations, batch = (30, 2) if large else (60, 4)
-    quick = ("--iterations", iterations, "--batch", batch, "--patch", 64, "--val-freq", 30)
+    quick = ("--iterations", iterations, "--batch", batch, "--patch", 64, "--val-freq", 30, "--lr", 2e-3)
     for words in (
         ("score", "--data", "iphone/", "--batches", 2, "--batch", batch, "--patch", 64, *named),
         ("allocate", "--budget", budget),

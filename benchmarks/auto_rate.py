@@ -1,0 +1,210 @@
+"""Is the rate that `train` finds by itself as good as the best of a grid, on images that the search never sees?
+
+    python benchmarks/auto_rate.py --pairs ntire=FOLDER --network safmn_x2=FILE [--iterations 300] [--seeds 1]
+
+Every fifth pair is a test pair and looked at once, at the end; the others are split as ever. Each trial is a training
+with the defaults (``auto``: method and rate by the search), or at one cell of a grid of five rates and two methods,
+with the same steps. They share scores and ranks. Trials are appended to ``benchmarks/results/auto_rate.jsonl`` as
+they end, and those that are there are not run again; the table ``auto_rate.md`` is made of what is there. ``--most N``
+ends after N trials. ``--network NAME=`` is the embedded network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any, Final, Literal
+
+from adaptsr_cli.runtime import describe_machine, pick_device
+from adaptsr_cli.stages.allocate.options import AllocateOptions
+from adaptsr_cli.stages.allocate.stage import run_allocate
+from adaptsr_cli.stages.common.run_folder import RunFolder
+from adaptsr_cli.stages.evaluate.options import EvaluateOptions
+from adaptsr_cli.stages.evaluate.stage import run_evaluate
+from adaptsr_cli.stages.merge.options import MergeOptions
+from adaptsr_cli.stages.merge.stage import run_merge
+from adaptsr_cli.stages.score.options import ScoreOptions
+from adaptsr_cli.stages.score.stage import run_score
+from adaptsr_cli.stages.train.options import TrainOptions
+from adaptsr_cli.stages.train.stage import run_train
+
+RESULTS: Final = Path(__file__).parent / "results"
+TEST_SHARE: Final = 5  # every fifth pair is a test pair
+GRID: Final = (
+    *((method, rate) for rate in (5e-4, 2e-3, 2.5e-4, 1e-3, 4e-3) for method in ("lora", "full")),
+)  # the likeliest first
+MARGIN_DB: Final = 0.03
+
+Choice = Literal["auto", "lora", "full"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training; `learning_rate` is None where the search finds it."""
+
+    network: str
+    data: str
+    seed: int
+    iterations: int
+    method: Choice
+    learning_rate: float | None
+
+
+def main() -> None:
+    """Run what is missing and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", action="append", default=[], help="NAME=FOLDER with LR_samesize/ and HR/")
+    parser.add_argument("--network", action="append", default=[], help="NAME=FILE, or NAME= for the embedded one")
+    parser.add_argument("--iterations", type=int, default=300)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--most", type=int, default=None, help="trials to run at most")
+    parser.add_argument("--only-auto", action="store_true", help="no grid")
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args()
+    log = RESULTS / "auto_rate.jsonl"
+    done = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
+    known = [row["trial"] for row in done]
+    missing = [trial for trial in list_trials(options) if asdict(trial) not in known][: options.most]
+    print(f"{len(missing)} trials to run, {len(done)} known", flush=True)
+    with tempfile.TemporaryDirectory() as work, log.open("a", encoding="utf-8") as file:
+        for trial in missing:
+            row = run_trial(trial, Path(work), options)
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            done.append(row)
+            print(row["trial"], f"{row['gain_db']:+.3f} dB", flush=True)
+            (RESULTS / "auto_rate.md").write_text(to_markdown(done), encoding="utf-8")
+    (RESULTS / "auto_rate.md").write_text(to_markdown(done), encoding="utf-8")
+
+
+def list_trials(options: argparse.Namespace) -> Iterator[Trial]:
+    """All trials: for every seed, network and data set the default, then the grid."""
+    cells: list[tuple[Choice, float | None]] = [("auto", None)]
+    cells += [] if options.only_auto else [(method, rate) for method, rate in GRID]  # type: ignore[misc]
+    for seed in range(options.seeds):
+        for network in options.network:
+            for data in options.pairs:
+                for method, rate in cells:
+                    names = (text.partition("=")[0] for text in (network, data))
+                    yield Trial(*names, seed, options.iterations, method, rate)
+
+
+def value_of(name: str, texts: list[str]) -> str:
+    """What stands behind ``NAME=``."""
+    return next(text.partition("=")[2] for text in texts if text.partition("=")[0] == name)
+
+
+def prepare(trial: Trial, work: Path, options: argparse.Namespace) -> tuple[RunFolder, dict[str, Any]]:
+    """A run with scores and ranks, made once for all trials of a network, data set and seed; and their options."""
+    folder, model = Path(value_of(trial.data, options.pairs)), value_of(trial.network, options.network) or None
+    names = sorted(path.name for path in (folder / "HR").iterdir() if path.suffix == ".png")
+    parts = {"train": [name for at, name in enumerate(names) if at % TEST_SHARE], "test": names[::TEST_SHARE]}
+    for part, chosen in parts.items():
+        for side in ("LR_samesize", "HR"):
+            target = work / trial.data / part / side
+            target.mkdir(parents=True, exist_ok=True)
+            for name in chosen:
+                if not (target / name).exists():
+                    (target / name).symlink_to((folder / side / name).resolve())
+    shared: dict[str, Any] = {"model": model, "offline": True, "device": options.device}
+    test = work / trial.data / "test"  # named, so that no further part is kept for the test
+    run = RunFolder(work / f"{trial.network}-{trial.data}-{trial.seed}")
+    if not run.rank_map.exists():
+        data = str(work / trial.data / "train")
+        run_score(ScoreOptions(run=run.root, data=data, test=test, seed=trial.seed, **shared))
+        run_allocate(AllocateOptions(run=run.root))
+    return run, shared
+
+
+def run_trial(trial: Trial, work: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """One training, merged and scored on the test pairs."""
+    scored, shared = prepare(trial, work, options)
+    run = RunFolder(work / "run")
+    shutil.rmtree(run.root, ignore_errors=True)
+    run.root.mkdir()
+    for path in (scored.record, scored.saliency, scored.directions, scored.rank_map):
+        shutil.copy(path, run.root)
+    trained = run_train(
+        TrainOptions(
+            run=run.root,
+            data=str(work / trial.data / "train"),
+            test=work / trial.data / "test",
+            seed=trial.seed,
+            iterations=trial.iterations,
+            method=trial.method,
+            learning_rate=trial.learning_rate,
+            **shared,
+        )
+    )
+    run_merge(MergeOptions(run=run.root, **shared))
+    test = EvaluateOptions(run=run.root, data=str(work / trial.data / "test"), metrics="psnr", **shared)
+    before, after = (model.metrics["psnr_y_db"] for model in run_evaluate(test).evaluation.models)
+    search = trained.search
+    return {
+        "trial": asdict(trial),
+        "found": None if search is None or search.winner is None else search.winner.model_dump(exclude={"scores"}),
+        "search": None if search is None else search.table()[1],
+        "lost_iterations": 0 if search is None else search.lost_iterations,
+        "held_out_gain_db": round(trained.card.gain_db, 4),
+        "backbone_db": round(before, 4),
+        "gain_db": round(after - before, 4),
+        "seconds": round(trained.card.wall_s, 1),
+        "machine": describe_machine(pick_device(options.device)),
+    }
+
+
+def to_markdown(rows: list[dict[str, Any]]) -> str:
+    """A row for each network, data set, length and seed: the default beside the best cell of the grid."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        trial = row["trial"]
+        groups[trial["network"], trial["data"], trial["iterations"], trial["seed"]].append(row)
+    lines = [
+        "| network | data | iterations | seed | default finds | gain on test images | best of the grid | difference |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    differences = []
+    for (network, data, iterations, seed), found in groups.items():
+        auto = next((row for row in found if row["trial"]["method"] == "auto"), None)
+        grid = [row for row in found if row["trial"]["method"] != "auto"]
+        best = max(grid, key=lambda row: row["gain_db"], default=None)
+        chosen = "preset's" if auto is None or auto["found"] is None else describe(auto["found"])
+        against = difference = ""
+        if best is not None:
+            against = f"{best['gain_db']:+.3f} dB, {describe(best['trial'])}, of {len(grid)} cells"
+        if best is not None and auto is not None:
+            differences.append(auto["gain_db"] - best["gain_db"])
+            difference = f"{differences[-1]:+.3f} dB"
+        gain = "" if auto is None else f"{auto['gain_db']:+.3f} dB"
+        lines.append(f"| {network} | {data} | {iterations} | {seed} | {chosen} | {gain} | {against} | {difference} |")
+    if differences:
+        lines += [
+            "",
+            f"Mean difference {mean(differences):+.3f} dB; {sum(value < -MARGIN_DB for value in differences)} of "
+            f"{len(differences)} more than {MARGIN_DB:g} dB below the best cell that was run (a whole grid has "
+            f"{len(GRID)}).",
+        ]
+    machines = ", ".join(sorted({row["machine"] for row in rows}))
+    lines += [
+        "",
+        f"Made by `python benchmarks/auto_rate.py` on {machines}. PSNR-Y of whole test images, every",
+        f"{TEST_SHARE}th pair, which neither the training nor the search has seen. The best cell is chosen by these",
+        "very images, which favours the grid.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def describe(cell: dict[str, Any]) -> str:
+    """Method and rate of a cell."""
+    return f"{cell['method']} {cell['learning_rate']:.2g}"
+
+
+if __name__ == "__main__":
+    main()
