@@ -27,6 +27,8 @@ RawWhiteBalance = Literal["camera", "daylight", "auto"]
 
 Criterion = Literal["gradient", "fisher", "activation", "weight", "snip", "random", "spectral"]
 Method = Literal["lora", "full", "bitfit", "dora", "shira", "difffit", "arc", "rasa"]
+MethodChoice = Literal["auto", Method]
+"""``auto``: what the search for method and learning rate finds."""
 LoraScaling = Literal["alpha/r", "alpha/sqrt(r)"]
 LoraInit = Literal["default", "gradient", "pissa", "adapter"]
 ShiraMask = Literal["magnitude", "random", "snip"]

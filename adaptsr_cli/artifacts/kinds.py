@@ -18,6 +18,7 @@ from adaptsr_cli.artifacts.preflight import PreflightRecord
 from adaptsr_cli.artifacts.rank_map import RankMap
 from adaptsr_cli.artifacts.run import RunRecord
 from adaptsr_cli.artifacts.saliency import InitDirectionsHeader, Saliency
+from adaptsr_cli.artifacts.search import SearchRecord
 from adaptsr_cli.artifacts.split import SplitRecord
 from adaptsr_cli.artifacts.train_state import LoopState
 from adaptsr_cli.artifacts.upscale import UpscaleMetadata
@@ -58,6 +59,7 @@ ARTIFACTS: Final = (
     ArtifactKind("rank_map.safetensors", WarmStartHeader, "tensors"),
     ArtifactKind("degradation.json", DegradationRecord, "json"),
     ArtifactKind("training/split.json", SplitRecord, "json"),
+    ArtifactKind("training/search.json", SearchRecord, "json"),
     ArtifactKind("training/log.jsonl", LogRow, "json lines"),
     ArtifactKind("training/state.safetensors", LoopState, "tensors"),
     ArtifactKind("training/card.json", RunCard, "json"),

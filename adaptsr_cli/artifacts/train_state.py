@@ -42,10 +42,18 @@ class RateCut(StrictModel):
 
 
 class ScheduleStart(StrictModel):
-    """Where the schedule began anew, since a finished training was given more iterations or minutes."""
+    """Where the schedule began, if not with the first step and the first second.
+
+    It begins anew where a finished training is given more iterations or minutes; the seconds of a search for the
+    learning rate come before it.
+
+    Attributes:
+        peak_share: Of the peak of the learning rate.
+    """
 
     iteration: int
     elapsed_s: float
+    peak_share: float = 1.0
 
 
 class LoopState(StrictModel):

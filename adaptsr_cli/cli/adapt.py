@@ -40,8 +40,10 @@ def make() -> Callable[..., None]:
 def show_adaptation(console: Console, result: AdaptResult) -> None:
     """Before and after, and where everything lies."""
     from adaptsr_cli.cli.evaluate import show_evaluation
+    from adaptsr_cli.cli.train import show_search
     from adaptsr_cli.units import format_params, format_seconds
 
+    show_search(console, result.training)
     before = after = None
     if result.evaluation is not None:
         show_evaluation(console, result.evaluation)

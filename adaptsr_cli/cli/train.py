@@ -35,6 +35,7 @@ def make() -> Callable[..., None]:
 def show_training(console: Console, result: TrainResult) -> None:
     """What the run came to and what it cost, in a few lines and a file name."""
     card = result.card
+    show_search(console, result)
     console.line(
         f"held-out PSNR-Y {card.backbone_psnr_y_db:.2f} -> {card.best_psnr_y_db:.2f} dB ({card.gain_db:+.2f}), best at "
         f"iteration {card.best_iteration} of {card.iterations}"
@@ -42,3 +43,10 @@ def show_training(console: Console, result: TrainResult) -> None:
     for line in card.describe():
         console.line(line)
     console.line(f"wrote {result.adapter}")
+
+
+def show_search(console: Console, result: TrainResult) -> None:
+    """The trials of the search for method and learning rate, where there was one."""
+    if result.search is not None:
+        columns, rows = result.search.table()
+        console.table("search for the learning rate: held-out gain of each trial", columns, rows)

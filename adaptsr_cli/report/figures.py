@@ -19,6 +19,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from adaptsr_cli.artifacts.log import LogRow
 from adaptsr_cli.artifacts.rank_map import RankMap
 from adaptsr_cli.artifacts.saliency import Saliency, SiteSaliency
+from adaptsr_cli.artifacts.search import SearchRecord
 from adaptsr_cli.imaging.luma import LUMA
 from adaptsr_cli.report.page import (
     INK,
@@ -43,6 +44,7 @@ _PLOT_GUTTER_IN = 0.8
 _SPREAD_TEXT = "score of every site, ± one standard deviation over the batches"
 # Okabe and Ito's palette, told apart by all common forms of colour blindness
 _BLUE, _ORANGE, _GREEN, _PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
+_COLOURS = (_BLUE, _ORANGE, _GREEN, _PURPLE)
 _KIND_COLOURS = {"conv": _BLUE, "attention": _ORANGE, "mlp": _GREEN, "linear": _PURPLE}
 
 
@@ -204,6 +206,44 @@ def draw_curves(path: Path, log: Sequence[LogRow]) -> None:
             axes.set_xlim(-0.01 * last, 1.01 * last)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
             axes.xaxis.set_major_formatter("{x:,.0f}")
+
+
+def draw_search(path: Path, record: SearchRecord) -> None:
+    """Draw the gains of the trials over their learning rates: one line for each method and round.
+
+    Args:
+        path: The PNG to write.
+        record: What the search found.
+
+    Raises:
+        AdaptsrError: The file cannot be written.
+    """
+    rounds = sorted({score.iteration for trial in record.trials for score in trial.scores})
+    with page_of(path, 6.6, 4.2) as figure:
+        axes = axes_in(figure, 0.85, 0.55, 5.45, 3.0)
+        for method, colour in zip(dict.fromkeys(trial.method for trial in record.trials), _COLOURS, strict=False):
+            for end, style in zip(rounds, ("-", "--", ":"), strict=False):
+                points = sorted(
+                    (trial.learning_rate, score.gain_db)
+                    for trial in record.trials
+                    for score in trial.scores
+                    if trial.method == method and score.iteration == end and score.gain_db is not None
+                )
+                if points:
+                    label = f"{method}, {end} steps"
+                    axes.plot(*zip(*points, strict=True), style, color=colour, marker="o", markersize=4, label=label)
+        winner = record.winner
+        if winner is not None and (gain_db := winner.scores[-1].gain_db) is not None:
+            axes.plot(winner.learning_rate, gain_db, "o", color=INK, markersize=11, fillstyle="none", label="goes on")
+        axes.axhline(0, color=MUTED, linewidth=0.8)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel("learning rate")
+        axes.set_title("Held-out gain (dB)", loc="left", fontsize=10, fontweight="bold")
+        axes.margins(y=0.12)
+        axes.legend(frameon=False, fontsize=8)
 
 
 def _draw_loss(axes: Axes, iterations: list[int], losses: list[float]) -> None:

@@ -21,6 +21,7 @@ from adaptsr_cli.artifacts.evaluation import Evaluation
 from adaptsr_cli.artifacts.guard import GuardRecord
 from adaptsr_cli.artifacts.log import LogRow
 from adaptsr_cli.artifacts.rank_map import RankMap
+from adaptsr_cli.artifacts.search import SearchRecord
 from adaptsr_cli.report.camera_charts import Estimate, camera_charts, describe_camera, guard_charts
 from adaptsr_cli.report.charts import training_charts
 from adaptsr_cli.report.findings import describe_seen, headline, side_findings
@@ -46,6 +47,7 @@ class Adaptation:
     """What the run folder knows of how the model was adapted; what it does not have is None or empty.
 
     Attributes:
+        search: How method and learning rate were found.
         card: What training has cost, in lines for people.
         camera: As photographs or pairs show it, where it was estimated.
         guard: What strength a training without pairs may have.
@@ -56,6 +58,7 @@ class Adaptation:
     rank_map: RankMap | None = None
     adapter: AdapterHeader | None = None
     log: Sequence[LogRow] = ()
+    search: SearchRecord | None = None
     card: Sequence[str] = ()
     camera: Estimate | None = None
     guard: GuardRecord | None = None
@@ -101,6 +104,7 @@ def render_report(content: ReportContent) -> bytes:
             [*(camera_charts(story.camera) if story.camera else ()), *guard_charts(story.guard)] if story else []
         ),
         "guard": story.guard.describe() if story and story.guard else "",
+        "search": story.search.table() if story and story.search else None,
         "steps": (*(story.steps if story else ()), ("eval", evaluation.provenance)),
         "machine": content.machine,
         "first": evaluation.models[0].name,

@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from adaptsr_cli.artifacts.train_config import TrainConfig
 from adaptsr_cli.artifacts.train_state import LoopState, ScheduleStart
+from adaptsr_cli.units import plural
 
 LOG_FREQ: Final = 10
 
@@ -48,9 +49,15 @@ def _share(begin: float, now: float, end: float) -> float:
     return (now - begin) / (end - begin) if end > begin else 1.0
 
 
-def end_of_plan(state: LoopState, config: TrainConfig) -> StopReason | None:
-    """Why the run ends now by its plan; None while it does not."""
-    if config.minutes is not None and state.elapsed_s >= 60 * config.minutes:
+def end_of_plan(state: LoopState, config: TrainConfig, reserve_s: float = 0.0) -> StopReason | None:
+    """Why the run ends now by its plan; None while it does not.
+
+    Args:
+        state: Where the loop stands.
+        config: The options of the run.
+        reserve_s: Of the time, what is needed after the last step.
+    """
+    if config.minutes is not None and state.elapsed_s >= 60 * config.minutes - reserve_s:
         return "minutes"
     return "iterations" if state.iteration >= config.iterations else None
 
@@ -63,11 +70,31 @@ def is_out_of_patience(state: LoopState, config: TrainConfig) -> bool:
     return state.iteration - since >= config.patience * config.val_freq
 
 
-def find_due(state: LoopState, config: TrainConfig, *, stop_requested: bool) -> Due:
-    """What is due now that `state.iteration` steps are done; at the end of the plan everything is."""
-    last = end_of_plan(state, config) is not None
+def find_due(
+    state: LoopState, config: TrainConfig, *, ended: bool, stop_requested: bool, pause: int | None = None
+) -> Due:
+    """What is due now that `state.iteration` steps are done; at the end of the plan everything is.
+
+    Args:
+        state: Where the loop stands.
+        config: The options of the run.
+        ended: The plan is at its end.
+        stop_requested: The user wants to stop.
+        pause: Where a trial pauses; it is saved there and nowhere else, so that it goes on from there only.
+    """
+    is_paused = state.iteration == pause
     return Due(
-        log=last or state.iteration % LOG_FREQ == 0,
-        validate=last or state.iteration % config.val_freq == 0,
-        save=last or state.iteration % config.save_freq == 0 or stop_requested,
+        log=ended or state.iteration % LOG_FREQ == 0,
+        validate=ended or state.iteration % config.val_freq == 0,
+        save=ended or (state.iteration % config.save_freq == 0 or stop_requested if pause is None else is_paused),
     )
+
+
+def describe_end(reason: StopReason | None, state: LoopState, config: TrainConfig) -> str | None:
+    """Why the run has ended, for people; None where that needs no words."""
+    if reason == "minutes":
+        return f"{config.minutes:g} minutes are over at iteration {state.iteration}"
+    if reason == "patience":
+        validations = plural(config.patience or 0, "validation")
+        return f"stopped at iteration {state.iteration}: {validations} in a row without improvement (`patience`)"
+    return None

@@ -35,12 +35,15 @@ class MovingAverage:
     @torch.no_grad()
     def update(self, iteration: int) -> None:
         """Update the average with the parameters' values after step `iteration` (counted from 1)."""
-        decay = min(self._decay, (1 + iteration) / (10 + iteration))
+        self._move(1 - min(self._decay, (1 + iteration) / (10 + iteration)))
+
+    def _move(self, share: float) -> None:
+        """Move the average by a share of the way to the parameters' present values."""
         if self._averages and self._averages[0].device.type == "cuda":  # all of them by one kernel
-            torch._foreach_lerp_(self._averages, [parameter.detach() for parameter in self._parameters], 1 - decay)
+            torch._foreach_lerp_(self._averages, [parameter.detach() for parameter in self._parameters], share)
             return
         for average, parameter in zip(self._averages, self._parameters, strict=True):
-            average.lerp_(parameter.detach(), 1 - decay)
+            average.lerp_(parameter.detach(), share)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
@@ -72,3 +75,21 @@ class MovingAverage:
     def _copy(self, values: Sequence[Tensor]) -> None:
         for parameter, value in zip(self._parameters, values, strict=True):
             parameter.copy_(value)
+
+
+class Mean(MovingAverage):
+    """The plain mean of the parameters' values over the steps that it is updated at.
+
+    Args:
+        parameters: What is averaged.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        super().__init__(parameters, decay=1.0)
+        self._count = 0
+
+    @torch.no_grad()
+    def update(self, iteration: int) -> None:
+        """Take the present values in."""
+        self._count += 1
+        self._move(1 / self._count)

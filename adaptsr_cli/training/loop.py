@@ -27,8 +27,8 @@ from adaptsr_cli.io.images import write_rgb
 from adaptsr_cli.progress import Progress, Task
 from adaptsr_cli.runtime import freed_memory_kept
 from adaptsr_cli.training.cuda_graph import RecordedStep
-from adaptsr_cli.training.due import StopReason, end_of_plan, find_due, finished_share, is_out_of_patience
-from adaptsr_cli.training.ema import MovingAverage
+from adaptsr_cli.training.due import describe_end, end_of_plan, find_due, finished_share, is_out_of_patience
+from adaptsr_cli.training.ema import Mean, MovingAverage
 from adaptsr_cli.training.folder import TrainingFolder
 from adaptsr_cli.training.log import append_row, cut_log
 from adaptsr_cli.training.objective import Objective
@@ -39,7 +39,7 @@ from adaptsr_cli.training.signals import catch_stop
 from adaptsr_cli.training.state import TrainState, continue_run, read_state, restore, save_state
 from adaptsr_cli.training.step import GradientStep
 from adaptsr_cli.training.tensorboard import TensorBoard
-from adaptsr_cli.training.validation import Validator
+from adaptsr_cli.training.validation import Validation, Validator
 from adaptsr_cli.units import plural
 
 LossLog = dict[str, Tensor | float]
@@ -59,6 +59,19 @@ class TrainingOutcome:
     seconds_per_iteration: float | None
 
 
+@dataclass(frozen=True)
+class StartScore:
+    """The held-out score before the first step.
+
+    Attributes:
+        validation: Of the network with its new adapters.
+        backbone_psnr_y_db: Of the network alone.
+    """
+
+    validation: Validation
+    backbone_psnr_y_db: float
+
+
 @dataclass
 class Trainer:
     """One run: what is trained, on what, and where its files are.
@@ -71,6 +84,10 @@ class Trainer:
         share: How much of every batch `batches` gives, in (0, 1].
         tensorboard: Write event files too.
         checkpointed: Names of blocks that are computed again in the backward pass, to save memory.
+        start: The score before the first step, where it is known.
+        reserve_s: Of the `minutes`, what the last validation needs.
+        pause: Stop at this iteration as if the process had ended after a save; None: train to the end.
+        mean: Told of every step in the second half of those before the pause.
     """
 
     backbone: Backbone
@@ -86,6 +103,10 @@ class Trainer:
     share: float = 1.0
     tensorboard: bool = False
     checkpointed: Sequence[str] = ()
+    start: StartScore | None = None
+    reserve_s: float = 0.0
+    pause: int | None = None
+    mean: Mean | None = None
     _board: TensorBoard | None = field(default=None, init=False)
     _warned: bool = field(default=False, init=False)
 
@@ -124,19 +145,22 @@ class Trainer:
         ):
             task.advance(first)
             set_differentiable(self.backbone, True)
-            while reason is None:
+            while reason is None and state.iteration != self.pause:
                 rate = rate_now(state, config)
                 set_rate(optimizer, rate)
                 batch = batches.sample(state.iteration)
                 pending.append({**step.run(batch.lr, batch.hr)})
                 if average is not None:
                     average.update(state.iteration + 1)
+                if self.mean is not None and self.pause is not None and 2 * state.iteration >= self.pause:
+                    self.mean.update(state.iteration + 1)
                 # Agreed upon, so that all processes stop, validate and save at the same iteration.
                 elapsed_s, stopping = self.world.all_reduce_max([usage.elapsed_s, float(stop.name is not None)])
                 state = state.model_copy(update={"iteration": state.iteration + 1, "elapsed_s": elapsed_s})
                 task.advance()
 
-                reason, due = end_of_plan(state, config), find_due(state, config, stop_requested=stopping > 0)
+                reason = end_of_plan(state, config, self.reserve_s)
+                due = find_due(state, config, ended=reason is not None, stop_requested=stopping > 0, pause=self.pause)
                 if due.anything:
                     pending = self._read_losses(pending)
                     if not _are_finite(pending):
@@ -165,8 +189,13 @@ class Trainer:
                     )
             set_differentiable(self.backbone, False)
             spent_s = usage.counted_s
-        self._tell_reason(reason, state, progress)
+        if (said := describe_end(reason, state, config)) is not None:
+            progress.note(said)
         return TrainingOutcome(state, spent_s / (state.iteration - first))
+
+    def score(self) -> float:
+        """Held-out PSNR-Y in dB of the network as it stands."""
+        return self.validator.score(self._upscale()).psnr_y_db
 
     def _gradients(self) -> GradientStep:
         """The forward and backward pass of a batch."""
@@ -206,17 +235,6 @@ class Trainer:
                 f"({score:.2f} < {state.backbone_psnr_y_db:.2f} dB); a smaller `learning_rate` may help"
             )
 
-    def _tell_reason(self, reason: StopReason, state: LoopState, progress: Progress) -> None:
-        """Say why the run ended, where that was not the number of iterations."""
-        config = self.plan.config
-        if reason == "minutes":
-            progress.note(f"{config.minutes:g} minutes are over at iteration {state.iteration}")
-        elif reason == "patience":
-            progress.note(
-                f"stopped at iteration {state.iteration}: {plural(config.patience or 0, 'validation')} "
-                "in a row without improvement (`patience`)"
-            )
-
     def _ahead(self, first: int) -> Prefetcher:
         """The batches, made while the step before is computed."""
         last = self.plan.config.iterations
@@ -247,11 +265,10 @@ class Trainer:
         if self.world.is_main_process:
             self.folder.root.mkdir(parents=True, exist_ok=True)
             self.folder.log.unlink(missing_ok=True)
-        validation = self.validator.score(self._upscale())
-        score = before = validation.psnr_y_db
-        if self.plan.config.init == "adapter":
-            with self.attachment.switched_off():
-                before = self.validator.score(self._upscale()).psnr_y_db
+        if self.start is None:
+            self.start = self.score_start()
+        validation, before = self.start.validation, self.start.backbone_psnr_y_db
+        score = validation.psnr_y_db
         state = LoopState(
             plan=self.plan, iteration=0, backbone_psnr_y_db=before, best_psnr_y_db=score, best_iteration=0
         )
@@ -266,6 +283,14 @@ class Trainer:
         else:
             progress.note(f"backbone before training: {score:.2f} dB PSNR-Y {on}")
         return state
+
+    def score_start(self) -> StartScore:
+        """The score of the adapter before the first step, and of the backbone where that is another."""
+        validation = self.validator.score(self._upscale())
+        if self.plan.config.init != "adapter":
+            return StartScore(validation, validation.psnr_y_db)
+        with self.attachment.switched_off():
+            return StartScore(validation, self.score())
 
     def _obstacle(self) -> str | None:
         """Why the step must not be recorded as a CUDA graph."""

@@ -10,7 +10,7 @@ from adaptsr_cli.errors import TrainingError
 from adaptsr_cli.training.due import finished_share
 from adaptsr_cli.training.folder import TrainingFolder
 from adaptsr_cli.training.schedule import learning_rate
-from adaptsr_cli.training.state import TrainState, read_state, restore
+from adaptsr_cli.training.state import RESTART_SHARE, TrainState, read_state, restore
 from adaptsr_cli.units import format_seconds
 
 RATE_CUT: Final = 0.25
@@ -18,9 +18,6 @@ RATE_CUT: Final = 0.25
 
 MOST_CUTS: Final = 6
 """A rate 4,096 times too high; what still fails then does not fail by its rate."""
-
-RESTART_SHARE: Final = 0.5
-"""Peak of the rate after a finished training was given more iterations, as a share of the first peak."""
 
 SETTLED_SHARE: Final = 0.3
 """From here on the best state is what training goes back to; before, it is the start, since an adapter that a rate far
@@ -33,7 +30,7 @@ def rate_now(state: LoopState, config: TrainConfig) -> float:
     """The learning rate of the next step: that of the schedule, after all cuts."""
     peak = config.learning_rate * RATE_CUT ** len(state.rate_cuts)
     if state.schedule_start is not None:
-        peak *= RESTART_SHARE
+        peak *= state.schedule_start.peak_share
     return learning_rate(peak, config.schedule, finished_share(state, config))
 
 

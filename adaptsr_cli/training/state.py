@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -29,6 +30,9 @@ _FREE_OPTIONS = frozenset({"save_freq"})
 # A longer plan goes on from the state of a shorter one, and its validations may be farther apart.
 _LENGTH_OPTIONS = ("iterations", "minutes")
 _FREE_WITH_LENGTH = frozenset({*_FREE_OPTIONS, *_LENGTH_OPTIONS, "val_freq"})
+RESTART_SHARE: Final = 0.5
+"""Peak of the rate after a finished training was given more iterations, as a share of the first peak."""
+
 _DAMAGED = "start again with `force`"
 
 
@@ -56,6 +60,11 @@ def save_state(path: Path, state: LoopState, train_state: TrainState) -> None:
     if train_state.average is not None:
         tensors |= {f"ema/{name}": tensor for name, tensor in train_state.average.state().items()}
     write_tensors(path, tensors, {HEADER: state.model_dump_json()})
+
+
+def write_state(path: Path, state: LoopState, tensors: Mapping[str, Tensor]) -> None:
+    """Write what `read_state` gave, with another position or account."""
+    write_tensors(path, dict(tensors), {HEADER: state.model_dump_json()})
 
 
 def read_state(path: Path) -> tuple[LoopState, dict[str, Tensor]]:
@@ -114,11 +123,13 @@ def continue_run(state: LoopState, wanted: RunFingerprint, folder: Path) -> Loop
         raise ArtifactError(
             f"{folder} holds a training of {plural(state.iteration, 'iteration')} "
             f"({format_seconds(state.elapsed_s)}), and what is asked for now is not more",
-            "its adapter is there to be merged; give more `iterations` or `minutes` to go on, or `force` to start again",
+            "its adapter is there; give more `iterations` or `minutes` to go on, or `force` to start again",
         )
     update: dict[str, object] = {"plan": wanted, "finished": False}
     if state.finished:
-        update["schedule_start"] = ScheduleStart(iteration=state.iteration, elapsed_s=state.elapsed_s)
+        update["schedule_start"] = ScheduleStart(
+            iteration=state.iteration, elapsed_s=state.elapsed_s, peak_share=RESTART_SHARE
+        )
     return state.model_copy(update=update)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from adaptsr_cli.artifacts.base import BackboneIdentity, Provenance
+from adaptsr_cli.artifacts.base import BackboneIdentity, Method, Provenance
 from adaptsr_cli.artifacts.evaluation import (
     Evaluation,
     ImageScores,
@@ -17,6 +17,7 @@ from adaptsr_cli.artifacts.evaluation import (
 )
 from adaptsr_cli.artifacts.log import LogRow
 from adaptsr_cli.artifacts.rank_map import RankMap, SiteRank
+from adaptsr_cli.artifacts.search import SearchRecord, Trial, TrialScore
 from adaptsr_cli.report.comparison import Box
 from adaptsr_cli.report.gallery import ImageDetail
 from adaptsr_cli.report.html import Adaptation, ReportContent
@@ -155,7 +156,37 @@ def make_adaptation() -> Adaptation:
         )
         for n in range(1, 20)
     ]
-    return Adaptation(BACKBONE, rank_map=ranks, log=log, card=("trained in 10 s",), steps=(("allocate", PROVENANCE),))
+    return Adaptation(
+        BACKBONE,
+        rank_map=ranks,
+        log=log,
+        search=make_search(),
+        card=("trained in 10 s",),
+        steps=(("allocate", PROVENANCE),),
+    )
+
+
+def make_search() -> SearchRecord:
+    """A search of which the third of four trials has won, and the fourth has failed."""
+    pairs: tuple[tuple[Method, float], ...] = (("lora", 2e-3), ("full", 1e-3), ("lora", 5e-4), ("full", 1.0))
+    scores = ((0.1,), (0.2, 0.15), (0.18, 0.3), (None,))
+    trials = tuple(
+        Trial(
+            method=method,
+            learning_rate=rate,
+            scores=tuple(TrialScore(iteration=22 * (at + 1), gain_db=gain_db) for at, gain_db in enumerate(gains)),
+        )
+        for (method, rate), gains in zip(pairs, scores, strict=True)
+    )
+    return SearchRecord(
+        backbone_sha256="0" * 64,
+        data_fingerprint="00ff",
+        seed=0,
+        planned_iterations=300,
+        trials=trials,
+        winner_place=2,
+        seconds=9.0,
+    )
 
 
 def make_content(evaluation: Evaluation | None = None, *, shown: int = 3, noise: bool = False) -> ReportContent:

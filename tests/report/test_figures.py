@@ -10,6 +10,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pytest
+from report.pages import make_search
 
 from adaptsr_cli.artifacts.base import BackboneIdentity, Provenance, SiteKind
 from adaptsr_cli.artifacts.log import LogRow
@@ -18,7 +19,7 @@ from adaptsr_cli.artifacts.saliency import Saliency, SiteSaliency
 from adaptsr_cli.errors import AdaptsrError
 from adaptsr_cli.io.images import read_rgb
 from adaptsr_cli.report.comparison import ComparisonRow
-from adaptsr_cli.report.figures import draw_curves, draw_rank_heatmap, draw_saliency
+from adaptsr_cli.report.figures import draw_curves, draw_rank_heatmap, draw_saliency, draw_search
 from adaptsr_cli.report.sheet import draw_comparison
 
 HOW = ("paper: as usual", lambda rgb: rgb.astype(float).mean(axis=2))
@@ -259,3 +260,13 @@ def test_pictures_need_no_pyplot() -> None:
     code = "import sys, adaptsr_cli.report.figures; print('matplotlib.pyplot' in sys.modules, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_the_picture_of_a_search_is_drawn_the_same_every_time(tmp_path: Path) -> None:
+    record = make_search()
+    for name in ("a.png", "b.png"):
+        draw_search(tmp_path / name, record)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    other = record.model_copy(update={"winner_place": 1})
+    draw_search(tmp_path / "c.png", other)
+    assert (read_rgb(tmp_path / "c.png") != read_rgb(tmp_path / "a.png")).any()

@@ -174,3 +174,9 @@ def test_a_model_in_between_may_lack_a_metric() -> None:
     text = "".join(Page(render_report(content)).text)
     assert "–" in text
     assert "+0.50 dB" in text
+
+
+def test_the_trials_of_a_search_are_shown() -> None:
+    text = " ".join(" ".join(Page(render_report(make_content())).text).split())
+    assert "method learning rate 22 steps 44 steps result" in text
+    assert "full 0.001 +0.20 dB +0.15 dB full 1 failed lora 0.0005 +0.18 dB +0.30 dB goes on" in text

@@ -220,7 +220,13 @@ def run_demo(options: DemoOptions, *, progress: Progress = SILENT, world: World 
     write_demo_pairs(photos, backbone.scale, options.seed)
     progress.note(f"camera pairs made from photographs that ship with scikit-image: {photos}")
     adaptation = pick(
-        AdaptOptions, options, run=root, data=(str(photos / "train"),), test=photos / "test", offline=True
+        AdaptOptions,
+        options,
+        run=root,
+        data=(str(photos / "train"),),
+        test=photos / "test",
+        offline=True,
+        learning_rate=TRAIN_PRESETS["fast"].learning_rate,  # known for this network; a search would only take time
     )
     return run_adapt(adaptation, progress=progress)
 

@@ -100,6 +100,21 @@ class RunFolder:
         return self.training.root / "split.json"
 
     @property
+    def search(self) -> Path:
+        """What the search for method and learning rate has found."""
+        return self.training.root / "search.json"
+
+    @property
+    def search_picture(self) -> Path:
+        """The gains of its trials over their learning rates."""
+        return self.training.root / "search.png"
+
+    @property
+    def trials(self) -> Path:
+        """The trials of a search that goes on."""
+        return self.training.root / "trials"
+
+    @property
     def config(self) -> Path:
         """The resolved options of ``train``, to be given back by ``--config``."""
         return self.training.root / "config.toml"

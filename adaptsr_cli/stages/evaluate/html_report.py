@@ -15,6 +15,7 @@ from adaptsr_cli.artifacts.guard import GuardRecord
 from adaptsr_cli.artifacts.rank_map import RankMap
 from adaptsr_cli.artifacts.run import RunRecord
 from adaptsr_cli.artifacts.saliency import Saliency
+from adaptsr_cli.artifacts.search import SearchRecord
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.atomic import write_bytes
 from adaptsr_cli.io.documents import parse_document, read_document
@@ -84,6 +85,7 @@ def _read_adaptation(run: RunFolder, progress: Progress) -> Adaptation | None:
         rank_map=rank_map,
         adapter=adapter,
         log=read(run.training.log, read_log) or (),
+        search=read(run.search, lambda path: read_document(path, SearchRecord)),
         card=card.describe() if card is not None else (),
         camera=camera.estimate if camera is not None else None,
         guard=guard,

@@ -18,6 +18,7 @@ from adaptsr_cli.artifacts.pairs import PairsRecord
 from adaptsr_cli.artifacts.rank_map import RankMap
 from adaptsr_cli.artifacts.run import RunRecord
 from adaptsr_cli.artifacts.saliency import InitDirectionsHeader, Saliency
+from adaptsr_cli.artifacts.search import SearchRecord
 from adaptsr_cli.artifacts.split import SplitRecord
 from adaptsr_cli.artifacts.train_state import LoopState
 from adaptsr_cli.artifacts.warm_start import WarmStartHeader
@@ -135,6 +136,20 @@ def _describe_merged(document: MergedHeader) -> Facts:
         gain = blend.tuning.psnr_y_db - blend.tuning.plain_psnr_y_db
         facts["tuned"] = f"on {blend.tuning.images} images of {blend.tuning.data}: {gain:+.3f} dB"
     return facts
+
+
+@describe.register
+def _describe_search(document: SearchRecord) -> Facts:
+    columns, rows = document.table()
+    trials = {
+        f"{row[0]} {row[1]}": ", ".join(
+            f"{text} after {column}" for column, text in zip(columns[2:-1], row[2:-1], strict=True) if text
+        )
+        for row in rows
+    }
+    winner = document.winner
+    found = "not done yet" if winner is None else f"{winner.method} with a learning rate of {winner.learning_rate:.2g}"
+    return {"found": found, "steps besides the winner's": f"{document.lost_iterations:,}", **trials}
 
 
 @describe.register

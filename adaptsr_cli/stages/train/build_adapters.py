@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 import torch
@@ -36,6 +37,7 @@ def build_adapters(
     run: RunFolder,
     batches: BatchSource,
     *,
+    state: Path,
     device: torch.device,
     world: World,
     progress: Progress,
@@ -46,8 +48,9 @@ def build_adapters(
         config: The method and its options.
         backbone: The network, on its device.
         plan: Sites with their ranks.
-        run: The run folder, where there may be a state to continue from.
+        run: The run folder, where the gradient's directions lie.
         batches: This process's share of every training batch.
+        state: Where there may be a state to continue from.
         device: Where to compute.
         world: The processes that train together.
         progress: Told what is measured, and what is left of the plan.
@@ -70,7 +73,7 @@ def build_adapters(
         factorization=config.conv_factorization,
         principal=config.init == "pissa",
         directions=directions,
-        importance=_choose_importance(config, backbone, sites, run, batches, device, world, progress),
+        importance=_choose_importance(config, backbone, sites, state, batches, device, world, progress),
     )
     if config.conv_factorization != "1x1-kxk":
         progress.note(_describe_unspent(config, sites, attachment))
@@ -81,7 +84,7 @@ def _choose_importance(
     config: TrainConfig,
     backbone: Backbone,
     sites: PlannedSites,
-    run: RunFolder,
+    state: Path,
     batches: BatchSource,
     device: torch.device,
     world: World,
@@ -91,7 +94,7 @@ def _choose_importance(
     if config.shira_mask == "random":
         return draw_importance(sites, config.seed)
     # A saved state holds the mask. Asked by one process, so that all do the same.
-    if config.shira_mask != "snip" or world.gather(run.training.state.exists())[0]:
+    if config.shira_mask != "snip" or world.gather(state.exists())[0]:
         return None
     progress.note(f"choosing the weights to train by SNIP on the first {SNIP_BATCHES} batches")
     return measure_snip(

@@ -32,6 +32,7 @@ def choose_init(options: TrainOptions, plan: RankPlan, progress: Progress) -> Tr
     Raises:
         UsageError: The rank map has no adapter to continue, or the method cannot.
     """
+    assert options.method != "auto"
     if plan.rank_map.start_sha256 is None:
         if options.init == "adapter":
             raise UsageError(
@@ -53,6 +54,7 @@ def choose_init(options: TrainOptions, plan: RankPlan, progress: Progress) -> Tr
 
 def _choose_directions(options: TrainOptions, plan: RankPlan, progress: Progress) -> TrainOptions:
     """The options with the gradient's directions as the start, or with random ones, which is then said."""
+    assert options.method != "auto"
     if options.preset == "paper" or not allows_init(options.method, "gradient", options.conv_factorization):
         return options.model_copy(update={"init": "default"})
     run = options.run_folder

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from adaptsr_cli.artifacts.base import Factorization, LoraInit, LoraScaling, Method, ShiraMask, Strategy
+from adaptsr_cli.artifacts.base import Factorization, LoraInit, LoraScaling, MethodChoice, ShiraMask, Strategy
 from adaptsr_cli.artifacts.train_config import ObjectiveName, PresetName, ScheduleName, TrainConfig
 from adaptsr_cli.options import Flag
 from adaptsr_cli.ranking.allocation import DEFAULT_STRATEGY
@@ -31,19 +31,28 @@ class TrainOptions(DataOptions):
 
     rank_map: Annotated[Path | None, Field(description="Rank map. Left out: the run's.")] = None
     preset: Annotated[PresetName, Field(description="fast takes minutes, paper 100,000 iterations.")] = "fast"
-    method: Annotated[Method, Field(description="What is trained at the planned sites.")] = "lora"
+    method: Annotated[
+        MethodChoice,
+        Field(description="What is trained at the planned sites; auto is found with the rate, or is lora."),
+    ] = "auto"
     objective: Annotated[ObjectiveName, Field(description="fidelity is L1; perceptual is the paper's AdaptSR-GAN.")] = (
         "fidelity"
     )
     iterations: Annotated[int | None, Field(ge=1, description="Optimiser steps."), _PRESET] = None
-    minutes: Annotated[float | None, Field(gt=0, description="Time budget; the schedule is fitted into it.")] = None
+    minutes: Annotated[
+        float | None,
+        Field(
+            gt=0, description="Time for the training, its search and its validations, which are planned to fit into it."
+        ),
+    ] = None
     batch: Annotated[f.Batch, _PRESET] = None
     accumulate: Annotated[int, Field(ge=1, description="Compute each batch in so many parts, to save memory.")] = 1
     patch: Annotated[f.Patch, Flag(default_text="the preset's, or what the images allow")] = None
     learning_rate: Annotated[
-        float | None,
-        Field(gt=0, le=1, description="Peak learning rate."),
-        Flag(("--lr",), default_text="the preset's, times a factor of the method"),
+        Annotated[float, Field(gt=0, le=1)] | None,
+        BeforeValidator(lambda value: None if value == "auto" else value),
+        Field(description="Peak learning rate; auto searches for it by short trainings."),
+        Flag(("--lr",), default_text="auto; with --preset paper, the paper's", metavar="RATE", as_text=True),
     ] = None
     schedule: Annotated[
         ScheduleName | None, Field(description="cosine with a warm-up, or the paper's steps."), _PRESET
@@ -88,9 +97,20 @@ class TrainOptions(DataOptions):
     ] = False
 
     @property
+    def seeks_rate(self) -> bool:
+        """Whether the learning rate is to be searched for; the paper's preset has its own unless that is asked for."""
+        said = "learning_rate" in self.model_fields_set
+        return self.learning_rate is None and (said or self.preset != "paper")
+
+    @property
     def strategy(self) -> Strategy:
         """How ranks are chosen where there is no rank map; the paper's preset goes by the paper's Algorithm 1."""
         return "greedy" if self.preset == "paper" else DEFAULT_STRATEGY
+
+
+def plan_iterations(options: TrainOptions) -> int:
+    """Optimiser steps of the training."""
+    return options.iterations or TRAIN_PRESETS[options.preset].iterations
 
 
 def resolve_config(options: TrainOptions, *, patch_px: int, precision: str) -> TrainConfig:
@@ -104,8 +124,9 @@ def resolve_config(options: TrainOptions, *, patch_px: int, precision: str) -> T
     from adaptsr_cli.adapters.methods import METHODS  # with torch, which the options alone do without
 
     preset = TRAIN_PRESETS[options.preset]
+    assert options.method != "auto"
     given = {name: value for name in TrainConfig.model_fields if (value := getattr(options, name, None)) is not None}
-    iterations = given.get("iterations", preset.iterations)
+    iterations = plan_iterations(options)
     often = min(1000, max(10, iterations // 10))
     rate = preset.learning_rate * METHODS[options.method].learning_rate_factor
     values: dict[str, Any] = preset.model_dump() | {"learning_rate": rate, "val_freq": often, "save_freq": often}

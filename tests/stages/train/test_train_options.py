@@ -71,7 +71,7 @@ def test_options_of_one_stage_are_taken_over_by_another() -> None:
 
 
 def test_files_of_older_versions_are_read() -> None:
-    config = resolve_config(TrainOptions(), patch_px=64, precision="fp32")
+    config = resolve_config(TrainOptions(method="lora"), patch_px=64, precision="fp32")
     old = config.model_dump_json().replace("learning_rate", "lr").replace("lora_scaling", "scale")
     assert '"lr"' in old
     assert parse_document(old, TrainConfig, "state") == config

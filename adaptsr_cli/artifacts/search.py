@@ -1,0 +1,112 @@
+"""``training/search.json``: what the search for method and learning rate has found."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from adaptsr_cli.artifacts.base import FORMAT_VERSION, Method, StrictModel
+
+
+class TrialScore(StrictModel):
+    """Where a trial stood at the end of a round.
+
+    Attributes:
+        iteration: Steps done.
+        gain_db: Held-out PSNR-Y above the backbone's, of the mean of the round's later steps; None where training
+            failed.
+        losses: Mean training loss of every ten steps so far.
+        stable: Whether none of these was far above that of another trial on the same batches.
+    """
+
+    iteration: Annotated[int, Field(ge=1)]
+    gain_db: float | None
+    losses: tuple[float, ...] = ()
+    stable: bool = True
+
+    def describe(self) -> str:
+        """The gain for people."""
+        if self.gain_db is None:
+            return "failed"
+        return f"{self.gain_db:+.2f} dB" + ("" if self.stable else ", unstable")
+
+
+class Trial(StrictModel):
+    """One short training of the search.
+
+    Attributes:
+        scores: At the end of each round that it took part in.
+    """
+
+    method: Method
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    scores: tuple[TrialScore, ...] = ()
+
+    @property
+    def iterations(self) -> int:
+        """Steps done."""
+        return self.scores[-1].iteration if self.scores else 0
+
+
+class SearchRecord(StrictModel):
+    """A search by successive halving.
+
+    Attributes:
+        backbone_sha256: Network that it was made for.
+        data_fingerprint: Images that it was made on.
+        seed: Of the batches, which all trials shared.
+        planned_iterations: Of the training that the winner goes on to.
+        trials: In the order in which they ran.
+        winner_place: Of the winner in `trials`; None while the search goes on.
+        seconds: What all trials took together, once it is over.
+    """
+
+    artifact: Literal["search"] = "search"
+    format_version: Literal[1] = FORMAT_VERSION
+    backbone_sha256: str
+    data_fingerprint: str
+    seed: Annotated[int, Field(ge=0)]
+    planned_iterations: Annotated[int, Field(ge=1)]
+    trials: Annotated[tuple[Trial, ...], Field(min_length=1)]
+    winner_place: Annotated[int, Field(ge=0)] | None = None
+    seconds: Annotated[float, Field(ge=0)] = 0.0
+
+    @model_validator(mode="after")
+    def _winner_was_scored(self) -> SearchRecord:
+        if self.winner_place is not None and not (
+            self.winner_place < len(self.trials) and self.trials[self.winner_place].scores
+        ):
+            raise ValueError("the winner is none of the trials that were scored")
+        return self
+
+    @property
+    def winner(self) -> Trial | None:
+        """The trial that the training goes on from."""
+        return None if self.winner_place is None else self.trials[self.winner_place]
+
+    @property
+    def lost_iterations(self) -> int:
+        """Steps of the trials that did not win."""
+        return sum(trial.iterations for trial in self.trials if trial != self.winner)
+
+    def with_score(self, place: int, number: int, score: TrialScore) -> SearchRecord:
+        """The search with the score of a trial in a round."""
+        trial = self.trials[place]
+        scored = trial.model_copy(update={"scores": (*trial.scores[:number], score)})
+        return self.model_copy(update={"trials": (*self.trials[:place], scored, *self.trials[place + 1 :])})
+
+    def without_scores(self) -> SearchRecord:
+        """The search as it was begun."""
+        trials = tuple(trial.model_copy(update={"scores": ()}) for trial in self.trials)
+        return self.model_copy(update={"trials": trials, "winner_place": None, "seconds": 0.0})
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Headings, and a row for each trial, for people: the gain at the end of each round."""
+        rounds = sorted({score.iteration for trial in self.trials for score in trial.scores})
+        rows = []
+        for trial in sorted(self.trials, key=lambda trial: (trial.method, trial.learning_rate)):
+            gains = {score.iteration: score.describe() for score in trial.scores}
+            cells = [gains.get(end, "") for end in rounds]
+            rows.append([trial.method, f"{trial.learning_rate:.2g}", *cells, "goes on" if trial == self.winner else ""])
+        return ["method", "learning rate", *(f"{end} steps" for end in rounds), ""], rows

@@ -1,0 +1,231 @@
+"""Search for method and learning rate: short trainings on the same batches, of which the best goes on.
+
+A trial is a training in a folder of its own, saved where it pauses, so that a killed search goes on. The winner's
+files become those of the run: the training that follows is, bit for bit, the one that its learning rate gives by
+``--lr``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from adaptsr_cli.adapters.attach import detach
+from adaptsr_cli.adapters.methods import METHODS
+from adaptsr_cli.artifacts.base import Method
+from adaptsr_cli.artifacts.search import SearchRecord, Trial, TrialScore
+from adaptsr_cli.artifacts.train_state import ScheduleStart
+from adaptsr_cli.backbones.backbone import set_differentiable
+from adaptsr_cli.errors import Interrupted
+from adaptsr_cli.io.documents import read_document, write_document
+from adaptsr_cli.progress import SILENT, Progress
+from adaptsr_cli.report.figures import draw_search
+from adaptsr_cli.stages.common.run_folder import RunFolder
+from adaptsr_cli.stages.train.init import choose_init
+from adaptsr_cli.stages.train.options import TrainOptions
+from adaptsr_cli.stages.train.setup import TrainingInputs, make_trainer
+from adaptsr_cli.training.ema import Mean
+from adaptsr_cli.training.halving import LEAST_ITERATIONS, Halving, best_of, mark_unstable, plan_halving
+from adaptsr_cli.training.log import read_log
+from adaptsr_cli.training.loop import StartScore, Trainer
+from adaptsr_cli.training.presets import TRAIN_PRESETS
+from adaptsr_cli.training.state import read_state, write_state
+
+SMALL_PARAMS: Final = 1_500_000
+"""Networks up to this size are often better off with full updates of the planned sites than with low-rank ones."""
+
+_LOW_RANK_OPTIONS: Final = frozenset({"alpha", "lora_scaling", "init", "conv_factorization", "lora_plus"})
+
+
+def settle_method(options: TrainOptions, inputs: TrainingInputs, iterations: int, progress: Progress) -> TrainOptions:
+    """The options with a method, a learning rate and an initialisation; where they are left open, by a search.
+
+    A training that is there already decides them: what it was begun with goes on.
+
+    Args:
+        options: What the user asked for.
+        inputs: What is trained on what.
+        iterations: That the training is expected to have.
+        progress: Told what the search will do, and what it found.
+
+    Raises:
+        Interrupted: The user stopped the search; the same command goes on with it.
+        UsageError: The method does not obey one of the options.
+    """
+    run, world = inputs.opened.run, inputs.world
+    with world.rank_zero_first():
+        if world.is_main_process:
+            _take_over_winner(run)
+    methods, rate = _open_methods(options, inputs), options.learning_rate
+    # Asked by one process, so that all do the same.
+    if options.seeks_rate and world.gather(run.training.state.exists())[0]:
+        config = read_state(run.training.state)[0].plan.config
+        methods, rate = (config.method if options.method == "auto" else options.method,), config.learning_rate
+    elif options.seeks_rate and (obstacle := _obstacle(options, inputs, iterations)) is not None:
+        progress.note(f"no search for the learning rate, since {obstacle}: it is the preset's")
+    elif options.seeks_rate:
+        record = _Search(options, inputs, methods, iterations, progress).run()
+        _take_over_winner(run)
+        assert record.winner is not None
+        methods, rate = (record.winner.method,), record.winner.learning_rate
+        progress.note(
+            f"the learning rate is {rate:.2g} with `method` {methods[0]}, found by {len(record.trials)} trials "
+            f"({run.search}); the training goes on from step {record.winner.iterations} of that trial"
+        )
+    settled = options.model_copy(update={"method": methods[0], "learning_rate": rate})
+    return choose_init(settled, inputs.plan, progress)
+
+
+def _open_methods(options: TrainOptions, inputs: TrainingInputs) -> tuple[Method, ...]:
+    """The methods between which the search chooses; the first is the one to take without a search."""
+    if options.method != "auto":
+        return (options.method,)
+    asks_low_rank = bool(_LOW_RANK_OPTIONS & options.given().keys()) or inputs.plan.rank_map.start_sha256 is not None
+    is_large = inputs.opened.backbone.identity.params > SMALL_PARAMS
+    return ("lora",) if asks_low_rank or is_large else ("lora", "full")
+
+
+def _obstacle(options: TrainOptions, inputs: TrainingInputs, iterations: int) -> str | None:
+    """Why no search is possible; None where one is."""
+    if inputs.world.size > 1:
+        return "several processes train together"
+    if options.objective == "perceptual":
+        return "`objective` perceptual gives up the score that would decide"
+    if iterations < LEAST_ITERATIONS:
+        return f"it needs `iterations` {LEAST_ITERATIONS} or more"
+    return None
+
+
+@dataclass
+class _Search:
+    """One search, from its beginning or from where it was stopped.
+
+    Attributes:
+        methods: Between which to choose.
+        iterations: Of the training that the winner goes on to.
+    """
+
+    options: TrainOptions
+    inputs: TrainingInputs
+    methods: tuple[Method, ...]
+    iterations: int
+    progress: Progress
+    _start: StartScore | None = None
+
+    def run(self) -> SearchRecord:
+        """Train the trials that are missing; every score is written at once, and the winner at the end."""
+        run = self.inputs.opened.run
+        plan = plan_halving(self.methods, self.iterations)
+        record = self._open_record(plan)
+        self._tell(record, plan)
+        going, begin = list(range(len(record.trials))), 0
+        with self.progress.task("search", plan.all_iterations, unit="it") as task:
+            for number, round_ in enumerate(plan.rounds):
+                for place in going:
+                    if len(record.trials[place].scores) <= number:
+                        record = record.with_score(place, number, self._train(record.trials[place], round_.end))
+                        write_document(run.search, record)
+                    trial = record.trials[place]
+                    task.advance(round_.end - begin)
+                    task.show(trial=f"{trial.method} {trial.learning_rate:.1e}", val=trial.scores[number].describe())
+                scores = mark_unstable({place: record.trials[place].scores[number] for place in going})
+                for place, score in scores.items():
+                    record = record.with_score(place, number, score)
+                going, begin = best_of(scores, round_.keep), round_.end
+        seconds = sum(read_state(trial_folder(run, trial).training.state)[0].elapsed_s for trial in record.trials)
+        record = record.model_copy(update={"winner_place": going[0], "seconds": seconds})
+        write_document(run.search, record)
+        draw_search(run.search_picture, record)
+        return record
+
+    def _open_record(self, plan: Halving) -> SearchRecord:
+        """The record of the search that was stopped here, if it is the same one; else a new one."""
+        opened = self.inputs.opened
+        peak = TRAIN_PRESETS[self.options.preset].learning_rate
+        new = SearchRecord(
+            backbone_sha256=opened.backbone.identity.sha256,
+            data_fingerprint=opened.data.fingerprint,
+            seed=self.options.seed,
+            planned_iterations=self.iterations,
+            trials=tuple(
+                Trial(method=method, learning_rate=min(1.0, peak * METHODS[method].learning_rate_factor * factor))
+                for method, factor in plan.trials
+            ),
+        )
+        if opened.run.search.exists():
+            known = read_document(opened.run.search, SearchRecord)
+            if known.without_scores() == new:
+                return known
+        shutil.rmtree(opened.run.trials, ignore_errors=True)
+        return new
+
+    def _tell(self, record: SearchRecord, plan: Halving) -> None:
+        """Say what will be done."""
+        rates = ", ".join(f"{trial.method} {trial.learning_rate:.2g}" for trial in record.trials)
+        self.progress.note(f"searching for the learning rate: {plan.describe(record.planned_iterations)} ({rates})")
+
+    def _train(self, trial: Trial, end: int) -> TrialScore:
+        """Train one trial to the end of a round; the network is then as before."""
+        settled = self.options.model_copy(update={"method": trial.method, "learning_rate": trial.learning_rate})
+        options = choose_init(settled, self.inputs.plan, SILENT)
+        run = trial_folder(self.inputs.opened.run, trial)
+        if run.training.state.exists() and read_state(run.training.state)[0].iteration == end:
+            shutil.rmtree(run.root)  # killed before its score was written, which is made of its steps
+        with self._adapted(options, run) as trainer:
+            trainer.pause, trainer.start = end, self._start
+            trainer.mean = Mean(list(trainer.attachment.parameters()))
+            try:
+                state = trainer.run(SILENT).state
+            except Interrupted as stop:
+                raise Interrupted(
+                    f"{str(stop).partition(' at ')[0]} in the search for the learning rate; its scores are saved",
+                    "the same command goes on with it",
+                ) from None
+            self._start = self._start or trainer.start
+            with trainer.mean.in_place():
+                gain_db = trainer.score() - state.backbone_psnr_y_db
+        # A trial that had to lower its rate shows nothing about the rate that it was begun with.
+        losses = tuple(row.loss for row in read_log(trainer.folder.log) if row.loss is not None)
+        return TrialScore(iteration=end, gain_db=None if state.rate_cuts else gain_db, losses=losses)
+
+    @contextmanager
+    def _adapted(self, options: TrainOptions, run: RunFolder) -> Iterator[Trainer]:
+        """A trainer whose adapters are taken off again."""
+        trainer = make_trainer(options, self.inputs, run, self.progress)
+        try:
+            yield trainer
+        finally:
+            set_differentiable(trainer.backbone, False)
+            detach(trainer.attachment)
+
+
+def trial_folder(run: RunFolder, trial: Trial) -> RunFolder:
+    """The run folder of one trial."""
+    return RunFolder(run.trials / f"{trial.method}-{trial.learning_rate:.6g}")
+
+
+def _take_over_winner(run: RunFolder) -> None:
+    """Make the winner's training that of the run, where a search has ended and this is not done yet."""
+    if not (run.trials.exists() and run.search.exists()):
+        return
+    record = read_document(run.search, SearchRecord)
+    if record.winner is None:
+        return
+    winner = trial_folder(run, record.winner)
+    if winner.training.state.exists():
+        state, tensors = read_state(winner.training.state)
+        begin = ScheduleStart(iteration=0, elapsed_s=max(0.0, record.seconds - state.elapsed_s))
+        update = {"elapsed_s": record.seconds, "schedule_start": begin}
+        write_state(run.training.state, state.model_copy(update=update), tensors)
+        winner.training.state.unlink()
+    for path in sorted(winner.training.root.iterdir()) if winner.training.root.exists() else ():
+        target = run.training.root / path.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        path.replace(target)
+    if winner.adapter.exists():  # after the state, without which an adapter is taken for a stranger's
+        winner.adapter.replace(run.adapter)
+    shutil.rmtree(run.trials, ignore_errors=True)

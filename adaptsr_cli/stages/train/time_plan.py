@@ -1,0 +1,201 @@
+"""Plan of a training that has a time to keep: measured steps and validations say how many of them fit."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+
+from adaptsr_cli.adapters.attach import detach
+from adaptsr_cli.adapters.methods import METHODS
+from adaptsr_cli.artifacts.train_config import TrainConfig
+from adaptsr_cli.artifacts.train_state import LoopState
+from adaptsr_cli.backbones.backbone import set_differentiable
+from adaptsr_cli.progress import SILENT, Progress
+from adaptsr_cli.stages.common.run_folder import RunFolder
+from adaptsr_cli.stages.train.init import choose_init
+from adaptsr_cli.stages.train.options import TrainOptions, plan_iterations
+from adaptsr_cli.stages.train.setup import TrainingInputs, make_trainer
+from adaptsr_cli.training.halving import EXTRA, LEAST_ITERATIONS
+from adaptsr_cli.training.loop import Trainer
+from adaptsr_cli.training.presets import TRAIN_PRESETS
+from adaptsr_cli.training.state import read_state
+from adaptsr_cli.units import plural
+
+VALIDATION_SHARE: Final = 0.1
+"""Of the time, for validations."""
+
+_VALIDATIONS: Final = (3, 20)
+_FIRST_STEPS, _LEAST_STEPS, _MOST_STEPS = 3, 5, 200
+_TIMED_S: Final = 2.0
+_ROOM: Final = 1.5
+"""Iterations that are allowed, by those that are expected: the schedule follows the clock, so a machine that becomes
+faster does more of them."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast this machine trains this network.
+
+    Attributes:
+        step_s: Seconds of a step.
+        validation_s: Seconds of a validation.
+    """
+
+    step_s: float
+    validation_s: float
+
+
+@dataclass(frozen=True)
+class TimePlan:
+    """What fits into the time.
+
+    Attributes:
+        iterations: Steps of the training that are expected.
+        validations: How often it is scored.
+        is_searching: Whether there are steps to spare for a search.
+    """
+
+    iterations: int
+    validations: int
+    is_searching: bool
+
+    def describe(self, minutes: float, pace: Pace) -> str:
+        """The plan in one line."""
+        search = "a search for the learning rate and " if self.is_searching else ""
+        return (
+            f"{minutes:g} minutes: {search}about {plural(self.iterations, 'iteration')} of {pace.step_s:.2g} s, with "
+            f"{self.validations} validations of {pace.validation_s:.2g} s"
+        )
+
+
+def plan_time(minutes: float, pace: Pace, *, seeks_rate: bool) -> TimePlan:
+    """Divide a time between search, steps and validations.
+
+    Args:
+        minutes: The time.
+        pace: Of this machine.
+        seeks_rate: Whether a search is wanted, if there is time for it.
+    """
+    seconds = 60 * minutes
+    fewest, most = _VALIDATIONS
+    validations = max(fewest, min(most, int(VALIDATION_SHARE * seconds / max(pace.validation_s, 1e-6))))
+    left_s = max(0.0, seconds - (validations + 1) * pace.validation_s)
+    searched = int(left_s / (pace.step_s * (1 + EXTRA)))
+    is_searching = seeks_rate and searched >= LEAST_ITERATIONS
+    iterations = searched if is_searching else int(left_s / pace.step_s)
+    return TimePlan(max(1, iterations), validations, is_searching)
+
+
+@dataclass(frozen=True)
+class PlannedTraining:
+    """A training whose length is settled.
+
+    Attributes:
+        options: With the most iterations that it may have.
+        iterations: That it is expected to have.
+        reserve_s: Of the time, what the last validation needs.
+    """
+
+    options: TrainOptions
+    iterations: int
+    reserve_s: float = 0.0
+
+
+def plan_training(options: TrainOptions, inputs: TrainingInputs, progress: Progress) -> PlannedTraining:
+    """Settle how long a training is, and how often it is validated, by `iterations` and `minutes`.
+
+    A training or a search that is there already goes on as it was planned; with another time the pace that it had says
+    how much more fits.
+
+    Args:
+        options: What the user asked for.
+        inputs: What is trained on what.
+        progress: Told the plan before anything of it is done.
+    """
+    minutes = options.minutes
+    if minutes is None:
+        return PlannedTraining(options, plan_iterations(options))
+    # Asked by one process, so that all do the same.
+    saved = inputs.world.gather(_saved_state(inputs.opened.run))[0]
+    if saved is not None and saved.plan.config.minutes == minutes:
+        planned = _planned(options, saved.plan.config)
+        return PlannedTraining(planned, round((planned.iterations or 1) / _ROOM))
+    if saved is not None and saved.iteration:
+        pace = Pace(saved.elapsed_s / saved.iteration, 0.0)
+        more = plan_time(max(0.0, minutes - saved.elapsed_s / 60), pace, seeks_rate=False)
+        return _with_plan(options, saved.iteration + more.iterations, more.validations, pace)
+    options, pace = _measure(options, inputs, progress)
+    plan = plan_time(minutes, pace, seeks_rate=options.seeks_rate and inputs.world.size == 1)
+    progress.note(plan.describe(minutes, pace))
+    return _with_plan(options, plan.iterations, plan.validations, pace)
+
+
+def _with_plan(options: TrainOptions, iterations: int, validations: int, pace: Pace) -> PlannedTraining:
+    """The options with room for more steps than are expected, but for no more than were asked for."""
+    most = math.ceil(_ROOM * iterations)
+    if options.iterations is not None:
+        iterations, most = min(iterations, options.iterations), min(most, options.iterations)
+    often = max(1, iterations // validations)
+    update = {
+        "iterations": most,
+        "val_freq": options.val_freq or often,
+        "save_freq": options.save_freq or often,
+    }
+    return PlannedTraining(options.model_copy(update=update), iterations, pace.validation_s)
+
+
+def _planned(options: TrainOptions, config: TrainConfig) -> TrainOptions:
+    """The options with the plan of the saved training, as far as nothing else was said."""
+    update = {name: getattr(options, name) or getattr(config, name) for name in ("iterations", "val_freq", "save_freq")}
+    return options.model_copy(update=update)
+
+
+def _saved_state(run: RunFolder) -> LoopState | None:
+    """Of the training that is there, or of a trial of the search that is there; None where there is none."""
+    states = [run.training.state, *sorted(run.trials.glob("*/training/state.safetensors"))]
+    return next((read_state(path)[0] for path in states if path.exists()), None)
+
+
+def _measure(options: TrainOptions, inputs: TrainingInputs, progress: Progress) -> tuple[TrainOptions, Pace]:
+    """Time some steps and a validation; a batch that does not fit into the device's memory is computed in parts."""
+    method = "lora" if options.method == "auto" else options.method
+    rate = TRAIN_PRESETS[options.preset].learning_rate * METHODS[method].learning_rate_factor
+    run = RunFolder(inputs.opened.run.training.root / "pace")
+    while True:
+        settled = options.model_copy(
+            update={"method": method, "learning_rate": rate, "iterations": None, "minutes": None, "val_freq": None}
+        )
+        trainer = make_trainer(choose_init(settled, inputs.plan, SILENT), inputs, run, progress)
+        try:
+            return options, _time(trainer)
+        except torch.OutOfMemoryError:
+            parts = 2 * options.accumulate
+            if parts * inputs.world.size > trainer.plan.config.batch:
+                raise
+            progress.note(f"the batch does not fit into the memory: `accumulate` {parts}")
+            options = options.model_copy(update={"accumulate": parts})
+        finally:
+            set_differentiable(trainer.backbone, False)
+            detach(trainer.attachment)
+            if inputs.world.is_main_process:
+                shutil.rmtree(run.root, ignore_errors=True)
+
+
+def _time(trainer: Trainer) -> Pace:
+    """The pace of a trainer that is new."""
+    begin = time.perf_counter()
+    trainer.start = trainer.score_start()
+    validation_s = time.perf_counter() - begin
+    pace_s = 1.0
+    # The first steps are slower, and say how many it takes to measure.
+    for steps in (_FIRST_STEPS, None):
+        trainer.pause = steps or _FIRST_STEPS + max(_LEAST_STEPS, min(_MOST_STEPS, math.ceil(_TIMED_S / pace_s)))
+        # The slowest process decides, so that all measure as many steps.
+        (pace_s,) = trainer.world.all_reduce_max([trainer.run(SILENT).seconds_per_iteration or pace_s])
+    validation_s, pace_s = trainer.world.all_reduce_max([validation_s, pace_s])
+    return Pace(pace_s, validation_s)

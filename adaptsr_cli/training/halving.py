@@ -1,0 +1,130 @@
+"""Successive halving: which short trainings a search for method and learning rate consists of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final, TypeVar
+
+from adaptsr_cli.artifacts.base import Method
+from adaptsr_cli.artifacts.search import TrialScore
+
+Key = TypeVar("Key")
+
+LEAST_ITERATIONS: Final = 60
+"""Of the whole training; of fewer, a search could not tell the trials apart."""
+
+EXTRA: Final = 0.3
+"""Steps of the trials that do not win, as a share of the whole training."""
+
+_FACTORS: Final = (1.0, 0.25, 0.5, 0.125, 2.0)
+"""Of the method's own learning rate, in the order in which they are tried where there are steps for more of them."""
+
+_STEPS_A_TRIAL: Final = 22
+"""Fewer steps do not tell: in the first 20 the rates that spoil a network look like the best one."""
+
+_UNSTABLE: Final = 1.25
+"""A loss so many times that of another trial on the same batches is a sign of a rate that is too high, which costs
+quality for good, even where the held-out score has recovered."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """A round of the search.
+
+    Attributes:
+        end: Steps that each trial has done at its end.
+        keep: How many of the trials go on.
+    """
+
+    end: int
+    keep: int
+
+
+@dataclass(frozen=True)
+class Halving:
+    """The plan of a search.
+
+    Attributes:
+        trials: Method and factor of its learning rate, in the order in which they run.
+        rounds: The last one keeps one trial, which goes on to the end of the training.
+    """
+
+    trials: tuple[tuple[Method, float], ...]
+    rounds: tuple[Round, ...]
+
+    @property
+    def all_iterations(self) -> int:
+        """Steps of all trials, until the last round ends."""
+        taking_part, begin, done = len(self.trials), 0, 0
+        for round_ in self.rounds:
+            done += taking_part * (round_.end - begin)
+            taking_part, begin = round_.keep, round_.end
+        return done
+
+    @property
+    def lost_iterations(self) -> int:
+        """Steps of the trials that do not win."""
+        return self.all_iterations - self.rounds[-1].end
+
+    def describe(self, iterations: int) -> str:
+        """The search in words, before a training of so many steps."""
+        first = f"{len(self.trials)} trials of {self.rounds[0].end} steps"
+        between = "".join(f", the best {a.keep} of them to {b.end}" for a, b in pairwise(self.rounds))
+        return f"{first}{between}, and the best one to {iterations}"
+
+    @property
+    def validations(self) -> int:
+        """How often held-out images are scored."""
+        return len(self.trials) + sum(round_.keep for round_ in self.rounds[:-1])
+
+
+def plan_halving(methods: Sequence[Method], iterations: int) -> Halving:
+    """Plan a search that costs at most 0.3 times the steps of the training besides those of the winner.
+
+    A short training pays for two rates of one method only, a long one for five of each.
+
+    Args:
+        methods: Between which to choose, the one to prefer first.
+        iterations: Of the training; at least `LEAST_ITERATIONS`.
+    """
+    extra = int(EXTRA * iterations)
+    count = max(2, min(extra // _STEPS_A_TRIAL, len(_FACTORS) * len(methods)))
+    if count < 4:
+        trials = tuple((methods[0], factor) for factor in _FACTORS[:count])
+        return Halving(trials, (Round(extra // (count - 1), 1),))
+    trials = tuple((method, factor) for factor in _FACTORS for method in methods)[:count]
+    first = extra // count
+    return Halving(trials, (Round(first, 2), Round(2 * first, 1)))
+
+
+def mark_unstable(scores: Mapping[Key, TrialScore]) -> dict[Key, TrialScore]:
+    """Mark the trials whose loss was at some time far above that of another trial on the same batches.
+
+    Args:
+        scores: Of all trials of a round.
+    """
+    losses = {key: score.losses for key, score in scores.items() if score.gain_db is not None}
+    lowest = [min(values) for values in zip(*losses.values(), strict=True)]
+    unstable = {
+        key
+        for key, values in losses.items()
+        if any(value > _UNSTABLE * least for value, least in zip(values, lowest, strict=True))
+    }
+    return {key: score.model_copy(update={"stable": key not in unstable}) for key, score in scores.items()}
+
+
+def best_of(scores: Mapping[Key, TrialScore], keep: int) -> list[Key]:
+    """The trials with the best scores, in the order of `scores`.
+
+    An unstable one is taken only where there are not enough others, one that failed after all others.
+    """
+
+    def worth(key: Key) -> tuple[bool, float]:
+        score = scores[key]
+        return score.stable and score.gain_db is not None, -math.inf if score.gain_db is None else score.gain_db
+
+    best = sorted(scores, key=worth, reverse=True)[:keep]
+    return [key for key in scores if key in best]

@@ -1,0 +1,105 @@
+"""The search for method and learning rate, through the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import Command
+from stages.small_runs import write_camera
+
+from adaptsr_cli.artifacts.search import SearchRecord
+from adaptsr_cli.io.documents import read_document
+from adaptsr_cli.stages.train import search
+from adaptsr_cli.training import halving
+
+WORDS = ("--iterations", 60, "--batch", 1, "--patch", 32, "--model", "m.safetensors", "--val-freq", 30)
+
+
+@pytest.fixture
+def camera(tmp_path: Path, adaptsr: Command, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Pairs, a tiny network, a run that is scored and allocated, and a search that is content with few steps."""
+    monkeypatch.setattr(halving, "_STEPS_A_TRIAL", 4)
+    pairs = write_camera(tmp_path / "pairs")
+    assert adaptsr("score", "--data", pairs, "--model", "m.safetensors", "--batches", 1, "--patch", 32).code == 0
+    assert adaptsr("allocate", "--budget", "3k").code == 0
+    return pairs
+
+
+def copy_plan(name: str) -> Path:
+    copy = Path(name)
+    copy.mkdir()
+    for file in ("run.json", "saliency.json", "saliency.safetensors", "rank_map.json"):
+        shutil.copy(Path("adaptsr-run") / file, copy)
+    return copy
+
+
+def test_the_training_that_follows_is_that_of_the_rate_found(adaptsr: Command, camera: Path) -> None:
+    """Bit for bit, and the second, longer training does not search again."""
+    run = Path("adaptsr-run")
+    done = adaptsr("train", "--data", camera, *WORDS)
+    assert done.code == 0, done.err
+    record = read_document(run / "training" / "search.json", SearchRecord)
+    winner = record.winner
+    assert winner is not None
+    assert [len(trial.scores) for trial in record.trials].count(2) == 2
+    assert {trial.method for trial in record.trials} == {"lora", "full"}
+    assert record.lost_iterations <= 0.3 * 60
+    assert "searching for the learning rate: 4 trials of 4 steps, the best 2 of them to 8" in done.err
+    assert "goes on" in done.out
+    assert (run / "training" / "search.png").stat().st_size > 5_000
+    assert not (run / "training" / "trials").exists()
+    given = copy_plan("given")
+    words = ("--lr", winner.learning_rate, "--method", winner.method, "--run", given)
+    assert adaptsr("train", "--data", camera, *WORDS, *words).code == 0
+    for name in ("adapter.safetensors", "training/log.jsonl"):
+        assert (given / name).read_bytes() == (run / name).read_bytes()
+    facts = json.loads(adaptsr("info", run / "training" / "search.json", "--json").out)
+    assert winner.method in json.dumps(facts)
+    longer = adaptsr("train", "--data", camera, *WORDS, "--iterations", 70)
+    assert longer.code == 0, longer.err
+    assert "searching" not in longer.err
+    assert "now up to iteration 70" in longer.err
+
+
+@pytest.mark.parametrize("at", ["in a trial", "in the take-over"])
+def test_a_killed_search_goes_on(at: str, adaptsr: Command, camera: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    straight = copy_plan("straight")
+    assert adaptsr("train", "--data", camera, *WORDS, "--run", straight).code == 0
+    calls = []
+
+    def break_off(kept: object) -> object:
+        def broken(*args: object, **keywords: object) -> object:
+            calls.append(args)
+            if len(calls) == (4 if at == "in a trial" else 1):
+                raise OSError("the power went")
+            return kept(*args, **keywords)  # type: ignore[operator]
+
+        return broken
+
+    with monkeypatch.context() as patch:
+        name = "read_log" if at == "in a trial" else "write_state"
+        patch.setattr(search, name, break_off(getattr(search, name)))
+        assert adaptsr("train", "--data", camera, *WORDS).code != 0
+    run = Path("adaptsr-run")
+    before = read_document(run / "training" / "search.json", SearchRecord)
+    assert sum(len(trial.scores) for trial in before.trials) == (3 if at == "in a trial" else 6)
+    done = adaptsr("train", "--data", camera, *WORDS)
+    assert done.code == 0, done.err
+    assert (run / "adapter.safetensors").read_bytes() == (straight / "adapter.safetensors").read_bytes()
+    trials = [read_document(folder / "training" / "search.json", SearchRecord).trials for folder in (run, straight)]
+    assert trials[0] == trials[1]
+
+
+def test_a_rate_or_too_few_iterations_need_no_search(adaptsr: Command, camera: Path) -> None:
+    few = adaptsr("train", "--data", camera, *WORDS, "--iterations", 4)
+    assert few.code == 0, few.err
+    assert "no search for the learning rate, since it needs --iterations 60 or more: it is the preset's" in few.err
+    auto = adaptsr("train", "--data", camera, *WORDS, "--iterations", 4, "--lr", "auto", "--run", copy_plan("auto"))
+    assert auto.code == 0, auto.err
+    wrong = adaptsr("train", "--data", camera, *WORDS, "--lr", "fast")
+    assert wrong.code == 2
+    assert "--lr" in wrong.err
+    assert not (Path("adaptsr-run") / "training" / "search.json").exists()
