@@ -130,6 +130,11 @@ def list_changes(path: Path, picture: Picture) -> list[str]:
     changes = []
     if picture.colour.dtype == np.uint16 and not limits.deep:
         changes.append(f"16 bits a channel are written as 8 ({path.suffix.lower()} holds no more)")
+    if picture.gain_map is not None and not limits.gain_map:
+        changes.append(
+            f"its HDR gain map is left out, which {kind.name} does not hold: the result is the picture as screens "
+            "without HDR show it"
+        )
     if must_convert(limits, picture):
         changes.append(f"its colours are converted to sRGB ({kind.name} as it is written holds no such profile)")
     return changes

@@ -44,6 +44,7 @@ class Picture:
         animation: The timing of the frames; None for a single picture and for pages.
         remarks: What the user should know of how the file was read.
         damage: What is wrong with the data of the file, if it was to be decoded all the same.
+        gain_map: A JPEG that makes HDR of the picture, turned like it.
         cicp: The code points of H.273 that the numbers are in, where no profile says it: HDR, and colours told by nclx
             or PNG's cICP; None for sRGB.
     """
@@ -58,6 +59,7 @@ class Picture:
     remarks: tuple[str, ...] = ()
     damage: str | None = None
     cicp: tuple[int, int, int, int] | None = None
+    gain_map: bytes | None = None
 
     @property
     def frames(self) -> tuple[Picture, ...]:

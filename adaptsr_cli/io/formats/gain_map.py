@@ -9,7 +9,13 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Final
+
+import numpy as np
+from PIL import Image
+
+from adaptsr_cli.io.pictures import orient
 
 _MARKS: Final = (b"hdrgm:Version", b"urn:iso:std:iso:ts:21496:-1")
 _MPF: Final = b"MPF\0"
@@ -17,6 +23,7 @@ _XMP: Final = b"http://ns.adobe.com/xap/1.0/\0"
 _ISO_VERSION: Final = b"urn:iso:std:iso:ts:21496:-1\0" + bytes(4)  # what a picture has that a gain map goes with
 _ENTRIES: Final = 0xB002
 _HEAD_BYTES: Final = 1 << 16
+_QUALITY: Final = 97
 _END_OF_RDF: Final = b"</rdf:RDF>"
 _EMPTY: Final = (
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
@@ -60,6 +67,24 @@ def attach_gain_map(data: bytes, gain_map: bytes) -> bytes:
     whole = len(data) + len(segment)
     segment = _pack_mpf(whole, whole - (behind + 4 + len(_MPF)), len(gain_map))
     return data[:behind] + segment + data[behind:] + gain_map
+
+
+def turn_gain_map(gain_map: bytes, orientation: int) -> bytes:
+    """Turn a gain map as EXIF's orientation says of its picture; what its segments say stays."""
+    with Image.open(BytesIO(gain_map), formats=("JPEG",)) as image:
+        samples = np.asarray(image)
+    layers = orient(samples if samples.ndim == 3 else samples[..., None], orientation)
+    turned = BytesIO()
+    plain = np.ascontiguousarray(layers[..., 0] if layers.shape[2] == 1 else layers)
+    Image.fromarray(plain).save(turned, "JPEG", quality=_QUALITY, subsampling="4:4:4")
+    data = turned.getvalue()
+    kept = b"".join(
+        gain_map[place - 4 : place + length]
+        for kind, place, length in _list_segments(gain_map)
+        if 0xE1 <= kind <= 0xEF and gain_map[place : place + len(_MPF)] != _MPF
+    )
+    behind = next((place + length for kind, place, length in _list_segments(data) if kind == 0xE0), 2)
+    return data[:behind] + kept + data[behind:]
 
 
 def _declare(data: bytes, length: int) -> bytes:

@@ -57,6 +57,7 @@ class Limits:
         grey_profile: Whether its grey is grey in the file too, so that a profile of grey fits.
         deep_profile: Whether a picture of more than 8 bits keeps its colour profile.
         cicp: Whether it holds code points of H.273, and so HDR.
+        gain_map: Whether it is written with the gain map of an Ultra HDR JPEG.
         photo_data: Whether it holds EXIF, a colour profile and XMP.
         most_px: The longest side that it can have.
         lossy: Whether `quality` changes its pixels.
@@ -69,6 +70,7 @@ class Limits:
     grey_profile: bool = True
     deep_profile: bool = True
     cicp: bool = False
+    gain_map: bool = False
     photo_data: bool = True
     most_px: int = (1 << 31) - 1
     lossy: bool = False

@@ -9,6 +9,7 @@ from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.formats.avif import AvifWriter
 from adaptsr_cli.io.formats.camera_raw import RAW_SUFFIXES, RawReader, is_raw
 from adaptsr_cli.io.formats.heif import HeifReader, HeifWriter, is_heif
+from adaptsr_cli.io.formats.jpeg import JpegReader, JpegWriter
 from adaptsr_cli.io.formats.jpeg_xl import JpegXlReader, JpegXlWriter, is_jpeg_xl
 from adaptsr_cli.io.formats.kind import FileFormat, Limits
 from adaptsr_cli.io.formats.pillow_reading import PillowReader
@@ -25,14 +26,14 @@ FORMATS: Final = (
         Limits(deep=True, several="frames", cicp=True, most_px=1_000_000),
         PillowWriter("PNG"),
     ),
-    FileFormat("MPO", (".mpo",), is_mpo, PillowReader("JPEG"), becomes=".jpg"),
+    FileFormat("MPO", (".mpo",), is_mpo, JpegReader(), becomes=".jpg"),
     FileFormat(
         "JPEG",
         (".jpg", ".jpeg", ".jpe", ".jfif", ".jif"),
         begins(b"\xff\xd8\xff"),
-        PillowReader("JPEG"),
-        Limits(alpha=False, most_px=65_500, lossy=True),
-        PillowWriter("JPEG"),
+        JpegReader(),
+        Limits(alpha=False, gain_map=True, most_px=65_500, lossy=True),
+        JpegWriter(),
     ),
     FileFormat(
         "WebP",

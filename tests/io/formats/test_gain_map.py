@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 from io import BytesIO
+from pathlib import Path
 from xml.etree import ElementTree
 
 import imagecodecs
@@ -11,6 +13,7 @@ import pytest
 from PIL import Image
 
 from adaptsr_cli.io.formats.gain_map import attach_gain_map, read_gain_map
+from adaptsr_cli.io.images import list_changes, read_note, read_picture, write_picture
 
 OLD_XMP = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description rdf:about="" xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/" xmlns:dc="http://purl.org/dc/elements/1.1/"
@@ -52,6 +55,31 @@ def test_a_gain_map_is_read_and_put_into_another_file(with_xmp: bool) -> None:
         assert f'Item:Length="{len(gain_map)}"'.encode() in xmp
         assert (b'dc:format="kept"' in xmp) is with_xmp
         ElementTree.fromstring(xmp)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_an_upscaled_ultra_hdr_file_is_still_one(orientation: int, tmp_path: Path) -> None:
+    source = ultra_hdr()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = exif.tobytes()
+    segment = b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content
+    gain_map = read_gain_map(source)
+    assert gain_map is not None
+    plain = source[: len(source) - len(gain_map)]
+    (tmp_path / "a.jpg").write_bytes(attach_gain_map(plain[:2] + segment + plain[2:], gain_map))
+    picture = read_picture(tmp_path / "a.jpg")
+    assert picture.gain_map is not None
+    assert (picture.gain_map == gain_map) is (orientation == 1)
+    assert picture.colour.shape[:2] == ((64, 96) if orientation == 1 else (96, 64))
+    write_picture(tmp_path / "b.jpg", picture, note="a note")
+    assert list_changes(tmp_path / "b.jpg", picture) == []
+    assert read_note(tmp_path / "b.jpg") == "a note"
+    before = imagecodecs.ultrahdr_decode((tmp_path / "a.jpg").read_bytes()).astype(float)[..., :3]
+    after = imagecodecs.ultrahdr_decode((tmp_path / "b.jpg").read_bytes()).astype(float)[..., :3]
+    turned = before if orientation == 1 else before.transpose(1, 0, 2)[:, ::-1]
+    assert np.abs(turned - after).mean() < 0.1
+    assert "gain map is left out" in list_changes(tmp_path / "b.png", picture)[0]
 
 
 def test_other_files_have_none() -> None:
