@@ -80,7 +80,7 @@ METRICS: Final[dict[str, MetricSpec]] = {
         # By the original statistics where their file is there, else by our own: two metrics, never to be compared.
         MetricSpec(
             "niqe",
-            {"niqe_own": MetricName("NIQE (own)"), "niqe_original": MetricName("NIQE (original)")},
+            {"niqe_own": MetricName("NIQE (own)"), "niqe": MetricName("NIQE")},
             needs_reference=False,
         ),
         # Sharper is not better where the detail is false, and less noise is not where detail went with it.

@@ -16,6 +16,7 @@ SSIM_SIGMA_PX: Final = 1.5
 # BT.601 with the limited range of 16 to 235, digits as in MATLAB's rgb2ycbcr.
 _LUMA: Final = np.array([65.481, 128.553, 24.966]) / 255.0
 _LUMA_OFFSET: Final = 16.0
+_GREY: Final = np.array([0.298936021293775, 0.587043074451121, 0.114020904255103])
 
 
 def luma(rgb: np.ndarray) -> np.ndarray:
@@ -28,6 +29,18 @@ def luma(rgb: np.ndarray) -> np.ndarray:
         (H, W) float64 in [16, 235].
     """
     return rgb.astype(np.float64) @ _LUMA + _LUMA_OFFSET
+
+
+def grey(rgb: np.ndarray) -> np.ndarray:
+    """MATLAB's ``rgb2gray``, by which NIQE's authors and those of SSIM take colour pictures: full range, rounded.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+
+    Returns:
+        (H, W) float64, whole numbers in [0, 255].
+    """
+    return np.floor(rgb.astype(np.float64) @ _GREY + 0.5)
 
 
 def single_luma(rgb: np.ndarray) -> np.ndarray:

@@ -15,12 +15,12 @@ from torch.nn.functional import avg_pool2d, conv2d
 from adaptsr_cli.metrics.fidelity import PEAK, SSIM_SIGMA_PX, SSIM_WINDOW_PX
 
 # Of the scales from the finest; they add up to 1.
-_WEIGHTS: Final = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+WEIGHTS: Final = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 _LUMINANCE: Final = (0.01 * PEAK) ** 2
 _CONTRAST: Final = (0.03 * PEAK) ** 2
 
 # The window must fit into the coarsest scale.
-MIN_PX: Final = SSIM_WINDOW_PX * 2 ** (len(_WEIGHTS) - 1)
+MIN_PX: Final = SSIM_WINDOW_PX * 2 ** (len(WEIGHTS) - 1)
 
 
 def ms_ssim(first: np.ndarray, second: np.ndarray) -> float:
@@ -37,18 +37,32 @@ def ms_ssim(first: np.ndarray, second: np.ndarray) -> float:
     Returns:
         At most 1.
 
-    Source: Wang, Simoncelli and Bovik 2003, Multiscale structural similarity for image quality assessment.
+    Source: Wang, Simoncelli and Bovik 2003, Multiscale structural similarity for image quality assessment, Eq. 7.
+    """
+    powers = torch.tensor(WEIGHTS, dtype=torch.float64)
+    return float((scale_terms(first, second).clamp(min=0) ** powers).prod(dim=1).mean())
+
+
+def scale_terms(first: np.ndarray, second: np.ndarray) -> Tensor:
+    """Contrast times structure at the five scales, from the finest; the coarsest times luminance.
+
+    Args:
+        first: As for `ms_ssim`.
+        second: The same shape.
+
+    Returns:
+        (C, 5) float64, which `ms_ssim` joins.
     """
     x, y = _planes(first), _planes(second)
-    product = torch.ones(x.shape[0], dtype=torch.float64)
-    for scale, weight in enumerate(_WEIGHTS):
+    terms = []
+    for scale in range(len(WEIGHTS)):
         if scale:
             x, y = avg_pool2d(x, 2), avg_pool2d(y, 2)
         luminance, contrast_structure = _compare(x, y)
-        coarsest = scale == len(_WEIGHTS) - 1
+        coarsest = scale == len(WEIGHTS) - 1
         term = luminance * contrast_structure if coarsest else contrast_structure
-        product *= term.mean(dim=(1, 2, 3)).clamp(min=0) ** weight
-    return float(product.mean())
+        terms.append(term.mean(dim=(1, 2, 3)))
+    return torch.stack(terms, dim=1)
 
 
 def _planes(image: np.ndarray) -> Tensor:

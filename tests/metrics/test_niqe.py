@@ -158,7 +158,7 @@ def test_original_statistics_are_taken_where_they_lie(photo: np.ndarray, tmp_pat
         gaussian_window=np.ones((7, 7)) / 49,
     )
     original = Niqe(weights_dir=tmp_path)
-    assert original.key == "niqe_original"
+    assert original.key == "niqe"
     assert original(photo) != Niqe(weights_dir=tmp_path / "none")(photo)
     np.savez(tmp_path / ORIGINAL_FILE, mu_pris_param=natural.mean[:5], cov_pris_param=natural.covariance)
     with pytest.raises(CheckpointError, match="another shape"):
