@@ -40,7 +40,8 @@ def grey(rgb: np.ndarray) -> np.ndarray:
     Returns:
         (H, W) float64, whole numbers in [0, 255].
     """
-    return np.floor(rgb.astype(np.float64) @ _GREY + 0.5)
+    levels: np.ndarray = np.floor(rgb.astype(np.float64) @ _GREY + 0.5)
+    return levels
 
 
 def single_luma(rgb: np.ndarray) -> np.ndarray:
