@@ -19,6 +19,7 @@ class UpscaleMetadata(StrictModel):
         quality: Of a lossy file; None for the others.
         source: Fingerprint of the input file.
         raw: How a raw file was rendered; None for other files.
+        network: Architecture and scale, for people; not compared, and missing in results of earlier versions.
     """
 
     artifact: Literal["upscaled"] = "upscaled"
@@ -30,3 +31,4 @@ class UpscaleMetadata(StrictModel):
     quality: int | None
     source: str
     raw: str | None = None
+    network: str | None = None

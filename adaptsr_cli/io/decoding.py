@@ -12,7 +12,7 @@ from adaptsr_cli.io.faults import damaged, faults
 from adaptsr_cli.io.formats.camera_raw import RawReader, RawRendering
 from adaptsr_cli.io.formats.heif import HeifReader
 from adaptsr_cli.io.formats.jpeg_xl import JpegXlReader
-from adaptsr_cli.io.formats.kind import FileFormat, Outline
+from adaptsr_cli.io.formats.kind import FileFormat, Layout, Outline
 from adaptsr_cli.io.formats.table import find_by_suffix, recognise
 from adaptsr_cli.io.formats.tiff import TiffReader
 from adaptsr_cli.io.pictures import Picture
@@ -64,6 +64,30 @@ def decode_picture(path: Path, raw: RawRendering | None = None, *, keep_damaged:
         remark = f"is {kind.name}, though its name ends in {path.suffix or 'nothing'}"
         picture = replace(picture, remarks=(remark, *picture.remarks))
     return picture
+
+
+def read_layout(path: Path) -> tuple[str, Layout]:
+    """Read how a file holds its picture, from the header alone.
+
+    Returns:
+        The name of the format by its content, and the layout.
+
+    Raises:
+        ImageError: Not an image, or not readable.
+    """
+    kind = find_content(path)
+    with faults(path, kind.name):
+        return kind.name, kind.reader.read_layout(path)
+
+
+def find_fault(path: Path) -> str | None:
+    """Look for damage of an image file that its decoder would pass over; None where nothing was found.
+
+    Raises:
+        ImageError: Not readable.
+    """
+    with faults(path):
+        return find_damage(path)
 
 
 def decode_xmp(path: Path) -> bytes | None:

@@ -16,12 +16,18 @@ from typing import Final
 from adaptsr_cli.io.exif import EXIF_PREFIX
 from adaptsr_cli.io.file_kinds import require_regular
 
+_MAKER: Final = 0x010F
 _MODEL: Final = 0x0110
+_SOFTWARE: Final = 0x0131
+_POSITION_FOLDER: Final = 0x8825
 _EXIF_FOLDER: Final = 0x8769
 _TAKEN: Final = 0x9003
 _FRACTION: Final = 0x9291
 _FOCAL: Final = 0x920A
 _FOCAL_35: Final = 0xA405
+_WANTED: Final = frozenset(
+    {_MAKER, _MODEL, _SOFTWARE, _EXIF_FOLDER, _POSITION_FOLDER, _TAKEN, _FRACTION, _FOCAL, _FOCAL_35}
+)
 _SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 7: 1, 9: 4, 10: 8, 13: 4}
 _TIFF_HEADS: Final = frozenset({b"II*\0", b"MM\0*", b"IIRO", b"IIU\0"})  # Olympus and Panasonic have their own
 _MOST_TEXT: Final = 200
@@ -37,12 +43,18 @@ class ShotFacts:
         focal_mm: Focal length as it is.
         focal_35_mm: Focal length that gives the same view on 24 x 36 mm.
         camera: Model.
+        maker: Who makes the camera.
+        software: What wrote the file last.
+        has_position: Whether it says where on Earth it was taken.
     """
 
     taken: datetime | None = None
     focal_mm: float | None = None
     focal_35_mm: float | None = None
     camera: str | None = None
+    maker: str | None = None
+    software: str | None = None
+    has_position: bool = False
 
 
 def read_shot_facts(path: Path) -> ShotFacts:
@@ -115,12 +127,18 @@ def _parse(exif: bytes | mmap) -> ShotFacts:
                 found |= dict(_read_folder(exif, order, below))
         except (struct.error, ZeroDivisionError, UnicodeDecodeError):
             pass  # cut off; what was legible is used
-    focal, focal_35, camera = found.get(_FOCAL), found.get(_FOCAL_35), found.get(_MODEL)
+    focal, focal_35 = found.get(_FOCAL), found.get(_FOCAL_35)
+    camera, maker, software = (
+        text if isinstance(text := found.get(tag), str) and text else None for tag in (_MODEL, _MAKER, _SOFTWARE)
+    )
     return ShotFacts(
         taken=_read_time(found.get(_TAKEN), found.get(_FRACTION)),
         focal_mm=float(focal) if isinstance(focal, int | float) and focal > 0 else None,
         focal_35_mm=float(focal_35) if isinstance(focal_35, int | float) and focal_35 > 0 else None,
-        camera=camera if isinstance(camera, str) and camera else None,
+        camera=camera,
+        maker=maker,
+        software=software,
+        has_position=_POSITION_FOLDER in found,
     )
 
 
@@ -128,7 +146,7 @@ def _read_folder(exif: bytes | mmap, order: str, place: int) -> Iterator[tuple[i
     for entry in range(struct.unpack_from(f"{order}H", exif, place)[0]):
         offset = place + 2 + 12 * entry
         tag, kind, count = struct.unpack_from(f"{order}HHI", exif, offset)
-        if tag not in {_MODEL, _EXIF_FOLDER, _TAKEN, _FRACTION, _FOCAL, _FOCAL_35} or kind not in _SIZES:
+        if tag not in _WANTED or kind not in _SIZES:
             continue
         size = _SIZES[kind] * count
         at = offset + 8 if size <= 4 else struct.unpack_from(f"{order}I", exif, offset + 8)[0]

@@ -17,8 +17,10 @@ from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.colour.convert import cmyk_to_srgb
 from adaptsr_cli.io.faults import damaged
+from adaptsr_cli.io.formats.kind import Layout, name_channels
 from adaptsr_cli.io.pictures import Picture, divide_by_alpha, layers_of, orient, picture_of, quantise, stretch
 from adaptsr_cli.io.tolerance import is_tolerant
+from adaptsr_cli.units import plural
 
 Folder = Callable[[int, bytes], bytes]
 """Writes a folder of tags: (where in the file it will stand, the file's header) -> its bytes."""
@@ -26,9 +28,16 @@ Folder = Callable[[int, bytes], bytes]
 _SIGNATURES: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MAX_BYTES: Final = (1 << 32) - (1 << 26)  # what offsets of 32 bits reach, less some for tags and bad compression
 _ORIENTATION, _XMP, _ICC = 274, 700, 34675
+_IPTC, _GEO_KEYS, _RESOLUTIONS, _RESOLUTION_UNIT = 33723, 34735, (282, 283), 296
+_INCHES: Final = 2
+_PER_INCH: Final = {_INCHES: 1.0, 3: 2.54}  # unit -> what makes it pixels an inch
+_GEO_SYSTEMS: Final = (3072, 2048)  # keys of the projected and of the geographic system
 _JPEG, _DEFLATE = 7, (8, 32946)
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _SEPARATED = 0, 1, 2, 5
 _COLOURS: Final = {_MIN_IS_WHITE: 1, _MIN_IS_BLACK: 1, _RGB: 3, _SEPARATED: 4}
+_COLOUR_NAMES: Final = {
+    0: ("grey", 1), 1: ("grey", 1), 2: ("RGB", 3), 3: ("palette", 1), 5: ("CMYK", 4), 6: ("RGB", 3), 8: ("Lab", 3),
+}  # fmt: skip
 _PREMULTIPLIED, _STRAIGHT = 1, 2
 _ALPHAS: Final = (_PREMULTIPLIED, _STRAIGHT)
 _SEPARATE = 2  # the planes of a page one after another
@@ -132,6 +141,60 @@ def _read_samples(page: tifffile.TiffPage, path: Path) -> tuple[AnyArray, tuple[
     if samples.dtype == np.uint8:
         return samples, ()
     return stretch(samples.astype(np.uint16, copy=False), page.bitspersample), ()
+
+
+def read_layout(path: Path) -> Layout:
+    """How the first page of a TIFF is held, and how many pages it has; see `adaptsr_cli.io.formats.kind.Layout`.
+
+    Raises:
+        Exception: The file is damaged, of whatever kind tifffile tripped over.
+    """
+    count = len(list_pages(path))
+    with tifffile.TiffFile(path) as file:
+        page = require_page(file.pages.first)
+        kind = "" if page.dtype is None else {"f": ", floating point", "i": ", signed"}.get(page.dtype.kind, "")
+        other = getattr(page.photometric, "name", "unknown").lower()
+        colour, own = _COLOUR_NAMES.get(int(page.photometric), (other, 1))
+        more = page.samplesperpixel - own
+        kinds = [int(extra) for extra in page.extrasamples]
+        alpha = bool(kinds) and kinds[0] in _ALPHAS
+        packing = getattr(page.compression, "name", str(page.compression)).lower().replace("_", " ")
+        details = [
+            f"compression {packing}",
+            "tiles" if page.is_tiled else "",
+            "BigTIFF" if file.is_bigtiff else "",
+            "planes" if page.planarconfig == _SEPARATE and page.samplesperpixel > 1 else "",
+            plural(more - alpha, "further channel") if more - alpha > 0 else "",
+        ]
+        icc = page.tags.valueof(_ICC)
+        return Layout(
+            bits=f"{page.bitspersample} bits{kind}",
+            channels=name_channels(colour, alpha=alpha),
+            pictures=f"{count} pages" if count > 1 else "",
+            icc=icc if isinstance(icc, bytes) else None,
+            iptc=_IPTC in page.tags,
+            dpi=_read_dpi(page),
+            ground=_name_ground(page),
+            details=tuple(filter(None, details)),
+        )
+
+
+def _read_dpi(page: tifffile.TiffPage) -> tuple[float, float] | None:
+    """Pixels an inch across and down; None where the file does not say."""
+    numbers = [page.tags.valueof(tag) for tag in _RESOLUTIONS]
+    factor = _PER_INCH.get(page.tags.valueof(_RESOLUTION_UNIT) or _INCHES)
+    if factor is None or not all(isinstance(number, tuple) and len(number) == 2 and number[1] for number in numbers):
+        return None
+    across, down = (number[0] / number[1] * factor for number in numbers)
+    return across, down
+
+
+def _name_ground(page: tifffile.TiffPage) -> str:
+    """The system of coordinates of a GeoTIFF; empty where the page is none."""
+    keys = page.tags.valueof(_GEO_KEYS) or ()
+    entries = {keys[place]: keys[place + 3] for place in range(4, len(keys) - 3, 4)}
+    codes = (entries[key] for key in _GEO_SYSTEMS if key in entries)
+    return next((f"EPSG:{code}" for code in codes), "not named" if keys else "")
 
 
 def holds_raw(path: Path) -> bool:

@@ -31,6 +31,13 @@ _PRIMARIES: Final = {  # white, then red, green and blue
     11: ((0.314, 0.351), ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))),
     12: (_D65, ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))),
 }
+_PRIMARY_NAMES: Final = {
+    1: "BT.709", 2: "not said", 5: "BT.601", 6: "BT.601", 9: "BT.2020", 11: "DCI-P3", 12: "Display P3",
+}  # fmt: skip
+_TRANSFER_NAMES: Final = {
+    1: "BT.709", 2: "not said", 4: "gamma 2.2", 6: "BT.601", LINEAR: "linear", SRGB: "sRGB", 14: "BT.2020",
+    15: "BT.2020", PQ: "PQ", HLG: "HLG",
+}  # fmt: skip
 
 
 def settle(points: CodePoints) -> CodePoints | None:
@@ -46,6 +53,12 @@ def settle(points: CodePoints) -> CodePoints | None:
 def name_hdr(points: CodePoints | None) -> str:
     """What kind of HDR code points stand for; empty if for none."""
     return {PQ: "HDR (PQ)", HLG: "HDR (HLG)"}.get(points[1], "") if points else ""
+
+
+def describe(points: CodePoints) -> str:
+    """Code points for people, such as ``BT.2020, PQ``."""
+    primaries = _PRIMARY_NAMES.get(points[0], f"primaries {points[0]}")
+    return f"{primaries}, {_TRANSFER_NAMES.get(points[1], f'transfer {points[1]}')}"
 
 
 def is_known(points: CodePoints) -> bool:

@@ -33,6 +33,22 @@ def read_space(icc: bytes) -> str:
     return icc[16:20].decode("ascii", errors="replace").strip()
 
 
+def read_description(icc: bytes) -> str:
+    """What a profile calls itself; empty where it does not, or is damaged."""
+    tag = _find_tag(icc, b"desc") or b""
+    try:
+        if tag[:4] == b"desc":  # version 2
+            text = tag[12 : 12 + struct.unpack_from(">I", tag, 8)[0]].decode("latin-1")
+        elif tag[:4] == b"mluc":
+            length, offset = struct.unpack_from(">II", tag, 20)
+            text = tag[offset : offset + length].decode("utf-16-be", "replace")
+        else:
+            return ""
+    except struct.error:
+        return ""
+    return text.split("\0")[0].strip()
+
+
 def read_cicp(icc: bytes) -> tuple[int, int, int, int] | None:
     """The code points of H.273 that a profile gives beside its curves, as those of HDR do."""
     tag = _find_tag(icc, b"cicp")

@@ -34,6 +34,14 @@ def read_code_points(chunks: dict[bytes, bytes]) -> CodePoints | None:
     return primaries, transfer, matrix, full
 
 
+def describe(chunks: dict[bytes, bytes]) -> list[str]:
+    """Name what the chunks say, such as ``gAMA 0.45455``."""
+    words = [name.decode() for name in (b"sRGB", b"cHRM") if name in chunks]
+    if len(chunks.get(b"gAMA", b"")) == 4:
+        words.append(f"gAMA {struct.unpack('>I', chunks[b'gAMA'])[0] / 100_000:.5f}")
+    return words
+
+
 def make_profile(chunks: dict[bytes, bytes], *, grey: bool) -> bytes | None:
     """A profile of what gAMA and cHRM say; None where that is sRGB, or nothing, or the chunk sRGB says so.
 

@@ -14,7 +14,7 @@ from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.artifacts.base import RawWhiteBalance
 from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.faults import INSTALL_IMAGES, check_pixels
-from adaptsr_cli.io.formats.kind import Outline
+from adaptsr_cli.io.formats.kind import Layout, Outline
 from adaptsr_cli.io.formats.signatures import read_brands
 from adaptsr_cli.io.formats.tiff import read_tiff_exif
 from adaptsr_cli.io.pictures import Picture, picture_of
@@ -72,6 +72,14 @@ class RawReader:
     def read_outline(self, path: Path) -> Outline:
         """Size and kind."""
         return Outline(*self.read_size(path), deep=True)
+
+    def read_layout(self, path: Path) -> Layout:
+        """How the picture is held."""
+        with _open(path) as raw:
+            bits = int(raw.white_level).bit_length()
+            colours = raw.color_desc.decode("ascii", "replace")
+        exif = read_tiff_exif(path) if is_tiff(path) else None
+        return Layout(bits=f"{bits} bits", channels=f"one of {colours} a pixel", exif=exif)
 
     def decode(self, path: Path) -> Picture:
         """The picture, rendered."""

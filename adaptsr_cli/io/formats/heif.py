@@ -13,7 +13,7 @@ from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.exif import clear_orientation
 from adaptsr_cli.io.faults import INSTALL_IMAGES, check_pixels
 from adaptsr_cli.io.formats.files import open_new
-from adaptsr_cli.io.formats.kind import Extras, Outline
+from adaptsr_cli.io.formats.kind import Extras, Layout, Outline, name_channels
 from adaptsr_cli.io.formats.signatures import read_brands
 from adaptsr_cli.io.pictures import Picture, divide_by_alpha, layers_of, picture_of, stretch
 
@@ -43,6 +43,24 @@ class HeifReader:
         """Size and kind."""
         heif = _open(path)
         return Outline(heif.size[0], heif.size[1], deep=heif.info["bit_depth"] > 8, alpha=heif.has_alpha)
+
+    def read_layout(self, path: Path) -> Layout:
+        """How the picture is held."""
+        heif = _open(path)
+        info, details = heif.info, []
+        if any(_GAIN_MAP in kind.lower() for kind in info.get("aux", {})):
+            details.append("HDR gain map")
+        if info.get("depth_images"):
+            details.append("depth map")
+        return Layout(
+            bits=f"{info['bit_depth']} bits",
+            channels=name_channels("grey" if heif.mode.startswith("L") else "RGB", alpha=heif.has_alpha),
+            pictures=f"{len(heif)} pictures" if len(heif) > 1 else "",
+            icc=info.get("icc_profile") or None,
+            cicp=_read_cicp(info),
+            exif=info.get("exif") or None,
+            details=tuple(details),
+        )
 
     def decode(self, path: Path) -> Picture:
         """The primary image; a depth map or what HDR adds to it is left out, and said."""

@@ -13,7 +13,7 @@ from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.exif import EXIF_PREFIX, clear_orientation
 from adaptsr_cli.io.faults import INSTALL_IMAGES, check_pixels
 from adaptsr_cli.io.formats.files import open_new
-from adaptsr_cli.io.formats.kind import Extras, Outline
+from adaptsr_cli.io.formats.kind import Extras, Layout, Outline, name_channels
 from adaptsr_cli.io.high_bit_depth import decode_jpeg_xl, encode_jpeg_xl
 from adaptsr_cli.io.pictures import Picture, layers_of, picture_of, quantise
 
@@ -39,6 +39,17 @@ class JpegXlReader:
         """Size and kind."""
         facts = _import().probe(path.read_bytes())
         return Outline(facts["width"], facts["height"], deep=facts["bits_per_sample"] > 8, alpha=facts["has_alpha"])
+
+    def read_layout(self, path: Path) -> Layout:
+        """How the picture is held; its profile is compressed with the pixels and is not looked for."""
+        facts = _import().probe(path.read_bytes())
+        real = ", floating point" if facts["exponent_bits_per_sample"] else ""
+        return Layout(
+            bits=f"{facts['bits_per_sample']} bits{real}",
+            channels=name_channels("grey" if facts["color_channels"] == 1 else "RGB", alpha=facts["has_alpha"]),
+            pictures="several frames" if facts["have_animation"] else "",
+            exif=self.read_exif(path),
+        )
 
     def decode(self, path: Path) -> Picture:
         """The picture; of an animation the first frame, and said."""

@@ -29,6 +29,44 @@ class Outline:
     alpha: bool = False
 
 
+@dataclass(frozen=True)
+class Layout:
+    """How a file holds its picture, for people; read without decoding its pixels.
+
+    Attributes:
+        bits: Of a channel, such as ``8 bits`` or ``32 bits, floating point``.
+        channels: Such as ``RGB with transparency``.
+        pictures: How many it has, and of what kind, such as ``3 pages``; empty for one.
+        icc: The colour profile.
+        cicp: Code points of H.273.
+        exif: EXIF as it is in the file.
+        iptc: Whether it has an IPTC record.
+        texts: What its texts are about, such as ``Title``.
+        dpi: Pixels an inch across and down.
+        ground: The system of coordinates that a GeoTIFF is in, such as ``EPSG:25832``.
+        colours: What else it says of its colours, such as ``gAMA 0.45455``.
+        details: More of how it is stored, such as the compression.
+    """
+
+    bits: str
+    channels: str
+    pictures: str = ""
+    icc: bytes | None = None
+    cicp: tuple[int, int, int, int] | None = None
+    exif: bytes | None = None
+    iptc: bool = False
+    texts: tuple[str, ...] = ()
+    dpi: tuple[float, float] | None = None
+    ground: str = ""
+    colours: tuple[str, ...] = ()
+    details: tuple[str, ...] = ()
+
+
+def name_channels(colour: str, *, alpha: bool) -> str:
+    """Name channels for people, such as ``grey with transparency``."""
+    return f"{colour} with transparency" if alpha else colour
+
+
 class Reader(Protocol):
     """Reads files of one format; whatever it raises becomes one line that names the file."""
 
@@ -40,6 +78,9 @@ class Reader(Protocol):
 
     def decode(self, path: Path) -> Picture:
         """The picture, with all its pages or frames."""
+
+    def read_layout(self, path: Path) -> Layout:
+        """How the picture is held, from the header alone."""
 
     def read_xmp(self, path: Path) -> bytes | None:
         """The XMP packet, from the header alone."""

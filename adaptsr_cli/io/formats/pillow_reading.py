@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,13 +17,21 @@ from adaptsr_cli.io.colour import png_colours
 from adaptsr_cli.io.colour.convert import convert_image
 from adaptsr_cli.io.exif import clear_orientation, read_orientation
 from adaptsr_cli.io.faults import check_pixels
-from adaptsr_cli.io.formats.kind import Outline
+from adaptsr_cli.io.formats.kind import Layout, Outline, name_channels
 from adaptsr_cli.io.high_bit_depth import decode_deep_avif, decode_deep_png, read_avif_bits, read_avif_colours
 from adaptsr_cli.io.pictures import Animation, Picture, orient, picture_of
 from adaptsr_cli.io.png_chunks import PngFault, hide_large, read_profile
 from adaptsr_cli.io.png_texts import read_exif, read_texts, take_xmp
 from adaptsr_cli.io.tolerance import is_tolerant
 
+_HEAD_BYTES: Final = 32
+_IPTC: Final = 0x0404  # among Photoshop's resources
+_PNG_IPTC: Final = ("Raw profile type iptc", "Raw profile type 8bim")  # where ImageMagick keeps them
+_COLOURS: Final = {
+    "1": "grey", "L": "grey", "LA": "grey", "I;16": "grey", "P": "palette", "RGB": "RGB", "RGBA": "RGB", "RGBX": "RGB",
+    "YCbCr": "RGB", "CMYK": "CMYK",
+}  # fmt: skip
+_PNG_COLOURS: Final = {0: "grey", 2: "RGB", 3: "palette", 4: "grey", 6: "RGB"}
 _FEW_BITS: Final = {"L;2": 2, "L;4": 4}
 
 
@@ -56,6 +65,11 @@ class PillowReader:
             count = 1 if self.first_only else _count_frames(image)
             return Outline(width_px, height_px, count, deep, count > 1 or image.has_transparency_data)
 
+    def read_layout(self, path: Path) -> Layout:
+        """How the picture is held."""
+        with open_image(path, self.name) as image:
+            return _read_layout(image, path)
+
     def decode(self, path: Path) -> Picture:
         """The picture with all its frames."""
         return _decode_image(path, self)
@@ -68,6 +82,46 @@ class PillowReader:
         with open_image(path, self.name) as image:
             xmp = image.info.get("xmp")
         return xmp if isinstance(xmp, bytes) else None
+
+
+def _read_layout(image: Image.Image, path: Path) -> Layout:
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    cicp, colours, details = None, [], []
+    texts = ["comment"] if image.info.get("comment") else []
+    iptc = _IPTC in image.info.get("photoshop", {})
+    bits, colour = 8, _COLOURS.get(image.mode, image.mode)
+    count = int(getattr(image, "n_frames", 1))
+    if image.format == "PNG":
+        bits, kind = head[24], head[25]
+        colour = _PNG_COLOURS.get(kind, colour)
+        chunks = png_colours.read_chunks(path)
+        cicp = png_colours.read_code_points(chunks)
+        colours = png_colours.describe(chunks)
+        with path.open("rb") as file:
+            texts = [text.keyword for text in take_xmp(read_texts(file))[1]]
+        iptc = any(keyword in texts for keyword in _PNG_IPTC)
+    elif image.format == "AVIF":
+        data = path.read_bytes()
+        bits, cicp = read_avif_bits(data), read_avif_colours(data)
+    elif image.format == "BMP":
+        details.append(f"{struct.unpack_from('<H', head, 28)[0]} bits a pixel")
+    elif head[12:16] == b"VP8L":
+        details.append("lossless")
+    details += [word for word in ("progressive", "interlace") if image.info.get(word)]
+    return Layout(
+        bits=f"{bits} bits",
+        channels=name_channels(colour, alpha=image.has_transparency_data),
+        pictures=f"{count} {'pictures' if image.format == 'MPO' else 'frames'}" if count > 1 else "",
+        icc=image.info.get("icc_profile") or None,
+        cicp=cicp,
+        exif=image.info.get("exif") or None,
+        iptc=iptc,
+        texts=tuple(dict.fromkeys(texts)),
+        dpi=image.info.get("dpi"),
+        colours=tuple(colours),
+        details=tuple(details),
+    )
 
 
 @contextmanager

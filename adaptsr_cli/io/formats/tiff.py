@@ -10,10 +10,10 @@ from typing import Any, Final
 from PIL import Image, TiffImagePlugin
 
 from adaptsr_cli.io.faults import check_pixels
-from adaptsr_cli.io.formats.kind import Extras, Outline
+from adaptsr_cli.io.formats.kind import Extras, Layout, Outline
 from adaptsr_cli.io.formats.pillow_reading import decode_frame, find_raw_mode, join_frames
 from adaptsr_cli.io.pictures import Picture
-from adaptsr_cli.io.tiff import Folder, TiffPage, list_pages, read_page, read_xmp, write_tiff
+from adaptsr_cli.io.tiff import Folder, TiffPage, list_pages, read_layout, read_page, read_xmp, write_tiff
 
 # TIFF keeps EXIF among the tags that describe its own layout; only these describe the photograph.
 TIFF_PHOTO_TAGS: Final = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
@@ -34,6 +34,10 @@ class TiffReader:
         largest = max(pages, key=lambda page: page.width_px * page.height_px)
         deep, alpha = any(page.deep for page in pages), any(page.alpha for page in pages)
         return Outline(largest.width_px, largest.height_px, len(pages), deep, alpha)
+
+    def read_layout(self, path: Path) -> Layout:
+        """How the pages are held."""
+        return replace(read_layout(path), exif=read_tiff_exif(path))
 
     def decode(self, path: Path) -> Picture:
         """The picture with all its pages."""

@@ -1,4 +1,4 @@
-"""Stage ``info``: what a file is, be it an artifact of a run, a model file or options."""
+"""Stage ``info``: what a file is, be it an image, an artifact of a run, a model file or options."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from typing import Any
 from adaptsr_cli.artifacts.base import HEADER
 from adaptsr_cli.backbones.hyperparameters import Value, format_untold, parse_choices
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
-from adaptsr_cli.errors import ArtifactError
+from adaptsr_cli.errors import AdaptsrError, ArtifactError, ImageError
 from adaptsr_cli.io.artifacts import parse_artifact
+from adaptsr_cli.io.decoding import find_content
 from adaptsr_cli.io.documents import read_text, read_toml
 from adaptsr_cli.io.file_kinds import describe_irregular
+from adaptsr_cli.io.formats.table import READ_SUFFIXES
 from adaptsr_cli.io.headers import read_metadata
 from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.stages.info.describe import Facts, describe, describe_backbone
 from adaptsr_cli.stages.info.options import InfoOptions
+from adaptsr_cli.stages.info.picture import describe_picture
 from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.units import format_bytes
 
@@ -29,29 +32,42 @@ class InfoResult:
 
     Attributes:
         files: The facts of each file, in the order in which they should be shown.
+        failed: Files that cannot be described, and why.
     """
 
     files: tuple[Facts, ...]
+    failed: tuple[tuple[Path, AdaptsrError], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The result as ``--json`` prints it."""
-        return {"files": list(self.files)}
+        failed = [{"file": str(path), "reason": error.message} for path, error in self.failed]
+        return {"files": list(self.files), "failed": failed}
 
 
 def run_info(options: InfoOptions, *, progress: Progress = SILENT, world: World = SINGLE_PROCESS) -> InfoResult:
-    """Describe files.
+    """Describe files; of several, one that cannot be described is named, and the others are.
 
     Args:
         options: Which files.
-        progress: Not used: nothing takes long.
+        progress: Told of those that cannot be described.
         world: Not used: this is work for one process.
 
     Raises:
-        ArtifactError: A file is missing, or of no known kind.
-        CheckpointError: A model file cannot be read.
+        ArtifactError: The only file is missing, or of no known kind.
+        CheckpointError: The only file is a model file that cannot be read.
+        ImageError: The only file is an image that cannot be read.
     """
     choices = parse_choices(options.model_options)
-    return InfoResult(tuple(describe_file(path, choices) for path in options.files))
+    files, failed = [], []
+    for path in options.files:
+        try:
+            files.append(describe_file(path, choices))
+        except AdaptsrError as error:
+            if len(options.files) == 1:
+                raise
+            progress.warn(error.message + (f"; {error.hint}" if error.hint else ""))
+            failed.append((path, error))
+    return InfoResult(tuple(files), tuple(failed))
 
 
 def describe_file(path: Path, choices: Mapping[str, Value] | None = None) -> Facts:
@@ -65,6 +81,7 @@ def describe_file(path: Path, choices: Mapping[str, Value] | None = None) -> Fac
         ArtifactError: Missing, or of no known kind.
         CheckpointError: A model file that cannot be read.
         UsageError: A choice that the network does not have.
+        ImageError: An image that cannot be read.
     """
     if path.is_dir() or path.name.endswith(".index.json"):
         return {"file": str(path), **_describe_checkpoint(path, choices)}
@@ -83,7 +100,18 @@ def describe_file(path: Path, choices: Mapping[str, Value] | None = None) -> Fac
             return facts | _describe_document(metadata[HEADER], path)
     if path.suffix == ".onnx":
         return facts | _describe_onnx(path)
+    if path.suffix.lower() in READ_SUFFIXES or _is_image(path):
+        return facts | describe_picture(path)
     return facts | _describe_checkpoint(path, choices)
+
+
+def _is_image(path: Path) -> bool:
+    """Whether the content is an image, whatever the name says."""
+    try:
+        find_content(path)
+    except ImageError:
+        return False
+    return True
 
 
 def _describe_onnx(path: Path) -> Facts:

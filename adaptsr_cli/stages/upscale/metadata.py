@@ -27,6 +27,7 @@ class UpscaleSettings:
     """
 
     weights_sha256: str
+    network: str
     outscale: float
     precision: str
     ensemble: bool
@@ -49,6 +50,7 @@ class UpscaleSettings:
             quality=self.quality if is_lossy(target) else None,
             source=file_fingerprint(source),
             raw=self.raw.describe() if holds_raw(source) else None,
+            network=self.network,
         )
 
 

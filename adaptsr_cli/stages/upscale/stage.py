@@ -92,8 +92,11 @@ def run_upscale(
             return _report_plan(Plan([], found.errors, found.left_out), progress)
     upscaler = open_upscaler(options, progress)
     factor = options.outscale or float(upscaler.backbone.scale)
+    identity = upscaler.backbone.identity
+    network = f"{identity.architecture} x{identity.scale}"
     settings = UpscaleSettings(
         model_sha256(upscaler.backbone),
+        network,
         factor,
         upscaler.precision,
         options.ensemble,
