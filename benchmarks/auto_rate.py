@@ -118,7 +118,7 @@ def prepare(trial: Trial, work: Path, options: argparse.Namespace) -> tuple[RunF
     run = RunFolder(work / f"{trial.network}-{trial.data}-{trial.seed}")
     if not run.rank_map.exists():
         data = str(work / trial.data / "train")
-        run_score(ScoreOptions(run=run.root, data=data, test=test, seed=trial.seed, **shared))
+        run_score(ScoreOptions(run=run.root, data=data, test=test, batches=8, seed=trial.seed, **shared))
         run_allocate(AllocateOptions(run=run.root))
     return run, shared
 
@@ -144,7 +144,9 @@ def run_trial(trial: Trial, work: Path, options: argparse.Namespace) -> dict[str
         )
     )
     run_merge(MergeOptions(run=run.root, **shared))
-    test = EvaluateOptions(run=run.root, data=str(work / trial.data / "test"), metrics="psnr", **shared)
+    test = EvaluateOptions(
+        run=run.root, data=str(work / trial.data / "test"), metrics="psnr", offline=True, device=options.device
+    )
     before, after = (model.metrics["psnr_y_db"] for model in run_evaluate(test).evaluation.models)
     search = trained.search
     return {
