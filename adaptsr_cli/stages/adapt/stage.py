@@ -25,7 +25,7 @@ from adaptsr_cli.stages.common.data_options import pick
 from adaptsr_cli.stages.common.lr_degradation import run_degradation
 from adaptsr_cli.stages.common.models import ModelSpec, load_model
 from adaptsr_cli.stages.common.open_run import OpenRun, open_run
-from adaptsr_cli.stages.common.run_folder import RunFolder
+from adaptsr_cli.stages.common.run_folder import RunFolder, refuse_inputs
 from adaptsr_cli.stages.common.training_data import open_pairs, open_reader
 from adaptsr_cli.stages.evaluate.options import EvaluateOptions
 from adaptsr_cli.stages.evaluate.stage import run_evaluate
@@ -84,6 +84,7 @@ def run_adapt(options: AdaptOptions, *, progress: Progress = SILENT, world: Worl
     parse_metrics(options.metrics)  # what is wrong there is said before the work
     progress = TellOnce(progress)
     with open_run(options, progress, world) as opened:
+        refuse_inputs({"merged model": opened.run.merged}, [opened.backbone.checkpoint.path])
         _check_test(options, opened, progress, world)
         _plan_ranks(options, opened, progress, world)
         training = train_backbone(options, opened, progress, world)

@@ -25,7 +25,7 @@ from adaptsr_cli.stages.allocate.options import ReallocateOptions
 from adaptsr_cli.stages.common.adapter_file import AdapterSource, open_adapter
 from adaptsr_cli.stages.common.adapter_spectra import inner_rank, planned_gains, require_low_rank, spectra_of
 from adaptsr_cli.stages.common.models import ModelSpec, open_backbone
-from adaptsr_cli.stages.common.run_folder import RunFolder, provenance, refuse_overwriting
+from adaptsr_cli.stages.common.run_folder import RunFolder, provenance, refuse_inputs, refuse_overwriting
 from adaptsr_cli.stages.common.warm_start import warm_start_path, write_warm_start
 from adaptsr_cli.units import Budget, parse_budget
 
@@ -78,6 +78,7 @@ def run_reallocate(
     """
     run = RunFolder(options.run)
     path = run.rank_map
+    refuse_inputs({"rank map": path, "what training continues from": warm_start_path(path)}, [options.adapter])
     refuse_overwriting({"rank map": path}, force=options.force)
     adapter = open_adapter(options.adapter)
     require_low_rank(adapter, "reallocation")

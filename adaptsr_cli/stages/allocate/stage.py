@@ -26,7 +26,7 @@ from adaptsr_cli.ranking.allocation import (
 from adaptsr_cli.ranking.spectral import allocate_spectral
 from adaptsr_cli.report.figures import draw_rank_heatmap
 from adaptsr_cli.stages.allocate.options import AllocateOptions
-from adaptsr_cli.stages.common.run_folder import RunFolder, provenance, refuse_overwriting
+from adaptsr_cli.stages.common.run_folder import RunFolder, provenance, refuse_inputs, refuse_overwriting
 from adaptsr_cli.stages.common.warm_start import warm_start_path
 from adaptsr_cli.units import format_params, list_some, parse_budget
 
@@ -65,8 +65,9 @@ def run_allocate(
         OutputExistsError: The run has a rank map already.
     """
     run = RunFolder(options.run)
-    refuse_overwriting({"rank map": run.rank_map}, force=options.force)
     source = options.saliency or run.saliency
+    refuse_inputs({"rank map": run.rank_map}, [source])
+    refuse_overwriting({"rank map": run.rank_map}, force=options.force)
     if not source.exists():
         raise ArtifactError(f"there is no {source}", "make it with `adaptsr score --data DIR`")
     with hold_folder(run.root):

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 
 from adaptsr_cli.artifacts.split import SplitRecord
 from adaptsr_cli.backbones.backbone import Backbone
+from adaptsr_cli.data.layouts import files_of
 from adaptsr_cli.distributed import World
+from adaptsr_cli.errors import UsageError
 from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.io.lock import hold_folder
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.stages.common.data_options import DataOptions
 from adaptsr_cli.stages.common.models import ModelSpec, expected_scale, open_backbone
-from adaptsr_cli.stages.common.run_folder import RunFolder
+from adaptsr_cli.stages.common.run_folder import RunFolder, refuse_inputs
 from adaptsr_cli.stages.common.training_data import CacheSizes, TrainingData, open_training_data
 
 
@@ -40,7 +42,7 @@ def open_run(options: DataOptions, progress: Progress, world: World) -> Iterator
         What was opened; the folder is held until the end.
 
     Raises:
-        UsageError: The images are named in no way or in two.
+        UsageError: The images are named in no way or in two, or lie where results are written.
         BusyError: Another process is at work in the run folder.
         DataError: There are no usable images.
         ArtifactError: The run belongs to another network.
@@ -65,8 +67,28 @@ def open_run(options: DataOptions, progress: Progress, world: World) -> Iterator
                 test=options.test,
                 known=known,
             )
+            _refuse_images_in_the_way(run, data)
             spec = ModelSpec.of(
                 options.model, options.weights_dir, offline=options.offline, options=options.model_options
             )
             backbone = open_backbone(run, spec, progress, record=world.is_main_process)
         yield OpenRun(run, backbone, data)
+
+
+def _refuse_images_in_the_way(run: RunFolder, data: TrainingData) -> None:
+    """Refuse images that the stages would write over, or remove with an earlier training.
+
+    Raises:
+        UsageError: There are some.
+    """
+    images = files_of(
+        pair for part in (data.train, data.held_out, data.unused, data.test) for pairs in part for pair in pairs.pairs
+    )
+    training = run.training.root.resolve()
+    within = next((path for path in sorted(images) if path.resolve().is_relative_to(training)), None)
+    if within is not None:
+        raise UsageError(
+            f"{within} lies in {run.training.root}, which `force` empties", "move the images, or use another `run`"
+        )
+    pictures = (run.saliency.with_suffix(".png"), run.rank_map.with_suffix(".png"))
+    refuse_inputs({path.name: path for path in pictures}, images)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from adaptsr_cli import __version__
 from adaptsr_cli.artifacts.base import Provenance, Scalar
-from adaptsr_cli.errors import OutputExistsError
+from adaptsr_cli.errors import OutputExistsError, UsageError
 from adaptsr_cli.stages.common.places import Folder, find_obstacle
 from adaptsr_cli.training.folder import TrainingFolder
 
@@ -158,6 +158,37 @@ def refuse_overwriting(paths: Mapping[str, Path], *, force: bool) -> None:
             raise OutputExistsError(f"{path} is {kind} ({what})", "remove it, or give another name")
         if path.exists() and not force:
             raise OutputExistsError(f"{path} exists already ({what})", "replace it with `force`, or use another `run`")
+
+
+def refuse_inputs(outputs: Mapping[str, Path], inputs: Iterable[Path]) -> None:
+    """Refuse to write onto a file that the same command reads, with or without `force`.
+
+    A link to an input, and its name in other letters where the disk does not tell these apart, is the input too.
+
+    Args:
+        outputs: What each path is, for the message.
+        inputs: Everything that is read; what is not there counts for nothing.
+
+    Raises:
+        UsageError: An output is an input.
+    """
+    there = {identity: (what, path) for what, path in outputs.items() if (identity := _identity(path)) is not None}
+    for path in inputs if there else ():
+        if (identity := _identity(path)) in there:
+            what, output = there[identity]
+            raise UsageError(
+                f"{output} ({what}) is the same file as {path}, which this command reads: it would be lost",
+                "give another name or `run` for what is written",
+            )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What all names of one file have in common; None where there is no file."""
+    try:
+        state = path.stat()
+    except (OSError, ValueError):
+        return None
+    return state.st_dev, state.st_ino
 
 
 def drop_training(run: RunFolder) -> None:

@@ -43,7 +43,8 @@ def find_outputs(folder: Path, images: Sequence[str]) -> dict[str, Path]:
             place.setdefault(readable(path.stem), []).append(path)
     outputs = {place: dict(sorted(named.items())) for place, named in outputs.items()}
     names = sorted(image.split("/")[-1] for image in images)
-    found = {image: path for image in images if (path := _find_output(image, names, outputs, folder)) is not None}
+    chosen = {image: _find_output(image, names, outputs, folder) for image in images}
+    found = {image: output for image, output in chosen.items() if output is not None}
     if not found:
         others = "; ".join(group.describe() for group in contents.unread())
         raise DataError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -29,7 +29,13 @@ from adaptsr_cli.report.sheet import draw_comparison
 from adaptsr_cli.report.tables import TABLES, TableKind
 from adaptsr_cli.runtime import describe_machine, pick_device
 from adaptsr_cli.stages.common.lr_degradation import DEFAULT_TO_SCORE_ON, run_degradation
-from adaptsr_cli.stages.common.run_folder import EvaluationFiles, RunFolder, provenance, refuse_overwriting
+from adaptsr_cli.stages.common.run_folder import (
+    EvaluationFiles,
+    RunFolder,
+    provenance,
+    refuse_inputs,
+    refuse_overwriting,
+)
 from adaptsr_cli.stages.common.training_data import CacheSizes, fingerprint_of, open_reader
 from adaptsr_cli.stages.evaluate.files import choose_files
 from adaptsr_cli.stages.evaluate.html_report import write_report
@@ -108,6 +114,8 @@ def run_evaluate(
 
     subject = _open_subject(options, run, protocol, device, progress, world)
     files = choose_files(options, run, subject.images.split, subject.fingerprint, subject.models)
+    written = {"scores": files.scores, "comparison sheet": files.comparison, "report": files.report}
+    refuse_inputs({**written, **{f"`{kind}`": path for kind, path in tables.items()}}, _inputs(options, subject))
     scorer = _open_scorer(options, protocol, metrics, subject.reader.scale, device, progress)
 
     if options.strict:
@@ -186,6 +194,17 @@ def _open_subject(
     names = [pair.name for pair in reader.pairs]
     folders = [open_folder(name, folder, names, strict=options.strict) for name, folder in options.output_folders]
     return _Subject(images, fingerprint_of(sets), reader, make_distinct([*networks, *folders]))
+
+
+def _inputs(options: EvaluateOptions, subject: _Subject) -> Iterator[Path]:
+    """Every file that is read."""
+    yield from files_of(subject.reader.pairs)
+    for model in subject.models:
+        yield from model.files.values()
+    yield from (Path(name) for name in options.models)
+    yield from options.adapters
+    if options.list_file is not None:
+        yield options.list_file
 
 
 def _find_scale(networks: Sequence[EvaluatedModel], sets: Sequence[PairSet]) -> int:

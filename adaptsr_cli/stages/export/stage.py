@@ -25,7 +25,7 @@ from adaptsr_cli.stages.common.merged_model import (
     refuse_merging_twice,
 )
 from adaptsr_cli.stages.common.models import ModelSpec, load_model, open_backbone
-from adaptsr_cli.stages.common.run_folder import RunFolder, refuse_overwriting
+from adaptsr_cli.stages.common.run_folder import RunFolder, refuse_inputs, refuse_overwriting
 from adaptsr_cli.stages.export.card import card_path, model_card
 from adaptsr_cli.stages.export.formats import FORMATS, ExportFormat
 from adaptsr_cli.stages.export.options import ExportOptions
@@ -85,8 +85,10 @@ def run_export(options: ExportOptions, *, progress: Progress = SILENT, world: Wo
     output = _output_path(options, format_, run, network.backbone.scale, half=half)
     card = card_path(output) if options.card else None
     outputs = {"exported model": format_.files(output), "model card": (card,) if card else ()}
+    inputs = [network.backbone.checkpoint.path, options.adapter or run.adapter]
     for what, files in outputs.items():
         for file in files:
+            refuse_inputs({what: file}, inputs)
             refuse_overwriting({what: file}, force=options.force)
     request = ExportRequest(
         output=output,

@@ -23,7 +23,7 @@ from adaptsr_cli.stages.common.merged_model import (
     refuse_merging_twice,
 )
 from adaptsr_cli.stages.common.models import ModelSpec, open_backbone
-from adaptsr_cli.stages.common.run_folder import RunFolder, refuse_overwriting
+from adaptsr_cli.stages.common.run_folder import RunFolder, refuse_inputs, refuse_overwriting
 from adaptsr_cli.stages.merge.blend import Tuned, open_blend, require_one_backbone
 from adaptsr_cli.stages.merge.options import MergeOptions
 from adaptsr_cli.stages.merge.tune import TuningJob, tune
@@ -90,12 +90,14 @@ def run_merge(options: MergeOptions, *, progress: Progress = SILENT, world: Worl
     for source in sources:
         if not source.exists():
             raise ArtifactError(f"there is no {source}", "train one with `adaptsr train --data DIR`")
+    refuse_inputs({"merged model": output}, sources)
     refuse_overwriting({"merged model": output}, force=options.force)
     adapters = [open_adapter(source) for source in sources]
     require_one_backbone(adapters)
     choice = ModelSpec.of(options.model, options.weights_dir, offline=options.offline, options=options.model_options)
     choice = choice.with_options_of(adapters[0].header.backbone)
     backbone = open_backbone(run, choice, progress, record=False)
+    refuse_inputs({"merged model": output}, [backbone.checkpoint.path])
     refuse_merging_twice(backbone, adapters)
 
     strength = _choose_strength(options, run, adapters, progress)

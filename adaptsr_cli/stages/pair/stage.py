@@ -103,6 +103,7 @@ def run_pair(options: PairOptions, *, progress: Progress = SILENT, world: World 
     for path in matched.alone:
         progress.note(f"{path}: no other photograph belongs to it")
     folder = PairFolder(options.output)
+    folder.refuse_holding([path for shot in matched.shots for path in (*shot.wide, *shot.tele)])
     made = []
     with hold_folder(options.output):
         done = _read_done(folder, options, scale)

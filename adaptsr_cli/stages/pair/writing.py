@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from adaptsr_cli.errors import AdaptsrError
+from adaptsr_cli.errors import AdaptsrError, UsageError
 
 _PARTIAL: Final = ".partial-shot-"
 _BLOCK: Final = re.compile(r"(?P<shot>.+)_b\d{3,}")
@@ -51,6 +51,17 @@ class PairFolder:
     def holds_images(self) -> bool:
         """Whether there is anything in ``lr/`` or ``hr/``."""
         return any((self.root / side).is_dir() and any((self.root / side).iterdir()) for side in ("lr", "hr"))
+
+    def refuse_holding(self, photos: Iterable[Path]) -> None:
+        """Refuse photographs that lie where pairs are written and removed.
+
+        Raises:
+            UsageError: One of them does.
+        """
+        own = [(self.root / side).resolve() for side in ("lr", "hr", ".previews")]
+        for path in photos:
+            if any(path.resolve().is_relative_to(folder) for folder in own):
+                raise UsageError(f"{path} lies where the pairs are written", "give another `output`")
 
     def drop_unfinished(self, known: Collection[str]) -> None:
         """Remove what killed processes left: partial folders, and blocks of shots that are not on record."""

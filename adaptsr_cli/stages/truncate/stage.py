@@ -28,7 +28,7 @@ from adaptsr_cli.stages.common.adapter_spectra import (
     spectra_of,
 )
 from adaptsr_cli.stages.common.models import ModelSpec, open_backbone
-from adaptsr_cli.stages.common.run_folder import RunFolder, provenance, refuse_overwriting
+from adaptsr_cli.stages.common.run_folder import RunFolder, provenance, refuse_inputs, refuse_overwriting
 from adaptsr_cli.stages.truncate.options import TruncateOptions
 from adaptsr_cli.units import Budget, parse_budget
 
@@ -131,10 +131,13 @@ def run_truncate(
     output = options.output or run.root / "adapter-truncated.safetensors"
     if output.suffix != ".safetensors":
         raise ArtifactError(f"`output` {output} does not end in .safetensors", "change the name")
+    source = options.adapter or run.adapter
+    refuse_inputs({"truncated adapter": output}, [source])
     refuse_overwriting({"truncated adapter": output}, force=options.force)
-    adapter = open_adapter(options.adapter or run.adapter)
+    adapter = open_adapter(source)
     choice = ModelSpec.of(options.model, options.weights_dir, offline=options.offline, options=options.model_options)
     backbone = open_backbone(run, choice, progress, record=False)
+    refuse_inputs({"truncated adapter": output}, [backbone.checkpoint.path])
     limit = Limit(options.to_rank, parse_budget(options.budget) if options.budget else None)
     truncation = truncate_adapter(backbone, adapter, limit)
     if all(cut.rank == cut.rank_before for cut in truncation.cuts):
