@@ -13,6 +13,7 @@ from report.pages import make_content, make_evaluation
 
 from adaptsr_cli.io.images import decode_rgb
 from adaptsr_cli.report.html import MAX_BYTES, render_report
+from adaptsr_cli.units import readable
 
 VOID = {"meta", "link", "img", "input", "br"}
 NASTY = (
@@ -99,7 +100,7 @@ def test_names_are_shown_letter_by_letter(name: str) -> None:
     plain = Page(render_report(make_content(make_evaluation(("a", "b", "c"), ("backbone", "merged")))))
     found = Page(page)
     assert [tag for tag, _ in found.tags] == [tag for tag, _ in plain.tags]
-    shown = name.encode("utf-8", "backslashreplace").decode()
+    shown = readable(name)
     assert "".join(found.text).count(shown) > 5
 
 
