@@ -129,6 +129,12 @@ def readable_texts(value: Any) -> Any:
     return value
 
 
+def join_words(words: Sequence[str]) -> str:
+    """``A``, ``A and B``, ``A, B and C``."""
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def plural(count: int, noun: str) -> str:
     """``1 pair``, ``2 pairs``, with thousands separated."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

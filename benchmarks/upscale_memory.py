@@ -88,7 +88,7 @@ def make_image(path: Path, megapixels: float, mode: str) -> None:
     width_px = round(height_px * 1.5)
     dtype = np.dtype(np.uint16 if mode.startswith("16") else np.uint8)
     columns = np.arange(width_px)[None, :, None] // 7
-    facts = LargeTiff(width_px, height_px, dtype, False, None, {}, 0)
+    facts = LargeTiff(width_px, height_px, dtype, False, None, 0)
     steps = range(0, height_px, 256)
     bands = (
         (

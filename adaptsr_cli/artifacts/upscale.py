@@ -20,6 +20,7 @@ class UpscaleMetadata(StrictModel):
         source: Fingerprint of the input file.
         raw: How a raw file was rendered; None for other files.
         network: Architecture and scale, for people; not compared, and missing in results of earlier versions.
+        dpi: Whether the resolution in dpi is that of the input, or was multiplied by the factor.
     """
 
     artifact: Literal["upscaled"] = "upscaled"
@@ -32,3 +33,4 @@ class UpscaleMetadata(StrictModel):
     source: str
     raw: str | None = None
     network: str | None = None
+    dpi: Literal["keep", "scaled"] = "keep"

@@ -73,6 +73,8 @@ def _upscale_frame(upscaler: Upscaler, frame: Picture, factor: float, on_tile: O
         colour = _gather(bands, height_px, width_px, 1 if frame.grey else 3, dtype)
     else:
         colour = _round_resized(upscaler.run(lr, on_tile=on_tile), width_px, height_px, dtype, frame.grey)
+    attached = frame.attached.resized(width_px / lr.shape[1], height_px / lr.shape[0])
+    frame = replace(frame, attached=attached)
     if frame.grey:
         colour = np.broadcast_to(colour, (height_px, width_px, 3))  # a view: held once
     if frame.alpha is None:

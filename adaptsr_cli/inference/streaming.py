@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ from adaptsr_cli.inference.engine import OnTile, Upscaler
 from adaptsr_cli.inference.picture import to_depth
 from adaptsr_cli.inference.tiles import TilePlan
 from adaptsr_cli.io.atomic import replace_atomically
+from adaptsr_cli.io.attached.policy import KeepPolicy
 from adaptsr_cli.io.large_tiff import TILE_PX, WRITE_BUFFER_BYTES, LargeTiff, LargeTiffReader, write_large_tiff
 from adaptsr_cli.units import format_bytes
 
@@ -25,12 +27,18 @@ _FIXED_BYTES: Final = 128 << 20  # interpreter's odds and ends, tables of the fi
 
 
 def stream_tiff(
-    upscaler: Upscaler, source: Path, target: Path, *, room_bytes: int, note: str | None, on_tile: OnTile | None = None
+    upscaler: Upscaler,
+    source: Path,
+    target: Path,
+    *,
+    room_bytes: int,
+    note: str | None,
+    policy: KeepPolicy = KeepPolicy(),  # noqa: B008
+    on_tile: OnTile | None = None,
 ) -> None:
     """Upscale a TIFF of one page, grey or RGB, 8 or 16 bits, into a tiled TIFF, by the network's own factor.
 
-    Pixels, depth, colour profile and the words of its tags are those that the whole image would give; EXIF folders
-    are left behind.
+    Pixels, depth, colour profile and what goes with the picture are those that the whole image would give.
 
     Args:
         upscaler: The network.
@@ -38,6 +46,7 @@ def stream_tiff(
         target: The result; appears only when it is whole.
         room_bytes: How much memory may be used.
         note: Any text to keep in the result's XMP.
+        policy: What goes along with the picture.
         on_tile: As for `Upscaler.run`.
 
     Raises:
@@ -48,12 +57,13 @@ def stream_tiff(
         facts = reader.facts
         scale = upscaler.backbone.scale
         rows_px = _fitting_rows_px(upscaler, facts, room_bytes, source)
+        exif, attached = policy.apply(facts.exif, facts.attached)
         bands = _result_rows(upscaler, reader, rows_px, on_tile)
         with replace_atomically(target) as temporary:
             write_large_tiff(
                 temporary,
                 bands,
-                like=facts,
+                like=replace(facts, exif=exif, attached=attached),
                 width_px=scale * facts.width_px,
                 height_px=scale * facts.height_px,
                 note=note,

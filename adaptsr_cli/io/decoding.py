@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from adaptsr_cli.errors import DamagedImageError, ImageError
+from adaptsr_cli.io.attached.reading import read_attachments
 from adaptsr_cli.io.colour.convert import settle_colours
 from adaptsr_cli.io.damage import find_damage
 from adaptsr_cli.io.faults import damaged, faults
 from adaptsr_cli.io.formats.camera_raw import RawReader, RawRendering
 from adaptsr_cli.io.formats.heif import HeifReader
 from adaptsr_cli.io.formats.jpeg_xl import JpegXlReader
-from adaptsr_cli.io.formats.kind import FileFormat, Layout, Outline
+from adaptsr_cli.io.formats.kind import FileFormat, Layout, Outline, Reader
 from adaptsr_cli.io.formats.table import find_by_suffix, recognise
 from adaptsr_cli.io.formats.tiff import TiffReader
 from adaptsr_cli.io.pictures import Picture
@@ -51,12 +52,12 @@ def decode_picture(path: Path, raw: RawRendering | None = None, *, keep_damaged:
         with strictly(), faults(path, kind.name):
             if fault := find_damage(path):
                 raise damaged(path, fault)
-            picture = reader.decode(path)
+            picture = _decode(path, kind.name, reader)
     except DamagedImageError as error:
         if not keep_damaged:
             raise
         with tolerantly(), faults(path, kind.name):
-            picture = replace(reader.decode(path), damage=error.fault)
+            picture = replace(_decode(path, kind.name, reader), damage=error.fault)
     with faults(path, kind.name):
         picture = settle_colours(picture)
     named = find_by_suffix(path.suffix)
@@ -88,6 +89,15 @@ def find_fault(path: Path) -> str | None:
     """
     with faults(path):
         return find_damage(path)
+
+
+def _decode(path: Path, name: str, reader: Reader) -> Picture:
+    """The picture with what goes with it."""
+    picture = reader.decode(path)
+    if isinstance(reader, TiffReader | RawReader):
+        return picture  # of a TIFF it is known of each page; of a raw file XMP says how it is to be developed
+    attached = read_attachments(path, name, exif=picture.exif, xmp=reader.read_xmp(path))
+    return replace(picture, attached=attached)
 
 
 def decode_xmp(path: Path) -> bytes | None:

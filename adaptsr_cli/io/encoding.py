@@ -5,11 +5,13 @@ from __future__ import annotations
 import struct
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.atomic import replace_atomically
+from adaptsr_cli.io.attached.writing import Beside, list_lost
 from adaptsr_cli.io.colour.code_points import make_profile, name_hdr
 from adaptsr_cli.io.colour.convert import convert_to_srgb
 from adaptsr_cli.io.colour.icc import read_space
@@ -17,7 +19,9 @@ from adaptsr_cli.io.exif import set_size
 from adaptsr_cli.io.formats.kind import Extras, FileFormat, Limits, Writer
 from adaptsr_cli.io.formats.table import WRITE_SUFFIXES, find_by_suffix
 from adaptsr_cli.io.pictures import Animation, Picture, narrow
-from adaptsr_cli.io.xmp_note import pack_note
+from adaptsr_cli.units import join_words
+
+_MOST_JPEG_ICC: Final = 255 * 65_519  # segments are numbered by one byte
 
 
 def encode_picture(path: Path, picture: Picture, *, quality: int, note: str | None) -> None:
@@ -26,16 +30,32 @@ def encode_picture(path: Path, picture: Picture, *, quality: int, note: str | No
     height_px, width_px = picture.colour.shape[:2]
     check_fit(path, picture, width_px, height_px)
     picture = _drop_unsupported(kind, limits, picture)
-    exif = set_size(picture.exif, width_px, height_px) if picture.exif and limits.photo_data else None
-    xmp = pack_note(note) if note is not None and limits.photo_data else None
+    beside = _keep_beside(limits, picture, note)
     with replace_atomically(path) as temporary:
         try:
-            writer.encode(temporary, picture, Extras(quality, exif, xmp))
+            writer.encode(temporary, picture, Extras(quality, beside))
         except (OSError, ValueError, OverflowError, RuntimeError, SyntaxError, struct.error) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the disk's fault, not the encoder's
             size = f"{width_px} x {height_px} px"
             raise ImageError(f"cannot write {path} ({size}) as {kind.name}: {error}", "write .png") from error
+
+
+def _keep_beside(limits: Limits, picture: Picture, note: str | None) -> Beside:
+    """What goes with a picture into a file of a format."""
+    height_px, width_px = picture.colour.shape[:2]
+    exif = set_size(picture.exif, width_px, height_px) if picture.exif and "exif" in limits.holds else None
+    return Beside(exif, picture.attached, note if "xmp" in limits.holds else None)
+
+
+def list_losses(path: Path, picture: Picture) -> list[str]:
+    """What goes with a picture and is left out in the format of a suffix."""
+    kind, limits, _ = find_format(path)
+    lost = [list_lost(Beside(frame.exif, frame.attached, None), limits.holds) for frame in picture.frames]
+    names = list(dict.fromkeys(name for names in lost for name in names))
+    if not names:
+        return []
+    return [f"{join_words(names)} left out ({kind.name} has no place for that)"]
 
 
 def find_format(path: Path) -> tuple[FileFormat, Limits, Writer]:
@@ -69,6 +89,8 @@ def check_fit(path: Path, picture: Picture, width_px: int, height_px: int) -> No
         )
     if must_convert(limits, picture):
         _try_conversion(path, picture)
+    if kind.name == "JPEG" and len(picture.icc or b"") > _MOST_JPEG_ICC:
+        raise ImageError(f"cannot write {path}: its colour profile is larger than JPEG holds", "write .png")
     if picture.further:
         several = "pages" if picture.animation is None else "frames"
         if limits.several != several:
@@ -137,4 +159,4 @@ def list_changes(path: Path, picture: Picture) -> list[str]:
         )
     if must_convert(limits, picture):
         changes.append(f"its colours are converted to sRGB ({kind.name} as it is written holds no such profile)")
-    return changes
+    return [*changes, *list_losses(path, picture)]

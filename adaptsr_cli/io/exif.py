@@ -15,6 +15,7 @@ _ORIENTATION = 0x0112
 _EXIF_FOLDER = 0x8769
 _WIDTHS = (0x0100, 0xA002)  # ImageWidth of the main folder, PixelXDimension of the EXIF folder
 _HEIGHTS = (0x0101, 0xA003)
+_THUMBNAIL, _THUMBNAIL_BYTES = 0x0201, 0x0202
 _FORMATS = {3: "H", 4: "I"}  # SHORT and LONG: what the fields of interest are stored as
 
 
@@ -44,14 +45,32 @@ def read_orientation(exif: bytes) -> int:
 
 
 def clear_orientation(exif: bytes) -> bytes:
-    """Return the EXIF with its prefix, orientation 1, and without the thumbnail, which is not turned."""
+    """Return the EXIF with its prefix, orientation 1, and without the thumbnail, which is neither turned nor larger."""
     if not exif.startswith(EXIF_PREFIX):
         exif = EXIF_PREFIX + exif
     patched = bytearray(exif)
     for field in _fields(exif):
         if field.tag == _ORIENTATION:
             struct.pack_into(field.code, patched, field.offset, 1)
-    _detach_thumbnail(patched)
+    kept = _detach_thumbnail(patched)
+    return bytes(patched[:kept])
+
+
+def drop_orientation(exif: bytes) -> bytes:
+    """Return the EXIF without an orientation; all else stays where it is."""
+    patched = bytearray(exif)
+    try:
+        _, order, folder = _find_folder(exif)
+        count = struct.unpack_from(f"{order}H", exif, folder)[0]
+        for index in range(count):
+            place, end = folder + 2 + 12 * index, folder + 2 + 12 * count
+            if struct.unpack_from(f"{order}H", exif, place)[0] == _ORIENTATION:
+                following = exif[place + 12 : end + 4]  # the later entries, and where the next folder stands
+                patched[place : place + len(following)] = following
+                struct.pack_into(f"{order}H", patched, folder, count - 1)
+                break
+    except struct.error:
+        return exif
     return bytes(patched)
 
 
@@ -98,11 +117,26 @@ def _find_folder(exif: bytes) -> tuple[int, str, int]:
     return start, order, start + struct.unpack_from(f"{order}I", exif, start + 4)[0]
 
 
-def _detach_thumbnail(exif: bytearray) -> None:
-    """End the chain of folders after the first; the second one is that of the thumbnail."""
+def _detach_thumbnail(exif: bytearray) -> int:
+    """End the chain of folders after the first; the second one is that of the thumbnail.
+
+    Returns:
+        How many bytes are still needed: a thumbnail at the end, as usual, is none of them.
+    """
+    whole = len(exif)
     try:
-        _, order, folder = _find_folder(bytes(exif))
+        start, order, folder = _find_folder(bytes(exif))
         entries = struct.unpack_from(f"{order}H", exif, folder)[0]
-        struct.pack_into(f"{order}I", exif, folder + 2 + 12 * entries, 0)
-    except struct.error:
-        return
+        chain = folder + 2 + 12 * entries
+        thumbnail = start + struct.unpack_from(f"{order}I", exif, chain)[0]
+        struct.pack_into(f"{order}I", exif, chain, 0)
+        found = {
+            tag: struct.unpack_from(f"{order}I", exif, thumbnail + 2 + 12 * entry + 8)[0]
+            for entry in range(struct.unpack_from(f"{order}H", exif, thumbnail)[0])
+            for tag in struct.unpack_from(f"{order}H", exif, thumbnail + 2 + 12 * entry)
+        }
+        pixels, length = start + found[_THUMBNAIL], found[_THUMBNAIL_BYTES]
+    except (struct.error, KeyError):
+        return whole
+    # Only if it is the very last: what else stands behind the pixels, such as a preview, belongs to somebody.
+    return pixels if start < pixels and whole - 2 <= pixels + length <= whole else whole

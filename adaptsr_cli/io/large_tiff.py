@@ -14,11 +14,22 @@ import tifffile
 
 from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.errors import ImageError
+from adaptsr_cli.io.attached.record import NOTHING, Attachments
+from adaptsr_cli.io.attached.tiff_tags import attachments_of, exif_of, make_folders
+from adaptsr_cli.io.attached.writing import Beside
 from adaptsr_cli.io.colour.icc import is_linear
 from adaptsr_cli.io.damage import find_damage
+from adaptsr_cli.io.exif import set_size
 from adaptsr_cli.io.faults import damaged, faults
-from adaptsr_cli.io.tiff import has_all_segments, list_pages, require_all_segments, require_page
-from adaptsr_cli.io.xmp_note import pack_note
+from adaptsr_cli.io.tiff import (
+    append_folders,
+    has_all_segments,
+    list_pages,
+    read_folders,
+    require_all_segments,
+    require_page,
+    tags_beside,
+)
 
 TILE_PX: Final = 256
 """Side of the tiles that are written."""
@@ -29,8 +40,7 @@ WRITE_BUFFER_BYTES: Final = 64 << 20
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _YCBCR = 0, 1, 2, 6
 _JPEG = 7
 _CONTIGUOUS = 1  # the samples of a pixel lie together
-_TEXTS: Final = (270, 271, 272, 305, 306, 315, 33432)  # what cameras and scanners say in words
-_XMP, _ICC, _ORIENTATION = 700, 34675, 274
+_ICC, _ORIENTATION = 34675, 274
 _MAX_CLASSIC_BYTES: Final = 3 << 30  # above, a BigTIFF: offsets of 32 bits reach 4 GiB, and compression may fail
 
 
@@ -44,8 +54,9 @@ class LargeTiff:
         dtype: ``uint8`` or ``uint16``.
         grey: Whether it has one channel; else it has three.
         icc: The colour profile.
-        texts: Tag -> what the camera or scanner says of the picture.
         segment_bytes: What must be decoded to get a single row.
+        exif: What the file says of the photograph.
+        attached: What else it says.
     """
 
     width_px: int
@@ -53,8 +64,9 @@ class LargeTiff:
     dtype: np.dtype[Any]
     grey: bool
     icc: bytes | None
-    texts: dict[int, str]
     segment_bytes: int
+    exif: bytes | None = None
+    attached: Attachments = NOTHING
 
 
 class LargeTiffReader:
@@ -164,7 +176,7 @@ def write_large_tiff(
     Args:
         path: Where to; not atomic, so give a temporary name.
         bands: (some rows, width_px, C) with C = 1 for grey and else 3, from top to bottom.
-        like: The picture that it was made from: type, colour profile and texts are taken over.
+        like: The picture that it was made from: type, colour profile and what goes with it are taken over.
         width_px: Width of the result.
         height_px: Height of the result.
         note: Any text to keep in the file's XMP.
@@ -173,15 +185,12 @@ def write_large_tiff(
         OSError: The file cannot be written.
     """
     channels = 1 if like.grey else 3
-    extra: list[Any] = [
-        (tag, 2, 0, text.encode("latin-1", errors="replace") + b"\0", True) for tag, text in like.texts.items()
-    ]
-    if note is not None:
-        packet = pack_note(note)
-        extra.append((_XMP, 1, len(packet), packet, True))
-    with tifffile.TiffWriter(
-        path, bigtiff=width_px * height_px * channels * like.dtype.itemsize > _MAX_CLASSIC_BYTES, byteorder="<"
-    ) as file:
+    big = width_px * height_px * channels * like.dtype.itemsize > _MAX_CLASSIC_BYTES
+    exif = set_size(like.exif, width_px, height_px) if like.exif else None
+    attached = like.attached.resized(width_px / like.width_px, height_px / like.height_px)
+    folders = make_folders(exif)
+    options = tags_beside(Beside(exif, attached, note), folders, big=big)
+    with tifffile.TiffWriter(path, bigtiff=big, byteorder="<") as file:
         file.write(
             _tiles(bands, width_px),
             shape=(height_px, width_px) if like.grey else (height_px, width_px, channels),
@@ -191,12 +200,10 @@ def write_large_tiff(
             compression="adobe_deflate",
             predictor=True,
             iccprofile=like.icc,
-            extratags=extra,
-            metadata=None,
-            software=False,
-            maxworkers=min(4, os.cpu_count() or 1),
             buffersize=WRITE_BUFFER_BYTES,
+            **(options | {"maxworkers": min(4, os.cpu_count() or 1)}),
         )
+    append_folders(path, folders)
 
 
 def frames_of_tiff(path: Path) -> int:
@@ -212,6 +219,7 @@ def frames_of_tiff(path: Path) -> int:
 def has_all_pixels(path: Path) -> bool:
     """Tell whether everything that the pages of a TIFF point at lies within the file."""
     try:
+        read_folders(path, strict=True)
         with tifffile.TiffFile(path) as file:
             pages = [require_page(page) for page in file.pages]
             return bool(pages) and all(has_all_segments(page, file.filehandle.size) for page in pages)
@@ -247,14 +255,15 @@ def _read_facts(file: tifffile.TiffFile, page: tifffile.TiffPage, path: Path) ->
     segment_bytes = 0
     if not page.is_contiguous:
         segment_bytes = height_px * page.imagewidth * page.samplesperpixel * dtype.itemsize
-    texts = {tag: text for tag in _TEXTS if isinstance(text := page.tags.valueof(tag), str) and text}
+    folder = read_folders(path)[0]
     return LargeTiff(
         width_px=int(page.imagewidth),
         height_px=int(page.imagelength),
         dtype=np.dtype(dtype.name),
         grey=page.samplesperpixel == 1,
         icc=icc if isinstance(icc, bytes) and icc else None,
-        texts=texts,
+        exif=exif_of(folder),
+        attached=attachments_of(folder),
         segment_bytes=segment_bytes,
     )
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.errors import ImageError
+from adaptsr_cli.io.attached.policy import KeepPolicy
+from adaptsr_cli.io.attached.record import NOTHING, Attachments
 
 _PIECE_ROWS: Final = 64
 _OVERSHOOT: Final = 0.002  # what filters and rounding leave outside of the range
@@ -43,6 +45,7 @@ class Picture:
         further: The other pages of a TIFF, or frames of an animation.
         animation: The timing of the frames; None for a single picture and for pages.
         remarks: What the user should know of how the file was read.
+        attached: What else the file says of the picture.
         damage: What is wrong with the data of the file, if it was to be decoded all the same.
         gain_map: A JPEG that makes HDR of the picture, turned like it.
         cicp: The code points of H.273 that the numbers are in, where no profile says it: HDR, and colours told by nclx
@@ -60,11 +63,19 @@ class Picture:
     damage: str | None = None
     cicp: tuple[int, int, int, int] | None = None
     gain_map: bytes | None = None
+    attached: Attachments = NOTHING
 
     @property
     def frames(self) -> tuple[Picture, ...]:
         """All pages or frames, the first included, each as a picture of its own."""
         return (replace(self, further=(), animation=None), *self.further)
+
+
+def keep_beside(picture: Picture, policy: KeepPolicy) -> Picture:
+    """The picture, all its pages or frames included, with what goes along by a policy."""
+    exif, attached = policy.apply(picture.exif, picture.attached)
+    further = tuple(keep_beside(frame, policy) for frame in picture.further)
+    return replace(picture, exif=exif, attached=attached, further=further)
 
 
 def picture_of(

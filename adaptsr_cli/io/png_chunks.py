@@ -165,6 +165,14 @@ def pack_chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
+def replace_chunk(file: BinaryIO, kind: bytes, content: bytes) -> None:
+    """Write another content of the same length into the first chunk of a kind."""
+    chunk = next(chunk for chunk in list_chunks(file) if chunk.kind == kind)
+    assert chunk.length == len(content)
+    file.seek(chunk.offset - 8)
+    file.write(pack_chunk(kind, content))
+
+
 def hide_large(file: BinaryIO) -> BinaryIO:
     """The file as Pillow may see it: without texts and colour profile; other files as they are.
 

@@ -5,7 +5,8 @@ Most pages of 8 bits are decoded by Pillow, which knows their many kinds of colo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -15,15 +16,15 @@ import tifffile
 
 from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.errors import ImageError
+from adaptsr_cli.io.attached.exif_folders import Folder, read_folder, write_folder
+from adaptsr_cli.io.attached.tiff_tags import make_folders, make_tags
+from adaptsr_cli.io.attached.writing import Beside
 from adaptsr_cli.io.colour.convert import cmyk_to_srgb
 from adaptsr_cli.io.faults import damaged
 from adaptsr_cli.io.formats.kind import Layout, name_channels
 from adaptsr_cli.io.pictures import Picture, divide_by_alpha, layers_of, orient, picture_of, quantise, stretch
 from adaptsr_cli.io.tolerance import is_tolerant
 from adaptsr_cli.units import plural
-
-Folder = Callable[[int, bytes], bytes]
-"""Writes a folder of tags: (where in the file it will stand, the file's header) -> its bytes."""
 
 _SIGNATURES: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MAX_BYTES: Final = (1 << 32) - (1 << 26)  # what offsets of 32 bits reach, less some for tags and bad compression
@@ -32,6 +33,7 @@ _IPTC, _GEO_KEYS, _RESOLUTIONS, _RESOLUTION_UNIT = 33723, 34735, (282, 283), 296
 _INCHES: Final = 2
 _PER_INCH: Final = {_INCHES: 1.0, 3: 2.54}  # unit -> what makes it pixels an inch
 _GEO_SYSTEMS: Final = (3072, 2048)  # keys of the projected and of the geographic system
+_LONG, _LONG8 = 4, 16
 _JPEG, _DEFLATE = 7, (8, 32946)
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _SEPARATED = 0, 1, 2, 5
 _COLOURS: Final = {_MIN_IS_WHITE: 1, _MIN_IS_BLACK: 1, _RGB: 3, _SEPARATED: 4}
@@ -84,9 +86,12 @@ def list_pages(path: Path) -> list[TiffPage]:
         Exception: The file is damaged, of whatever kind tifffile tripped over.
     """
     with tifffile.TiffFile(path) as file:
-        pages = [require_page(page) for page in file.pages]
-        real = [page for page in pages if not (page.is_reduced or page.is_mask)]
-        return [_read_page_facts(page, path) for page in real or pages[:1]]
+        return [_read_page_facts(page, path) for page in _real_pages(file)]
+
+
+def _real_pages(file: tifffile.TiffFile) -> list[tifffile.TiffPage]:
+    pages = [require_page(page) for page in file.pages]
+    return [page for page in pages if not (page.is_reduced or page.is_mask)] or pages[:1]
 
 
 def read_page(path: Path, index: int) -> Picture:
@@ -248,6 +253,43 @@ def packed_segments(path: Path) -> Iterator[tuple[Literal["JPEG", "deflate"], by
                     yield "JPEG", tables[:-2] + data[2:] if tables else data  # marks of end and beginning left out
 
 
+def read_folders(path: Path, *, strict: bool = False) -> list[Folder]:
+    """The tags of each page of `list_pages`, with EXIF and GPS below; what is damaged of them is left out.
+
+    Args:
+        path: The file.
+        strict: What is damaged of them is an error.
+
+    Raises:
+        Exception: The file is damaged, of whatever kind tifffile tripped over.
+    """
+    with tifffile.TiffFile(path) as file:
+        return [_read_folder(file, page.offset, strict=strict) for page in _real_pages(file)]
+
+
+def read_first_folder(path: Path) -> Folder:
+    """The tags of the first page, be it a thumbnail, with EXIF and GPS below.
+
+    Raises:
+        Exception: The file is damaged, of whatever kind tifffile tripped over.
+    """
+    with tifffile.TiffFile(path) as file:
+        return _read_folder(file, file.pages.first.offset, strict=False)
+
+
+def _read_folder(file: tifffile.TiffFile, place: int, *, strict: bool) -> Folder:
+    handle = file.filehandle
+
+    def read(place: int, length: int) -> bytes:
+        if place + length > handle.size:
+            raise struct.error("cut off")
+        handle.seek(place)
+        return bytes(handle.read(length))
+
+    order = file.byteorder
+    return read_folder(read, order, place, big=file.is_bigtiff, strict=strict) or Folder(order)
+
+
 def read_xmp(path: Path) -> bytes | None:
     """The XMP packet of the first page."""
     with tifffile.TiffFile(path) as file:
@@ -255,32 +297,18 @@ def read_xmp(path: Path) -> bytes | None:
     return packet if isinstance(packet, bytes) else None
 
 
-def write_tiff(
-    path: Path,
-    pictures: Sequence[Picture],
-    *,
-    texts: Mapping[int, str],
-    folders: Mapping[int, Folder],
-    xmp: bytes | None,
-) -> None:
+def write_tiff(path: Path, pictures: Sequence[Picture], besides: Sequence[Beside]) -> None:
     """Write pages of 8 or 16 bits a channel, compressed without loss; a BigTIFF where 4 GiB do not suffice.
 
     Args:
         path: Where to.
         pictures: The pages.
-        texts: Tag -> text, of the first page.
-        folders: Tag -> what writes the folder that it points at, of the first page.
-        xmp: An XMP packet.
+        besides: What goes with each.
     """
     big = sum(picture.colour.nbytes * 4 // 3 for picture in pictures) > _MAX_BYTES
-    extra: list[Any] = [
-        (tag, 2, 0, text.encode("latin-1", errors="replace") + b"\0", True) for tag, text in texts.items()
-    ]
-    # tifffile writes no folder and no tag that says so: the tag before holds the place until both are known.
-    extra += [(tag - 1, 4, 1, 0, True) for tag in folders]
-    extra += [(_XMP, 1, len(xmp), xmp, True)] if xmp else []
+    folders = make_folders(besides[0].exif)
     with tifffile.TiffWriter(path, bigtiff=big, byteorder="<") as file:
-        for number, picture in enumerate(pictures):
+        for number, (picture, beside) in enumerate(zip(pictures, besides, strict=True)):
             layers = layers_of(picture)
             channels = layers.shape[2]
             file.write(
@@ -291,24 +319,39 @@ def write_tiff(
                 compression="adobe_deflate",
                 predictor=True,
                 iccprofile=picture.icc,
-                extratags=extra if number == 0 else (),
                 subfiletype=2 if len(pictures) > 1 else 0,
-                metadata=None,
-                software=False,
-                maxworkers=1,
+                **tags_beside(beside, folders if number == 0 else (), big=big),
             )
-    for tag, write_folder in folders.items():
-        _append_folder(path, tag, write_folder)
+    append_folders(path, folders)
 
 
-def _append_folder(path: Path, tag: int, write_folder: Folder) -> None:
+def tags_beside(beside: Beside, folders: Iterable[int], *, big: bool) -> dict[str, Any]:
+    """What goes with a page, as arguments of tifffile; `append_folders` is to follow."""
+    extra: list[Any] = list(make_tags(beside.exif, beside.attached, beside.xmp))
+    # tifffile writes no folder and no tag that says so: the tag before holds the place until both are known.
+    extra += [(tag - 1, _LONG8 if big else _LONG, 1, 0, True) for tag in folders]
+    density = beside.tiff_density()
+    resolution = {} if density is None else {"resolution": density[:2], "resolutionunit": density[2]}
+    return {"extratags": extra, "metadata": None, "software": False, "maxworkers": 1, **resolution}
+
+
+def append_folders(path: Path, folders: Mapping[int, Folder]) -> None:
+    """Write folders behind everything else, and let the first page point at them.
+
+    Args:
+        path: A file whose first page was written with `tags_beside`.
+        folders: Tag -> folder.
+    """
+    for tag, folder in folders.items():
+        _append_folder(path, tag, folder)
+
+
+def _append_folder(path: Path, tag: int, folder: Folder) -> None:
     with tifffile.TiffFile(path, mode="r+") as file:
         handle = file.filehandle
-        handle.seek(0)
-        header = handle.read(16 if file.is_bigtiff else 8)
         offset = handle.size + handle.size % 2  # folders begin at whole words
         handle.seek(offset)
-        handle.write(write_folder(offset, header))
+        handle.write(write_folder(folder, offset, big=file.is_bigtiff))
         entry = file.pages.first.tags[tag - 1].overwrite(offset)
         handle.seek(entry.offset)
         handle.write(tag.to_bytes(2, "little"))

@@ -14,17 +14,34 @@ _PACKET: Final = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 </rdf:RDF></x:xmpmeta>
 <?xpacket end="r"?>"""
 # By pattern and not by an XML parser: the file may be anybody's, and an XML parser can be made to eat all memory.
-_NOTE: Final = re.compile(r'xmlns:adaptsr="urn:adaptsr:1"[^<>]*\badaptsr:note="([^"<>]*)"')
+_DECLARED: Final = f'xmlns:adaptsr="{_NAMESPACE}"'
+_TAG: Final = re.compile(r"<[^<>]*>")
+_NOTE: Final = re.compile(r'\badaptsr:note="([^"<>]*)"')
 
 
 def pack_note(note: str) -> bytes:
     """An XMP packet that holds one note of any text."""
+    return _PACKET.format(namespace=_NAMESPACE, note=_escape(note)).encode()
+
+
+def describe_note(note: str, about: str) -> str:
+    """The note as a description among others in a packet of any program.
+
+    Args:
+        note: Any text.
+        about: What the packet's descriptions say that they are about, in quotation marks.
+    """
+    return f'<rdf:Description rdf:about={about} xmlns:adaptsr="{_NAMESPACE}" adaptsr:note="{_escape(note)}"/>\n'
+
+
+def _escape(note: str) -> str:
     # Attributes may hold neither line ends nor tabs as they are: XML readers make blanks of them.
-    text = re.sub(r"[\t\n\r]", lambda found: f"&#{ord(found[0])};", escape(note, quote=True))
-    return _PACKET.format(namespace=_NAMESPACE, note=text).encode()
+    return re.sub(r"[\t\n\r]", lambda found: f"&#{ord(found[0])};", escape(note, quote=True))
 
 
 def unpack_note(xmp: bytes) -> str | None:
     """The note in an XMP packet of ours, None in any other."""
-    found = _NOTE.search(xmp.decode("utf-8", errors="replace"))
+    text = xmp.decode("utf-8", errors="replace")
+    tags = (tag[0] for tag in _TAG.finditer(text) if _DECLARED in tag[0])
+    found = next((found for tag in tags if (found := _NOTE.search(tag, tag.index(_DECLARED)))), None)
     return unescape(found[1]) if found else None

@@ -71,7 +71,7 @@ def test_a_failure_leaves_nothing_behind(upscaler: Upscaler, tmp_path: Path, mon
 
 def test_the_bound_does_not_grow_with_the_height(upscaler: Upscaler) -> None:
     def bound(height: int, width: int) -> int:
-        facts = LargeTiff(width, height, np.dtype(np.uint8), False, None, {}, 0)
+        facts = LargeTiff(width, height, np.dtype(np.uint8), False, None, 0)
         return streaming_bytes(upscaler, facts, upscaler.plan(height, width, most_rows_px=48))
 
     assert bound(100_000, 3000) <= 1.05 * bound(2000, 3000)

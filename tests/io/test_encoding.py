@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from adaptsr_cli.errors import AdaptsrError, ImageError
 from adaptsr_cli.io.formats import files
@@ -42,9 +43,15 @@ def test_a_disk_that_fills_up_is_no_fault_of_the_picture(
     assert not list(tmp_path.iterdir())
 
 
-def test_what_the_encoder_refuses_names_the_format_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="as JPEG"):
-        write_picture(tmp_path / "a.jpg", Picture(np.zeros((4, 4, 3), np.uint8), exif=b"Exif\0\0" + bytes(70_000)))
+def test_what_the_encoder_refuses_names_the_format_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ValueError("something is too long")
+
+    monkeypatch.setattr(Image.Image, "save", refuse)
+    with pytest.raises(ImageError, match=r"as JPEG: something is too long"):
+        write_picture(tmp_path / "a.jpg", Picture(np.zeros((4, 4, 3), np.uint8)))
     assert not list(tmp_path.iterdir())
 
 

@@ -13,12 +13,12 @@ from typing import Any, Final
 from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.artifacts.base import RawWhiteBalance
 from adaptsr_cli.errors import ImageError
+from adaptsr_cli.io.attached.tiff_tags import exif_of
 from adaptsr_cli.io.faults import INSTALL_IMAGES, check_pixels
 from adaptsr_cli.io.formats.kind import Layout, Outline
 from adaptsr_cli.io.formats.signatures import read_brands
-from adaptsr_cli.io.formats.tiff import read_tiff_exif
 from adaptsr_cli.io.pictures import Picture, picture_of
-from adaptsr_cli.io.tiff import holds_raw, is_tiff
+from adaptsr_cli.io.tiff import holds_raw, is_tiff, read_first_folder
 
 RAW_SUFFIXES: Final = (
     ".dng", ".nef", ".nrw", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw", ".raw", ".3fr", ".erf",
@@ -78,13 +78,13 @@ class RawReader:
         with _open(path) as raw:
             bits = int(raw.white_level).bit_length()
             colours = raw.color_desc.decode("ascii", "replace")
-        exif = read_tiff_exif(path) if is_tiff(path) else None
+        exif = exif_of(read_first_folder(path)) if is_tiff(path) else None
         return Layout(bits=f"{bits} bits", channels=f"one of {colours} a pixel", exif=exif)
 
     def decode(self, path: Path) -> Picture:
         """The picture, rendered."""
         check_pixels(_product(self.read_size(path)), path)
-        exif = read_tiff_exif(path) if is_tiff(path) else None
+        exif = exif_of(read_first_folder(path)) if is_tiff(path) else None
         return picture_of(_render(path, self.rendering), grey=False, exif=exif)
 
     def read_xmp(self, path: Path) -> bytes | None:

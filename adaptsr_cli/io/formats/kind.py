@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from adaptsr_cli.io.attached.writing import EMPTY, Beside
 from adaptsr_cli.io.pictures import Picture
 
 
@@ -102,6 +103,7 @@ class Limits:
         photo_data: Whether it holds EXIF, a colour profile and XMP.
         most_px: The longest side that it can have.
         lossy: Whether `quality` changes its pixels.
+        holds: What else it has a place for: ``exif``, ``xmp``, ``iptc``, ``texts``, ``comments``, ``density``, ``geo``.
     """
 
     alpha: bool = True
@@ -115,6 +117,7 @@ class Limits:
     photo_data: bool = True
     most_px: int = (1 << 31) - 1
     lossy: bool = False
+    holds: frozenset[str] = frozenset({"exif", "xmp", "density"})
 
 
 @dataclass(frozen=True)
@@ -123,13 +126,21 @@ class Extras:
 
     Attributes:
         quality: Of a lossy format, 1 to 100.
-        exif: EXIF with its ``Exif`` prefix.
-        xmp: An XMP packet.
+        beside: What goes with the picture, of several pages or frames with the first.
     """
 
     quality: int = 95
-    exif: bytes | None = None
-    xmp: bytes | None = None
+    beside: Beside = EMPTY
+
+    @property
+    def exif(self) -> bytes | None:
+        """EXIF with its prefix, with the resolution, for which most formats have no other place."""
+        return self.beside.exif_with_density
+
+    @property
+    def xmp(self) -> bytes | None:
+        """The XMP packet."""
+        return self.beside.xmp
 
 
 class Writer(Protocol):

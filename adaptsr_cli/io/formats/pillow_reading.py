@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from adaptsr_cli.errors import ImageError
+from adaptsr_cli.io.attached.png_texts import read_exif, read_texts, take_xmp
 from adaptsr_cli.io.colour import png_colours
 from adaptsr_cli.io.colour.convert import convert_image
 from adaptsr_cli.io.exif import clear_orientation, read_orientation
@@ -21,7 +22,6 @@ from adaptsr_cli.io.formats.kind import Layout, Outline, name_channels
 from adaptsr_cli.io.high_bit_depth import decode_deep_avif, decode_deep_png, read_avif_bits, read_avif_colours
 from adaptsr_cli.io.pictures import Animation, Picture, orient, picture_of
 from adaptsr_cli.io.png_chunks import PngFault, hide_large, read_profile
-from adaptsr_cli.io.png_texts import read_exif, read_texts, take_xmp
 from adaptsr_cli.io.tolerance import is_tolerant
 
 _HEAD_BYTES: Final = 32

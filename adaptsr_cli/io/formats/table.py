@@ -17,13 +17,17 @@ from adaptsr_cli.io.formats.pillow_writing import PillowWriter
 from adaptsr_cli.io.formats.signatures import HEAD_BYTES, begins, has_brand, is_bmp, is_mpo, is_webp, name_other_kind
 from adaptsr_cli.io.formats.tiff import TiffReader, TiffWriter
 
+_COMMON: Final = frozenset({"exif", "xmp", "density"})
+
 FORMATS: Final = (
     FileFormat(
         "PNG",
         (".png",),
         begins(b"\x89PNG\r\n\x1a\n"),
         PillowReader("PNG"),
-        Limits(deep=True, several="frames", cicp=True, most_px=1_000_000),
+        Limits(
+            deep=True, several="frames", cicp=True, most_px=1_000_000, holds=_COMMON | {"iptc", "texts", "comments"}
+        ),
         PillowWriter("PNG"),
     ),
     FileFormat("MPO", (".mpo",), is_mpo, JpegReader(), becomes=".jpg"),
@@ -32,7 +36,7 @@ FORMATS: Final = (
         (".jpg", ".jpeg", ".jpe", ".jfif", ".jif"),
         begins(b"\xff\xd8\xff"),
         JpegReader(),
-        Limits(alpha=False, gain_map=True, most_px=65_500, lossy=True),
+        Limits(alpha=False, gain_map=True, most_px=65_500, lossy=True, holds=_COMMON | {"iptc", "comments"}),
         JpegWriter(),
     ),
     FileFormat(
@@ -49,7 +53,7 @@ FORMATS: Final = (
         (".tif", ".tiff"),
         begins(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
         TiffReader(),
-        Limits(deep=True, several="pages"),
+        Limits(deep=True, several="pages", holds=_COMMON | {"iptc", "geo"}),
         TiffWriter(),
     ),
     FileFormat(
@@ -57,7 +61,7 @@ FORMATS: Final = (
         (".bmp",),
         is_bmp,
         PillowReader("BMP"),
-        Limits(alpha=False, photo_data=False),
+        Limits(alpha=False, photo_data=False, holds=frozenset({"density"})),
         PillowWriter("BMP"),
     ),
     FileFormat(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
 from adaptsr_cli import __version__
 from adaptsr_cli.artifacts.upscale import UpscaleMetadata
 from adaptsr_cli.errors import ImageError
+from adaptsr_cli.io.attached.policy import KeepPolicy
 from adaptsr_cli.io.formats.camera_raw import RawRendering
 from adaptsr_cli.io.hashing import file_fingerprint
 from adaptsr_cli.io.images import holds_raw, is_lossy, read_note
@@ -24,6 +26,7 @@ class UpscaleSettings:
         weights_sha256: See `UpscaleMetadata`, as all others.
         quality: Of lossy files.
         raw: How raw files are rendered.
+        strip: Nothing goes along with the pictures, these metadata included.
     """
 
     weights_sha256: str
@@ -33,6 +36,17 @@ class UpscaleSettings:
     ensemble: bool
     quality: int
     raw: RawRendering
+    dpi: Literal["keep", "scaled"] = "keep"
+    strip: bool = False
+
+    @property
+    def policy(self) -> KeepPolicy:
+        """What goes along with the pictures."""
+        return KeepPolicy(strip=self.strip, density_factor=self.outscale if self.dpi == "scaled" else 1)
+
+    def write(self, metadata: UpscaleMetadata) -> str | None:
+        """The text that a result keeps; None for none."""
+        return None if self.strip else metadata.model_dump_json()
 
     def describe(self, source: Path, target: Path) -> UpscaleMetadata:
         """Make the metadata of one result.
@@ -51,6 +65,7 @@ class UpscaleSettings:
             source=file_fingerprint(source),
             raw=self.raw.describe() if holds_raw(source) else None,
             network=self.network,
+            dpi=self.dpi,
         )
 
 
@@ -67,7 +82,7 @@ class ExistingResult:
     warning: str | None
 
 
-def check_existing(target: Path, wanted: UpscaleMetadata) -> ExistingResult:
+def check_existing(target: Path, wanted: UpscaleMetadata, *, strip: bool = False) -> ExistingResult:
     """Check whether an existing file is complete and what would be made now.
 
     No file is overwritten that has no metadata of ours, nor a complete one that was made with other settings.
@@ -85,8 +100,10 @@ def check_existing(target: Path, wanted: UpscaleMetadata) -> ExistingResult:
         "quality": f"with `quality` {found.quality}",
         "source": "from another version of the input",
         "raw": f"of the raw file by {found.raw}",
+        "dpi": f"with `dpi` {found.dpi}",
     }
     differing = [text for name, text in names.items() if getattr(found, name) != getattr(wanted, name)]
+    differing += ["without `strip`"] * strip
     return ExistingResult(redo=False, warning=f"exists already, made {', '.join(differing)}" if differing else None)
 
 

@@ -48,6 +48,15 @@ class UpscaleOptions(OptionsModel):
         Field(description="Type of the results: auto (as the input), png, jpg, webp, tif, avif, heic, jxl or bmp."),
     ] = "auto"
     quality: Annotated[int, Field(ge=1, le=100, description="Of JPEG, WebP, AVIF, HEIC and JPEG XL.")] = 95
+    dpi: Annotated[
+        Literal["keep", "scaled"],
+        Field(description="Resolution in dpi: as it is, or multiplied by the factor: the same size on paper."),
+    ] = "keep"
+    strip: Annotated[
+        bool,
+        Field(description="Leave out EXIF, XMP, IPTC, texts, resolution, georeference and what says how it was made."),
+        Flag(("--strip",)),
+    ] = False
     damaged: Annotated[
         Literal["refuse", "keep"],
         Field(description="What to do with a file of which the data are damaged: keep upscales what can be decoded."),

@@ -24,7 +24,7 @@ from adaptsr_cli.io.decoding import read_outline
 from adaptsr_cli.io.file_kinds import SAVE_FIRST, describe_irregular
 from adaptsr_cli.io.images import check_writable, list_changes, read_picture, write_picture
 from adaptsr_cli.io.large_tiff import frames_of_tiff
-from adaptsr_cli.io.pictures import Picture
+from adaptsr_cli.io.pictures import Picture, keep_beside
 from adaptsr_cli.io.tiff import is_tiff
 from adaptsr_cli.progress import Progress, Task
 from adaptsr_cli.runtime import free_memory_bytes
@@ -201,9 +201,8 @@ class FileUpscaler:
         if isinstance(found, FileOutcome) or found.by_rows:
             return found
         try:
-            return replace(
-                found, picture=read_picture(job.source, raw=self._settings.raw, keep_damaged=self._keep_damaged)
-            )
+            picture = read_picture(job.source, raw=self._settings.raw, keep_damaged=self._keep_damaged)
+            return replace(found, picture=keep_beside(picture, self._settings.policy))
         except DamagedImageError as error:
             budget.release(found.held_bytes)
             return FileOutcome(job, "failed", error.message, "replace the file, or set `damaged` to keep")
@@ -223,7 +222,7 @@ class FileUpscaler:
             _require_regular(job)
             metadata = self._settings.describe(job.source, job.target)
             if not self._force and job.target.exists():
-                existing = check_existing(job.target, metadata)
+                existing = check_existing(job.target, metadata, strip=self._settings.strip)
                 if not existing.redo:
                     kind: Literal["kept", "skipped"] = "kept" if existing.warning else "skipped"
                     return FileOutcome(job, kind, existing.warning or "", "`force` replaces it")
@@ -278,7 +277,8 @@ class FileUpscaler:
                     job.source,
                     job.target,
                     room_bytes=found.held_bytes,
-                    note=found.metadata.model_dump_json(),
+                    note=self._settings.write(found.metadata),
+                    policy=self._settings.policy,
                     on_tile=_show_share(task),
                 )
                 return _finished(FileOutcome(job, "written"))
@@ -305,7 +305,7 @@ class FileUpscaler:
     def _write(self, found: _Opened, result: Picture, budget: MemoryBudget) -> FileOutcome:
         """Write one result; in a thread of its own."""
         try:
-            text = found.metadata.model_dump_json()
+            text = self._settings.write(found.metadata)
             write_picture(found.job.target, result, quality=self._settings.quality, note=text)
             return FileOutcome(found.job, "written")
         except AdaptsrError as error:

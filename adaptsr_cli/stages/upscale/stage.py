@@ -102,6 +102,8 @@ def run_upscale(
         options.ensemble,
         options.quality,
         RawRendering(options.raw_white_balance, options.raw_exposure),
+        options.dpi,
+        options.strip,
     )
     files = FileUpscaler(
         upscaler, settings, force=options.force, progress=progress, keep_damaged=options.damaged == "keep"
