@@ -69,7 +69,7 @@ class Outcome:
 Command = Callable[..., Outcome]
 
 
-SELF_SCORING = ("adaptsr_cli.stages.train.rank_plan", "adaptsr_cli.stages.adapt.stage")
+SELF_SCORING = ("adaptsr_cli.stages.train.rank_plan", "adaptsr_cli.stages.adapt.steps")
 """Where a saliency that is missing is made: in 20 batches of 8 patches, far longer than the trainings of the tests."""
 
 

@@ -144,6 +144,26 @@ Seen = Literal["nothing", "validation", "training"]
 """What a run has seen of images: nothing at all; it chose the iteration by some; it was trained on some."""
 
 
+class FoldScores(StrictModel):
+    """The part of a cross-validation that one training was scored on.
+
+    Attributes:
+        fold: Its number, from 1.
+        images: Names of the images that this training has never seen.
+        metrics: Model -> metric -> mean over these images.
+        best_iteration: Of the training that was scored.
+        learning_rate: The same.
+        method: The same.
+    """
+
+    fold: Annotated[int, Field(ge=1)]
+    images: tuple[str, ...]
+    metrics: dict[str, dict[str, float]]
+    best_iteration: int
+    learning_rate: float
+    method: str
+
+
 class Evaluation(StrictModel):
     """``eval.json``: scores by a named protocol.
 
@@ -158,8 +178,9 @@ class Evaluation(StrictModel):
         images: The scores that the means are of.
         left_out: Images that could not be scored, and are in no mean.
         files: What became of every file of the data folders.
+        folds: The parts of a cross-validation; empty for any other evaluation.
         split: Which images of the data: ``test``: those that the run has never seen; ``held-out``: those it was not
-            trained on; ``all``.
+            trained on; ``all``; ``folds``: each image was scored by a training that has never seen it.
         seen: What the run whose models are scored has seen of the images; None where nobody knows.
     """
 
@@ -172,7 +193,7 @@ class Evaluation(StrictModel):
     versions: dict[str, str]
     scale: Annotated[int, Field(ge=1)]
     data: str
-    split: Literal["held-out", "test", "all"]
+    split: Literal["held-out", "test", "all", "folds"]
     seen: Seen | None = None
     skipped_metrics: dict[str, str]
     models: tuple[ModelScores, ...]
@@ -180,3 +201,4 @@ class Evaluation(StrictModel):
     images: tuple[ImageScores, ...]
     left_out: tuple[LeftOutImage, ...] = ()
     files: tuple[FileAccount, ...] = ()
+    folds: tuple[FoldScores, ...] = ()

@@ -56,7 +56,9 @@ def show_adaptation(console: Console, result: AdaptResult) -> None:
             f"{format_params(result.training.card.trainable_params)} trained parameters ({share:.1%}) in "
             f"{format_seconds(result.training.card.wall_s)} of training; the merged model costs nothing more"
         )
-    names = ["saliency.json, rank_map.json, adapter.safetensors, merged.safetensors"]
-    names += [f"eval.json, comparison.png, {result.run.report.name}"] if result.evaluation else []
+    files = result.run.evaluation_files("")
+    names = ["saliency.json", "rank_map.json", "adapter.safetensors", "merged.safetensors"]
+    if result.evaluation is not None:
+        names += [path.name for path in (files.scores, files.comparison, files.report) if path.exists()]
     names += [str(result.example.relative_to(result.run.root))] if result.example else []
     console.line(f"in {result.run.root}: {', '.join(names)}")

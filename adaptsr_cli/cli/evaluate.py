@@ -42,7 +42,7 @@ def make() -> Callable[..., None]:
 
 def show_evaluation(console: Console, evaluation: Evaluation) -> None:
     """The mean scores of every model, sorted, best and second best marked, with the gain over the first one."""
-    from adaptsr_cli.report.findings import describe_images
+    from adaptsr_cli.report.findings import describe_images, fold_rows
     from adaptsr_cli.report.metric_names import name_metric
     from adaptsr_cli.report.tables import arrange
     from adaptsr_cli.units import list_some, plural
@@ -63,6 +63,10 @@ def show_evaluation(console: Console, evaluation: Evaluation) -> None:
         texts,
         numeric=keys,
     )
+    if folds := fold_rows(evaluation):
+        columns = ("fold", "images", evaluation.models[0].name, evaluation.models[-1].name, "difference", "training")
+        lines = [(row.fold, row.images, *row.scores, row.training) for row in folds]
+        console.table("fold by fold, each scored by a training that has not seen it", columns, lines)
     if len(rows) > 1:
         second = f", {_MARKS[2]} second best" if len(rows) > 2 else ""
         console.line(f"{_MARKS[1]} best{second}; in brackets: against {evaluation.models[0].name}")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from adaptsr_cli.data.layouts import Pair, PairSet
 from adaptsr_cli.data.places import Place
 from adaptsr_cli.data.scenes import join_scenes, place_images
-from adaptsr_cli.errors import DataError
+from adaptsr_cli.errors import DataError, UsageError
 from adaptsr_cli.units import list_some, plural
 
 _GAP: Final = 0.5
@@ -89,6 +91,31 @@ def split_pairs(
         test=replace(again.held_out, split="test"),
         note="; ".join(filter(None, notes)),
     )
+
+
+def deal_folds(scenes: Mapping[Path, str], folds: int, seed: int) -> dict[Path, int]:
+    """The fold of each image, in [0, folds): whole scenes, so many images in each as scenes allow.
+
+    Args:
+        scenes: Image -> its scene.
+        folds: How many.
+        seed: Another one deals otherwise.
+
+    Raises:
+        UsageError: There are fewer scenes than folds.
+    """
+    sizes = Counter(scenes.values())
+    if len(sizes) < folds:
+        raise UsageError(
+            f"`folds` {folds} are more than the {plural(len(sizes), 'independent image')} (or scenes) of the data",
+            "give fewer `folds`, at least 3, or add images of other scenes",
+        )
+    filled = [0] * folds
+    fold_of: dict[str, int] = {}
+    for scene in sorted(sizes, key=lambda scene: (-sizes[scene], _hash(seed, scene))):
+        fold_of[scene] = filled.index(min(filled))
+        filled[fold_of[scene]] += sizes[scene]
+    return {path: fold_of[scene] for path, scene in scenes.items()}
 
 
 def _split_once(pairs: PairSet, places: Mapping[str, Place], share: float, seed: int) -> Split:

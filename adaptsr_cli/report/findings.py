@@ -100,6 +100,8 @@ _SEEN: Final = {
 
 def describe_seen(evaluation: Evaluation) -> str:
     """What the run has seen of the images; empty where that is not known."""
+    if evaluation.folds:
+        return f"each scored by one of {len(evaluation.folds)} trainings, which has not seen it"
     if evaluation.seen is not None:
         return _SEEN[evaluation.seen]
     return "never trained on" if evaluation.split == "held-out" else ""
@@ -111,6 +113,41 @@ def describe_images(evaluation: Evaluation) -> str:
     scenes = {image.scene or image.name for image in evaluation.images}
     of_scenes = f" of {plural(len(scenes), 'scene')}" if len(scenes) < len(evaluation.images) else ""
     return f"{plural(len(evaluation.images), 'image')}{of_scenes} of {evaluation.data} ({what})"
+
+
+@dataclass(frozen=True)
+class FoldRow:
+    """One fold in words.
+
+    Attributes:
+        fold: Its number.
+        images: How many images it was scored on.
+        scores: Of the first and the last model, with unit, and their difference.
+        training: Method, rate and best iteration.
+    """
+
+    fold: str
+    images: str
+    scores: tuple[str, str, str]
+    training: str
+
+
+def fold_rows(evaluation: Evaluation) -> list[FoldRow]:
+    """The folds of a cross-validation by the leading metric; none for other evaluations, or without such a metric."""
+    key = leading_metric(evaluation.models[0].metrics)
+    if key is None:
+        return []
+    first, last = evaluation.models[0].name, evaluation.models[-1].name
+    digits = name_metric(key).digits
+    rows = []
+    for fold in evaluation.folds:
+        before, after = fold.metrics[first].get(key), fold.metrics[last].get(key)
+        if before is None or after is None:
+            continue
+        scores = (f"{before:.{digits}f}", f"{after:.{digits}f}", signed(key, after - before, unit=False))
+        training = f"{fold.method}, rate {fold.learning_rate:g}, best at iteration {fold.best_iteration:,}"
+        rows.append(FoldRow(str(fold.fold), str(len(fold.images)), scores, training))
+    return rows
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from adaptsr_cli.artifacts.rank_map import RankMap
 from adaptsr_cli.artifacts.search import SearchRecord
 from adaptsr_cli.report.camera_charts import Estimate, camera_charts, describe_camera, guard_charts
 from adaptsr_cli.report.charts import training_charts
-from adaptsr_cli.report.findings import describe_seen, headline, side_findings
+from adaptsr_cli.report.findings import describe_seen, fold_rows, headline, side_findings
 from adaptsr_cli.report.gallery import ImageDetail, encode
 from adaptsr_cli.report.views import (
     describe_adapter,
@@ -110,6 +110,7 @@ def render_report(content: ReportContent) -> bytes:
         "first": evaluation.models[0].name,
         "last": evaluation.models[-1].name,
         "seen": describe_seen(evaluation),
+        "folds": fold_rows(evaluation),
         "headline": headline(evaluation),
         "side_findings": side_findings(evaluation),
         "cards": picture_cards(evaluation, encoded),

@@ -21,6 +21,14 @@ class AdaptOptions(TrainOptions):
     budget: Budget = DEFAULT_BUDGET
     metrics: f.Metrics = DEFAULT_METRICS
     strict: f.Strict = False
+    folds: Annotated[
+        int | None,
+        Field(
+            ge=3,
+            description="Cross-validate: train so many times on parts of the images, score each training on a part it "
+            "has not seen, then train the final model on all.",
+        ),
+    ] = None
     score_batches: Annotated[
         int, Field(ge=1, description="Batches that the saliency is averaged over."), NotOnCommandLine()
     ] = 20

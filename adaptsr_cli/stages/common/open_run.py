@@ -30,13 +30,14 @@ class OpenRun:
 
 
 @contextmanager
-def open_run(options: DataOptions, progress: Progress, world: World) -> Iterator[OpenRun]:
+def open_run(options: DataOptions, progress: Progress, world: World, *, strict: bool = False) -> Iterator[OpenRun]:
     """Hold the run folder, check and split the images, and load the network.
 
     Args:
         options: Which images, network and run folder.
         progress: Told what was found.
         world: The processes at work; the first one checks, and the others need not check again.
+        strict: Refuse images of `test` that cannot be used; else they are left out.
 
     Yields:
         What was opened; the folder is held until the end.
@@ -66,6 +67,7 @@ def open_run(options: DataOptions, progress: Progress, world: World) -> Iterator
                 options.degrade,
                 test=options.test,
                 known=known,
+                strict=strict,
             )
             _refuse_images_in_the_way(run, data)
             spec = ModelSpec.of(

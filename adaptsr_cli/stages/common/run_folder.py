@@ -95,6 +95,11 @@ class RunFolder:
         return TrainingFolder(self.root / "training")
 
     @property
+    def folds(self) -> Path:
+        """The run folders of a cross-validation, ``1``, ``2`` and so on; written by ``adapt``."""
+        return self.root / "folds"
+
+    @property
     def split(self) -> Path:
         """Which images were trained on and which held out."""
         return self.training.root / "split.json"

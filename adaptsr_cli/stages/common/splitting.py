@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
@@ -11,7 +11,7 @@ from typing import Final, Literal
 from adaptsr_cli.artifacts.split import SplitItem, SplitRecord
 from adaptsr_cli.data.layouts import Pair, PairSet
 from adaptsr_cli.data.pairs import pair_fingerprints
-from adaptsr_cli.data.splits import Split, split_pairs
+from adaptsr_cli.data.splits import Split, deal_folds, split_pairs
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.stages.common.leak_check import Scenes, tell_links
@@ -63,6 +63,38 @@ def split_sets(
     train = tuple(found[pairs.root].train if pairs.root in found else pairs for pairs in sets)
     unused = tuple(split.unused for split in splits)
     return _drop_linked(Parts(train, held_out, test, unused), scenes, progress)
+
+
+def split_into_folds(sets: PairSets, folds: int, seed: int, scenes: Scenes, *, pairs_only: bool = False) -> list[Parts]:
+    """For each fold the parts of a training that is scored on it: watched is the next fold, trained on all others.
+
+    Args:
+        sets: All images.
+        folds: How many, 3 or more.
+        seed: Another one deals the images otherwise.
+        scenes: Which of them show the same things, and so are in one fold.
+        pairs_only: Deal the real pairs, and train on photographs in every fold.
+
+    Raises:
+        UsageError: There are fewer scenes than folds.
+    """
+    dealt = [pairs for pairs in sets if pairs.ratio is not None or not pairs_only]
+    fold_of = deal_folds({pair.hr: scenes.of[pair.hr] for pairs in dealt for pair in pairs.pairs}, folds, seed)
+
+    def part(role: Role, wanted: Container[int | None]) -> PairSets:
+        found = []
+        for pairs in sets:
+            kept = tuple(pair for pair in pairs.pairs if fold_of.get(pair.hr) in wanted)
+            if kept:
+                found.append(replace(pairs, split=_SPLITS[role], pairs=kept))
+        return tuple(found)
+
+    parts = []
+    for fold in range(folds):
+        watched = (fold + 1) % folds
+        others = {None, *range(folds)} - {fold, watched}
+        parts.append(Parts(part("train", others), part("validation", {watched}), part("test", {fold})))
+    return parts
 
 
 def restore_split(sets: PairSets, known: SplitRecord) -> Parts | None:

@@ -26,8 +26,8 @@ from adaptsr_cli.data.sources import Align, DataSpec
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.runtime import free_memory_bytes
-from adaptsr_cli.stages.common.leak_check import find_scenes, recorded_scenes, warn_of_leaks
-from adaptsr_cli.stages.common.splitting import PairSets, Parts, restore_split, split_sets
+from adaptsr_cli.stages.common.leak_check import find_scenes, recorded_scenes, tell_links, warn_of_leaks
+from adaptsr_cli.stages.common.splitting import PairSets, Parts, restore_split, split_into_folds, split_sets
 from adaptsr_cli.units import list_some, parse_bytes, plural
 
 Role = Literal["train", "val", "test"]
@@ -136,6 +136,7 @@ class TrainingData:
         unused: On no side, since they show what held-out ones show.
         test: The sets that nothing but the final score may see.
         scenes: HR file -> scene, of images that are not a scene alone.
+        watches_train: Whether `held_out` are images that are trained on, since no others are left.
         files: What became of every file of the folders.
     """
 
@@ -146,6 +147,7 @@ class TrainingData:
     test: PairSets = ()
     scenes: Mapping[Path, str] = field(default_factory=dict)
     files: tuple[FileAccount, ...] = ()
+    watches_train: bool = False
 
     @property
     def train_fingerprint(self) -> str:
@@ -170,7 +172,7 @@ class TrainingData:
                 for pairs in self.train
             ),
             train=self._items(self.train),
-            held_out=self._items(self.held_out),
+            held_out=() if self.watches_train else self._items(self.held_out),
             unused=self._items(self.unused),
             test=self._items(self.test),
             files=self.files,
@@ -194,6 +196,7 @@ def open_training_data(
     *,
     test: Path | None = None,
     known: SplitRecord | None = None,
+    strict: bool = False,
 ) -> TrainingData:
     """Open the pairs to train on, those to watch, and those for the final score alone.
 
@@ -213,6 +216,7 @@ def open_training_data(
         degrade: How LR is made from photographs, as the user named it.
         test: Folder of those to score on at the end.
         known: The split that the run was begun with, which is kept if it is of the same images.
+        strict: Refuse images of `test` that cannot be used; else they are left out.
 
     Raises:
         DataError: No usable pairs, none that can be held out, or images on both sides of the split.
@@ -237,14 +241,67 @@ def open_training_data(
     shared = scenes.shared() | ({} if known is None else recorded_scenes(sets, known))
     named = {side: folder for side, folder in (("val", val), ("test", test)) if folder is not None}
     if named:
-        scored = (
-            open_pairs(DataSpec.of(test, choice.align), "test", progress, scale, strict=False)
-            if test is not None
-            else ()
-        )
+        scored: PairSets = ()
+        if test is not None:
+            scored = open_pairs(DataSpec.of(test, choice.align), "test", progress, scale, strict=strict)
         warn_of_leaks({"train": parts.train, "val": parts.held_out, "test": scored}, named, progress)
     files = _account(sets if val is None else (*sets, *held_out), parts)
     return TrainingData(parts.train, parts.held_out, cache.open(), parts.unused, parts.test, shared, files)
+
+
+@dataclass(frozen=True)
+class FoldedData:
+    """The images of a cross-validation.
+
+    Attributes:
+        folds: For each fold, the parts of the training that is scored on it.
+        whole: All images to train on, for the final model; they are watched too, since no others are left.
+    """
+
+    folds: tuple[TrainingData, ...]
+    whole: TrainingData
+
+
+def open_folded_data(
+    choice: DataSpec,
+    folds: int,
+    seed: int,
+    progress: Progress,
+    scale: int | None = None,
+    cache: CacheSizes = DEFAULT_CACHE,
+    degrade: str | None = None,
+) -> FoldedData:
+    """Open all pairs and deal them into folds; what shows the same things is in one fold.
+
+    Args:
+        choice: The images that the user means.
+        folds: How many, 3 or more.
+        seed: Another one deals them otherwise.
+        progress: Told what was found.
+        scale: Of the network where it is known already.
+        cache: Room for decoded images.
+        degrade: How LR is made from photographs, as the user named it.
+
+    Raises:
+        DataError: No usable pairs.
+        UsageError: There are fewer scenes than folds.
+    """
+    sets = open_pairs(choice, "train", progress, scale)
+    by_pairs = degrade == BY_PAIRS and any(pairs.ratio is not None for pairs in sets)
+    if by_pairs:
+        sets = balance(sets)
+    scenes = find_scenes(sets, progress)
+    tell_links(scenes.links, progress)
+    images, shared = cache.open(), scenes.shared()
+    parts = split_into_folds(sets, folds, seed, scenes, pairs_only=by_pairs)
+    watched = tuple(pairs for pairs in sets if pairs.ratio is not None or not by_pairs)
+    return FoldedData(
+        tuple(
+            TrainingData(part.train, part.held_out, images, (), part.test, shared, _account(sets, part))
+            for part in parts
+        ),
+        TrainingData(sets, watched, images, (), (), shared, _account(sets, Parts(sets, ())), watches_train=True),
+    )
 
 
 def _account(sets: PairSets, parts: Parts) -> tuple[FileAccount, ...]:

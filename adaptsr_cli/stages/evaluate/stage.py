@@ -60,6 +60,7 @@ class EvaluateResult:
         report: The HTML page.
         comparison: The comparison sheet; None where there is no reference to compare with.
         tables: The tables that were asked for.
+        details: The details of images that the report shows.
     """
 
     evaluation: Evaluation
@@ -67,6 +68,7 @@ class EvaluateResult:
     report: Path
     comparison: Path | None
     tables: tuple[Path, ...]
+    details: tuple[ImageDetail, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The result as ``--json`` prints it: what ``eval.json`` holds."""
@@ -140,14 +142,16 @@ def run_evaluate(
         write_document(files.scores, evaluation)
         for kind, path in tables.items():
             write_text(path, TABLES[kind](evaluation))
-        _write_sheet(files, scorer, subject, images)
-        _write_report(options, run, files, evaluation, details, device, progress)
+        if options.pictures:
+            _write_sheet(files, scorer, subject, images)
+            _write_report(options, run, files, evaluation, details, device, progress)
     return EvaluateResult(
         evaluation=evaluation,
         eval_json=files.scores,
         report=files.report,
         comparison=files.comparison if files.comparison.exists() else None,
         tables=tuple(tables.values()),
+        details=tuple(details),
     )
 
 

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
 from adaptsr_cli.artifacts.evaluation import ImageScores, ModelScores, PairedTest
 from adaptsr_cli.metrics.statistics import Resampling, common_scores, compare_paired, complete_images, spread_of
-from adaptsr_cli.stages.evaluate.models import EvaluatedModel
+
+
+class Named(Protocol):
+    """What a table tells of a model: a network, a folder of images, or the scores of one."""
+
+    @property
+    def name(self) -> str:
+        """In tables."""
+
+    @property
+    def source(self) -> str:
+        """Where it came from."""
+
+    @property
+    def sha256(self) -> str | None:
+        """Of its weights, if there are any."""
 
 
 def summarise(
-    models: Sequence[EvaluatedModel], images: Sequence[ImageScores], seed: int
+    models: Sequence[Named], images: Sequence[ImageScores], seed: int
 ) -> tuple[tuple[ModelScores, ...], tuple[PairedTest, ...]]:
     """Compute means of per-image scores, how they vary, and every later model against the first one.
 

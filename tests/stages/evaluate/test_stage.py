@@ -91,7 +91,7 @@ def test_adapters_are_scored_on_their_backbones_as_the_merged_file_is(
     adaptsr: Command, pairs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Not `score_little`: by its ranks one of the two gains nothing in 12 steps and stays the backbone.
-    monkeypatch.setattr("adaptsr_cli.stages.adapt.stage.score_backbone", score_backbone)
+    monkeypatch.setattr("adaptsr_cli.stages.adapt.steps.score_backbone", score_backbone)
     quick = ("--iterations", 12, "--batch", 2, "--patch", 64, "--lr", 0.01)
     for run in ("one", "two"):
         seed = ("--seed", 0 if run == "one" else 1)

@@ -1,0 +1,101 @@
+"""Steps of ``adapt`` after the images are opened: ranks, merge, evaluation, one example."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from adaptsr_cli.artifacts.rank_map import RankMap
+from adaptsr_cli.artifacts.saliency import Saliency
+from adaptsr_cli.data.mixture import Mixture
+from adaptsr_cli.distributed import World
+from adaptsr_cli.errors import OutputExistsError
+from adaptsr_cli.io.documents import read_document
+from adaptsr_cli.io.images import write_rgb
+from adaptsr_cli.progress import Progress
+from adaptsr_cli.stages.adapt.options import AdaptOptions
+from adaptsr_cli.stages.allocate.options import AllocateOptions
+from adaptsr_cli.stages.allocate.stage import allocate_ranks
+from adaptsr_cli.stages.common.data_options import pick
+from adaptsr_cli.stages.common.lr_degradation import run_degradation
+from adaptsr_cli.stages.common.open_run import OpenRun
+from adaptsr_cli.stages.common.run_folder import RunFolder
+from adaptsr_cli.stages.common.training_data import open_reader
+from adaptsr_cli.stages.evaluate.options import EvaluateOptions
+from adaptsr_cli.stages.evaluate.stage import EvaluateResult, run_evaluate
+from adaptsr_cli.stages.merge.options import MergeOptions
+from adaptsr_cli.stages.merge.stage import MergeResult, run_merge
+from adaptsr_cli.stages.score.options import ScoreOptions
+from adaptsr_cli.stages.score.stage import score_backbone
+from adaptsr_cli.stages.upscale.options import UpscaleOptions
+from adaptsr_cli.stages.upscale.stage import run_upscale, single_result
+from adaptsr_cli.training.presets import TRAIN_PRESETS
+
+
+def plan_ranks(options: AdaptOptions, opened: OpenRun, progress: Progress, world: World) -> None:
+    """Score and allocate, as far as that is not done yet."""
+    run = opened.run
+    # Asked by one process, since a moment later it writes these files.
+    is_scored, is_allocated = world.gather(
+        (run.saliency.exists(), world.is_main_process and _has_rank_map(run, options.budget))
+    )[0]
+    if options.force or not is_scored:
+        batch = options.batch or TRAIN_PRESETS[options.preset].batch
+        score_backbone(pick(ScoreOptions, options, batches=options.score_batches, batch=batch), opened, progress, world)
+    with world.rank_zero_first():
+        if world.is_main_process and (options.force or not is_allocated):
+            allocation = AllocateOptions(run=run.root, budget=options.budget, strategy=options.strategy)
+            allocate_ranks(allocation, read_document(run.saliency, Saliency), progress)
+
+
+def _has_rank_map(run: RunFolder, budget: str) -> bool:
+    """Whether the run has a rank map of this budget.
+
+    Raises:
+        OutputExistsError: It has one of another budget.
+    """
+    if not run.rank_map.exists():
+        return False
+    known = read_document(run.rank_map, RankMap).provenance.options.get("budget")
+    if known != budget:
+        raise OutputExistsError(
+            f"{run.rank_map} was made for `budget` {known}, not {budget}",
+            "repeat that budget to continue, or start again with `force` or another `run`",
+        )
+    return True
+
+
+def merge(options: AdaptOptions, progress: Progress, world: World) -> MergeResult | None:
+    """The merged model, written by the first process while the others wait."""
+    with world.rank_zero_first():
+        if not world.is_main_process:
+            return None
+        return run_merge(pick(MergeOptions, options, force=True), progress=progress)
+
+
+def evaluate(options: AdaptOptions, progress: Progress, world: World, *, pictures: bool = True) -> EvaluateResult:
+    """Backbone and merged model on the pairs of `test`, else on those that training has not seen."""
+    folder = options.test or options.val
+    images = {} if folder is None else {"data": (str(folder),), "lr_dir": None, "hr_dir": None, "list_file": None}
+    chosen = pick(
+        EvaluateOptions, options, **images, precision="auto", force=True, replaces_first=True, pictures=pictures
+    )
+    return run_evaluate(chosen, progress=progress, world=world)
+
+
+def upscale_example(options: AdaptOptions, opened: OpenRun, progress: Progress) -> Path:
+    """Upscale the first held-out LR image with the merged model into ``upscaled/``."""
+    run, data = opened.run, opened.data
+    degradation = run_degradation(run, data.held_out, options.degrade)
+    held_out: Mixture = open_reader(data.held_out, opened.backbone.scale, degradation, options.seed, data.cache)
+    lr, _ = held_out.read(0)
+    source = run.root / "upscaled" / f"{held_out.pairs[0].name}.png"
+    write_rgb(source, lr)
+    job = UpscaleOptions(
+        run=run.root,
+        inputs=(source,),
+        weights_dir=options.weights_dir,
+        offline=options.offline,
+        device=options.device,
+        force=True,
+    )
+    return single_result(run_upscale(job, progress=progress))
