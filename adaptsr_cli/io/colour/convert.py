@@ -16,6 +16,7 @@ from PIL import Image, ImageCms
 
 from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.io.colour.code_points import LINEAR, SRGB, is_known, make_profile, name_hdr, settle
+from adaptsr_cli.io.colour.dcf import REMARK, make_adobe_rgb, says_adobe_rgb
 from adaptsr_cli.io.colour.icc import is_linear, read_cicp, read_curve, read_luminance, read_space, with_srgb_curve
 from adaptsr_cli.io.high_bit_depth import transform_colours
 from adaptsr_cli.io.pictures import Picture
@@ -47,6 +48,9 @@ def _settle_frame(frame: Picture) -> Picture:
             icc = None
         elif within is not None and name_hdr(within):
             points = points or within
+    if icc is None and points is None and not frame.grey and frame.exif and says_adobe_rgb(frame.exif):
+        icc = make_adobe_rgb()
+        remarks.append(REMARK)
     points = settle(points) if points is not None else None
     if points is not None and not is_known(points):
         remarks.append(f"its colours are of an unknown kind (code points {points[0]}, {points[1]}), taken for sRGB")

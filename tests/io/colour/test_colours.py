@@ -16,7 +16,7 @@ from PIL import Image, ImageCms
 from readers import png_16_bit, png_chunk, png_chunks
 
 from adaptsr_cli.errors import ImageError
-from adaptsr_cli.io.colour.convert import LINEAR_REMARK
+from adaptsr_cli.io.colour.convert import LINEAR_REMARK, to_srgb
 from adaptsr_cli.io.colour.icc import make_grey_profile, make_rgb_profile, read_space
 from adaptsr_cli.io.images import check_writable, list_changes, read_picture, read_rgb, write_picture
 from adaptsr_cli.io.photographs import read_photograph
@@ -290,3 +290,38 @@ def test_a_deep_wide_picture_is_converted_as_a_shallow_one(tmp_path: Path) -> No
     by_16 = np.rint(imagecodecs.jpegxl_decode((tmp_path / "a.jxl").read_bytes()) / 257)
     assert np.abs(by_16 - imagecodecs.bmp_decode((tmp_path / "a.bmp").read_bytes())).max() <= 2
     assert read_space(ADOBE) == "RGB"
+
+
+@pytest.mark.parametrize("index", ["R03", "R98"])
+def test_adobe_rgb_that_only_exif_tells_of_gets_its_profile(index: str, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA001] = 65535
+    exif.get_ifd(0x8769)[0xA005] = {1: index}
+    Image.fromarray(RAMP).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    picture = read_picture(tmp_path / "a.jpg")
+    if index == "R98":
+        assert (picture.icc, picture.remarks) == (None, ())
+        return
+    assert picture.icc is not None
+    assert "Adobe RGB" in picture.remarks[0]
+    assert np.abs(to_srgb(RAMP, picture.icc).astype(int) - to_srgb(RAMP, ADOBE)).max() <= 1
+
+
+def test_an_apple_profile_of_hdr_is_known_by_its_tag(tmp_path: Path) -> None:
+    body = bytearray(make_rgb_profile(D65, P3, (2.2,)))
+    count = struct.unpack_from(">I", body, 128)[0]
+    tag = b"cicp" + bytes(4) + bytes((12, 16, 0, 1))
+    shifted = bytearray(
+        body[:128] + struct.pack(">I", count + 1) + body[132 : 132 + 12 * count] + bytes(12) + body[132 + 12 * count :]
+    )
+    for entry in range(count):
+        offset = struct.unpack_from(">I", shifted, 132 + 12 * entry + 4)[0]
+        struct.pack_into(">I", shifted, 132 + 12 * entry + 4, offset + 12)
+    struct.pack_into(">4sII", shifted, 132 + 12 * count, b"cicp", len(shifted), len(tag))
+    icc = bytes(shifted) + tag
+    icc = struct.pack(">I", len(icc)) + icc[4:]
+    Image.fromarray(RAMP).save(tmp_path / "a.png", icc_profile=icc)
+    picture = read_picture(tmp_path / "a.png")
+    assert (picture.icc, picture.cicp) == (None, (12, 16, 0, 1))
+    with pytest.raises(ImageError, match="PQ"):
+        check_writable(tmp_path / "b.jpg", picture, 16, 16)
