@@ -152,7 +152,9 @@ def _group(keys: Sequence[str]) -> list[str]:
     """``netD (12 tensors)`` for keys below a common part, single keys by their name."""
     heads: dict[str, list[str]] = {}
     for key in keys:
-        heads.setdefault(key.partition(".")[0], []).append(key)
+        # mmcv's average lies beside the network under names without dots: ema_generator_conv_first_weight.
+        head = "ema_..." if "." not in key and key.startswith("ema_") else key.partition(".")[0]
+        heads.setdefault(head, []).append(key)
     return [
         found[0] if len(found) == 1 else f"{head} ({plural(len(found), 'tensor')})" for head, found in heads.items()
     ]

@@ -18,7 +18,7 @@ from adaptsr_cli.backbones.architectures import (
 )
 from adaptsr_cli.backbones.edsr import EDSRArch
 from adaptsr_cli.errors import CheckpointError
-from adaptsr_cli.io.checkpoints import CheckpointFile
+from adaptsr_cli.io.checkpoints import CheckpointFile, StateDict
 from adaptsr_cli.units import list_some, plural
 
 _NEAR_ENOUGH: Final = 0.5  # more than this share of an architecture's marks must be there to call a file like it
@@ -26,6 +26,8 @@ _OWN_ARCHITECTURES: Final = (EDSRArch,)
 """Architectures that spandrel does not know, each in a file of its own."""
 
 _FACTORS: Final = re.compile(r".*[._](lora_(A|B|down|up|embedding_[AB])|hada_w\d_[ab]|lokr_w\d)\b.*")
+
+_DISCRIMINATOR: Final = re.compile(r"(^|[_\-.])(net_?d|discriminator|D)([_\-.]|$)|netD", re.ASCII)
 
 
 class Detector:
@@ -78,11 +80,17 @@ class Detector:
                 f"{file.path} holds low-rank factors of another program's adapter, not a network; {first_keys}",
                 "fold it into its network with that program, and name the result",
             )
+        if _DISCRIMINATOR.search(file.path.stem) or all(map(_has_spectral_norm, file.states)):
+            return CheckpointError(
+                f"{file.path} is of no known architecture, and seems to hold a discriminator, as GANs are trained by; "
+                f"{first_keys}",
+                "name the generator that the trainer wrote beside it, such as net_g_latest.pth",
+            )
         held = _describe_states(file)
         return CheckpointError(
             f"{file.path} is of no known architecture; {first_keys}{held}",
             "adaptsr models lists architectures that work"
-            + (f"; the nearest is {name}, but {list_some(missing)} are missing" if share > 0 else ""),
+            + (f"; the nearest is {name}, of which are missing: {list_some(missing)}" if share > 0 else ""),
         )
 
 
@@ -92,6 +100,11 @@ def _describe_states(file: CheckpointFile) -> str:
         return ""
     states = [f"{state.wrapper or 'the top level'} ({plural(len(state.tensors), 'tensor')})" for state in file.states]
     return f"; it holds {list_some(states, 5)}"
+
+
+def _has_spectral_norm(state: StateDict) -> bool:
+    """Whether a mapping is of a network whose weights are normalised by their largest gain: no generator of images."""
+    return any(key.endswith((".weight_orig", ".weight_u")) for key in state.tensors)
 
 
 def explain_mismatch(path: Path, name: str, report: str, chosen: str) -> CheckpointError:

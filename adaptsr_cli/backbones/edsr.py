@@ -5,12 +5,14 @@ residual blocks without normalisation works on them, sub-pixel convolutions enla
 Here the scaling happens inside the modules, so they take and give [0, 1] like all others.
 
 * EDSR-PyTorch: ``sub_mean head body tail add_mean``; the mean shifts are 1x1 convolutions that lie in the file.
-* BasicSR: ``conv_first body conv_after_body upsample conv_last``; the mean is a constant of the code.
+* BasicSR: ``conv_first body conv_after_body upsample conv_last``; the mean is a constant of the code. mmagic's has the
+  same names but in ``upsample``, and takes white as 1.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -116,12 +118,22 @@ class BasicsrEDSR(nn.Module):
         blocks: Residual blocks.
         kernel_size: Of all convolutions.
         residual_scale: Factor on what a block adds.
+        pixel_range: What white is inside the network: 255 in BasicSR, 1 in mmagic.
     """
 
     mean: Tensor
 
-    def __init__(self, scale: int, width: int, blocks: int, kernel_size: int, residual_scale: float) -> None:
+    def __init__(
+        self,
+        scale: int,
+        width: int,
+        blocks: int,
+        kernel_size: int,
+        residual_scale: float,
+        pixel_range: float = PIXEL_RANGE,
+    ) -> None:
         super().__init__()
+        self.pixel_range = pixel_range
         mean = torch.tensor(DIV2K_MEAN_RGB).reshape(1, 3, 1, 1)
         self.register_buffer("mean", mean, persistent=False)
         self.conv_first = _same_conv(3, width, kernel_size)
@@ -132,10 +144,10 @@ class BasicsrEDSR(nn.Module):
 
     def forward(self, lr: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] -> (B, 3, scale * H, scale * W)."""
-        shallow = self.conv_first((lr - self.mean) * PIXEL_RANGE)
+        shallow = self.conv_first((lr - self.mean) * self.pixel_range)
         deep = shallow + self.conv_after_body(self.body(shallow))
         sr: Tensor = self.conv_last(self.upsample(deep))
-        return sr / PIXEL_RANGE + self.mean
+        return sr / self.pixel_range + self.mean
 
 
 def _same_conv(channels_in: int, channels_out: int, kernel_size: int) -> nn.Conv2d:
@@ -180,7 +192,7 @@ class EDSRArch(Architecture[nn.Module]):
                     "body.0.conv1.weight",
                     "body.0.conv2.weight",
                     "conv_after_body.weight",
-                    "upsample.0.weight",
+                    KeyCondition.has_any("upsample.0.weight", "upsample.0.upsample_conv.weight"),
                     "conv_last.weight",
                 ),
             ),
@@ -189,6 +201,14 @@ class EDSRArch(Architecture[nn.Module]):
     def load(self, state_dict: dict[str, Any]) -> ImageModelDescriptor[nn.Module]:
         """Build the network that the keys and shapes describe, and fills it."""
         pytorch_style = "head.0.weight" in state_dict
+        mmagic_style = "upsample.0.upsample_conv.weight" in state_dict
+        if mmagic_style:  # convolution and shuffle are one module there
+            state_dict = {
+                re.sub(
+                    r"^upsample\.(\d+)\.upsample_conv\.", lambda found: f"upsample.{2 * int(found[1])}.", key
+                ): tensor
+                for key, tensor in state_dict.items()
+            }
         first = state_dict["head.0.weight" if pytorch_style else "conv_first.weight"]
         width, channels, kernel_size = first.shape[:3]
         scale = _read_scale(state_dict, "tail.0" if pytorch_style else "upsample")
@@ -207,7 +227,12 @@ class EDSRArch(Architecture[nn.Module]):
             )
         else:
             model = BasicsrEDSR(
-                scale=scale, width=width, blocks=blocks, kernel_size=kernel_size, residual_scale=residual_scale
+                scale=scale,
+                width=width,
+                blocks=blocks,
+                kernel_size=kernel_size,
+                residual_scale=residual_scale,
+                pixel_range=1.0 if mmagic_style else PIXEL_RANGE,
             )
         return ImageModelDescriptor(
             model,

@@ -231,6 +231,12 @@ def _without_weights(path: Path, found: object, entries: Sequence[str], unread: 
         return CheckpointError(f"{path} holds no weights but one tensor of shape {tuple(found.shape)}", hint)
     if {"state", "param_groups"} <= set(entries):
         return CheckpointError(f"{path} holds no weights but the state of an optimizer", hint)
+    if any(entry.startswith("optim") for entry in entries):
+        shown = list_some(list(entries), 6)
+        return CheckpointError(
+            f"{path} holds no weights but the state of a training ({shown})",
+            "name the network that the trainer wrote beside it, such as net_g_latest.pth",
+        )
     if {"shadow_params", "decay"} <= set(entries):
         return CheckpointError(
             f"{path} holds no weights under names: it is a moving average that torch_ema stores as a bare list",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from adaptsr_cli.backbones.candidates import find_candidates
 from adaptsr_cli.backbones.detection import Detector
+from adaptsr_cli.backbones.edsr import BasicsrEDSR
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.errors import CheckpointError
 from adaptsr_cli.io.checkpoints import read_checkpoint_file
@@ -256,3 +258,45 @@ def test_folders_that_hold_no_one_model_say_what_they_hold(tmp_path: Path) -> No
     with pytest.raises(CheckpointError, match="2 model files") as caught:
         load_backbone(tmp_path)
     assert "a.pth, b.pth" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message", "hint"),
+    [
+        ("net_d_latest.pth", {"params": {"conv0.weight": torch.ones(2)}}, "seems to hold a discriminator", "net_g"),
+        ("m.pth", {"conv1.weight_orig": torch.ones(2)}, "seems to hold a discriminator", "net_g"),
+        (
+            "9.pth",
+            {"epoch": 1, "iter": 9, "optimizers": [{"state": {}}]},
+            r"state of a training \(epoch, iter",
+            "net_g",
+        ),
+    ],
+)
+def test_what_trainers_write_beside_the_network_is_called_so(
+    name: str, content: dict[str, Any], message: str, hint: str, tmp_path: Path
+) -> None:
+    torch.save(content, tmp_path / name)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_backbone(tmp_path / name)
+    assert hint in caught.value.hint
+
+
+def test_the_averages_of_mmcv_are_left_out_as_one(tmp_path: Path) -> None:
+    state = tiny_state("safmn")
+    averages = {"ema_generator_" + key.replace(".", "_"): tensor for key, tensor in state.items()}
+    left_out = load(tmp_path, {"state_dict": prefixed("generator.", state) | averages}).checkpoint.left_out
+    assert left_out == (f"ema_... ({len(state)} tensors)",)
+
+
+def test_edsr_of_mmagic_takes_white_as_one(tmp_path: Path) -> None:
+    model = BasicsrEDSR(scale=4, width=8, blocks=2, kernel_size=3, residual_scale=1.0, pixel_range=1.0)
+    state = {
+        re.sub(r"^upsample\.(\d)\.", lambda found: f"upsample.{int(found[1]) // 2}.upsample_conv.", key): tensor
+        for key, tensor in model.state_dict().items()
+    }
+    found = load(tmp_path, {"meta": {}, "state_dict": prefixed("generator.", state)})
+    lr = torch.rand(1, 3, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(found.model(lr), model(lr))
+    assert found.keys["upsample.2.bias"] == "generator.upsample.1.upsample_conv.bias"
