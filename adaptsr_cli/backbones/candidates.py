@@ -33,7 +33,8 @@ _BESIDE: Final = re.compile(
     r"net_?[df]\w*|[df]|dis|disc\w*|\w*discriminator\w*|model_?d|d_?model|state_dict_?d|\w*critic\w*|\w*loss\w*"
     r"|\w*criterion\w*|cri_\w+"
     r"|\w*perceptual\w*|\w*vgg\w*|\w*lpips\w*|\w*dists\w*|\w*metrics?\w*|psnr\w*|ssim\w*|fid\w*|niqe\w*|teacher\w*"
-    r"|data_preprocessor|preprocess\w*|augment\w*|kornia\w*|feature_extractor\w*|contextual\w*|optim\w*",
+    r"|data_preprocessor|preprocess\w*|augment\w*|kornia\w*|feature_extractor\w*|contextual\w*|optim\w*"
+    r"|callbacks|loops|lr_schedulers",
     re.IGNORECASE,
 )
 _COUNTS: Final = re.compile(
@@ -137,9 +138,11 @@ def describe_left_out(file: CheckpointFile, chosen: Candidate) -> tuple[str, ...
         if counters and state is chosen.state:
             parts.append(f"{plural(len(counters), 'counter')} of a profiler")
             rest = [key for key in rest if key.rpartition(".")[2] not in _COUNTERS]
-        if rest and state is not chosen.state:
+        if state is not chosen.state and all(state.tensors[key].numel() == 1 for key in rest):
+            continue  # counts and scores of the trainer
+        if state is not chosen.state:
             parts.append(f"{state.wrapper or 'the top level'} ({plural(len(rest), 'tensor')})")
-        elif rest:
+        else:
             parts += _group(rest)
     if any(re.match(r"optim", entry, re.IGNORECASE) for entry in file.entries):
         parts.append("the state of the optimizer")

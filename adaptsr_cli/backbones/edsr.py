@@ -163,6 +163,12 @@ def _enlarger(scale: int, width: int, kernel_size: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+def _basicsr_key(key: str) -> str:
+    """The key of mmagic's network as BasicSR's: ``upsample.1.upsample_conv.bias`` -> ``upsample.2.bias``."""
+    found = re.fullmatch(r"upsample\.(\d+)\.upsample_conv\.(\w+)", key)
+    return f"upsample.{2 * int(found[1])}.{found[2]}" if found else key
+
+
 def _read_scale(state: Mapping[str, Tensor], enlarger: str) -> int:
     """The scale that the sub-pixel convolutions under the name `enlarger` make together."""
     scale = 1
@@ -203,12 +209,7 @@ class EDSRArch(Architecture[nn.Module]):
         pytorch_style = "head.0.weight" in state_dict
         mmagic_style = "upsample.0.upsample_conv.weight" in state_dict
         if mmagic_style:  # convolution and shuffle are one module there
-            state_dict = {
-                re.sub(
-                    r"^upsample\.(\d+)\.upsample_conv\.", lambda found: f"upsample.{2 * int(found[1])}.", key
-                ): tensor
-                for key, tensor in state_dict.items()
-            }
+            state_dict = {_basicsr_key(key): tensor for key, tensor in state_dict.items()}
         first = state_dict["head.0.weight" if pytorch_style else "conv_first.weight"]
         width, channels, kernel_size = first.shape[:3]
         scale = _read_scale(state_dict, "tail.0" if pytorch_style else "upsample")

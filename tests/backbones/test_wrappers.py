@@ -267,7 +267,7 @@ def test_folders_that_hold_no_one_model_say_what_they_hold(tmp_path: Path) -> No
         ("m.pth", {"conv1.weight_orig": torch.ones(2)}, "seems to hold a discriminator", "net_g"),
         (
             "9.pth",
-            {"epoch": 1, "iter": 9, "optimizers": [{"state": {}}]},
+            {"epoch": 1, "iter": 9, "optimizers": []},
             r"state of a training \(epoch, iter",
             "net_g",
         ),
@@ -300,3 +300,19 @@ def test_edsr_of_mmagic_takes_white_as_one(tmp_path: Path) -> None:
     with torch.no_grad():
         torch.testing.assert_close(found.model(lr), model(lr))
     assert found.keys["upsample.2.bias"] == "generator.upsample.1.upsample_conv.bias"
+
+
+def test_averages_of_lightnings_callbacks_are_taken_by_name_only(tmp_path: Path) -> None:
+    state = tiny_state("safmn")
+    callbacks = {
+        "ModelCheckpoint{'monitor': None}": {"best_model_score": torch.tensor(1.0)},
+        "StochasticWeightAveraging": {"average_model_state": prefixed("net.", other(state))},
+    }
+    content = LIGHTNING | {"callbacks": callbacks, "state_dict": prefixed("net.", state)}
+    found = load(tmp_path, content)
+    assert torch.equal(found.model.state_dict()["to_feat.bias"], state["to_feat.bias"])
+    average = "callbacks.StochasticWeightAveraging.average_model_state"
+    assert found.checkpoint.left_out[0] == f"{average} ({len(state)} tensors)"
+    assert not any("ModelCheckpoint" in part for part in found.checkpoint.left_out)
+    found = load(tmp_path, content, network="average_model_state")
+    assert torch.equal(found.model.state_dict()["to_feat.bias"], state["to_feat.bias"] + 1)

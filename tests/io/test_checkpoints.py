@@ -201,3 +201,29 @@ def test_files_without_weights_are_told(tmp_path: Path, content: object) -> None
     torch.save(content, tmp_path / "m.pth")
     with pytest.raises(CheckpointError, match="no weights"):
         read_checkpoint(tmp_path / "m.pth")
+
+
+class History:
+    """A log of mmengine's, as its pickle says: it holds its own methods, which are found by `getattr`."""
+
+    def __init__(self) -> None:
+        self.values = np.ones(3)
+        self.methods = {"mean": self.mean}
+
+    def mean(self) -> float:
+        return 1.0
+
+
+def test_logs_of_mmengine_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("mmengine", "mmengine.logging")
+    monkeypatch.setattr(History, "__module__", names[-1])
+    module = types.ModuleType(names[-1])
+    module.History = History  # type: ignore[attr-defined]
+    for name in names:
+        monkeypatch.setitem(sys.modules, name, module)
+    torch.save({"message_hub": {"loss": History()}, "state_dict": STATE}, tmp_path / "m.pth")
+    for name in names:
+        monkeypatch.delitem(sys.modules, name)
+    file = read_checkpoint_file(tmp_path / "m.pth")
+    assert file.states[0].wrapper == "state_dict"
+    assert "mmengine.logging.History" in file.unread
