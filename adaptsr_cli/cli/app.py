@@ -19,6 +19,7 @@ from adaptsr_cli import __version__
 from adaptsr_cli.cli.commands import COMMANDS, CommandEntry
 from adaptsr_cli.cli.console import Console
 from adaptsr_cli.cli.session import Session
+from adaptsr_cli.cli.streams import Streams, guarded_streams
 from adaptsr_cli.distributed import World, world_from_env
 from adaptsr_cli.errors import AdaptsrError, Interrupted, UsageError, nearest
 
@@ -122,7 +123,13 @@ _SILENCED = ("tifffile", "torch.utils.cpp_extension")
 
 def main() -> None:
     """Run the command line and exits: 0 all good, 1 something failed, 2 usage, 130 interrupted."""
-    console, session = Console(as_json=False), Session()
+    with guarded_streams() as streams:
+        code = _run(Console(as_json=False), Session(), streams)
+    _exit(code)
+
+
+def _run(console: Console, session: Session, streams: Streams) -> int:
+    """Run the command and tell of what ended it; the exit code."""
     if not sys.warnoptions:
         # Warnings of libraries name their lines of code; what a user must know is said by notes and warnings of ours.
         warnings.simplefilter("ignore")
@@ -140,7 +147,12 @@ def main() -> None:
     except KeyboardInterrupt:
         console.error(_INTERRUPTED)
         code = Interrupted.exit_code
-    _exit(code if isinstance(code, int) else 0)
+    code = code if isinstance(code, int) else 0
+    lost = streams.lost_results()
+    if lost is not None and code == 0:
+        console.error(lost)
+        code = lost.exit_code
+    return code
 
 
 def _group() -> World:
@@ -171,10 +183,6 @@ def _to_user_error(error: Exception) -> AdaptsrError:
         return error
     if isinstance(error, typer.Abort):
         return _INTERRUPTED
-    if isinstance(error, BrokenPipeError):
-        # The reader of our output went away (`adaptsr ... | head`); the interpreter must not try to flush to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return AdaptsrError("the reader of the output went away")
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         # A path that nothing here foresaw, such as one that is too long: the system's own words are clear.
         return AdaptsrError(f"{error.strerror}: {str(error.filename)[:200]}", "check the path and its permissions")
