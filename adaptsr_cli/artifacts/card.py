@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from adaptsr_cli.artifacts.base import FORMAT_VERSION, StrictModel
+from adaptsr_cli.artifacts.train_state import RateCut
 from adaptsr_cli.units import format_bytes, format_params, format_seconds
 
 
@@ -33,6 +34,7 @@ class RunCard(StrictModel):
         peak_device_bytes: Most device memory held at a time by one process; None on the CPU.
         peak_host_bytes: Most memory that the process held, everything included; None where the system does not tell.
         energy_j: Joules that the devices took; None where one of them does not report it.
+        rate_cuts: Faults that lowered the learning rate.
         backbone_psnr_y_db: Held-out score before, `best_psnr_y_db` that of the adapter which was kept.
     """
 
@@ -56,6 +58,7 @@ class RunCard(StrictModel):
     best_psnr_y_db: float
     best_iteration: int
     gain_db: float
+    rate_cuts: tuple[RateCut, ...] = ()
 
     def describe(self) -> list[str]:
         """The card in short lines for people."""
@@ -63,10 +66,15 @@ class RunCard(StrictModel):
         energy = f"{self.energy_j / 3600:.2f} Wh" if self.energy_j is not None else "energy not reported here"
         memory = [f"peak {format_bytes(self.peak_device_bytes)} on the device"] if self.peak_device_bytes else []
         memory += [f"peak {format_bytes(self.peak_host_bytes)} on the host"] if self.peak_host_bytes else []
+        cuts = [
+            f"learning rate lowered at iteration {cut.iteration}, since {cut.reason}; gone on from {cut.back_to}"
+            for cut in self.rate_cuts
+        ]
         return [
             f"{format_params(self.trainable_params)} of {format_params(self.total_params)} parameters trained "
             f"({share:.1%}), {self.iterations} iterations, {self.objective}",
             describe_params(self.trainable_params, self.inference_params),
             f"{format_seconds(self.wall_s)} on {self.devices} x {self.device} ({self.device_hours:.3f} device-hours, "
             f"{energy}), {self.data_wait_share:.1%} of it waiting for data" + "".join(f", {text}" for text in memory),
+            *cuts,
         ]

@@ -173,7 +173,7 @@ class Trainer:
                     with usage.not_counted():
                         state, score = self._validate(state, train_state, task)
                     if self.objective.seeks_psnr and has_fallen(score, state, config):
-                        fall = f"the held-out score fell to {score:.2f} dB, below the backbone's,"
+                        fall = f"the held-out score fell to {score:.2f} dB (backbone {state.backbone_psnr_y_db:.2f} dB)"
                         state = self._lower_rate(state, train_state, fall, progress)
                     else:
                         self._warn_if_worse(score, state, progress)

@@ -119,6 +119,7 @@ def fill_card(
         best_psnr_y_db=state.best_psnr_y_db,
         best_iteration=state.best_iteration,
         gain_db=state.best_psnr_y_db - state.backbone_psnr_y_db,
+        rate_cuts=state.rate_cuts,
     )
 
 

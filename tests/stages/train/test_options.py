@@ -127,6 +127,7 @@ def test_patience_ends_the_run_and_it_stays_ended(adaptsr: Command, pairs: Path,
     assert "without improvement (--patience)" in first.err
     card = read_document(prepared / "training" / "card.json", RunCard)
     assert card.iterations == card.best_iteration + 4 < card.planned_iterations
+    assert f"learning rate lowered at iteration {card.rate_cuts[0].iteration}" in first.out  # it was far too high
     again = adaptsr(*words, "--patience", 2)
     assert again.code == 0
     assert "finished already" in again.err
