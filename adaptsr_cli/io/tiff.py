@@ -19,7 +19,8 @@ from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.attached.exif_folders import Folder, read_folder, write_folder
 from adaptsr_cli.io.attached.tiff_tags import make_folders, make_tags
 from adaptsr_cli.io.attached.writing import Beside
-from adaptsr_cli.io.colour.convert import cmyk_to_srgb
+from adaptsr_cli.io.colour.convert import UNFIT_INK, cmyk_to_srgb
+from adaptsr_cli.io.colour.icc import read_space
 from adaptsr_cli.io.faults import damaged
 from adaptsr_cli.io.formats.kind import Layout, name_channels
 from adaptsr_cli.io.pictures import Picture, divide_by_alpha, layers_of, orient, picture_of, quantise, stretch
@@ -124,6 +125,8 @@ def read_page(path: Path, index: int) -> Picture:
         icc = page.tags.valueof(_ICC)
         icc = icc if isinstance(icc, bytes) and icc else None
         if page.photometric == _SEPARATED:
+            if icc is not None and read_space(icc) not in {"", "CMYK"}:
+                remarks, icc = (*remarks, UNFIT_INK), None
             layers, icc = cmyk_to_srgb(layers, icc), None
         place = next((place for place, kind in enumerate(kinds) if kind in _ALPHAS), None)
         if place is not None:

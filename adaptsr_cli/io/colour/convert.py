@@ -22,6 +22,9 @@ from adaptsr_cli.io.high_bit_depth import transform_colours
 from adaptsr_cli.io.pictures import Picture
 
 LINEAR_REMARK: Final = "its linear light is converted to sRGB's tone curve, which networks know"
+UNFIT_INK: Final = (
+    "its colour profile is not for CMYK: it is left out, and the colours are converted by a plain formula"
+)
 _FITTING: Final = {True: ("GRAY", "RGB"), False: ("RGB",)}
 
 

@@ -14,6 +14,7 @@ from adaptsr_cli.io.png_chunks import list_chunks, read_chunk
 
 _SRGB_GAMMA: Final = 45455
 _SRGB_CHROMATICITIES: Final = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
+_LEAST_GAMMA, _MOST_GAMMA = 1_000, 1_000_000  # exponents from 100 to 0.1
 _NEAR_GAMMA: Final = 0.02
 _NEAR_POINT: Final = 200  # of 100,000
 _WANTED: Final = frozenset({b"gAMA", b"cHRM", b"sRGB", b"cICP"})
@@ -46,7 +47,7 @@ def make_profile(chunks: dict[bytes, bytes], *, grey: bool) -> bytes | None:
     """A profile of what gAMA and cHRM say; None where that is sRGB, or nothing, or the chunk sRGB says so.
 
     Raises:
-        ValueError: Primaries that are no colours.
+        ValueError: Primaries that are no colours, or a curve that is none.
     """
     if b"sRGB" in chunks:
         return None
@@ -56,6 +57,8 @@ def make_profile(chunks: dict[bytes, bytes], *, grey: bool) -> bytes | None:
     usual_points = max(abs(a - b) for a, b in zip(points, _SRGB_CHROMATICITIES, strict=True)) < _NEAR_POINT
     if usual_curve and (usual_points or grey):
         return None
+    if gamma and not _LEAST_GAMMA <= gamma <= _MOST_GAMMA:
+        raise ValueError("its gamma is none")
     curve = (100_000 / gamma,) if gamma else SRGB_PARAMETERS
     if grey:
         return make_grey_profile(curve)

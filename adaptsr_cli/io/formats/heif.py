@@ -121,7 +121,7 @@ class HeifWriter:
 
 def _read_cicp(info: dict[str, Any]) -> tuple[int, int, int, int] | None:
     nclx = info.get("nclx_profile")
-    if nclx is None or info.get("icc_profile"):
+    if nclx is None:
         return None
     primaries, transfer, matrix, full = (int(nclx[key]) for key in _NCLX)
     return primaries, transfer, matrix, full

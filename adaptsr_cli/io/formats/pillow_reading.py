@@ -15,7 +15,8 @@ from PIL import Image
 from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.attached.png_texts import read_exif, read_texts, take_xmp
 from adaptsr_cli.io.colour import png_colours
-from adaptsr_cli.io.colour.convert import convert_image
+from adaptsr_cli.io.colour.convert import UNFIT_INK, convert_image
+from adaptsr_cli.io.colour.icc import read_space
 from adaptsr_cli.io.exif import clear_orientation, read_orientation
 from adaptsr_cli.io.faults import check_pixels
 from adaptsr_cli.io.formats.kind import Layout, Outline, name_channels
@@ -169,16 +170,18 @@ def _decode_image(path: Path, reader: PillowReader) -> Picture:
         image.load()
         exif = clear_orientation(exif) if isinstance(exif, bytes) and exif else None
         if image.format == "PNG":
-            cicp = _settle_png(image, path, raw_mode)
+            cicp = _settle_png(image, path, raw_mode, remarks)
         elif image.format == "AVIF":
             cicp = read_avif_colours(data)
         if bits > 8:
             layers = decode_deep_avif(data, bits) if image.format == "AVIF" else decode_deep_png(data)
             icc = image.info.get("icc_profile") or None
-            return picture_of(orient(layers, orientation), grey=layers.shape[2] <= 2, icc=icc, exif=exif, cicp=cicp)
+            layers = orient(layers, orientation)
+            grey = layers.shape[2] <= 2
+            return picture_of(layers, grey=grey, icc=icc, exif=exif, cicp=cicp, remarks=tuple(remarks))
         if count == 1:
             frame = decode_frame(image, path, orientation, exif, raw_mode)
-            return replace(frame, cicp=cicp, remarks=tuple(remarks))
+            return replace(frame, cicp=cicp, remarks=(*frame.remarks, *remarks))
         loops = image.info.get("loop", 0)
         poster = bool(getattr(image, "default_image", False))
         frames, durations_ms = [], []
@@ -186,12 +189,12 @@ def _decode_image(path: Path, reader: PillowReader) -> Picture:
             image.seek(index)
             image.load()
             frame = decode_frame(image, path, orientation, exif if index == 0 else None, raw_mode)
-            frames.append(replace(frame, cicp=cicp))
+            frames.append(replace(frame, cicp=cicp, remarks=(*frame.remarks, *remarks)))
             durations_ms.append(float(image.info.get("duration", 0)))
     return join_frames(frames, Animation(tuple(durations_ms), int(loops), poster))
 
 
-def _settle_png(image: Image.Image, path: Path, raw_mode: str) -> tuple[int, int, int, int] | None:
+def _settle_png(image: Image.Image, path: Path, raw_mode: str, remarks: list[str]) -> tuple[int, int, int, int] | None:
     """Put right what Pillow knows of a loaded PNG, and return its code points.
 
     The grey that stands for transparency is counted in the file's own bits, where the samples are stretched to 8; and
@@ -206,9 +209,10 @@ def _settle_png(image: Image.Image, path: Path, raw_mode: str) -> tuple[int, int
         image.info["icc_profile"] = None
     elif not image.info.get("icc_profile"):
         grey = image.mode in {"1", "L", "LA", "I;16"} or raw_mode.startswith(("L", "I"))
-        made = png_colours.make_profile(chunks, grey=grey)
-        if made is not None:
-            image.info["icc_profile"] = made
+        try:
+            image.info["icc_profile"] = png_colours.make_profile(chunks, grey=grey)
+        except ValueError as error:
+            remarks.append(f"what it says of its colours is damaged ({error}): they are taken for sRGB")
     return points
 
 
@@ -232,17 +236,20 @@ def _with_channels(frame: Picture, *, grey: bool, clear: bool) -> Picture:
 def decode_frame(image: Image.Image, path: Path, orientation: int, exif: bytes | None, raw_mode: str) -> Picture:
     """Convert the loaded frame that the file is positioned at."""
     icc: bytes | None = image.info.get("icc_profile") or None
+    remarks: tuple[str, ...] = ()
     grey = image.mode in {"1", "L", "LA", "La"} or raw_mode.startswith("LA")
     if image.mode in {"I", "F"}:
         raise ImageError(f"cannot read {path}: its samples are numbers without a fixed range", "make it 8- or 16-bit")
     if image.mode in {"CMYK", "LAB"}:
+        if icc is not None and read_space(icc) not in {"", "CMYK"}:  # one that is damaged is refused
+            remarks, icc = (UNFIT_INK,), None
         layers, icc = np.asarray(convert_image(image, icc)), None
     elif grey:
         layers = np.asarray(image.convert("LA" if image.has_transparency_data else "L"))
         layers = layers if layers.ndim == 3 else layers[..., None]
     else:
         layers = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
-    return picture_of(orient(layers, orientation), grey=grey, icc=icc, exif=exif)
+    return picture_of(orient(layers, orientation), grey=grey, icc=icc, exif=exif, remarks=remarks)
 
 
 def find_raw_mode(image: Image.Image) -> str:

@@ -20,7 +20,7 @@ from adaptsr_cli.io.colour.convert import LINEAR_REMARK, to_srgb
 from adaptsr_cli.io.colour.icc import make_grey_profile, make_rgb_profile, read_space
 from adaptsr_cli.io.images import check_writable, list_changes, read_picture, read_rgb, write_picture
 from adaptsr_cli.io.photographs import read_photograph
-from adaptsr_cli.io.pictures import Picture
+from adaptsr_cli.io.pictures import Picture, to_8_bit
 
 D65 = (0.3127, 0.3290)
 P3 = np.array(((0.68, 0.32), (0.265, 0.69), (0.15, 0.06)))
@@ -325,3 +325,25 @@ def test_an_apple_profile_of_hdr_is_known_by_its_tag(tmp_path: Path) -> None:
     assert (picture.icc, picture.cicp) == (None, (12, 16, 0, 1))
     with pytest.raises(ImageError, match="PQ"):
         check_writable(tmp_path / "b.jpg", picture, 16, 16)
+
+
+@pytest.mark.parametrize("chunk", [primaries(*[0] * 8), primaries(31270, 32900, *[33333] * 6), gamma(1)])
+def test_nonsense_in_a_png_is_left_out_and_that_is_said(chunk: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(RAMP, chunk))
+    picture = read_picture(tmp_path / "a.png")
+    assert picture.icc is None
+    assert np.array_equal(picture.colour, RAMP)
+    assert "is damaged" in picture.remarks[0]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".tif"])
+def test_a_profile_of_rgb_in_a_file_of_ink_is_left_out_and_that_is_said(suffix: str, tmp_path: Path) -> None:
+    ink = Image.fromarray(RAMP).convert("CMYK")
+    ink.save(tmp_path / f"a{suffix}", icc_profile=SRGB_ICC, **({"quality": 95} if suffix == ".jpg" else {}))
+    deep = np.asarray(ink).astype(np.uint16) * 257
+    tifffile.imwrite(tmp_path / "b.tif", deep, photometric="separated", iccprofile=SRGB_ICC, metadata=None)
+    for path in (tmp_path / f"a{suffix}", tmp_path / "b.tif"):
+        picture = read_picture(path)
+        assert picture.icc is None
+        assert "not for CMYK" in picture.remarks[0]
+        assert np.abs(to_8_bit(picture.colour).astype(int) - RAMP).mean() < 4

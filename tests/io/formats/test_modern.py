@@ -13,6 +13,7 @@ import pylibjxl
 import pytest
 from PIL import Image
 
+from adaptsr_cli.data.layouts import find_pairs
 from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.colour.icc import make_rgb_profile
 from adaptsr_cli.io.decoding import read_outline
@@ -133,6 +134,7 @@ from pathlib import Path
 for name in ("imagecodecs", "pillow_heif", "pylibjxl", "rawpy", "cv2"):
     sys.modules[name] = None
 import numpy as np
+from adaptsr_cli.data.layouts import find_pairs
 from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.images import check_writable, read_picture
 from adaptsr_cli.io.pictures import Picture
@@ -165,3 +167,16 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(tmp_path: 
     for line, name in zip(lines, wanted, strict=True):
         assert name in line
         assert line.endswith("| pip install 'adaptsr[images]'")
+
+
+def test_pairs_of_any_format_are_found_and_read(tmp_path: Path) -> None:
+    for side, size, suffix in (("lr", (24, 40), ".heic"), ("hr", (48, 80), ".jxl")):
+        (tmp_path / side).mkdir()
+        for name in ("a", "b"):
+            samples = np.random.default_rng(ord(name)).integers(0, 256, (*size, 3), dtype=np.uint8)
+            write_picture(tmp_path / side / f"{name}{suffix}", Picture(samples))
+    found = find_pairs(tmp_path, role="test")
+    assert [(pair.lr.name, pair.hr.name) for pair in found.pairs if pair.lr] == [
+        ("a.heic", "a.jxl"),
+        ("b.heic", "b.jxl"),
+    ]

@@ -16,7 +16,8 @@ import pytest
 import tifffile
 import torch
 from PIL import Image
-from readers import png_16_bit, read_samples
+from raw_files import write_dng
+from readers import png_16_bit, png_chunk, read_samples
 
 from adaptsr_cli.backbones.edsr import BasicsrEDSR
 from adaptsr_cli.inference.engine import Upscaler
@@ -424,3 +425,35 @@ def test_names_of_any_script_go_through(run: Callable[..., tuple[UpscaleResult, 
     report, _ = run()
     assert report.failed == ()
     assert sorted(path.stem for path in (tmp_path / "out").iterdir()) == sorted(names)
+
+
+def test_a_raw_file_becomes_a_tiff_that_says_how_it_was_rendered(
+    run: Callable[..., tuple[UpscaleResult, Silent]], tmp_path: Path
+) -> None:
+    write_dng(tmp_path / "in" / "a.dng", np.full((32, 48, 3), 0.2))
+    (tmp_path / "in" / "b.tif").write_bytes((tmp_path / "in" / "a.dng").read_bytes())  # told by its content
+    report, progress = run()
+    assert [target.name for _, target in report.written] == ["a.tif", "b.tif"]
+    assert any("camera raw, though its name ends in .tif" in note for note in progress.notes)
+    plain = tifffile.imread(tmp_path / "out" / "a.tif")
+    assert plain.shape == (64, 96, 3)
+    assert plain.dtype == np.uint16
+    report, _ = run()
+    assert report.summary == "0 ok, 0 failed, 2 skipped"
+    report, progress = run(raw_exposure=1)
+    assert len(report.kept) == 2
+    assert "of the raw file by camera white balance" in progress.warnings[0]
+    run(raw_exposure=1, force=True)
+    brighter = tifffile.imread(tmp_path / "out" / "a.tif")
+    assert brighter[20:40].mean() > 1.2 * plain[20:40].mean()
+
+
+def test_hdr_is_refused_before_the_network_runs(
+    run: Callable[..., tuple[UpscaleResult, Silent]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunk = png_chunk(b"cICP", bytes((9, 16, 0, 1)))
+    (tmp_path / "in" / "a.png").write_bytes(png_16_bit(pick(pattern(8, 8), 3), 2, chunk))
+    monkeypatch.setattr("adaptsr_cli.stages.upscale.pipeline.upscale_picture", None)
+    report, progress = run(ext="jpg")
+    assert report.summary == "0 ok, 1 failed, 0 skipped"
+    assert "HDR (PQ)" in progress.warnings[0]
