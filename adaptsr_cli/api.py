@@ -7,7 +7,7 @@ random number generators of the calling program as they were.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +15,6 @@ import numpy as np
 
 from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.backbones.backbone import Backbone
-from adaptsr_cli.backbones.catalogue import weights_dir as find_weights_dir
 from adaptsr_cli.data.photos import write_demo_pairs
 from adaptsr_cli.errors import ImageError
 from adaptsr_cli.inference.engine import Upscaler
@@ -302,6 +301,7 @@ def pair(options: PairOptions | None = None, /, *, progress: Progress = SILENT, 
 def load_backbone(
     model: str | Path | None = None,
     *,
+    model_options: Sequence[str] = (),
     weights_dir: Path | None = None,
     offline: bool = False,
     progress: Progress = SILENT,
@@ -310,6 +310,7 @@ def load_backbone(
 
     Args:
         model: Checkpoint file, merged model, or catalogue name; None for the embedded SAFMN x4.
+        model_options: What the file does not tell, such as ``["img_range=1"]``.
         weights_dir: Folder of downloaded weights.
         offline: Never open a connection.
         progress: Where progress and remarks go.
@@ -320,9 +321,10 @@ def load_backbone(
     Raises:
         CheckpointError: The file is not a super-resolution network that can be read.
         DownloadError: A network of the catalogue could not be fetched.
+        UsageError: One of `model_options` is not NAME=VALUE, or the network does not have it.
     """
     name = None if model is None else str(model)
-    return load_model(ModelSpec(name, find_weights_dir(weights_dir), offline), progress)
+    return load_model(ModelSpec.of(name, weights_dir, offline=offline, options=model_options), progress)
 
 
 @random_state_kept()

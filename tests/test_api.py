@@ -106,6 +106,13 @@ def network(tmp_path: Path) -> api.Backbone:
     return api.load_backbone(save_tiny("safmn", tmp_path / "tiny.safetensors"))
 
 
+def test_what_the_file_does_not_tell_can_be_given(tmp_path: Path) -> None:
+    path = save_tiny("edsr_basicsr", tmp_path / "edsr.pth")
+    assert api.load_backbone(path, model_options=["residual_scale=0.5"]).identity.options == {"residual_scale": 0.5}
+    with pytest.raises(api.UsageError, match="`model_options` res_scale is not an option of EDSR"):
+        api.load_backbone(path, model_options=["res_scale=0.5"])
+
+
 def test_an_array_becomes_the_pixels_of_the_command(network: api.Backbone, adaptsr: Command, tmp_path: Path) -> None:
     lr = noise(20, 31, 3)
     Image.fromarray(lr).save(tmp_path / "in.png")

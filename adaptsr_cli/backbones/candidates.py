@@ -132,8 +132,9 @@ def choose_by_name(candidates: Sequence[Candidate], name: str) -> list[Candidate
 def describe_left_out(file: CheckpointFile, chosen: Candidate) -> tuple[str, ...]:
     """What of a file is not taken, in groups by what leads to it; empty where all is."""
     parts: list[str] = []
+    taken = set(chosen.names.values())
     for state in file.states:
-        rest = [key for key in state.tensors if state is not chosen.state or key not in chosen.names.values()]
+        rest = [key for key in state.tensors if state is not chosen.state or key not in taken]
         counters = [key for key in rest if key.rpartition(".")[2] in _COUNTERS]
         if counters and state is chosen.state:
             parts.append(f"{plural(len(counters), 'counter')} of a profiler")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any, Final
 
 import torch
@@ -53,6 +53,7 @@ UNTOLD: Final[Mapping[str, tuple[str, ...]]] = {
 
 # Ratios of two whole numbers of channels, of which the constructor makes the second again, rounding down.
 _RATIOS: Final = re.compile(r"(\w+_)?(ratio|expansion_factor|ffn_scale|expansion_msg)")
+_SEEMORE_SIZES: Final = ((6, 36), (8, 48), (16, 48))
 _A_LITTLE: Final = 1 + 1e-9
 
 
@@ -234,15 +235,35 @@ def format_untold(architecture: str, arguments: Arguments, choices: Mapping[str,
     return format_choices({name: arguments[name] for name in names})
 
 
-def doubtful_guess(architecture: str, arguments: Arguments, choices: Mapping[str, Value]) -> str | None:
-    """What to tell of a network for which two sets of published networks disagree; None where there is no doubt."""
-    if architecture in ("SwinIR", "Swin2SR") and arguments.get("window_size") == 7 and "img_range" not in choices:
-        return (
-            "img_range is taken as 1, as in all recipes that enlarge; windows of 7 px are otherwise those of networks "
-            "with 255: `model_options` img_range=255 if yours is one"
-        )
-    if architecture == "ATD" and arguments.get("embed_dim") not in (48, 210) and "category_size" not in choices:
-        return (
-            f"category_size is taken as {arguments.get('category_size')}; `model_options` category_size=N if it is not"
-        )
-    return None
+def doubtful_guess(
+    architecture: str, arguments: Arguments, names: Container[str], choices: Mapping[str, Value]
+) -> str | None:
+    """What to tell of a network that is none of the published ones, or of which two published ones disagree.
+
+    Args:
+        architecture: Its id.
+        arguments: What it was built with.
+        names: Of its tensors.
+        choices: What the user knew better.
+
+    Returns:
+        None where there is no doubt.
+    """
+    untold = [name for name in UNTOLD.get(architecture, ()) if name in arguments]
+    if architecture in ("SwinIR", "Swin2SR") and arguments["window_size"] == 7:
+        doubtful, why = ["img_range"], "windows of 7 px are otherwise those of networks with 255, which do not enlarge"
+    elif architecture == "ATD" and arguments["embed_dim"] not in (48, 210):
+        doubtful, why = ["category_size"], "no published network has this width"
+    elif architecture == "DCTLSA" and arguments["nf"] != 55:
+        doubtful, why = ["num_head"], "no published network has this width"
+    elif architecture == "SeemoRe" and (arguments["num_layers"], arguments["embedding_dim"]) not in _SEEMORE_SIZES:
+        doubtful, why = untold, "no published network has this size"
+    elif architecture == "GRL" and "table_w" not in names:
+        doubtful, why = ["window_size", "stripe_size"], "published networks differ in them"
+    else:
+        return None
+    doubtful = [name for name in doubtful if name not in choices]
+    if not doubtful:
+        return None
+    taken = format_choices({name: arguments[name] for name in doubtful})
+    return f"the file does not tell {taken}, and {why}: give `model_options` NAME=VALUE if yours was built otherwise"

@@ -13,7 +13,14 @@ from torch import Tensor, nn
 
 from adaptsr_cli.backbones.backbone import TRAITS, Backbone
 from adaptsr_cli.backbones.edsr import BasicsrEDSR
-from adaptsr_cli.backbones.hyperparameters import UNTOLD, format_choices, format_untold, list_choices, parse_choices
+from adaptsr_cli.backbones.hyperparameters import (
+    UNTOLD,
+    doubtful_guess,
+    format_choices,
+    format_untold,
+    list_choices,
+    parse_choices,
+)
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.errors import CheckpointError, UsageError
 from adaptsr_cli.io.tensors import write_pth
@@ -131,6 +138,24 @@ def test_the_table_names_architectures_and_their_arguments(tmp_path: Path) -> No
     backbone = reload(model, tmp_path)
     assert format_untold("HAT", backbone.arguments, {}) == "img_range=1, conv_scale=0.01, qk_scale=none"
     assert format_untold("HAT", backbone.arguments, {"img_range": 1.0}) == "conv_scale=0.01, qk_scale=none"
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "text"),
+    [
+        ("SwinIR", {"window_size": 7, "img_size": 42}, "img_range=1, and windows of 7 px"),
+        ("SwinIR", {}, None),
+        ("ATD", {}, "category_size=256"),
+        ("SeemoRe", {}, "use_shuffle=true, recursive=2, topk=1"),
+    ],
+)
+def test_networks_unlike_all_published_ones_are_told(
+    name: str, changes: dict[str, Any], text: str | None, tmp_path: Path
+) -> None:
+    backbone = reload(build(name, **changes), tmp_path)
+    doubt = doubtful_guess(name, backbone.arguments, backbone.checkpoint.names, {})
+    assert (text in doubt) if doubt and text else doubt is text
+    assert doubtful_guess(name, backbone.arguments, backbone.checkpoint.names, dict.fromkeys(UNTOLD[name], 1)) is None
 
 
 def test_choices_are_read_and_written_alike() -> None:

@@ -94,7 +94,7 @@ def load_model(choice: ModelSpec, progress: Progress, known: RunRecord | None = 
     )
     if checkpoint.left_out:
         progress.note(f"left out of {identity.source}: {list_some(checkpoint.left_out, 6)}")
-    if doubt := doubtful_guess(identity.architecture, backbone.arguments, identity.options):
+    if doubt := doubtful_guess(identity.architecture, backbone.arguments, checkpoint.names, identity.options):
         progress.warn(f"{identity.source}: {doubt}")
     return backbone
 
