@@ -39,6 +39,8 @@ _SETTINGS: Final = re.compile(
     r"|lightning|lightning_fabric|lightning_utilities|pytorch_lightning|lightning_lite|torchmetrics|accelerate"
     r"|deepspeed|ignite|transformers|wandb|tensorboardX)\.[\w.]+"
 )
+# Programs that keep the weights in a .bin file, and how the other file ends.
+_HALVES: Final = {".param": "ncnn", ".xml": "OpenVINO"}
 _MOST_CLASSES: Final = 100  # of one file; more are an attack on the time of the reader
 
 
@@ -171,11 +173,12 @@ def _refuse_other_files(path: Path) -> None:
     if archived and not any(name.endswith("data.pkl") for name in names):
         what = "a Keras or numpy" if any(name.endswith((".npy", ".h5", "config.json")) for name in names) else "a zip"
         raise CheckpointError(f"{path} is {what} archive, not a torch checkpoint", "unpack it and name the model in it")
-    if path.suffix.lower() == ".bin" and path.with_suffix(".param").exists():
-        raise CheckpointError(
-            f"{path} is one half of an ncnn model, beside {path.with_suffix('.param').name}",
-            "name the pth or safetensors file that it was converted from",
-        )
+    for suffix, program in _HALVES.items():
+        if path.suffix.lower() == ".bin" and path.with_suffix(suffix).exists():
+            raise CheckpointError(
+                f"{path} is one half of a model of {program}, beside {path.with_suffix(suffix).name}",
+                "name the pth or safetensors file that it was converted from",
+            )
     if not archived and not start.startswith(_PICKLE_START):
         raise CheckpointError(f"{path} is cut off, damaged or not a torch checkpoint", FETCH_AGAIN)
 

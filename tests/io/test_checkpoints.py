@@ -214,6 +214,14 @@ class History:
         return 1.0
 
 
+@pytest.mark.parametrize(("other", "program"), [(".param", "ncnn"), (".xml", "OpenVINO")])
+def test_halves_of_converted_models_are_named(tmp_path: Path, other: str, program: str) -> None:
+    (tmp_path / "m.bin").write_bytes(b"weights")
+    (tmp_path / f"m{other}").write_bytes(b"graph")
+    with pytest.raises(CheckpointError, match=f"one half of a model of {program}, beside m{other}"):
+        read_checkpoint(tmp_path / "m.bin")
+
+
 def test_logs_of_mmengine_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("mmengine", "mmengine.logging")
     monkeypatch.setattr(History, "__module__", names[-1])
