@@ -14,11 +14,10 @@ from adaptsr_cli.data.folders import PairCandidate, collect_candidates, read_fol
 from adaptsr_cli.data.names import SplitName, read_file_name, read_folder_name
 from adaptsr_cli.data.places import Place, find_record, locate_blocks
 from adaptsr_cli.errors import DataError, ImageError, nearest
-from adaptsr_cli.io.contents import Contents, LeftOut, packed_data
+from adaptsr_cli.io.contents import NEITHER_SIDE, NO_SIDE, Contents, LeftOut, packed_data
 from adaptsr_cli.io.images import image_size
 from adaptsr_cli.units import list_some, plural, readable
 
-_APART = "on neither side"
 _OTHER_PART = "of another part or scale"
 _LAYOUT_HINT = (
     "wanted: lr/ and hr/ with the same file names (also LQ/GT, LR_bicubic/X4 and HR, RealSR, DIV2K, DPED ...), "
@@ -133,7 +132,8 @@ def find_pairs(root: Path, *, role: SplitName, scale: int | None = None) -> Pair
     if not candidates:
         return _list_photos(root, role, contents)
     chosen = choose_candidate(root, candidates, role, scale)
-    pairs = match_files(chosen, [path for group in contents.unread() for path in group.paths])
+    named = replace(chosen, place=f"{root}/{chosen.place}" if chosen.place != "." else str(root))
+    pairs = match_files(named, [path for group in contents.unread() for path in group.paths])
     ratio = read_ratio(pairs)
     notes = []
     if leftover:
@@ -151,13 +151,15 @@ def files_of(pairs: Iterable[Pair]) -> set[Path]:
     return {path for pair in pairs for path in (pair.lr, pair.hr) if path is not None}
 
 
-def _leave_out(contents: Contents, pairs: Iterable[Pair], leftover: Iterable[Path] = ()) -> tuple[LeftOut, ...]:
-    """All files of a folder but those of the pairs."""
+def _leave_out(
+    contents: Contents, pairs: Iterable[Pair], leftover: Iterable[Path], reason: str = NEITHER_SIDE
+) -> tuple[LeftOut, ...]:
+    """All files of a folder but those of the pairs; `leftover` for that reason."""
     used, apart = files_of(pairs), set(leftover)
     for images in contents.images.values():
         for path in images:
             if path not in used:
-                contents.leave_out(_APART if path in apart else _OTHER_PART, path)
+                contents.leave_out(reason if path in apart else _OTHER_PART, path)
     return contents.left_out()
 
 
@@ -364,8 +366,10 @@ def _list_photos(root: Path, role: SplitName, contents: Contents) -> PairSet:
             f"{root} has an LR side, but no HR side goes with it" + (f": {unread}" if unread else ""),
             packed_data(contents, root) or ("convert them to PNG" if unread else _LAYOUT_HINT),
         )
+    aside: list[Path] = []
     if "hr" in sides:
-        tree = {parts: files for parts, files in tree.items() if any(read_folder_name(p).side == "hr" for p in parts)}
+        aside = [path for parts, files in tree.items() if not _is_hr(parts) for path in files]
+        tree = {parts: files for parts, files in tree.items() if _is_hr(parts)}
     by_split: dict[SplitChoice, list[Path]] = {}
     for parts, files in tree.items():
         named = [name.split for name in map(read_folder_name, parts) if name.split]
@@ -382,4 +386,8 @@ def _list_photos(root: Path, role: SplitName, contents: Contents) -> PairSet:
     ]
     split: SplitChoice = wanted if wanted != "all" else (own.split or "all")
     ordered = tuple(sorted(pairs, key=lambda pair: pair.name))
-    return PairSet(root, "photos only", ordered, None, split, left_out=_leave_out(contents, ordered))
+    return PairSet(root, "photos only", ordered, None, split, left_out=_leave_out(contents, ordered, aside, NO_SIDE))
+
+
+def _is_hr(parts: Iterable[str]) -> bool:
+    return any(read_folder_name(part).side == "hr" for part in parts)

@@ -22,6 +22,8 @@ BROKEN_LINK: Final = "a link to nothing"
 LINK_BACK: Final = "a link to a folder above"
 NO_FILE: Final = "no regular file"
 TOO_DEEP: Final = "too many folders down"
+NEITHER_SIDE: Final = "on neither side"
+NO_SIDE: Final = "beside the HR side, in a folder that tells no side by its name"
 _UNREAD: Final = "of an image type that is not read"
 
 # Read as images by other programs.
@@ -91,7 +93,7 @@ class LeftOut:
     @property
     def is_unexpected(self) -> bool:
         """Whether the user may take them for images that are used."""
-        return self.reason.startswith(_UNREAD) or self.reason in {PLACEHOLDER, BROKEN_LINK, TOO_DEEP}
+        return self.reason.startswith(_UNREAD) or self.reason in {PLACEHOLDER, BROKEN_LINK, TOO_DEEP, NO_SIDE}
 
     def describe(self) -> str:
         """``3 files: hidden, such as .a.png``."""

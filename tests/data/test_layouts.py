@@ -219,7 +219,8 @@ def test_half_pairs_are_counted_and_named(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         find_pairs(tmp_path, role="train")
     assert (
-        caught.value.message == "5 images in lr without the other side: z.png (LR), 2.png (HR), 3.png (HR) and 2 more"
+        caught.value.message
+        == f"5 images in {tmp_path}/lr without the other side: z.png (LR), 2.png (HR), 3.png (HR) and 2 more"
     )
 
 

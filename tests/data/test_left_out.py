@@ -12,6 +12,7 @@ from adaptsr_cli.data.layouts import PairSet, find_pairs
 from adaptsr_cli.data.listing import pair_folders
 from adaptsr_cli.data.preflight import check_pairs
 from adaptsr_cli.errors import DataError
+from adaptsr_cli.io.contents import NO_SIDE
 from adaptsr_cli.progress import Silent
 from tests.data.test_layouts import put
 
@@ -136,3 +137,19 @@ def test_a_folder_of_packed_data_says_how_to_unpack_it(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no images in .*: no image \(\.mdb\)") as caught:
         find_pairs(tmp_path, role="train")
     assert "DIV2K_HR.lmdb is an LMDB" in caught.value.hint
+
+
+def test_images_beside_an_hr_folder_are_not_taken_for_nothing(tmp_path: Path) -> None:
+    put(tmp_path, "gt/a.png", "gt/b.png", size=(32, 32))
+    put(tmp_path, "captured/a.png", "captured/b.png")
+    pairs = find_pairs(tmp_path, role="train")
+    assert (pairs.layout, len(pairs)) == ("photos only", 2)
+    group = pairs.left_out[0]
+    assert (group.reason, len(group.paths), group.is_unexpected) == (NO_SIDE, 2, True)
+
+
+def test_half_pairs_tell_in_which_data_they_are(tmp_path: Path) -> None:
+    put_pairs(tmp_path / "val", "a.png", "b.png")
+    (tmp_path / "val/lr/b.png").unlink()
+    with pytest.raises(DataError, match=rf"1 image in {tmp_path}/val/lr without the other side: b\.png \(HR\)"):
+        find_pairs(tmp_path / "val", role="val")

@@ -24,6 +24,7 @@ from adaptsr_cli.data.pairs import PairReader, pair_fingerprints, set_fingerprin
 from adaptsr_cli.data.preflight import check_pairs
 from adaptsr_cli.data.sources import Align, DataSpec
 from adaptsr_cli.errors import DataError
+from adaptsr_cli.io.contents import NEITHER_SIDE, NO_SIDE
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.runtime import free_memory_bytes
 from adaptsr_cli.stages.common.leak_check import find_scenes, recorded_scenes, tell_links, warn_of_leaks
@@ -87,11 +88,14 @@ def _check(pairs: PairSet, align: Align, role: Role, progress: Progress, *, stri
 
 def _tell_left_out(pairs: PairSet, progress: Progress) -> None:
     """Say which files of the folder are not used and why; loudly where the user may think that they are."""
-    expected = [group.describe() for group in pairs.left_out if not group.is_unexpected]
+    told = {NEITHER_SIDE} if pairs.notes else set()  # with the folders in which they lie
+    expected = [group.describe() for group in pairs.left_out if not group.is_unexpected and group.reason not in told]
     if expected:
         progress.note(f"left out in {pairs.root}: {'; '.join(expected)}")
     if surprising := [group.describe() for group in pairs.left_out if group.is_unexpected]:
-        progress.warn(f"left out in {pairs.root}: {'; '.join(surprising)}")
+        name = any(group.reason == NO_SIDE for group in pairs.left_out)
+        remedy = "; name the sides by `hr_dir` and `lr_dir` if they are the LR side" if name else ""
+        progress.warn(f"left out in {pairs.root}: {'; '.join(surprising)}{remedy}")
 
 
 @dataclass(frozen=True)
