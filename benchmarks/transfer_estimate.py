@@ -39,6 +39,8 @@ SCALE: Final = 4
 RESULTS: Final = ROOT / "benchmarks" / "results"
 COUNTS: Final = (1, 2, 3, 5, 10, 20, 50)
 MAIN_COUNT: Final = 10
+# Changes of m, averaged over frequency, that are worth a statement.
+SEEN: Final = 0.03
 CURVE_CAMERAS: Final = 20
 # Quarters of the folder: photographs for the cameras, sharp photographs; and the seed of the cameras.
 PARTS: Final = {"develop": (0, 1, 1), "report": (2, 3, 2)}
@@ -187,6 +189,7 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                     float(np.median([abs(row["found_noise_levels"] - row["noise_levels"]) for row in these])), 3
                 ),
                 **cautious_record(these),
+                **share_record(these),
                 "seconds": round(float(np.median([row["seconds"] for row in these])), 2),
             }
         )
@@ -206,6 +209,16 @@ def cautious_record(rows: list[dict[str, Any]]) -> dict[str, Any]:
         found[f"{name}_worse_than_plain"] = sum(bool(a > b + 0.01) for a, b in zip(off, plain, strict=True))
         found[f"{name}_mean_error"] = round(float(np.mean(off)), 4) if rows else None
     return found
+
+
+def share_record(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """How much of the estimated change the true camera does, by least squares over frequency, where it is not tiny."""
+    shares = []
+    for row in rows:
+        found, true = np.array(row["median"]) - 1, np.array(row["true"]) - 1
+        if np.abs(found).mean() > SEEN:
+            shares.append(float(found @ true / (found @ found)))
+    return {"cameras_with_share": len(shares), "at_least_half": sum(share >= 0.5 for share in shares)}
 
 
 def median_of(rows: list[dict[str, Any]], witness: str) -> float | None:
@@ -305,6 +318,11 @@ def to_markdown(report: dict[str, Any]) -> str:
             f"| {row['coverage']:.1%} | {row['trusted']:.0%} | {row['spectra_error']} | {row['edges_error']} "
             f"| {row['seconds']} |"
         )
+    for row in report["summary"]:
+        if row["photographs"] == MAIN_COUNT and not row["different_scenes"]:
+            kept, of = row["at_least_half"], row["cameras_with_share"]
+            lines += ["", f"{MAIN_COUNT} photographs: the true camera does at least half of the estimated change in "
+                      f"{kept} of the {of} cameras where that is {SEEN} of m or more."]  # fmt: skip
     for row in report["summary"]:
         if row["cameras_of_cautious"]:
             lines += [
