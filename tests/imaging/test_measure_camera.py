@@ -12,7 +12,8 @@ from numpy.testing import assert_allclose
 from adaptsr_cli.artifacts.degradation import CameraGrain, CameraTransfer, DegradationRecord, Jpeg, ToLr
 from adaptsr_cli.artifacts.transfer import CameraNoise, TransferEstimate, TransferFunction
 from adaptsr_cli.errors import DataError
-from adaptsr_cli.imaging.measure_camera import degradation_of_camera, measure_camera
+from adaptsr_cli.imaging.from_pairs import estimate_from_pairs
+from adaptsr_cli.imaging.measure_camera import degradation_of_camera, degradation_of_pairs, measure_camera
 from adaptsr_cli.imaging.sharp_photographs import SimulatedCamera, photograph
 from adaptsr_cli.imaging.training_cameras import cautious_draws
 from adaptsr_cli.io.images import write_rgb
@@ -56,6 +57,18 @@ def test_the_degradation_holds_the_cautious_functions_and_more_than_the_noise(es
     assert to_lr == ToLr()
     assert isinstance(grain, CameraGrain)
     assert_allclose(grain.noise.read_variance, estimate.noise.read_variance + 1)  # what no function explains
+
+
+def test_pairs_lend_photographs_less_than_their_whole_function_and_their_noise() -> None:
+    hr = dead_leaves(7)
+    found = estimate_from_pairs([(hr, photograph(hr, 4, CAMERA, np.random.default_rng(0)))], 4)
+    transfer, to_lr, grain = degradation_of_pairs(found, 4).steps
+    assert isinstance(transfer, CameraTransfer)
+    assert [function.sharpening for function in transfer.functions] == [
+        pytest.approx(share * found.transfer.sharpening) for share in (0.5, 0.75)
+    ]
+    assert to_lr == ToLr()
+    assert grain == CameraGrain(noise=found.noise)
 
 
 def test_jpeg_comes_last_in_its_share(estimate: TransferEstimate) -> None:
