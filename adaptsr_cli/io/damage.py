@@ -9,11 +9,13 @@ from typing import Final
 
 import simplejpeg
 
+from adaptsr_cli.io.attached.jpeg_segments import drop_filling
 from adaptsr_cli.io.deflate import measure_unpacked
 from adaptsr_cli.io.png_chunks import PngFault, is_png, read_profile, verify_chunks, verify_pixels
 from adaptsr_cli.io.tiff import is_tiff, packed_segments
 
 # What libjpeg-turbo says of damaged data; whatever else it says is of kinds of JPEG that simplejpeg does not read.
+_BEFORE_THE_END: Final = "extraneous bytes before marker 0xd9"
 _JPEG_DAMAGE: Final = ("Corrupt JPEG data", "Premature end", "Inconsistent progression", "Invalid SOS parameters")
 
 
@@ -63,6 +65,14 @@ def _deflate_fault(data: bytes) -> str | None:
 
 def _jpeg_fault(data: bytes) -> str | None:
     """What libjpeg says of the data of a JPEG; at an eighth of the size, for which it reads all of it."""
+    fault = _decode_small(data)
+    if fault is not None and fault.endswith(_BEFORE_THE_END):
+        # Some cameras fill the file up there, which costs no pixel.
+        return _decode_small(drop_filling(data))
+    return fault
+
+
+def _decode_small(data: bytes) -> str | None:
     try:
         simplejpeg.decode_jpeg(data, "GRAY", min_height=1, min_width=1)
     except ValueError as error:

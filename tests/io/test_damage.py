@@ -64,6 +64,16 @@ def test_kinds_of_jpeg_are_no_damage(options: dict[str, object], tmp_path: Path)
     assert read_picture(path).damage is None
 
 
+@pytest.mark.parametrize("filling", [b"\0" * 600, b"\xff" * 9, b"\0\xff\0\0"])
+def test_filling_before_the_end_mark_is_no_damage(filling: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    data = encoded("JPEG", quality=95)
+    path.write_bytes(data[:-2] + filling + data[-2:] + b"a preview with \xff\xd9")
+    assert find_damage(path) is None
+    path.write_bytes(data[:-400] + filling + data[-2:])
+    assert find_damage(path) is not None
+
+
 @pytest.mark.parametrize(("bits", "colour"), [(1, 0), (2, 0), (4, 3), (8, 4), (16, 6), (16, 2)])
 @pytest.mark.parametrize("size", [(1, 1), (5, 9), (33, 17)])
 def test_interlaced_png_is_measured_right(bits: int, colour: int, size: tuple[int, int], tmp_path: Path) -> None:

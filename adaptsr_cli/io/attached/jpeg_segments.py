@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from typing import BinaryIO, Final
 
 from adaptsr_cli.io.exif import EXIF_PREFIX
@@ -96,6 +97,15 @@ def _segments(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
             return
         content = file.read(struct.unpack(">H", length)[0] - 2) if length >= b"\0\2" else b""
         yield head[1], content
+
+
+def drop_filling(data: bytes) -> bytes:
+    """A JPEG file without zeros and fill bytes between the pixels and the end mark, and without what follows that."""
+    file = BytesIO(data)
+    for _ in _segments(file):
+        pass
+    end = data.find(b"\xff\xd9", file.tell())  # within the pixels each 0xFF has a zero behind it
+    return data if end < 0 else data[:end].rstrip(b"\0\xff") + b"\xff\xd9"
 
 
 def pack_segments(

@@ -125,7 +125,8 @@ def _whole(numbers: list[float], most: int, density: Density) -> tuple[int, int]
 
 
 def _encode_comment(text: PngText) -> bytes:
+    """A comment in UTF-8: JPEG does not say what it is in, and that is what most programs expect."""
     try:
-        return text.text
+        return text.text if text.kind == b"iTXt" else text.text.decode("latin-1").encode()
     except PngFault:
         return b""

@@ -116,3 +116,14 @@ def test_a_turned_picture_has_upright_exif_and_xmp(tmp_path: Path) -> None:
         assert image.size == (8, 12)
         assert image.getexif()[0x0112] == 1
         assert b'tiff:Orientation="1"' in image.info["xmp"]
+
+
+@pytest.mark.parametrize("comment", ["café", "naïve — 山", "plain"])
+def test_comments_stay_whatever_their_letters(comment: str, tmp_path: Path) -> None:
+    Image.fromarray(pixels()).save(tmp_path / "a.jpg", comment=comment.encode())
+    write_picture(tmp_path / "b.jpg", read_picture(tmp_path / "a.jpg"))
+    write_picture(tmp_path / "c.png", read_picture(tmp_path / "b.jpg"))
+    with Image.open(tmp_path / "b.jpg") as image:
+        assert image.info["comment"] == comment.encode()
+    with Image.open(tmp_path / "c.png") as image:
+        assert image.info["Comment"] == comment
