@@ -256,6 +256,30 @@ def read_facts(path: Path) -> dict[str, Any]:
     return facts | _describe(exif, below, gps, interop, xmp)
 
 
+def write_png_text(path: Path, **texts: str) -> None:
+    info = PngImagePlugin.PngInfo()
+    for keyword, text in texts.items():
+        info.add_text(keyword, text)
+    Image.fromarray(pixels()).save(path, pnginfo=info)
+
+
+def read_user_comment(path: Path) -> str:
+    """The comment in EXIF, by Pillow and pillow-heif."""
+    if path.suffix in {".heic", ".jxl"}:
+        info = dict(pillow_heif.open_heif(path).info) if path.suffix == ".heic" else read_boxes(path.read_bytes())
+        exif = Image.Exif()
+        exif.load(info["exif"])
+        return _decode_comment(exif)
+    with Image.open(path) as image:
+        return _decode_comment(image.getexif())
+
+
+def _decode_comment(exif: Image.Exif) -> str:
+    comment: bytes = exif.get_ifd(0x8769)[0x9286]
+    assert comment.startswith(b"UNICODE\0")
+    return comment[8:].decode("utf-16-le")
+
+
 def read_boxes(data: bytes) -> dict[str, bytes]:
     """EXIF and XMP of a JPEG XL."""
     found, place = {}, 0

@@ -11,7 +11,7 @@ import numpy as np
 
 from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.atomic import replace_atomically
-from adaptsr_cli.io.attached.writing import Beside, list_lost
+from adaptsr_cli.io.attached.writing import Beside, list_lost, move_prompt
 from adaptsr_cli.io.colour.code_points import make_profile, name_hdr
 from adaptsr_cli.io.colour.convert import convert_to_srgb
 from adaptsr_cli.io.colour.icc import read_space
@@ -45,13 +45,15 @@ def _keep_beside(limits: Limits, picture: Picture, note: str | None) -> Beside:
     """What goes with a picture into a file of a format."""
     height_px, width_px = picture.colour.shape[:2]
     exif = set_size(picture.exif, width_px, height_px) if picture.exif and "exif" in limits.holds else None
-    return Beside(exif, picture.attached, note if "xmp" in limits.holds else None)
+    beside = Beside(exif, picture.attached, note if "xmp" in limits.holds else None)
+    return move_prompt(beside) if "exif" in limits.holds and "texts" not in limits.holds else beside
 
 
 def list_losses(path: Path, picture: Picture) -> list[str]:
     """What goes with a picture and is left out in the format of a suffix."""
     kind, limits, _ = find_format(path)
-    lost = [list_lost(Beside(frame.exif, frame.attached, None), limits.holds) for frame in picture.frames]
+    kept = [replace(_keep_beside(limits, frame, None), exif=frame.exif) for frame in picture.frames]
+    lost = [list_lost(beside, limits.holds) for beside in kept]
     names = list(dict.fromkeys(name for names in lost for name in names))
     if not names:
         return []

@@ -137,6 +137,29 @@ def read_folder(
     return folder
 
 
+def add_comment(exif: bytes | None, prefix: bytes, comment: str) -> bytes | None:
+    """An EXIF block with a comment of the user.
+
+    Args:
+        exif: A block, or None for a new one.
+        prefix: What a block begins with.
+        comment: The comment.
+
+    Returns:
+        The block written anew; None where `exif` cannot be read or has a comment already.
+    """
+    main = Folder("<") if exif is None else read_block(exif, prefix)
+    if main is None:
+        return None
+    below = main.below.get(EXIF_FOLDER, Folder(main.order))
+    if _USER_COMMENT in below.entries:
+        return None
+    data = _UNICODE + comment.encode("utf-16-le" if main.order == "<" else "utf-16-be", "replace")
+    entries = below.entries | {_USER_COMMENT: Entry(7, len(data), data)}
+    folders = main.below | {EXIF_FOLDER: Folder(main.order, entries, below.below)}
+    return write_block(Folder(main.order, main.entries, folders), prefix)
+
+
 def pick(folder: Folder, wanted: Callable[[int], bool]) -> Folder:
     """The main folder with the fields that are wanted, and the folders below."""
     return Folder(folder.order, {tag: entry for tag, entry in folder.entries.items() if wanted(tag)}, folder.below)

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -174,7 +175,11 @@ def _decode_image(path: Path, reader: PillowReader) -> Picture:
         elif image.format == "AVIF":
             cicp = read_avif_colours(data)
         if bits > 8:
-            layers = decode_deep_avif(data, bits) if image.format == "AVIF" else decode_deep_png(data)
+            layers = (
+                decode_deep_avif(data, bits)
+                if image.format == "AVIF"
+                else decode_deep_png(hide_large(BytesIO(data)).read())
+            )
             icc = image.info.get("icc_profile") or None
             layers = orient(layers, orientation)
             grey = layers.shape[2] <= 2

@@ -205,7 +205,8 @@ class FileUpscaler:
             return replace(found, picture=keep_beside(picture, self._settings.policy))
         except DamagedImageError as error:
             budget.release(found.held_bytes)
-            return FileOutcome(job, "failed", error.message, "replace the file, or set `damaged` to keep")
+            hint = error.hint if self._keep_damaged else "replace the file, or set `damaged` to keep"
+            return FileOutcome(job, "failed", error.message, hint)
         except AdaptsrError as error:
             budget.release(found.held_bytes)
             return FileOutcome(job, "failed", error.message, error.hint)

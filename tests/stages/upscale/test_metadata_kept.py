@@ -7,8 +7,19 @@ from typing import Any
 
 import pytest
 from networks import save_tiny
-from rich_files import DPI, WIDTH, has_exiftool, read_by_exiftool, read_facts, write_rich
+from rich_files import (
+    DPI,
+    WIDTH,
+    has_exiftool,
+    read_by_exiftool,
+    read_facts,
+    read_user_comment,
+    write_png_text,
+    write_rich,
+)
 
+from adaptsr_cli.io.encoding import list_losses
+from adaptsr_cli.io.images import read_picture, write_picture
 from adaptsr_cli.progress import Silent
 from adaptsr_cli.stages.upscale.options import UpscaleOptions
 from adaptsr_cli.stages.upscale.stage import run_upscale
@@ -73,6 +84,18 @@ def expected(source: dict[str, Any], ext: str) -> dict[str, Any]:
     if "PixelScale" in kept:
         kept["PixelScale"] = (5.0, 5.0, 0.0)
     return kept
+
+
+@pytest.mark.parametrize("ext", ["jpg", "webp", "avif", "heic", "jxl", "tif"])
+def test_a_prompt_goes_into_the_comment_of_exif(ext: str, tmp_path: Path) -> None:
+    write_png_text(tmp_path / "a.png", parameters="a tree, Steps: 40, grüß")
+    picture = read_picture(tmp_path / "a.png")
+    assert list_losses(tmp_path / f"a.{ext}", picture) == []
+    write_picture(tmp_path / f"a.{ext}", picture)
+    assert read_user_comment(tmp_path / f"a.{ext}") == "a tree, Steps: 40, grüß"
+    write_png_text(tmp_path / "b.png", parameters="a tree", workflow="{}")
+    (lost,) = list_losses(tmp_path / f"b.{ext}", read_picture(tmp_path / "b.png"))
+    assert lost.startswith("texts left out")
 
 
 @pytest.mark.parametrize("ext", FORMATS)
