@@ -9,8 +9,8 @@ import pytest
 
 from adaptsr_cli.data.layouts import Pair, PairSet
 from adaptsr_cli.data.places import Place
-from adaptsr_cli.data.splits import Split, split_pairs
-from adaptsr_cli.errors import DataError
+from adaptsr_cli.data.splits import Split, deal_folds, split_pairs
+from adaptsr_cli.errors import DataError, UsageError
 
 SIDE = 96.0
 
@@ -193,3 +193,15 @@ def test_too_few_scenes_have_no_third_part() -> None:
     split = split_pairs(pairs, with_test=True)
     check_disjoint(pairs, split)
     assert len(split.train) >= 20 / 3
+
+
+def test_folds_hold_whole_scenes_of_like_size_and_follow_the_seed() -> None:
+    scenes = {Path(f"{scene}{crop}"): f"s{scene}" for scene in range(9) for crop in range(1 + scene % 3)}
+    folds = deal_folds(scenes, 4, 0)
+    assert folds == deal_folds(dict(reversed(scenes.items())), 4, 0)
+    assert folds != deal_folds(scenes, 4, 1)
+    assert len({(scenes[path], fold) for path, fold in folds.items()}) == 9
+    sizes = [list(folds.values()).count(fold) for fold in range(4)]
+    assert max(sizes) - min(sizes) <= 2
+    with pytest.raises(UsageError, match="`folds` 10 are more than the 9 independent images"):
+        deal_folds(scenes, 10, 0)
