@@ -119,6 +119,6 @@ def _tell_choice(
 
 
 CHOSE_THE_ITERATION: Final = (
-    "{count} of these chose the iteration that was kept, so the score is a little too good; a test folder (`test` of "
-    "train and adapt), 15 images or more, or `folds` of adapt give an honest one"
+    "{count} of these chose the iteration that was kept, so the score is a little too good; 15 images or more, "
+    "`adaptsr adapt --folds 5` or a folder of others by `adaptsr adapt --test DIR` give an honest one"
 )
