@@ -38,15 +38,30 @@ class LazyCommand(typer.core.TyperCommand):
         super().__init__(name=name, help=entry.describe(), rich_markup_mode=None)
         self._entry = entry
         self._is_loaded = False
+        self._flags: dict[str, bool] = {}
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The options and arguments."""
         if not self._is_loaded:
             own = typer.Typer(add_completion=False, rich_markup_mode=None)
-            own.command(self.name)(self._entry.make())
+            from adaptsr_cli.cli.signature import value_flags
+
+            function = self._entry.make()
+            self._flags = value_flags(function)
+            own.command(self.name)(function)
             made = typer.main.get_command(own)
             self.params, self.callback, self._is_loaded = made.params, made.callback, True
         return super().get_params(ctx)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words of the user.
+
+        Raises:
+            UsageError: A path is empty, as by a variable that is not set: it would be the current folder.
+        """
+        self.get_params(ctx)  # reads the options
+        _refuse_empty_paths(self._flags, args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command.
@@ -57,6 +72,28 @@ class LazyCommand(typer.core.TyperCommand):
         if not self._entry.in_group and world_from_env().size > 1:
             raise UsageError(f"{self.name} is work for one process", "run it without torchrun, before or after")
         return super().invoke(ctx)
+
+
+def _refuse_empty_paths(flags: dict[str, bool], words: list[str]) -> None:
+    """See `LazyCommand.parse_args`.
+
+    Args:
+        flags: Options that take a value, and whether that is a path.
+        words: What the user wrote.
+
+    Raises:
+        UsageError: A path is empty.
+    """
+    for before, word in zip(["", *words], words, strict=False):
+        if word == "":
+            flag = before.replace("_", "-")
+            empty = flags.get(flag, True)
+        else:
+            flag = word.removesuffix("=").replace("_", "-")
+            empty = word.endswith("=") and flags.get(flag, False)
+        if empty:
+            what = f"{flag} is empty" if flag in flags else "a path is empty"
+            raise UsageError(what, "is a variable of the shell not set? The current folder is: .")
 
 
 class LazyGroup(typer.core.TyperGroup):

@@ -70,6 +70,19 @@ def make_command(
     return command
 
 
+def value_flags(command: Callable[..., None]) -> dict[str, bool]:
+    """The options of a command that take a value, as they are written, and whether that is a path."""
+    found: dict[str, bool] = {}
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        kind, *marks = get_args(parameter.annotation) if get_origin(parameter.annotation) is Annotated else (None,)
+        info = next((mark for mark in marks if isinstance(mark, typer.models.OptionInfo)), None)
+        kinds = set(get_args(kind)) if get_origin(kind) in (Union, types.UnionType) else {kind}
+        if info is not None and bool not in kinds:
+            names = [name for name in (info.default, *(info.param_decls or ())) if isinstance(name, str)]
+            found |= dict.fromkeys(names, bool(kinds & {Path, list[Path]}))
+    return found
+
+
 def _read_config(file: Path, options: type[OptionsModel]) -> dict[str, Any]:
     """The options that a TOML file gives, by field name."""
     from adaptsr_cli.io.documents import read_toml  # here, to keep `--help` quick

@@ -79,7 +79,8 @@ class RawReader:
             bits = int(raw.white_level).bit_length()
             colours = raw.color_desc.decode("ascii", "replace")
         exif = exif_of(read_first_folder(path)) if is_tiff(path) else None
-        return Layout(bits=f"{bits} bits", channels=f"one of {colours} a pixel", exif=exif)
+        channels = f"one of {colours} a pixel"
+        return Layout(f"{bits} bits", channels, exif=exif, colours=("of the sensor, rendered to sRGB",))
 
     def decode(self, path: Path) -> Picture:
         """The picture, rendered."""

@@ -50,7 +50,8 @@ def describe_picture(path: Path) -> Facts:
     facts |= _describe_shot(shot)
     facts["orientation"] = _ORIENTATIONS.get(read_orientation(layout.exif or b""), "")
     facts |= _describe_attached(path, layout)
-    facts["made by"] = _describe_maker(path) or shot.software or ""
+    facts["software"] = shot.software or ""
+    facts["made by"] = _describe_maker(path)
     facts["damage"] = find_fault(path) or ("" if is_whole(path) or name in _OPEN_ENDED else _NO_END)
     return {what: text for what, text in facts.items() if text}
 

@@ -135,14 +135,16 @@ class Planner:
         """Find the place of each result; an input without one fails alone."""
         plan = Plan([], list(found.errors), list(found.left_out))
         named = {os.path.realpath(source.path) for source in found.sources if not source.listed}
-        listed: dict[Path, Source] = {}  # target -> source
+        listed: dict[Path, Source] = {}  # path -> source
+        made: set[Path] = set()
         for source in found.sources:
             target = self._place(source)
             folder = self._folder(target.parent)
             key = folder.key(target.name)
             other = self._taken.get(key)
             if other is not None and _same_file(other, source.path):
-                if not any(job.source == other for job in plan.jobs):
+                if key not in made:
+                    made.add(key)
                     plan.jobs.append(Job(source.path, target))  # of an earlier call, and changed since
                 continue
             fault = folder.fault(target) or _find_fault(source.path, target, other, named)
@@ -150,6 +152,7 @@ class Planner:
                 plan.errors.append(InputError(source.path, fault))
                 continue
             self._taken[key] = source.path
+            made.add(key)
             plan.jobs.append(Job(source.path, target))
             if source.listed:
                 listed[source.path] = source

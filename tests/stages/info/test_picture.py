@@ -64,7 +64,7 @@ def test_a_photograph(tmp_path: Path) -> None:
         "position": "in EXIF (GPS)",
         "orientation": "turned right",
         "resolution": "300 dpi",
-        "made by": "GIMP 2.10",
+        "software": "GIMP 2.10",
     }
 
 
@@ -131,7 +131,7 @@ def grey_cmyk(path: Path) -> Facts:
                 "pictures": "2 pages",
                 "resolution": "254 dpi",
                 "coordinates": "EPSG:25832",
-                "made by": "tifffile.py",
+                "software": "tifffile.py",
             },
         ),
         (
