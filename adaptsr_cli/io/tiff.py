@@ -129,6 +129,8 @@ def read_page(path: Path, index: int) -> Picture:
                 remarks, icc = (*remarks, UNFIT_INK), None
             layers, icc = cmyk_to_srgb(layers, icc), None
         place = next((place for place, kind in enumerate(kinds) if kind in _ALPHAS), None)
+        if len(kinds) > (place is not None):
+            remarks = (*remarks, "has further channels that are no transparency: they are left out")
         if place is not None:
             alpha = samples[..., colours + place, None]
             if kinds[place] == _PREMULTIPLIED:
@@ -385,6 +387,7 @@ def _read_page_facts(page: tifffile.TiffPage, path: Path) -> TiffPage:
         or int(page.compression) not in _PILLOWS
         or (extra and not alpha)
         or len(extra) > 1
+        or (extra and int(page.photometric) == _SEPARATED)
     )
     return TiffPage(page.index, width_px, height_px, deep, alpha, direct=deep or bool(plain and odd))
 

@@ -242,7 +242,7 @@ def decode_frame(image: Image.Image, path: Path, orientation: int, exif: bytes |
     """Convert the loaded frame that the file is positioned at."""
     icc: bytes | None = image.info.get("icc_profile") or None
     remarks: tuple[str, ...] = ()
-    grey = image.mode in {"1", "L", "LA", "La"} or raw_mode.startswith("LA")
+    grey = image.mode in {"1", "L", "LA", "La"} or raw_mode.split(";")[0] == "LA"  # and not LAB
     if image.mode in {"I", "F"}:
         raise ImageError(f"cannot read {path}: its samples are numbers without a fixed range", "make it 8- or 16-bit")
     if image.mode in {"CMYK", "LAB"}:

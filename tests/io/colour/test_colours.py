@@ -272,6 +272,7 @@ def test_a_channel_that_is_no_transparency_is_left_out(bits: int, planar: str, t
     picture = read_picture(tmp_path / "a.tif")
     assert picture.alpha is None
     assert np.array_equal(picture.colour, samples[..., :3])
+    assert "left out" in picture.remarks[0]
 
 
 @pytest.mark.parametrize("compression", ["zstd", "lerc", "webp", "jpegxl", "lzma", "deflate"])
@@ -347,3 +348,21 @@ def test_a_profile_of_rgb_in_a_file_of_ink_is_left_out_and_that_is_said(suffix: 
         assert picture.icc is None
         assert "not for CMYK" in picture.remarks[0]
         assert np.abs(to_8_bit(picture.colour).astype(int) - RAMP).mean() < 4
+
+
+def test_lab_keeps_its_colours(tmp_path: Path) -> None:
+    lab = np.broadcast_to(np.array((160, 60, 40), np.uint8), (8, 8, 3))  # L* 63, a* 60, b* 40
+    tifffile.imwrite(tmp_path / "a.tif", np.ascontiguousarray(lab), photometric="cielab", metadata=None)
+    picture = read_picture(tmp_path / "a.tif")
+    assert not picture.grey
+    assert picture.colour[4, 4, 0] > picture.colour[4, 4, 1] + 100
+
+
+def test_ink_with_an_alpha_channel_is_read(tmp_path: Path) -> None:
+    ink = np.asarray(Image.fromarray(RAMP).convert("CMYK"))
+    for kind in ("unassalpha", "unspecified"):
+        layers = np.dstack([ink, RAMP[..., 0]])
+        tifffile.imwrite(tmp_path / "a.tif", layers, photometric="separated", extrasamples=(kind,), metadata=None)
+        picture = read_picture(tmp_path / "a.tif")
+        assert np.abs(picture.colour.astype(int) - RAMP).max() <= 1
+        assert (picture.alpha is None) is (kind == "unspecified")
