@@ -27,6 +27,15 @@ _MALLOC_DEFAULT: Final = 32 << 20  # where the library's own rule arrives after 
 _freed_kept_lock: Final = threading.Lock()
 _freed_kept_blocks = 0  # how many blocks of `freed_memory_kept` are open in all threads
 
+_OTHER_DEVICES: Final = {
+    "mps": "Apple's GPUs are not supported, this machine's CPU is",
+    "xpu": "Intel's GPUs are not supported by PyTorch here; `adaptsr export --to openvino` is for them",
+    "rocm": "torch for ROCm calls AMD's GPUs cuda",
+    "hip": "torch for ROCm calls AMD's GPUs cuda",
+    "gpu": "torch calls NVIDIA's and, in its ROCm builds, AMD's GPUs cuda",
+}
+"""Names that users of other programs know -> what to know here."""
+
 _DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -41,12 +50,16 @@ def pick_device(choice: str) -> torch.device:
     if choice == "auto":
         return torch.device("cpu")
     kind, _, index = choice.partition(":")
+    if kind in _OTHER_DEVICES:
+        raise UsageError(f"`device` {choice}: {_OTHER_DEVICES[kind]}", "use auto, cpu, cuda or cuda:N")
     if kind not in {"cpu", "cuda"} or (index and not index.isdigit()) or (kind == "cpu" and index):
         raise UsageError(f"`device` {choice!r} is not a device", "use auto, cpu, cuda or cuda:N")
     if kind == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if count == 0:
-            raise UsageError(f"`device` {choice}: there is no usable CUDA device", "use `device` cpu or auto")
+            hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+            why = f" (CUDA_VISIBLE_DEVICES is {hidden!r})" if hidden is not None else ""
+            raise UsageError(f"`device` {choice}: there is no usable CUDA device{why}", "use `device` cpu or auto")
         if index and int(index) >= count:
             raise UsageError(f"`device` {choice}: only cuda:0 to cuda:{count - 1} exist", "use `device` cuda")
         return torch.device("cuda", int(index or 0))

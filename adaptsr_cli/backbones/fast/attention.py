@@ -56,19 +56,16 @@ class _Order:
 def _make_order(batch: int, height: int, width: int, window: int, shift: int, device: torch.device) -> _Order:
     pixels = torch.arange(height * width, device=device).view(height, width).roll((-shift, -shift), (0, 1))
     rows, columns = height // window, width // window
-    cut = pixels.view(rows, window, columns, window).transpose(1, 2).reshape(rows * columns, window * window)
-    kind = torch.zeros(rows, columns, dtype=torch.int64, device=device)
-    if shift:
-        kind[:, -1] += 1
-        kind[-1, :] += 2
-    kind = kind.flatten()
+    cut = pixels.view(rows, window, columns, window).transpose(1, 2).reshape(rows, columns, window * window)
     images = torch.arange(batch, device=device).view(-1, 1, 1) * (height * width)
-    groups = [(cut[kind == number] + images).flatten() for number in range(4)]
+    # By slices, whose sizes are known, not by masks, which a device would have to be waited for.
+    inside = (cut[:-1, :-1], cut[:-1, -1:], cut[-1:, :-1], cut[-1:, -1:]) if shift else (cut,)
+    groups = [(part.reshape(-1, window * window) + images).flatten() for part in inside]
     there = torch.cat(groups)
     back = torch.empty_like(there)
     back[there] = torch.arange(len(there), device=device)
     counts = [len(group) // window**2 for group in groups]
-    kinds = tuple(number for number in range(4) if counts[number])
+    kinds = tuple(number for number, count in enumerate(counts) if count)
     return _Order(there, back, WindowKinds(tuple(counts[number] for number in kinds), kinds))
 
 
@@ -130,7 +127,7 @@ class _Biases:
         assert isinstance(table, Tensor)
         # Whether a tensor made in inference mode was written to cannot be told, so nothing is kept of it.
         version = None if table.is_inference() else table._version
-        key = (table.data_ptr(), version, window, shift, like.dtype, like.device)
+        key = (table.untyped_storage()._cdata, version, window, shift, like.dtype, like.device)
         if self.values is None or version is None or self.key != key:
             with torch.inference_mode(False), torch.no_grad():
                 relative = table[index.flatten()].view(*index.shape, -1).permute(2, 0, 1)  # (heads, N, N)

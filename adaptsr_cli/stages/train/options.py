@@ -93,8 +93,10 @@ class TrainOptions(DataOptions):
         False
     )
     checkpointing: Annotated[
-        bool, Field(description="Compute every block twice to save memory; for small GPUs."), Flag(("--checkpointing",))
-    ] = False
+        bool | None,
+        Field(description="Compute every block twice to save memory."),
+        Flag(("--checkpointing/--no-checkpointing",), default_text="where a step would not fit"),
+    ] = None
 
     @property
     def seeks_rate(self) -> bool:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 
 from adaptsr_cli.adapters.attach import Attachment
-from adaptsr_cli.adapters.sites import Site
 from adaptsr_cli.artifacts.train_config import TrainConfig
 from adaptsr_cli.artifacts.train_state import RunFingerprint
 from adaptsr_cli.backbones.catalogue import weights_dir as find_weights_dir
@@ -22,11 +21,13 @@ from adaptsr_cli.stages.common.open_run import OpenRun
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.common.training_data import fit_patch, open_reader
 from adaptsr_cli.stages.train.build_adapters import build_adapters
+from adaptsr_cli.stages.train.fit_memory import choose_checkpointing
 from adaptsr_cli.stages.train.init import apply_warm_start
 from adaptsr_cli.stages.train.options import TrainOptions, resolve_config
 from adaptsr_cli.stages.train.rank_plan import RankPlan
 from adaptsr_cli.stages.train.records import BestAdapterWriter
 from adaptsr_cli.training.loop import Trainer
+from adaptsr_cli.training.memory import StepShape
 from adaptsr_cli.training.objective import Objective, make_objective
 from adaptsr_cli.training.presets import TRAIN_PRESETS
 from adaptsr_cli.training.state import continue_run, read_state
@@ -122,12 +123,14 @@ def make_trainer(options: TrainOptions, inputs: TrainingInputs, run: RunFolder, 
     if run.training.state.exists():
         # Before anything is written: the split of the run that is there must not be replaced by another's.
         continue_run(read_state(run.training.state)[0], fingerprint, run.training.root)
+    objective = _make_objective(options, config, device)
+    shape = StepShape(len(block), config.patch_px, config.precision, config.accumulate)
     return Trainer(
         backbone=backbone,
         attachment=attachment,
         batches=batches,
         validator=inputs.validator,
-        objective=_make_objective(options, config, device),
+        objective=objective,
         plan=fingerprint,
         folder=run.training,
         device=device,
@@ -135,7 +138,9 @@ def make_trainer(options: TrainOptions, inputs: TrainingInputs, run: RunFolder, 
         world=world,
         share=len(block) / config.batch,
         tensorboard=options.tensorboard,
-        checkpointed=_blocks_to_checkpoint(options.checkpointing, sites, progress),
+        checkpointed=choose_checkpointing(
+            options.checkpointing, backbone, attachment, sites, objective, device, shape, progress
+        ),
     )
 
 
@@ -214,11 +219,3 @@ def _make_objective(options: TrainOptions, config: TrainConfig, device: torch.de
             "leave `patience` out, or use `iterations` or `minutes`",
         )
     return objective
-
-
-def _blocks_to_checkpoint(wanted: bool, sites: list[tuple[Site, int]], progress: Progress) -> tuple[str, ...]:
-    """The repeated blocks of the network, where checkpointing is asked for; says so where there are none."""
-    blocks = tuple(dict.fromkeys(site.block for site, _ in sites if site.block)) if wanted else ()
-    if wanted and not blocks:
-        progress.warn("`checkpointing` saves nothing: this network has no repeated blocks; try `accumulate`")
-    return blocks
