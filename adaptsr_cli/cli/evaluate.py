@@ -63,10 +63,6 @@ def show_evaluation(console: Console, evaluation: Evaluation) -> None:
         texts,
         numeric=keys,
     )
-    if folds := fold_rows(evaluation):
-        columns = ("fold", "images", evaluation.models[0].name, evaluation.models[-1].name, "difference", "training")
-        lines = [(row.fold, row.images, *row.scores, row.training) for row in folds]
-        console.table("fold by fold, each scored by a training that has not seen it", columns, lines)
     if len(rows) > 1:
         second = f", {_MARKS[2]} second best" if len(rows) > 2 else ""
         console.line(f"{_MARKS[1]} best{second}; in brackets: against {evaluation.models[0].name}")
@@ -77,6 +73,12 @@ def show_evaluation(console: Console, evaluation: Evaluation) -> None:
     for test in evaluation.comparisons:
         if test.metric == leading:
             console.line(_describe_test(test))
+    folds = fold_rows(evaluation)
+    if folds and leading is not None:
+        columns = ("fold", "images", evaluation.models[0].name, evaluation.models[-1].name, "difference", "training")
+        lines = [(row.fold, row.images, *row.scores, row.training) for row in folds]
+        label = name_metric(leading).label
+        console.table(f"{label} fold by fold, each scored by a training that has not seen it", columns, lines)
 
 
 def _describe_test(test: PairedTest) -> str:

@@ -28,7 +28,9 @@ from adaptsr_cli.io.documents import parse_document, read_document, write_docume
 from adaptsr_cli.io.headers import read_metadata
 from adaptsr_cli.io.lock import hold_folder
 from adaptsr_cli.progress import Progress
+from adaptsr_cli.report.findings import leading_metric
 from adaptsr_cli.report.gallery import BestAndWorst, select
+from adaptsr_cli.report.metric_names import name_metric
 from adaptsr_cli.runtime import describe_machine, pick_device
 from adaptsr_cli.stages.adapt.options import AdaptOptions
 from adaptsr_cli.stages.adapt.steps import evaluate, merge, plan_ranks
@@ -155,11 +157,13 @@ def run_fold(options: AdaptOptions, opened: OpenFolds, index: int, progress: Pro
 
 
 def _describe_gain(evaluation: Evaluation) -> str:
-    first, last = evaluation.models[0], evaluation.models[-1]
-    key = next(iter(first.metrics), None)
+    """The leading score before and after: ``PSNR-Y 25.80 -> 26.10 dB (+0.30)``."""
+    key = leading_metric(evaluation.models[0].metrics)
     if key is None:
         return "scored"
-    return f"{key} {first.metrics[key]:.4g} -> {last.metrics[key]:.4g} ({last.metrics[key] - first.metrics[key]:+.3g})"
+    name, before, after = name_metric(key), *(model.metrics[key] for model in evaluation.models)
+    unit = f" {name.unit}" if name.unit else ""
+    return f"{name.label} {before:.{name.digits}f} -> {after:.{name.digits}f}{unit} ({after - before:+.{name.digits}f})"
 
 
 def prepare_final(
