@@ -156,7 +156,7 @@ def packed_data(contents: Contents, root: Path) -> str:
     paths = [path for paths in contents.others.values() for path in paths]
     for path in paths:
         if path.name.lower() == _LMDB:
-            return f"{_below(path.parent, root)} is an LMDB, which is not read: {_EXPORT_LMDB}"
+            return f"{_below(path.parent, root)} is an LMDB, which is not read: {_EXPORT_LMDB.format(path=path.parent)}"
     tars = [path for path in paths if path.suffix.lower() == ".tar"]
     if len(tars) > 1:
         return (
@@ -172,7 +172,7 @@ def packed_data(contents: Contents, root: Path) -> str:
 
 
 _EXPORT_LMDB: Final = (
-    "write its values out as files, in Python: import lmdb; t = lmdb.open('IT.lmdb', readonly=True).begin(); "
+    "write its values out as files, in Python: import lmdb; t = lmdb.open('{path}', readonly=True).begin(); "
     "[open(bytes(k).decode() + '.png', 'wb').write(v) for k, v in t.cursor()]"
 )
 _PACKED: Final[tuple[tuple[tuple[str, ...], str], ...]] = (

@@ -130,28 +130,36 @@ def _score_image(
     return ImageScores(name=pair.name, width_px=width_px, height_px=height_px, file_sha256=hashes, models=scores)
 
 
-def refuse_unscorable(scorer: ImageScorer, models: Sequence[EvaluatedModel], reader: Mixture) -> None:
+def refuse_unscorable(scorer: ImageScorer, models: Sequence[EvaluatedModel], reader: Mixture, *, strict: bool) -> None:
     """Refuse images that are too small to be scored, and outputs of another size, before any network runs.
 
+    Args:
+        scorer: How they are scored.
+        models: What makes the outputs.
+        reader: The images.
+        strict: Refuse them where there is one; else where there is no other.
+
     Raises:
-        DataError: There are some; they are counted, and the first three named.
+        DataError: They are counted, and the first three named.
     """
     faults: list[str] = []
     known: dict[tuple[int, int], str] = {}
     for index, pair in enumerate(reader.pairs):
         size = reader.hr_size(index)
+        if not scorer.protocol.has_reference and pair.lr is None:  # the photograph itself is LR
+            size = scorer.scale * size[0], scorer.scale * size[1]
         if size not in known:
             known[size] = _size_fault(scorer, *size)
         fault = known[size]
-        for model in models if scorer.protocol.has_reference and scorer.protocol.lr_crop_px is None else ():
+        for model in models if strict and scorer.protocol.has_reference and scorer.protocol.lr_crop_px is None else ():
             if model.files and not fault and (found := image_size(model.files[pair.name])) != size:
                 fault = f"{model.name} has {found[0]}x{found[1]} px for {size[0]}x{size[1]}"
         if fault:
             faults.append(f"{pair.name}: {fault}")
-    if faults:
+    if faults and (strict or len(faults) == len(reader)):
         raise DataError(
             f"{len(faults)} of {plural(len(reader), 'image')} cannot be scored: {list_some(faults, 3, '; ')}",
-            "leave them out, or score without `strict`",
+            "leave them out, or score without `strict`" if strict else "give other images, or other `metrics`",
         )
 
 

@@ -120,8 +120,7 @@ def run_evaluate(
     refuse_inputs({**written, **{f"`{kind}`": path for kind, path in tables.items()}}, _inputs(options, subject))
     scorer = _open_scorer(options, protocol, metrics, subject.reader.scale, device, progress)
 
-    if options.strict:
-        refuse_unscorable(scorer, subject.models, subject.reader)
+    refuse_unscorable(scorer, subject.models, subject.reader, strict=options.strict)
 
     best_and_worst = BestAndWorst(len(subject.models))
     share = world.share(len(subject.reader))

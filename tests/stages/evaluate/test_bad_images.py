@@ -66,7 +66,7 @@ def test_strict_refuses_it_before_any_work(adaptsr: Command, pairs: Path, kind: 
 def test_images_too_small_for_all_are_an_error(adaptsr: Command, pairs: Path, metrics: str) -> None:
     done = adaptsr("eval", "--data", pairs, *SCORE[:4], "--metrics", metrics)
     assert done.code == 1
-    assert f"none of 6 images could be scored: 000: an image of 88x88 px is too small for {metrics}" in done.err
+    assert f"6 of 6 images cannot be scored: 000: an image of 88x88 px is too small for {metrics}" in done.err
 
 
 def test_outputs_of_another_size_cost_only_their_image(adaptsr: Command, pairs: Path) -> None:
@@ -105,8 +105,14 @@ def test_adapt_without_a_single_score_keeps_what_it_trained(adaptsr: Command, pa
     test = write_pairs(tmp_path / "test", count=2, side_px=16)
     done = adaptsr("adapt", "--data", pairs, "--test", test, *TRAIN, "--json")
     assert done.code == 1
-    assert "what was trained is kept, but: none of 2 images could be scored" in done.err
+    assert "what was trained is kept, but: 2 of 2 images cannot be scored" in done.err
     found = json.loads(done.out)
-    assert "none of 2 images" in found["fault"]
+    assert "2 of 2 images" in found["fault"]
     assert Path(found["adapter"]).exists()
     assert Path("run/merged.safetensors").exists()
+
+
+def test_strict_measures_photographs_without_reference_as_large_as_they_become(adaptsr: Command, pairs: Path) -> None:
+    words = ("eval", "--data", pairs / "hr", *SCORE[:4], "--protocol", "no-reference", "--metrics", "niqe", "--strict")
+    done = adaptsr(*words)  # 96 px are too small for niqe, and four times as many are not
+    assert done.code == 0, done.err
