@@ -17,12 +17,14 @@ class TrialScore(StrictModel):
         gain_db: Held-out PSNR-Y above the backbone's, of the mean of the round's later steps; None where training
             failed.
         losses: Mean training loss of every ten steps so far.
+        seconds: What the round took, scoring included.
         stable: Whether none of these was far above that of another trial on the same batches.
     """
 
     iteration: Annotated[int, Field(ge=1)]
     gain_db: float | None
     losses: tuple[float, ...] = ()
+    seconds: Annotated[float, Field(ge=0)] = 0.0
     stable: bool = True
 
     def describe(self) -> str:
@@ -59,7 +61,7 @@ class SearchRecord(StrictModel):
         planned_iterations: Of the training that the winner goes on to.
         trials: In the order in which they ran.
         winner_place: Of the winner in `trials`; None while the search goes on.
-        seconds: What all trials took together, once it is over.
+        seconds: What all trials and the planning before them took together, once it is over.
     """
 
     artifact: Literal["search"] = "search"

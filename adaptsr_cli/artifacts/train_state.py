@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from adaptsr_cli.artifacts.base import FORMAT_VERSION, StrictModel
 from adaptsr_cli.artifacts.train_config import TrainConfig
@@ -33,11 +35,13 @@ class RateCut(StrictModel):
     Attributes:
         iteration: Steps done when it was found.
         reason: What was wrong, for people.
+        factor: What the learning rate was multiplied with.
         back_to: Iteration of the state that was put back; the steps done since then are lost, but counted.
     """
 
     iteration: int
     reason: str
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.25
     back_to: int
 
 

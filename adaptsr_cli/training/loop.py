@@ -174,7 +174,7 @@ class Trainer:
                         state, score = self._validate(state, train_state, task)
                     if self.objective.seeks_psnr and has_fallen(score, state, config):
                         fall = f"the held-out score fell to {score:.2f} dB (backbone {state.backbone_psnr_y_db:.2f} dB)"
-                        state = self._lower_rate(state, train_state, fall, progress)
+                        state = self._lower_rate(state, train_state, fall, progress, state.backbone_psnr_y_db - score)
                     else:
                         self._warn_if_worse(score, state, progress)
                 if reason is None and is_out_of_patience(state, config):
@@ -315,9 +315,11 @@ class Trainer:
                 mean.mul_(self.share)
             self.world.all_reduce_sum_(means)
 
-    def _lower_rate(self, state: LoopState, train_state: TrainState, reason: str, progress: Progress) -> LoopState:
+    def _lower_rate(
+        self, state: LoopState, train_state: TrainState, reason: str, progress: Progress, lost_db: float = 0.0
+    ) -> LoopState:
         """Go back to the best state with a lower rate, and say so."""
-        state, said = lower_rate(state, train_state, self.folder, reason)
+        state, said = lower_rate(state, train_state, self.folder, reason, lost_db)
         progress.warn(said)
         return state
 

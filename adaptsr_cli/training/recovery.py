@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from adaptsr_cli.artifacts.train_config import TrainConfig
@@ -9,7 +10,7 @@ from adaptsr_cli.artifacts.train_state import LoopState, RateCut
 from adaptsr_cli.errors import TrainingError
 from adaptsr_cli.training.due import finished_share
 from adaptsr_cli.training.folder import TrainingFolder
-from adaptsr_cli.training.schedule import learning_rate
+from adaptsr_cli.training.schedule import learning_rate, warm_up
 from adaptsr_cli.training.state import RESTART_SHARE, TrainState, read_state, restore
 from adaptsr_cli.units import format_seconds
 
@@ -24,13 +25,21 @@ SETTLED_SHARE: Final = 0.3
 too high has made is a poor one to go on from, however it scores."""
 
 _TOLERATED_FALL_DB: Final = 0.5
+_DEEP_FALL_DB: Final = 3.0
+
+
+def _peak(state: LoopState) -> float:
+    """The peak of the learning rate after all cuts."""
+    return state.plan.config.learning_rate * math.prod(cut.factor for cut in state.rate_cuts)
 
 
 def rate_now(state: LoopState, config: TrainConfig) -> float:
-    """The learning rate of the next step: that of the schedule, after all cuts."""
-    peak = config.learning_rate * RATE_CUT ** len(state.rate_cuts)
+    """The learning rate of the next step: that of the schedule, after all cuts, of which each has its own warm-up."""
+    peak = _peak(state)
     if state.schedule_start is not None:
         peak *= state.schedule_start.peak_share
+    if state.rate_cuts:  # the moments of Adam have begun anew too, or are those of other weights
+        peak *= warm_up((state.iteration - state.rate_cuts[-1].iteration) / config.iterations)
     return learning_rate(peak, config.schedule, finished_share(state, config))
 
 
@@ -48,7 +57,7 @@ def describe_resuming(state: LoopState, saved: LoopState) -> str:
     end = f"iteration {config.iterations}" if config.minutes is None else f"{config.minutes:g} minutes"
     if not saved.finished:
         return f"{said}, now up to {end}, by the schedule of that length"
-    peak = config.learning_rate * RATE_CUT ** len(state.rate_cuts) * RESTART_SHARE
+    peak = _peak(state) * RESTART_SHARE
     return f"{said}, now up to {end}: the learning rate begins its schedule anew, at half of its peak ({peak:.2g})"
 
 
@@ -67,7 +76,9 @@ def has_fallen(score: float, state: LoopState, config: TrainConfig) -> bool:
     return len(state.rate_cuts) < MOST_CUTS and left > 0 and score < state.backbone_psnr_y_db - tolerated_db
 
 
-def lower_rate(state: LoopState, train_state: TrainState, folder: TrainingFolder, reason: str) -> tuple[LoopState, str]:
+def lower_rate(
+    state: LoopState, train_state: TrainState, folder: TrainingFolder, reason: str, lost_db: float = 0.0
+) -> tuple[LoopState, str]:
     """Put the last good state back and lower the rate; the steps done remain counted.
 
     Args:
@@ -75,6 +86,7 @@ def lower_rate(state: LoopState, train_state: TrainState, folder: TrainingFolder
         train_state: What training changes, on which the state is put.
         folder: Where the good state lies.
         reason: What is wrong, for people.
+        lost_db: How far the held-out score is below the backbone's; a deep fall lowers the rate twice at once.
 
     Returns:
         The state to go on from, and one line for the user.
@@ -82,7 +94,6 @@ def lower_rate(state: LoopState, train_state: TrainState, folder: TrainingFolder
     Raises:
         TrainingError: The rate was lowered as often as makes sense, or there is no state to go back to.
     """
-    config = state.plan.config
     if len(state.rate_cuts) == MOST_CUTS or not folder.good.exists():
         kept = f"; the last good state is kept in {folder.state}" if folder.state.exists() else ""
         raise TrainingError(
@@ -91,10 +102,10 @@ def lower_rate(state: LoopState, train_state: TrainState, folder: TrainingFolder
         )
     good, tensors = read_state(folder.good)
     restore(tensors, train_state, folder.good)
-    cut = RateCut(iteration=state.iteration, reason=reason, back_to=good.iteration)
+    factor = RATE_CUT if lost_db < _DEEP_FALL_DB else RATE_CUT**2
+    cut = RateCut(iteration=state.iteration, reason=reason, factor=factor, back_to=good.iteration)
     state = state.model_copy(update={"rate_cuts": (*state.rate_cuts, cut)})
-    lowered = config.learning_rate * RATE_CUT ** len(state.rate_cuts)
     return state, (
-        f"{reason} at iteration {state.iteration}: going on from the adapter of iteration {good.iteration} with a "
-        f"quarter of the learning rate, {lowered:.2g} at its peak"
+        f"{reason} at iteration {state.iteration}: going on from the adapter of iteration {good.iteration} with "
+        f"1/{1 / factor:g} of the learning rate, {_peak(state):.2g} at its peak"
     )

@@ -21,6 +21,15 @@ def learning_rate(peak: float, schedule: Literal["cosine", "steps"], done: float
     """
     if schedule == "steps":
         return peak * 0.75 ** sum(done >= step for step in _STEPS)
-    # Adam's first steps are of full size whatever the gradient; without the rise they throw the backbone off.
-    rise = min(1.0, _FLOOR + done / _WARM_UP)
-    return rise * peak * (_FLOOR + (1 - _FLOOR) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
+    return warm_up(done) * peak * (_FLOOR + (1 - _FLOOR) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
+
+
+def warm_up(done: float) -> float:
+    """The factor of the learning rate after a start: it rises from 1 % to 1 over 5 % of the run.
+
+    Adam's first steps are of full size whatever the gradient; without the rise they throw the backbone off.
+
+    Args:
+        done: Share of the run that is done since the start.
+    """
+    return min(1.0, _FLOOR + done / _WARM_UP)

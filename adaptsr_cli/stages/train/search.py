@@ -8,6 +8,7 @@ files become those of the run: the training that follows is, bit for bit, the on
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.train.init import choose_init
 from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.stages.train.setup import TrainingInputs, make_trainer
+from adaptsr_cli.stages.train.time_plan import PlannedTraining
 from adaptsr_cli.training.ema import Mean
 from adaptsr_cli.training.halving import LEAST_ITERATIONS, Halving, best_of, mark_unstable, plan_halving
 from adaptsr_cli.training.log import read_log
@@ -40,22 +42,21 @@ SMALL_PARAMS: Final = 1_500_000
 _LOW_RANK_OPTIONS: Final = frozenset({"alpha", "lora_scaling", "init", "conv_factorization", "lora_plus"})
 
 
-def settle_method(options: TrainOptions, inputs: TrainingInputs, iterations: int, progress: Progress) -> TrainOptions:
+def settle_method(planned: PlannedTraining, inputs: TrainingInputs, progress: Progress) -> TrainOptions:
     """The options with a method, a learning rate and an initialisation; where they are left open, by a search.
 
     A training that is there already decides them: what it was begun with goes on.
 
     Args:
-        options: What the user asked for.
+        planned: What the user asked for, of a settled length.
         inputs: What is trained on what.
-        iterations: That the training is expected to have.
         progress: Told what the search will do, and what it found.
 
     Raises:
         Interrupted: The user stopped the search; the same command goes on with it.
         UsageError: The method does not obey one of the options.
     """
-    run, world = inputs.opened.run, inputs.world
+    options, run, world = planned.options, inputs.opened.run, inputs.world
     with world.rank_zero_first():
         if world.is_main_process:
             _take_over_winner(run)
@@ -64,10 +65,10 @@ def settle_method(options: TrainOptions, inputs: TrainingInputs, iterations: int
     if options.seeks_rate and world.gather(run.training.state.exists())[0]:
         config = read_state(run.training.state)[0].plan.config
         methods, rate = (config.method if options.method == "auto" else options.method,), config.learning_rate
-    elif options.seeks_rate and (obstacle := _obstacle(options, inputs, iterations)) is not None:
+    elif options.seeks_rate and (obstacle := _obstacle(options, inputs, planned.iterations)) is not None:
         progress.note(f"no search for the learning rate, since {obstacle}: it is the preset's")
     elif options.seeks_rate:
-        record = _Search(options, inputs, methods, iterations, progress).run()
+        record = _Search(options, inputs, methods, planned.iterations, planned.spent_s, progress).run()
         _take_over_winner(run)
         assert record.winner is not None
         methods, rate = (record.winner.method,), record.winner.learning_rate
@@ -106,12 +107,14 @@ class _Search:
     Attributes:
         methods: Between which to choose.
         iterations: Of the training that the winner goes on to.
+        spent_s: Seconds that were spent on planning it.
     """
 
     options: TrainOptions
     inputs: TrainingInputs
     methods: tuple[Method, ...]
     iterations: int
+    spent_s: float
     progress: Progress
     _start: StartScore | None = None
 
@@ -135,7 +138,7 @@ class _Search:
                 for place, score in scores.items():
                     record = record.with_score(place, number, score)
                 going, begin = best_of(scores, round_.keep), round_.end
-        seconds = sum(read_state(trial_folder(run, trial).training.state)[0].elapsed_s for trial in record.trials)
+        seconds = self.spent_s + sum(score.seconds for trial in record.trials for score in trial.scores)
         record = record.model_copy(update={"winner_place": going[0], "seconds": seconds})
         write_document(run.search, record)
         draw_search(run.search_picture, record)
@@ -169,6 +172,7 @@ class _Search:
 
     def _train(self, trial: Trial, end: int) -> TrialScore:
         """Train one trial to the end of a round; the network is then as before."""
+        begin = time.perf_counter()
         settled = self.options.model_copy(update={"method": trial.method, "learning_rate": trial.learning_rate})
         options = choose_init(settled, self.inputs.plan, SILENT)
         run = trial_folder(self.inputs.opened.run, trial)
@@ -189,7 +193,12 @@ class _Search:
                 gain_db = trainer.score() - state.backbone_psnr_y_db
         # A trial that had to lower its rate shows nothing about the rate that it was begun with.
         losses = tuple(row.loss for row in read_log(trainer.folder.log) if row.loss is not None)
-        return TrialScore(iteration=end, gain_db=None if state.rate_cuts else gain_db, losses=losses)
+        return TrialScore(
+            iteration=end,
+            gain_db=None if state.rate_cuts else gain_db,
+            losses=losses,
+            seconds=time.perf_counter() - begin,
+        )
 
     @contextmanager
     def _adapted(self, options: TrainOptions, run: RunFolder) -> Iterator[Trainer]:

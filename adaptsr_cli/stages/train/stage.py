@@ -112,9 +112,9 @@ def train_backbone(options: TrainOptions, opened: OpenRun, progress: Progress, w
     validator = Validator(readers.held_out, backbone.scale, world)
     inputs = TrainingInputs(opened, plan, readers, validator, device, world)
     planned = plan_training(options, inputs, progress)
-    options = settle_method(planned.options, inputs, planned.iterations, progress)
+    options = settle_method(planned, inputs, progress)
     trainer = make_trainer(options, inputs, run, progress)
-    trainer.reserve_s = planned.reserve_s
+    trainer.reserve_s = planned.reserve(is_new=not run.training.state.exists())
     attachment, objective, config = trainer.attachment, trainer.objective, trainer.plan.config
 
     _tell_start(trainer, inputs, progress)

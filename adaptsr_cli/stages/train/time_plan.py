@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
 
 from adaptsr_cli.adapters.attach import detach
 from adaptsr_cli.adapters.methods import METHODS
+from adaptsr_cli.artifacts.base import Method
 from adaptsr_cli.artifacts.train_config import TrainConfig
 from adaptsr_cli.artifacts.train_state import LoopState
 from adaptsr_cli.backbones.backbone import set_differentiable
@@ -20,18 +21,20 @@ from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.train.init import choose_init
 from adaptsr_cli.stages.train.options import TrainOptions, plan_iterations
 from adaptsr_cli.stages.train.setup import TrainingInputs, make_trainer
-from adaptsr_cli.training.halving import EXTRA, LEAST_ITERATIONS
+from adaptsr_cli.training.halving import EXTRA, LEAST_ITERATIONS, plan_halving
 from adaptsr_cli.training.loop import Trainer
 from adaptsr_cli.training.presets import TRAIN_PRESETS
 from adaptsr_cli.training.state import read_state
 from adaptsr_cli.units import plural
 
+_BOTH: Final[tuple[Method, ...]] = ("lora", "full")
 VALIDATION_SHARE: Final = 0.1
 """Of the time, for validations."""
 
 _VALIDATIONS: Final = (3, 20)
 _FIRST_STEPS, _LEAST_STEPS, _MOST_STEPS = 3, 5, 200
 _TIMED_S: Final = 2.0
+_TIMED_SHARE: Final = 0.02  # of the time, at most
 _ROOM: Final = 1.5
 """Iterations that are allowed, by those that are expected: the schedule follows the clock, so a machine that becomes
 faster does more of them."""
@@ -44,10 +47,12 @@ class Pace:
     Attributes:
         step_s: Seconds of a step.
         validation_s: Seconds of a validation.
+        spent_s: Seconds that it took to measure.
     """
 
     step_s: float
     validation_s: float
+    spent_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -84,9 +89,13 @@ def plan_time(minutes: float, pace: Pace, *, seeks_rate: bool) -> TimePlan:
     seconds = 60 * minutes
     fewest, most = _VALIDATIONS
     validations = max(fewest, min(most, int(VALIDATION_SHARE * seconds / max(pace.validation_s, 1e-6))))
-    left_s = max(0.0, seconds - (validations + 1) * pace.validation_s)
-    searched = int(left_s / (pace.step_s * (1 + EXTRA)))
-    is_searching = seeks_rate and searched >= LEAST_ITERATIONS
+    left_s = max(0.0, seconds - pace.spent_s - (validations + 1) * pace.validation_s)
+    searched, step_s = 0, pace.step_s * (1 + EXTRA)
+    if seeks_rate and left_s > LEAST_ITERATIONS * step_s:
+        # Its trials are scored too; how many there are depends on the number of steps.
+        scored = plan_halving(_BOTH, int(left_s / step_s)).validations
+        searched = int((left_s - scored * pace.validation_s) / step_s)
+    is_searching = searched >= LEAST_ITERATIONS
     iterations = searched if is_searching else int(left_s / pace.step_s)
     return TimePlan(max(1, iterations), validations, is_searching)
 
@@ -98,12 +107,23 @@ class PlannedTraining:
     Attributes:
         options: With the most iterations that it may have.
         iterations: That it is expected to have.
-        reserve_s: Of the time, what the last validation needs.
+        validation_s: Seconds of a validation, where there is a time to keep.
+        spent_s: Seconds that were spent on planning.
     """
 
     options: TrainOptions
     iterations: int
-    reserve_s: float = 0.0
+    validation_s: float = 0.0
+    spent_s: float = 0.0
+
+    def reserve(self, *, is_new: bool) -> float:
+        """Seconds that the training's own clock does not count.
+
+        Args:
+            is_new: Nothing was trained before, so that the backbone has to be scored; the clock of a training that goes
+                on has counted that, and the planning.
+        """
+        return self.validation_s + (self.spent_s + self.validation_s if is_new else 0.0)
 
 
 def plan_training(options: TrainOptions, inputs: TrainingInputs, progress: Progress) -> PlannedTraining:
@@ -146,7 +166,7 @@ def _with_plan(options: TrainOptions, iterations: int, validations: int, pace: P
         "val_freq": options.val_freq or often,
         "save_freq": options.save_freq or often,
     }
-    return PlannedTraining(options.model_copy(update=update), iterations, pace.validation_s)
+    return PlannedTraining(options.model_copy(update=update), iterations, pace.validation_s, pace.spent_s)
 
 
 def _planned(options: TrainOptions, config: TrainConfig) -> TrainOptions:
@@ -165,14 +185,15 @@ def _measure(options: TrainOptions, inputs: TrainingInputs, progress: Progress) 
     """Time some steps and a validation; a batch that does not fit into the device's memory is computed in parts."""
     method = "lora" if options.method == "auto" else options.method
     rate = TRAIN_PRESETS[options.preset].learning_rate * METHODS[method].learning_rate_factor
-    run = RunFolder(inputs.opened.run.training.root / "pace")
+    run, begin = RunFolder(inputs.opened.run.training.root / "pace"), time.perf_counter()
     while True:
         settled = options.model_copy(
             update={"method": method, "learning_rate": rate, "iterations": None, "minutes": None, "val_freq": None}
         )
         trainer = make_trainer(choose_init(settled, inputs.plan, SILENT), inputs, run, progress)
         try:
-            return options, _time(trainer)
+            pace = _time(trainer, min(_TIMED_S, _TIMED_SHARE * 60 * (options.minutes or 1)))
+            return options, replace(pace, spent_s=time.perf_counter() - begin)
         except torch.OutOfMemoryError:
             parts = 2 * options.accumulate
             if parts * inputs.world.size > trainer.plan.config.batch:
@@ -186,15 +207,15 @@ def _measure(options: TrainOptions, inputs: TrainingInputs, progress: Progress) 
                 shutil.rmtree(run.root, ignore_errors=True)
 
 
-def _time(trainer: Trainer) -> Pace:
-    """The pace of a trainer that is new."""
+def _time(trainer: Trainer, timed_s: float) -> Pace:
+    """The pace of a trainer that is new, by steps that take about so many seconds."""
     begin = time.perf_counter()
     trainer.start = trainer.score_start()
     validation_s = time.perf_counter() - begin
     pace_s = 1.0
     # The first steps are slower, and say how many it takes to measure.
     for steps in (_FIRST_STEPS, None):
-        trainer.pause = steps or _FIRST_STEPS + max(_LEAST_STEPS, min(_MOST_STEPS, math.ceil(_TIMED_S / pace_s)))
+        trainer.pause = steps or _FIRST_STEPS + max(_LEAST_STEPS, min(_MOST_STEPS, math.ceil(timed_s / pace_s)))
         # The slowest process decides, so that all measure as many steps.
         (pace_s,) = trainer.world.all_reduce_max([trainer.run(SILENT).seconds_per_iteration or pace_s])
     validation_s, pace_s = trainer.world.all_reduce_max([validation_s, pace_s])

@@ -89,8 +89,8 @@ def test_a_killed_search_goes_on(at: str, adaptsr: Command, camera: Path, monkey
     done = adaptsr("train", "--data", camera, *WORDS)
     assert done.code == 0, done.err
     assert (run / "adapter.safetensors").read_bytes() == (straight / "adapter.safetensors").read_bytes()
-    trials = [read_document(folder / "training" / "search.json", SearchRecord).trials for folder in (run, straight)]
-    assert trials[0] == trials[1]
+    tables = [read_document(folder / "training" / "search.json", SearchRecord).table() for folder in (run, straight)]
+    assert tables[0] == tables[1]
 
 
 def test_a_rate_or_too_few_iterations_need_no_search(adaptsr: Command, camera: Path) -> None:
