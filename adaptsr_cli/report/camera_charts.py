@@ -46,14 +46,14 @@ def _transfer(estimate: TransferEstimate | PairEstimate) -> Chart:
         lines.append(("estimate", "strong", x, tuple(map(float, estimate.transfer.at(np.array(x))))))
     lines.append(("plain reduction", "level", (x[0], x[-1]), (1.0, 1.0)))
     summary = f"Contrast that the camera keeps over the fineness of detail: it {estimate.transfer.describe()}."
-    return line_chart("Contrast kept by the camera", summary, "detail, cycles per HR pixel", lines)
+    return line_chart("Contrast kept by the camera", summary, "detail, cycles per HR pixel", lines, from_zero=True)
 
 
 def _noise(noise: CameraNoise) -> Chart:
     levels = np.linspace(0, 255, 32)
     found = noise.deviation(levels)
     line = ("noise", "strong", tuple(map(float, levels)), tuple(map(float, found)))
-    return line_chart("Noise, grey levels", f"{noise.describe()}.", "brightness", [line])
+    return line_chart("Noise, grey levels", f"{noise.describe()}.", "brightness", [line], from_zero=True)
 
 
 def guard_charts(guard: GuardRecord | None) -> list[Chart]:

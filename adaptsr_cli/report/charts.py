@@ -156,7 +156,12 @@ def _loss(across: _Axis, ticks: tuple[Tick, ...], iterations: list[int], losses:
 
 
 def line_chart(
-    title: str, summary: str, x_label: str, lines: Sequence[tuple[str, str, Sequence[float], Sequence[float]]]
+    title: str,
+    summary: str,
+    x_label: str,
+    lines: Sequence[tuple[str, str, Sequence[float], Sequence[float]]],
+    *,
+    from_zero: bool = False,
 ) -> Chart:
     """Lines over one axis.
 
@@ -165,10 +170,12 @@ def line_chart(
         summary: What they show, for those who cannot see it.
         x_label: Below them.
         lines: Of each its label, the class that colours it, x rising, and y.
+        from_zero: Whether the axis begins at 0; y must then not be below.
     """
     xs = [value for _, _, x, _ in lines for value in x]
     ys = [value for _, _, _, y in lines for value in y]
     across, up = _Axis(min(xs), max(xs)), _axis_of(ys)
+    up = _Axis(0.0, up.high) if from_zero else up
     curves = tuple(_curve(label, style, (across, up), list(zip(x, y, strict=True))) for label, style, x, y in lines)
     return Chart(title, summary, x_label, across.ticks(4, upwards=False), up.ticks(5, upwards=True), curves)
 
