@@ -11,7 +11,7 @@ given an LR side and trained on by `adaptsr adapt`, which chooses the strength b
 * noise only*: the plain reduction with the estimated noise and JPEG;
 * plain bicubic: trained on the plain reduction, so what training itself does;
 * correction filter: no training, but the LR image filtered to what a bicubic reduction would be (Hussein et al. 2020);
-* true function: as the known pairs show the camera (the ceiling of this way);
+* true function: as the known pairs show the camera, in full;
 * real pairs: the known pairs themselves; one pair: blocks of the first of them alone;
 * one pair and photographs: `adapt --degrade pairs` with those blocks and the sharp photographs.
 
