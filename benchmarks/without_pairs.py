@@ -254,7 +254,7 @@ def write_pairs(folder: Path, scenes: list[Scene]) -> None:
 def adapt(
     folder: Path, sources: list[Path], degrade: str | None, seed: int, options: argparse.Namespace
 ) -> dict[str, Any]:
-    """`adaptsr adapt` with the fast preset: scores on the held-out pairs; of a guarded adapter also as it was trained."""
+    """`adaptsr adapt` with the fast preset: scores on held-out pairs; of a guarded adapter also as it was trained."""
     run = folder / "run"
     command = ["adapt", "--run", str(run), "--test", str(folder / "held_out"), "--preset", "fast"]
     command += ["--lr", "2e-3"]
