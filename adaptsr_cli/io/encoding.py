@@ -16,6 +16,7 @@ from adaptsr_cli.io.colour.code_points import make_profile, name_hdr
 from adaptsr_cli.io.colour.convert import convert_to_srgb
 from adaptsr_cli.io.colour.icc import read_space
 from adaptsr_cli.io.exif import set_size
+from adaptsr_cli.io.formats.gain_map import clear_description
 from adaptsr_cli.io.formats.kind import Extras, FileFormat, Limits, Writer
 from adaptsr_cli.io.formats.table import WRITE_SUFFIXES, find_by_suffix
 from adaptsr_cli.io.pictures import Animation, Picture, narrow
@@ -45,7 +46,10 @@ def _keep_beside(limits: Limits, picture: Picture, note: str | None) -> Beside:
     """What goes with a picture into a file of a format."""
     height_px, width_px = picture.colour.shape[:2]
     exif = set_size(picture.exif, width_px, height_px) if picture.exif and "exif" in limits.holds else None
-    beside = Beside(exif, picture.attached, note if "xmp" in limits.holds else None)
+    attached = picture.attached
+    if attached.xmp and not (limits.gain_map and picture.gain_map):
+        attached = replace(attached, xmp=clear_description(attached.xmp))
+    beside = Beside(exif, attached, note if "xmp" in limits.holds else None)
     return move_prompt(beside) if "exif" in limits.holds and "texts" not in limits.holds else beside
 
 

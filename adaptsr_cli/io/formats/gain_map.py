@@ -69,6 +69,13 @@ def attach_gain_map(data: bytes, gain_map: bytes) -> bytes:
     return data[:behind] + segment + data[behind:] + gain_map
 
 
+def clear_description(packet: bytes) -> bytes:
+    """An XMP packet without what it says of a gain map."""
+    packet = re.sub(rb"<rdf:li[^>]*>\s*<Container:Item.*?</rdf:li>", b"", packet, flags=re.S)
+    packet = re.sub(rb"<Container:Directory>.*?</Container:Directory>", b"", packet, flags=re.S)
+    return re.sub(rb'\s(xmlns:)?(hdrgm|Container|Item)(:\w+)?="[^"]*"', b"", packet)
+
+
 def turn_gain_map(gain_map: bytes, orientation: int) -> bytes:
     """Turn a gain map as EXIF's orientation says of its picture; what its segments say stays."""
     with Image.open(BytesIO(gain_map), formats=("JPEG",)) as image:
@@ -96,10 +103,7 @@ def _declare(data: bytes, length: int) -> bytes:
         if kind == 0xE1 and data[place : place + len(_XMP)] == _XMP:
             packet, start, stop = data[place + len(_XMP) : place + size], place - 4, place + size
             break
-    # A description of the input speaks of the file that it was in.
-    packet = re.sub(rb"<rdf:li[^>]*>\s*<Container:Item.*?</rdf:li>", b"", packet, flags=re.S)
-    packet = re.sub(rb"<Container:Directory>.*?</Container:Directory>", b"", packet, flags=re.S)
-    packet = re.sub(rb'\s(xmlns:)?(hdrgm|Container|Item)(:\w+)?="[^"]*"', b"", packet)
+    packet = clear_description(packet)  # of the input, which speaks of the file that it was in
     directory = _DIRECTORY.format(length=length).encode()
     packet = packet.replace(_END_OF_RDF, directory + _END_OF_RDF, 1)
     return data[:start] + _segment(0xE1, _XMP + packet) + _segment(0xE2, _ISO_VERSION) + data[stop:]

@@ -80,6 +80,10 @@ def test_an_upscaled_ultra_hdr_file_is_still_one(orientation: int, tmp_path: Pat
     turned = before if orientation == 1 else before.transpose(1, 0, 2)[:, ::-1]
     assert np.abs(turned - after).mean() < 0.1
     assert "gain map is left out" in list_changes(tmp_path / "b.png", picture)[0]
+    write_picture(tmp_path / "b.png", picture, note="a note")
+    assert b"hdrgm:Version" in (tmp_path / "b.jpg").read_bytes()
+    assert b"hdrgm" not in (tmp_path / "b.png").read_bytes()
+    assert read_note(tmp_path / "b.png") == "a note"
 
 
 def test_other_files_have_none() -> None:
