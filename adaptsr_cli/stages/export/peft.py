@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from adaptsr_cli.backbones.backbone import super_resolve
-from adaptsr_cli.errors import ArtifactError, UsageError
+from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.atomic import replace_atomically
+from adaptsr_cli.stages.common.peft_library import import_peft
 from adaptsr_cli.stages.export.request import ExportRequest
 from adaptsr_cli.units import format_params
 
 TOLERANCE: Final = 1e-5  # of the image range
-_INSTALL: Final = "pip install 'adaptsr[peft]'"
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def write_peft(request: ExportRequest) -> PeftProof:
         ArtifactError: The adapter changes what peft's LoRA cannot, which is named; or peft computes something else.
         UsageError: peft is not installed.
     """
-    peft = _import_peft()
+    peft = import_peft()
     assert request.before is not None, "made from an adapter"
     base = copy.deepcopy(request.backbone.model)
     base.load_state_dict(dict(request.before))
@@ -171,11 +171,3 @@ def _compare(peft: Any, request: ExportRequest, folder: Path) -> float:
             "its code uses weights other than by calling their modules, which peft needs; export the merged model",
         )
     return difference
-
-
-def _import_peft() -> Any:
-    try:
-        import peft
-    except ImportError as error:
-        raise UsageError("peft's format needs the package peft", _INSTALL) from error
-    return peft

@@ -89,6 +89,9 @@ class TrainOptions(DataOptions):
         Field(ge=1, description="Iterations between saved states."),
         Flag(default_text="a tenth of the iterations"),
     ] = None
+    from_peft: Annotated[
+        Path | None, Field(description="Folder of a LoRA adapter that peft trained on this backbone, to go on from.")
+    ] = None
     tensorboard: Annotated[bool, Field(description="Write training/tensorboard/ too."), Flag(("--tensorboard",))] = (
         False
     )

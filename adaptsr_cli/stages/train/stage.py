@@ -21,6 +21,7 @@ from adaptsr_cli.report.figures import draw_curves
 from adaptsr_cli.runtime import describe_device, pick_device, random_state_kept
 from adaptsr_cli.stages.common.open_run import OpenRun, open_run
 from adaptsr_cli.stages.common.run_folder import RunFolder, drop_training
+from adaptsr_cli.stages.train.from_peft import start_from_peft
 from adaptsr_cli.stages.train.guard import guard_training
 from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.stages.train.rank_plan import open_rank_plan
@@ -107,6 +108,7 @@ def train_backbone(options: TrainOptions, opened: OpenRun, progress: Progress, w
     if world.is_main_process:
         _prepare_folder(run, force=options.force)
     device = pick_device(options.device)
+    options = start_from_peft(options, opened, progress, world)
     plan = open_rank_plan(options, opened, progress, world)
     readers = open_readers(options, opened, progress, world)
     validator = Validator(readers.held_out, backbone.scale, world)

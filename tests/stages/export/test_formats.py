@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Command
+from networks import save_tiny
 
 from adaptsr_cli.backbones.backbone import super_resolve
 from adaptsr_cli.backbones.loader import load_backbone
@@ -127,6 +128,35 @@ def test_peft_loads_the_adapter_and_gives_the_same_picture(network: str, adaptsr
     with torch.inference_mode():
         found = loaded(image)
     assert float((found - merged_output(adaptsr, run, image)).abs().max()) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["edsr_pytorch", "swinir"])
+def test_training_goes_on_from_what_peft_has(network: str, adaptsr: Command, make_run: MakeRun, pairs: Path) -> None:
+    """Of an adapter that peft itself made, on convolutions and on a fused projection."""
+    peft = pytest.importorskip("peft")
+    backbone = load_backbone(save_tiny(network, Path("net.safetensors")))
+    layers = {"edsr_pytorch": "body.0.body.0|head.0", "swinir": r".*(qkv|fc1)"}[network]
+    model = peft.get_peft_model(backbone.model, peft.LoraConfig(r=2, target_modules=layers, init_lora_weights=False))
+    model.save_pretrained("theirs")
+    image = textured_image(1, 24, 24)
+    with torch.inference_mode():
+        expected = model.eval()(image)
+    words = ("train", "--data", pairs, "--model", "net.safetensors", "--run", "on", "--iterations", 1, "--batch", 1,
+             "--patch", 64, "--lr", "1e-12", "--from-peft", "theirs")  # fmt: skip
+    train = adaptsr(*words)
+    assert train.code == 0, train.err
+    assert "by peft, written as on/rank_map.json" in train.err
+    assert "adapter before this training" in train.err
+    assert adaptsr("merge", "--run", "on").code == 0
+    with torch.inference_mode():
+        found = super_resolve(load_backbone(Path("on/merged.safetensors")), image)
+    assert float((found - expected).abs().max()) < 1e-4
+    assert "finished already" in adaptsr(*words).err
+    for folder, text in (("nowhere", "there is no folder nowhere"), (pairs, "is no adapter of peft")):
+        refused = adaptsr(*words[:-1], folder, "--force")
+        assert refused.code == 1
+        assert text in refused.err
 
 
 @pytest.mark.slow
