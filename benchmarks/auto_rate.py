@@ -169,8 +169,9 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
         trial = row["trial"]
         groups[trial["network"], trial["data"], trial["iterations"], trial["seed"]].append(row)
     lines = [
-        "| network | data | iterations | seed | default finds | gain on test images | best of the grid | difference |",
-        "|---|---|---|---|---|---|---|---|",
+        "| network | data | iterations | seed | default finds | on held-out crops | on test images | best of the grid "
+        "| difference |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     differences = []
     for (network, data, iterations, seed), found in groups.items():
@@ -184,7 +185,7 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
         if best is not None and auto is not None:
             differences.append(auto["gain_db"] - best["gain_db"])
             difference = f"{differences[-1]:+.3f} dB"
-        gain = "" if auto is None else f"{auto['gain_db']:+.3f} dB"
+        gain = " | " if auto is None else f"{auto['held_out_gain_db']:+.2f} dB | {auto['gain_db']:+.3f} dB"
         lines.append(f"| {network} | {data} | {iterations} | {seed} | {chosen} | {gain} | {against} | {difference} |")
     if differences:
         lines += [
