@@ -109,10 +109,10 @@ def pairs(tmp_path: Path) -> Path:
     return write_pairs(tmp_path / "camera", count=6)
 
 
-def write_pairs(folder: Path, *, count: int, scale: int = 4, side_px: int = 96) -> Path:
-    """Writes smooth random pictures as HR and their darkened, shrunk copies as LR."""
+def write_pairs(folder: Path, *, count: int, scale: int = 4, side_px: int = 96, seed: int = 0) -> Path:
+    """Writes smooth random pictures as HR and their darkened, shrunk copies as LR; of another seed others."""
     for index in range(count):
-        coarse = np.random.default_rng(index).integers(40, 255, (8, 8, 3), dtype=np.uint8)
+        coarse = np.random.default_rng(seed + index).integers(40, 255, (8, 8, 3), dtype=np.uint8)
         hr = resize_bicubic(coarse, side_px, side_px)
         lr = resize_bicubic(hr, side_px // scale, side_px // scale) // 8 * 7
         write_rgb(folder / "hr" / f"{index:03d}.png", hr)

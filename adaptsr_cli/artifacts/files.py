@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import Field, model_validator
 
@@ -23,13 +23,17 @@ class LeftOutFiles(StrictModel):
     examples: tuple[str, ...]
 
 
+USES: Final = frozenset({"train", "held_out", "test", "scored"})
+"""What the files of a folder may be used for."""
+
+
 class FileAccount(StrictModel):
     """Every file of one data folder.
 
     Attributes:
         folder: As it was named.
         files: How many there are.
-        used: What for (``train``, ``held_out``, ``scored``) -> how many; both files of a pair count.
+        used: What for, as `USES` names it -> how many; both files of a pair count.
         left_out: The others.
     """
 
@@ -40,6 +44,8 @@ class FileAccount(StrictModel):
 
     @model_validator(mode="after")
     def _check_sum(self) -> Self:
+        if not self.used.keys() <= USES:
+            raise ValueError(f"files are used for {', '.join(sorted(self.used.keys() - USES))}")
         if self.files != sum(self.used.values()) + sum(group.files for group in self.left_out):
             raise ValueError("the files used and left out do not add up")
         return self

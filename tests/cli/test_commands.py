@@ -44,7 +44,7 @@ def test_every_command_has_a_help_whose_first_line_the_root_help_shows(name: str
 def test_the_help_lists_the_choices_and_the_defaults(adaptsr: Command) -> None:
     text = " ".join(adaptsr("train", "--help").out.split())
     assert "--preset <fast|paper>" in text
-    assert "--lr <float range>" in text
+    assert "--lora-plus <float range>" in text
     assert "[default: cosine]" not in text  # the preset's
     assert "[default: alpha/r]" in text
     assert "--criterion <gradient|fisher|activation|weight|snip|random|spectral>" in adaptsr("score", "--help").out

@@ -27,7 +27,7 @@ def test_two_folders_and_a_list_do_what_a_data_set_does(adaptsr: Command, pairs:
 
 
 def test_several_folders_are_mixed_by_their_weights(adaptsr: Command, pairs: Path, tmp_path: Path) -> None:
-    others = write_pairs(tmp_path / "others", count=4, side_px=100)
+    others = write_pairs(tmp_path / "others", count=4, side_px=100, seed=100)
     outcome = adaptsr(*SCORE, "--data", pairs, "--data", f"{others}:0.25")
     assert outcome.code == 0, outcome.err
     assert "mix: camera 80 % (5 pairs), others 20 % (3 pairs)" in outcome.err

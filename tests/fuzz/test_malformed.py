@@ -263,6 +263,8 @@ def is_other(file: Path, other: Path, command: tuple[object, ...]) -> bool:
     """Whether a file is of no kind that the command would take under the name of the first."""
     if {file.suffix, other.suffix} <= PICTURES:  # known by their content, whatever the name says
         return False
+    if command[0] == "info" and other.suffix in PICTURES:  # which tells what a picture is, whatever its name says
+        return False
     return file != other and not (command[0] == "info" and file.suffix == other.suffix)
 
 

@@ -110,10 +110,11 @@ def run_export(options: ExportOptions, *, progress: Progress = SILENT, world: Wo
 
 
 def _refuse_options(options: ExportOptions, format_: ExportFormat) -> None:
-    """Refuse what this format does not have.
+    """Refuse what this format does not have, before the network is opened.
 
     Raises:
         UsageError: Naming the option and the formats that have it.
+        ArtifactError: `output` does not end as this format's files do.
     """
     for name in ("half", "tile"):
         if getattr(options, name) is not None and name not in format_.takes:
@@ -123,21 +124,21 @@ def _refuse_options(options: ExportOptions, format_: ExportFormat) -> None:
         raise UsageError(f"{options.player} takes ncnn models, not {options.to}", "use `to` ncnn")
     if options.name is not None and options.player is None:
         raise UsageError("`name` is for `player` alone", "name the file by `output`")
+    misnamed = options.output is not None and options.player is None and options.output.suffix != format_.suffix
+    if misnamed and format_.suffix:
+        raise ArtifactError(f"`output` {options.output} does not end in {format_.suffix}", "change the name")
 
 
 def _output_path(options: ExportOptions, format_: ExportFormat, run: RunFolder, scale: int, *, half: bool) -> Path:
     """Where to write.
 
     Raises:
-        ArtifactError: `output` does not end as this format's files do.
         UsageError: A name that the player would misread.
     """
     if options.player is not None:
         name = options.name or run.root.resolve().name
         return upscayl_model(options.output or run.root / options.player, name, scale)
     if options.output is not None:
-        if format_.suffix and options.output.suffix != format_.suffix:
-            raise ArtifactError(f"`output` {options.output} does not end in {format_.suffix}", "change the name")
         return options.output
     if not format_.suffix:
         return run.root / options.to

@@ -194,8 +194,9 @@ def _describe_degradation(document: DegradationRecord) -> Facts:
 @describe.register
 def _describe_card(document: RunCard) -> Facts:
     gain = f"{document.backbone_psnr_y_db:.2f} -> {document.best_psnr_y_db:.2f} dB ({document.gain_db:+.2f})"
-    what, parameters, cost = document.describe()
-    return {"held-out PSNR-Y": gain, "training": what, "parameters": parameters, "cost": cost}
+    what, parameters, cost, *cuts = document.describe()
+    facts = {"held-out PSNR-Y": gain, "training": what, "parameters": parameters, "cost": cost}
+    return facts | ({"on the way": "; ".join(cuts)} if cuts else {})
 
 
 @describe.register
