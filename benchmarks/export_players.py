@@ -5,8 +5,8 @@
 `FOLDER/data/real_pairs/iphone` is adapted to. Networks: the embedded SAFMN x4, the published SPAN x4, and EDSR-baseline
 x4 with random weights, since no checkpoint of it was at hand. The photograph is a real LR image of NTIRE 2019 that was
 not trained on. Differences are in grey levels of 255, of the rounded pictures. The seam is the largest difference
-between the picture in one piece and in tiles of 100 px with the 10 px around them that upscayl takes, within 10 LR px of
-an inner edge of a tile. Writes ``benchmarks/results/export_players.md``; one thread.
+between the picture in one piece and in tiles of 100 px with the 10 px around them that upscayl takes, within 10 LR px
+of an inner edge of a tile. Writes ``benchmarks/results/export_players.md``; one thread.
 """
 
 from __future__ import annotations
@@ -175,8 +175,8 @@ def to_markdown(rows: list[dict[str, Any]], iterations: int) -> str:
             *lines,
             "",
             f"Made by `python benchmarks/export_players.py` on {machine}; each network adapted for {iterations} "
-            "iterations, written for upscayl in half precision, run by ncnn. Differences from torch and seams in grey levels "
-            "of 255.",
+            "iterations, written for upscayl in half precision, run by ncnn. Differences from torch and seams in grey "
+            "levels of 255.",
             "",
         ]
     )
