@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from picture_kinds import KINDS, Kind, eighth, pattern, pick
+from picture_kinds import KINDS, Kind, by_pillow, eighth, pattern, pick, write_deep_png
 from PIL import Image
 from raw_files import write_dng
 from readers import png_16_bit, png_chunk, read_samples
