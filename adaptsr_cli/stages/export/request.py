@@ -50,6 +50,7 @@ class ExportRequest:
         tile = {"tile_px": str(self.tile_px)} if self.tile_px else {}
         return {
             "architecture": identity.architecture,
+            "source": identity.source,
             "scale": str(identity.scale),
             "tool": f"adaptsr {self.header.provenance.tool_version}",
             "backbone_sha256": identity.sha256,
