@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from adaptsr_cli.errors import ImageError
+from adaptsr_cli.io.file_kinds import require_regular
 from adaptsr_cli.io.formats.avif import AvifWriter
 from adaptsr_cli.io.formats.camera_raw import RAW_SUFFIXES, RawReader, is_raw
 from adaptsr_cli.io.formats.heif import HeifReader, HeifWriter, is_heif
@@ -106,6 +107,7 @@ def recognise(path: Path) -> FileFormat:
         ImageError: It is of none of the formats.
         OSError: It cannot be read.
     """
+    require_regular(path)
     with path.open("rb") as handle:
         head = handle.read(HEAD_BYTES)
     for kind in FORMATS:

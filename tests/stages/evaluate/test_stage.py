@@ -84,7 +84,7 @@ def test_stablesr_gives_the_networks_the_middle_of_lr(adaptsr: Command, tmp_path
     assert (result["images"][0]["width_px"], result["images"][0]["height_px"]) == (256, 256)
     small = adaptsr("eval", "--data", write_pairs(tmp_path / "small", count=1), "--protocol", "stablesr", "--run", "s")
     assert small.code == 1
-    assert "24x24 px is too small for protocol stablesr" in small.err
+    assert "96x96 px is too small for protocol stablesr, which takes the 512x512 px in the middle" in small.err
 
 
 def test_adapters_are_scored_on_their_backbones_as_the_merged_file_is(
