@@ -22,6 +22,7 @@ PLAYER_PADDING_PX: Final = 10
 
 _SEAM_TILE_PX: Final = 96
 _GREY_LEVEL: Final = 1 / 255
+_CONTRAST: Final = 10
 
 
 def write_ncnn(request: ExportRequest) -> FileProof:
@@ -81,12 +82,13 @@ def _odd_sizes(backbone: Backbone, network: WholeCells) -> tuple[str, ...]:
 def _seam(backbone: Backbone, model: Runtime) -> str:
     """What a player's tiles leave to be seen where they meet: two tiles against the image in one piece."""
     tile_px, pad_px, scale = _SEAM_TILE_PX, PLAYER_PADDING_PX, backbone.scale
-    image = textured_image(1, 2 * tile_px, tile_px)
-    whole = model.run(image)
+    # Of nearly full contrast, as edges in photographs are: that is where a network looks far.
+    image = torch.sigmoid(_CONTRAST * (textured_image(1, 2 * tile_px, tile_px) - 0.5))
+    whole = model.run(image).clamp(0, 1)
     around = functional.pad(image, (pad_px,) * 4, mode="replicate")
     tiles = [around[..., begin : begin + tile_px + 2 * pad_px] for begin in (0, tile_px)]
     inside = slice(pad_px * scale, (pad_px + tile_px) * scale)
-    tiled = torch.cat([model.run(tile)[..., inside, inside] for tile in tiles], dim=-1)
+    tiled = torch.cat([model.run(tile)[..., inside, inside].clamp(0, 1) for tile in tiles], dim=-1)
     near = slice(tile_px * scale - pad_px * scale, tile_px * scale + pad_px * scale)
     core = slice(4 * pad_px, -4 * pad_px)  # the upper and lower edge are another matter: players repeat pixels there
     levels = 255 * float(_at(tiled, core, near).sub(_at(whole, core, near)).abs().max())
