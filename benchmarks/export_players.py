@@ -6,7 +6,8 @@
 x4 with random weights, since no checkpoint of it was at hand. The photograph is a real LR image of NTIRE 2019 that was
 not trained on. Differences are in grey levels of 255, of the rounded pictures. The seam is the largest difference
 between the picture in one piece and in tiles of 100 px with the 10 px around them that upscayl takes, within 10 LR px
-of an inner edge of a tile and not of the picture's own edge. Writes ``benchmarks/results/export_players.md``; one thread.
+of an inner edge of a tile and not of the picture's own edge. Writes ``benchmarks/results/export_players.md``; one
+thread.
 """
 
 from __future__ import annotations
