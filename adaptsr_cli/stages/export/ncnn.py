@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from torch import Tensor
 from torch.nn import functional
 
 from adaptsr_cli.backbones.backbone import Backbone, super_resolve
@@ -91,14 +90,10 @@ def _seam(backbone: Backbone, model: Runtime) -> str:
     tiled = torch.cat([model.run(tile)[..., inside, inside].clamp(0, 1) for tile in tiles], dim=-1)
     near = slice(tile_px * scale - pad_px * scale, tile_px * scale + pad_px * scale)
     core = slice(4 * pad_px, -4 * pad_px)  # the upper and lower edge are another matter: players repeat pixels there
-    levels = 255 * float(_at(tiled, core, near).sub(_at(whole, core, near)).abs().max())
+    levels = 255 * float((tiled - whole)[..., core, near].abs().max())
     said = f"tiles of {tile_px} px with a player's {pad_px} px of padding meet within {levels:.1f} grey levels"
     reach_px = backbone.halo_px
     if levels >= 1 and (reach_px is None or reach_px > pad_px):
         reach = "nobody knows how far" if reach_px is None else f"{reach_px} px"
         return f"warning: {said}, which may be seen; the network looks {reach} around a pixel. Use large tiles"
     return said
-
-
-def _at(image: Tensor, rows: slice, columns: slice) -> Tensor:
-    return image[..., rows, columns]

@@ -179,7 +179,7 @@ class Examination:
     def _not_proven(self, what: str) -> ArtifactError:
         return ArtifactError(
             f"the {self.kind} file of this {self.request.backbone.identity.architecture} {what}; not written",
-            "try it with `no-half`"
+            "try it without `half`"
             if self.request.half
             else "use `adaptsr merge`, which writes safetensors or pth; please report this with the checkpoint's "
             "architecture",
