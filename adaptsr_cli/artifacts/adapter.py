@@ -20,6 +20,18 @@ from adaptsr_cli.artifacts.base import (
 )
 
 
+class AdapterBase(StrictModel):
+    """The adapter that another one was trained on top of.
+
+    Attributes:
+        sha256: Of its file.
+        strength: At which it was folded in underneath.
+    """
+
+    sha256: str
+    strength: Annotated[float, Field(ge=0)]
+
+
 class AdapterSite(StrictModel):
     """One site of a trained adapter.
 
@@ -43,6 +55,7 @@ class AdapterHeader(StrictModel):
         lora_scaling: What low-rank updates are multiplied with; ``scale`` in files of older versions.
         factorization: Of low-rank updates of convolutions.
         init: How low-rank factors were initialised; with ``pissa`` their initial values are stored beside them.
+        base: What it was trained on top of, and belongs on; None for the backbone itself.
     """
 
     artifact: Literal["adapter"] = "adapter"
@@ -53,6 +66,8 @@ class AdapterHeader(StrictModel):
     lora_scaling: Annotated[LoraScaling, Field(validation_alias=AliasChoices("lora_scaling", "scale"))] = "alpha/r"
     factorization: Factorization
     init: LoraInit = "default"
+    # Left out where there is none, so that older versions can read what they can use.
+    base: Annotated[AdapterBase | None, Field(exclude_if=lambda base: base is None)] = None
     sites: Annotated[tuple[AdapterSite, ...], Field(min_length=1)]
     iteration: Annotated[int, Field(ge=0)]
     val_psnr_y_db: float | None

@@ -164,6 +164,49 @@ class FoldScores(StrictModel):
     method: str
 
 
+class DialPoint(StrictModel):
+    """The scores of one setting of a run's dial between faithful and sharp.
+
+    Attributes:
+        metrics: Metric -> mean.
+    """
+
+    sharpness: Annotated[float, Field(ge=0, le=1)]
+    metrics: dict[str, float]
+
+
+class DialCurve(StrictModel):
+    """The perception-distortion curve of a run that has a perceptual adapter (Blau and Michaeli 2018).
+
+    Attributes:
+        images: How many of the images it is over.
+        backbone: Means of the backbone over the same images.
+        points: From sharpness 0 up.
+    """
+
+    images: Annotated[int, Field(gt=0)]
+    backbone: dict[str, float]
+    points: Annotated[tuple[DialPoint, ...], Field(min_length=2)]
+
+    @property
+    def equal_psnr(self) -> float | None:
+        """The largest sharpness at which PSNR-Y is not below the backbone's, between two points by interpolation.
+
+        None where it is below at sharpness 0 already, or is not known.
+        """
+        key = "psnr_y_db"
+        if key not in self.backbone or any(key not in point.metrics for point in self.points):
+            return None
+        over = [point.metrics[key] - self.backbone[key] for point in self.points]
+        if over[0] < 0:
+            return None
+        last = max(place for place, gain in enumerate(over) if all(earlier >= 0 for earlier in over[: place + 1]))
+        here = self.points[last].sharpness
+        if last + 1 == len(over):
+            return here
+        return here + (self.points[last + 1].sharpness - here) * over[last] / (over[last] - over[last + 1])
+
+
 class Evaluation(StrictModel):
     """``eval.json``: scores by a named protocol.
 
@@ -178,6 +221,7 @@ class Evaluation(StrictModel):
         images: The scores that the means are of.
         left_out: Images that could not be scored, and are in no mean.
         files: What became of every file of the data folders.
+        dial: What the sharpness does, where the run's own models are scored and it has a perceptual adapter.
         folds: The parts of a cross-validation; empty for any other evaluation.
         split: Which images of the data: ``test``: those that the run has never seen; ``held-out``: those it was not
             trained on; ``all``; ``folds``: each image was scored by a training that has never seen it.
@@ -201,4 +245,6 @@ class Evaluation(StrictModel):
     images: tuple[ImageScores, ...]
     left_out: tuple[LeftOutImage, ...] = ()
     files: tuple[FileAccount, ...] = ()
+    # Left out where there is none, so that older versions can read the file.
+    dial: Annotated[DialCurve | None, Field(exclude_if=lambda dial: dial is None)] = None
     folds: tuple[FoldScores, ...] = ()

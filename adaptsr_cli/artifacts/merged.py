@@ -33,13 +33,28 @@ class Tuning(StrictModel):
     tried: Annotated[int, Field(gt=0)]
 
 
+class PerceptualPart(StrictModel):
+    """The perceptual adapter of a blend.
+
+    Attributes:
+        sharpness: What its update was multiplied with.
+    """
+
+    name: str
+    sha256: str
+    sharpness: Annotated[float, Field(ge=0, le=1)]
+
+
 class Blend(StrictModel):
-    """What was folded in where it was not simply one adapter as it is: W0 + strength * sum of weight * update.
+    """What was folded in where it was not simply one adapter as it is.
+
+    W0 + strength * sum of weight * update + sharpness * update of the perceptual adapter.
 
     Attributes:
         to_rank: Largest rank left by truncation; None for no such limit.
         budget: What the truncated adapter might cost, as the user wrote it; None for no such limit.
         tuning: None where the user named weights and strength.
+        perceptual: The adapter that was trained on top of the one in `parts`; None where it was left out.
     """
 
     parts: Annotated[tuple[BlendPart, ...], Field(min_length=1)]
@@ -47,6 +62,13 @@ class Blend(StrictModel):
     to_rank: int | None = None
     budget: str | None = None
     tuning: Tuning | None = None
+    # Left out where there is none, so that older versions can read the file.
+    perceptual: Annotated[PerceptualPart | None, Field(exclude_if=lambda part: part is None)] = None
+
+    @property
+    def sha256s(self) -> tuple[str, ...]:
+        """Of the files of all adapters in it."""
+        return (*(part.sha256 for part in self.parts), *([self.perceptual.sha256] if self.perceptual else ()))
 
 
 class MergedHeader(StrictModel):

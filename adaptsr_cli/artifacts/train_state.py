@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from adaptsr_cli.artifacts.adapter import AdapterBase
 from adaptsr_cli.artifacts.base import FORMAT_VERSION, StrictModel
 from adaptsr_cli.artifacts.train_config import TrainConfig
 
@@ -18,6 +19,7 @@ class RunFingerprint(StrictModel):
         data_fingerprint: Pairs trained on and held out, and how they are mixed and aligned.
         degradation_sha256: What makes LR from photos; empty where all LR sides are real.
         start_sha256: Of the file that holds the updates from which it goes on; empty where it begins at the backbone.
+        base: The adapter that is folded in underneath; None where the backbone itself is adapted.
         ranks: Rank by site name.
     """
 
@@ -26,6 +28,7 @@ class RunFingerprint(StrictModel):
     data_fingerprint: str
     degradation_sha256: str = ""
     start_sha256: str = ""
+    base: Annotated[AdapterBase | None, Field(exclude_if=lambda base: base is None)] = None
     ranks: dict[str, int]
 
 

@@ -40,7 +40,7 @@ def make() -> Callable[..., None]:
 def show_adaptation(console: Console, result: AdaptResult) -> None:
     """Before and after, and where everything lies."""
     from adaptsr_cli.cli.evaluate import show_evaluation
-    from adaptsr_cli.cli.train import show_search
+    from adaptsr_cli.cli.train import show_perceptual, show_search
     from adaptsr_cli.units import format_params, format_seconds
 
     show_search(console, result.training)
@@ -56,6 +56,7 @@ def show_adaptation(console: Console, result: AdaptResult) -> None:
             f"{format_params(result.training.card.trainable_params)} trained parameters ({share:.1%}) in "
             f"{format_seconds(result.training.card.wall_s)} of training; the merged model costs nothing more"
         )
+    show_perceptual(console, result.training)
     files = result.run.evaluation_files("")
     names = ["saliency.json", "rank_map.json", "adapter.safetensors", "merged.safetensors"]
     if result.evaluation is not None:

@@ -39,6 +39,8 @@ def _show_blend(console: Console, result: MergeResult) -> None:
     if len(blend.parts) > 1 or tuned is not None or blend.strength != 1:
         parts = ", ".join(f"{part.weight:g} x {part.name}" for part in blend.parts)
         console.line(f"blend: {parts}; strength {blend.strength:g}")
+    if blend.perceptual is not None:
+        console.line(f"sharpness {blend.perceptual.sharpness:g} of {blend.perceptual.name}, on top of that")
     if tuned is not None:
         if len(tuned.alone) > 1:
             alone = ", ".join(f"{score:.3f}" for score in tuned.alone)

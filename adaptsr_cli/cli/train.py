@@ -43,6 +43,19 @@ def show_training(console: Console, result: TrainResult) -> None:
     for line in card.describe():
         console.line(line)
     console.line(f"wrote {result.adapter}")
+    show_perceptual(console, result)
+
+
+def show_perceptual(console: Console, result: TrainResult) -> None:
+    """What the perceptual adapter gives up, and how to use it; nothing where there is none."""
+    if result.perceptual is None:
+        return
+    card = result.perceptual.card
+    console.line(
+        f"perceptual adapter on top: held-out PSNR-Y {card.backbone_psnr_y_db:.2f} -> {card.best_psnr_y_db:.2f} dB at "
+        f"sharpness 1, of {card.iterations} iterations; mix it in by `--sharpness` of upscale, merge and export"
+    )
+    console.line(f"wrote {result.perceptual.adapter}")
 
 
 def show_search(console: Console, result: TrainResult) -> None:

@@ -155,11 +155,15 @@ def _loss(across: _Axis, ticks: tuple[Tick, ...], iterations: list[int], losses:
     return Chart("Training loss", summary, "iteration", ticks, axes[1].ticks(5, upwards=True), curves)
 
 
+Line = tuple[str, str, Sequence[float], Sequence[float]]
+"""Its label, the class that colours it, x and y."""
+
+
 def line_chart(
     title: str,
     summary: str,
     x_label: str,
-    lines: Sequence[tuple[str, str, Sequence[float], Sequence[float]]],
+    lines: Sequence[Line],
     *,
     from_zero: bool = False,
 ) -> Chart:
@@ -169,7 +173,7 @@ def line_chart(
         title: Above them.
         summary: What they show, for those who cannot see it.
         x_label: Below them.
-        lines: Of each its label, the class that colours it, x rising, and y.
+        lines: At least one.
         from_zero: Whether the axis begins at 0; y must then not be below.
     """
     xs = [value for _, _, x, _ in lines for value in x]

@@ -24,6 +24,7 @@ from adaptsr_cli.artifacts.rank_map import RankMap
 from adaptsr_cli.artifacts.search import SearchRecord
 from adaptsr_cli.report.camera_charts import Estimate, camera_charts, describe_camera, guard_charts
 from adaptsr_cli.report.charts import training_charts
+from adaptsr_cli.report.dial import describe_equal, dial_charts, dial_table
 from adaptsr_cli.report.findings import describe_seen, fold_rows, headline, side_findings
 from adaptsr_cli.report.gallery import ImageDetail, encode
 from adaptsr_cli.report.views import (
@@ -104,6 +105,10 @@ def render_report(content: ReportContent) -> bytes:
             [*(camera_charts(story.camera) if story.camera else ()), *guard_charts(story.guard)] if story else []
         ),
         "guard": story.guard.describe() if story and story.guard else "",
+        "dial": evaluation.dial,
+        "dial_charts": dial_charts(evaluation.dial) if evaluation.dial else (),
+        "dial_table": dial_table(evaluation.dial) if evaluation.dial else None,
+        "dial_equal": describe_equal(evaluation.dial) if evaluation.dial else "",
         "search": story.search.table() if story and story.search else None,
         "steps": (*(story.steps if story else ()), ("eval", evaluation.provenance)),
         "machine": content.machine,

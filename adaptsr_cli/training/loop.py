@@ -281,7 +281,8 @@ class Trainer:
         if self.plan.config.init == "adapter":
             progress.note(f"adapter before this training: {score:.2f} dB PSNR-Y {on} (backbone {before:.2f} dB)")
         else:
-            progress.note(f"backbone before training: {score:.2f} dB PSNR-Y {on}")
+            what = "backbone" if self.plan.base is None else "network with the adapter below"
+            progress.note(f"{what} before training: {score:.2f} dB PSNR-Y {on}")
         return state
 
     def score_start(self) -> StartScore:

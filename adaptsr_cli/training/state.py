@@ -153,6 +153,8 @@ def differences(saved: RunFingerprint, wanted: RunFingerprint) -> list[str]:
         found.append("the degradation that makes the LR side of photos is another one")
     if saved.start_sha256 != wanted.start_sha256:
         found.append("it continues another adapter")
+    if saved.base != wanted.base:
+        found.append("it is on top of another adapter")
     if saved.ranks != wanted.ranks:
         changed = sum(saved.ranks.get(name) != wanted.ranks.get(name) for name in {*saved.ranks, *wanted.ranks})
         found.append(f"the rank map is another one ({changed} sites differ)")

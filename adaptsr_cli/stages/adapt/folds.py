@@ -38,6 +38,7 @@ from adaptsr_cli.stages.common.models import ModelSpec, expected_scale, open_bac
 from adaptsr_cli.stages.common.open_run import OpenRun
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.common.training_data import CacheSizes, FoldedData, open_folded_data
+from adaptsr_cli.stages.evaluate.dial import join_dials
 from adaptsr_cli.stages.evaluate.html_report import write_report
 from adaptsr_cli.stages.evaluate.stage import EvaluateResult
 from adaptsr_cli.stages.evaluate.summary import summarise
@@ -200,6 +201,12 @@ def prepare_final(
     return opened.opened, options.model_copy(update=update)
 
 
+def perceptual_iterations(results: Sequence[FoldResult]) -> int | None:
+    """Steps of the perceptual adapter of the final model: the median over the folds; None where they have none."""
+    done = [result.training.perceptual.card.iterations for result in results if result.training.perceptual is not None]
+    return max(1, round(median(done))) if done else None
+
+
 def join_folds(
     options: AdaptOptions, final: OpenRun, results: Sequence[FoldResult], progress: Progress, world: World
 ) -> Evaluation:
@@ -231,6 +238,7 @@ def join_folds(
             "images": images,
             "left_out": tuple(image for evaluation in evaluations for image in evaluation.left_out),
             "files": final.data.files,
+            "dial": join_dials([evaluation.dial for evaluation in evaluations]),
             "folds": tuple(_fold_scores(result) for result in results),
         }
     )

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from adaptsr_cli.adapters.attach import fold
 from adaptsr_cli.artifacts.base import HEADER
 from adaptsr_cli.artifacts.merged import MergedHeader
-from adaptsr_cli.backbones.backbone import Backbone, super_resolve
+from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.documents import parse_document
 from adaptsr_cli.io.tensors import weights_sha256
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.stages.common.adapter_file import attach_adapter, read_adapter
+from adaptsr_cli.stages.common.merged_model import refresh_derived_weights
 from adaptsr_cli.stages.common.models import ModelSpec, load_model, open_backbone, require_same_backbone
 from adaptsr_cli.stages.common.run_folder import RunFolder
 
@@ -80,7 +81,7 @@ def add_adapters(backbone: Backbone, adapters: Sequence[Path], strength: float, 
         fold(attachment)
         progress.note(f"with {path}")
     _blend_weights(before, backbone.model, strength)
-    _refresh_derived_weights(backbone)
+    refresh_derived_weights(backbone)
     return backbone
 
 
@@ -117,7 +118,7 @@ def _interpolate(run: RunFolder, choice: ModelSpec, strength: float, progress: P
             "name the `run` whose backbone it was made from",
         )
     _blend_weights(before, adapted.model, strength)
-    _refresh_derived_weights(adapted)
+    refresh_derived_weights(adapted)
     return adapted
 
 
@@ -131,10 +132,3 @@ def _blend_weights(before: dict[str, Tensor], model: nn.Module, strength: float)
         for name, tensor in model.state_dict().items():
             if tensor.is_floating_point():
                 tensor.copy_(torch.lerp(before[name], tensor, strength))
-
-
-def _refresh_derived_weights(backbone: Backbone) -> None:
-    """Let layers that derive weights from others recompute them."""
-    side = max(8, backbone.minimum_px)
-    with torch.inference_mode():
-        super_resolve(backbone, torch.zeros(1, 3, side, side))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adaptsr_cli.adapters.attach import Attachment, attach
 from adaptsr_cli.adapters.sites import find_sites
-from adaptsr_cli.artifacts.adapter import AdapterHeader
+from adaptsr_cli.artifacts.adapter import AdapterBase, AdapterHeader
 from adaptsr_cli.artifacts.base import HEADER
 from adaptsr_cli.artifacts.guard import GuardRecord
 from adaptsr_cli.backbones.backbone import Backbone
@@ -88,7 +88,14 @@ def attach_adapter(backbone: Backbone, path: Path) -> tuple[AdapterHeader, Attac
     return header, put_adapter(backbone, header, tensors, path)
 
 
-def put_adapter(backbone: Backbone, header: AdapterHeader, tensors: Mapping[str, Tensor], path: Path) -> Attachment:
+def put_adapter(
+    backbone: Backbone,
+    header: AdapterHeader,
+    tensors: Mapping[str, Tensor],
+    path: Path,
+    *,
+    base: AdapterBase | None = None,
+) -> Attachment:
     """Put an adapter that was read already on its backbone.
 
     Args:
@@ -96,10 +103,17 @@ def put_adapter(backbone: Backbone, header: AdapterHeader, tensors: Mapping[str,
         header: What the adapter is.
         tensors: Its tensors by name.
         path: Where it came from, for messages.
+        base: What is folded into the network already.
 
     Raises:
-        ArtifactError: The adapter was made for other weights, or its tensors are not what its header says.
+        ArtifactError: The adapter was made for other weights or on top of another adapter, or its tensors are not what
+            its header says.
     """
+    if header.base != base:
+        raise ArtifactError(
+            f"{path} was trained on top of another adapter and does not stand alone",
+            "name the `run` that both belong to, and how much of it to mix in by `sharpness`",
+        )
     require_same_backbone(header.backbone, path, backbone.identity)
     table = find_sites(backbone.model, backbone.traits)
     sites = table.select([entry.name for entry in header.sites], str(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -17,6 +18,7 @@ DEFAULT_RUN: Final = Path("adaptsr-run")
 FileFormat = Literal["safetensors", "pth"]
 
 MIN_TILE_PX: Final = 16
+AUTO: Final = "auto"
 
 
 def as_many(value: Any) -> Any:
@@ -36,6 +38,31 @@ def _read_tile(value: Any) -> Any:
             f"give auto, 0, or a number of LR pixels from {MIN_TILE_PX} up",
         )
     return int(value)
+
+
+def _read_sharpness(value: Any) -> Any:
+    """Read ``auto``, ``auto:FOLDER`` or a number from 0 to 1, as text or number."""
+    if value is None or (isinstance(value, str) and (value == AUTO or value.startswith(f"{AUTO}:"))):
+        return value
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise UsageError(
+            f"`sharpness` {value!r} is not a setting", "give a number from 0 (faithful) to 1 (sharp), or auto:FOLDER"
+        )
+    return number
+
+
+def refuse_auto_alone(sharpness: float | str | None) -> None:
+    """Refuse `sharpness` auto where the command itself has no photographs to choose by.
+
+    Raises:
+        UsageError: It is ``auto`` without a folder.
+    """
+    if sharpness == AUTO:
+        raise UsageError("`sharpness` auto needs photographs to choose by", "name them: auto:FOLDER")
 
 
 Run = Annotated[
@@ -114,6 +141,15 @@ Tile = Annotated[
     BeforeValidator(_read_tile),
     Field(description="Tile side in LR px; 0 for the whole image, auto for what fits in memory."),
     Flag(("--tile", "-t"), default_text="auto", metavar="TILE", as_text=True),
+]
+Sharpness = Annotated[
+    float | str | None,
+    BeforeValidator(_read_sharpness),
+    Field(
+        description="How much of the run's perceptual adapter is added (`objective` both): 0 is the faithful model, 1 "
+        "all of it; auto:FOLDER chooses by the photographs there."
+    ),
+    Flag(default_text="0", metavar="0..1", as_text=True),
 ]
 Device = Annotated[str, Field(description="auto, cpu, cuda or cuda:N.")]
 PrecisionChoice = Annotated[

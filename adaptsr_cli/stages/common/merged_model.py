@@ -66,6 +66,14 @@ def fold_adapter(backbone: Backbone, adapter: AdapterSource) -> FoldedAdapters:
     return FoldedAdapters(attachment.changed, Probe(image, expected), params)
 
 
+def refresh_derived_weights(backbone: Backbone) -> None:
+    """Let layers that derive weights from others recompute them."""
+    side = max(8, backbone.minimum_px)
+    device = next(backbone.model.parameters()).device
+    with torch.inference_mode():
+        super_resolve(backbone, torch.zeros(1, 3, side, side, device=device))
+
+
 def make_probe(backbone: Backbone) -> Probe:
     """The probe of a network as it is now."""
     image = probe_image(backbone)
@@ -114,7 +122,7 @@ def refuse_merging_twice(backbone: Backbone, adapters: Iterable[AdapterSource]) 
     made = read_merged_header(backbone)
     if made is None:
         return
-    inside = {made.adapter_sha256, *(part.sha256 for part in (made.blend.parts if made.blend else ()))}
+    inside = {made.adapter_sha256, *(made.blend.sha256s if made.blend else ())}
     for adapter in adapters:
         if adapter.sha256 in inside:
             raise ArtifactError(

@@ -61,6 +61,11 @@ class RunFolder:
         return self.root / "adapter.safetensors"
 
     @property
+    def perceptual(self) -> RunFolder:
+        """The training of the perceptual adapter on top of the run's own, and that adapter."""
+        return RunFolder(self.root / "perceptual")
+
+    @property
     def degradation(self) -> Path:
         """How the LR side of photos is made; written by ``score`` or ``train`` on photos."""
         return self.root / "degradation.json"
@@ -197,8 +202,9 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def drop_training(run: RunFolder) -> None:
-    """Remove the state, log and adapter of an earlier training, which `force` allows."""
+    """Remove the state, log and adapter of an earlier training, which `force` allows, and what is on top of it."""
     shutil.rmtree(run.training.root, ignore_errors=True)
+    shutil.rmtree(run.perceptual.root, ignore_errors=True)
     run.adapter.unlink(missing_ok=True)
 
 

@@ -67,12 +67,10 @@ def open_networks(
         if not options.adapters:
             named += _open_merged(options, run, progress)
     names = name_files([*(path for path, _ in named), *options.adapters])
-    found = [
-        _from_network(name, model, options, device, progress) for name, (_, model) in zip(names, named, strict=False)
-    ]
+    found = [evaluated(name, model, options, device, progress) for name, (_, model) in zip(names, named, strict=False)]
     for name, path in zip(names[len(named) :], options.adapters, strict=True):
         adapted = _open_with_adapter(options, run, path, progress)
-        model = _from_network(name, adapted, options, device, progress)
+        model = evaluated(name, adapted, options, device, progress)
         source = f"{path.name} on {adapted.identity.source}"
         found.append(replace(model, source=source, sha256=model_sha256(adapted)))
     return found
@@ -122,9 +120,10 @@ def name_files(paths: Sequence[Path]) -> list[str]:
     return [name if often[name] == 1 else f"{name} ({place})" for place, name in enumerate(names, start=1)]
 
 
-def _from_network(
+def evaluated(
     name: str, model: Backbone, options: EvaluateOptions, device: torch.device, progress: Progress
 ) -> EvaluatedModel:
+    """A network as something that makes SR images."""
     precision = pick_precision(options.precision, device, bf16=model.traits.bf16, fp16=model.traits.fp16)
     # Scores that are to be compared with published ones are computed as those were, in fp32.
     precision = "fp32" if options.precision == "auto" else precision

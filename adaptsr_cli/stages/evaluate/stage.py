@@ -37,6 +37,7 @@ from adaptsr_cli.stages.common.run_folder import (
     refuse_overwriting,
 )
 from adaptsr_cli.stages.common.training_data import CacheSizes, fingerprint_of, open_reader
+from adaptsr_cli.stages.evaluate.dial import open_dial_scorer
 from adaptsr_cli.stages.evaluate.files import choose_files
 from adaptsr_cli.stages.evaluate.html_report import write_report
 from adaptsr_cli.stages.evaluate.images import ScoredImages, choose_images
@@ -137,6 +138,11 @@ def run_evaluate(
     details = [replace(detail, index=order[detail.index]) for detail in chosen]
 
     evaluation = _make_evaluation(options, metrics, subject, scorer, images, left_out, device)
+    dial = open_dial_scorer(options, run, scorer, subject.reader, device)
+    if dial is not None:
+        curve = dial.score(images, evaluation.models[0].name, world, progress)
+        evaluation = evaluation.model_copy(update={"dial": curve})
+        details = dial.show(details, list(images))
     if world.is_main_process:
         write_document(files.scores, evaluation)
         for kind, path in tables.items():

@@ -8,6 +8,7 @@ from typing import Final
 
 from adaptsr_cli.artifacts.card import RunCard
 from adaptsr_cli.artifacts.evaluation import Evaluation
+from adaptsr_cli.artifacts.merged import MergedHeader
 from adaptsr_cli.artifacts.metrics import METRICS
 from adaptsr_cli.artifacts.split import SplitRecord
 from adaptsr_cli.io.documents import read_document
@@ -59,6 +60,7 @@ def model_card(request: ExportRequest, format: FormatName, run: RunFolder, proof
         "",
         f"* backbone: {identity.source}, SHA-256 of the weights {identity.sha256}",
         f"* adapter: SHA-256 {request.header.adapter_sha256}",
+        *_sharpness_line(request.header),
         f"* licence of the backbone: {request.licence or 'not stated'}",
         *_training_lines(run),
         "",
@@ -79,6 +81,11 @@ def model_card(request: ExportRequest, format: FormatName, run: RunFolder, proof
 def card_path(output: Path) -> Path:
     """``merged.md`` for ``merged.onnx``; ``README.md`` in a folder."""
     return output.with_suffix(".md") if output.suffix else output / "README.md"
+
+
+def _sharpness_line(header: MergedHeader) -> Iterator[str]:
+    if header.blend is not None and header.blend.perceptual is not None:
+        yield f"* sharpness: {header.blend.perceptual.sharpness:g}; scores of a merged model below are not its own"
 
 
 def _training_lines(run: RunFolder) -> Iterator[str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from adaptsr_cli.options import Flag, OptionsModel
 from adaptsr_cli.stages.common import fields
@@ -33,6 +33,7 @@ class ExportOptions(OptionsModel):
             "run's adapter where it is not merged."
         ),
     ] = None
+    sharpness: fields.Sharpness = None
     output: Annotated[
         Path | None,
         Field(description="File to write, for peft a folder. Left out: in the run folder."),
@@ -72,3 +73,8 @@ class ExportOptions(OptionsModel):
     weights_dir: fields.WeightsDir = None
     offline: fields.Offline = False
     force: fields.Force = False
+
+    @model_validator(mode="after")
+    def _check_sharpness(self) -> Self:
+        fields.refuse_auto_alone(self.sharpness)
+        return self

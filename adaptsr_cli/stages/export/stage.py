@@ -15,7 +15,10 @@ from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.atomic import replace_atomically
 from adaptsr_cli.progress import SILENT, Progress
+from adaptsr_cli.runtime import pick_device
 from adaptsr_cli.stages.common.adapter_file import open_adapter, read_guard
+from adaptsr_cli.stages.common.auto_sharpness import settle_sharpness
+from adaptsr_cli.stages.common.dial import open_run_dial
 from adaptsr_cli.stages.common.merged_model import (
     Probe,
     fold_adapter,
@@ -124,6 +127,8 @@ def _refuse_options(options: ExportOptions, format_: ExportFormat) -> None:
         raise UsageError(f"{options.player} takes ncnn models, not {options.to}", "use `to` ncnn")
     if options.name is not None and options.player is None:
         raise UsageError("`name` is for `player` alone", "name the file by `output`")
+    if options.sharpness is not None and format_.of_adapter:
+        raise UsageError(f"`sharpness` is not for `to` {options.to}, which holds one adapter", "write another format")
     misnamed = options.output is not None and options.player is None and options.output.suffix != format_.suffix
     if misnamed and format_.suffix:
         raise ArtifactError(f"`output` {options.output} does not end in {format_.suffix}", "change the name")
@@ -165,6 +170,8 @@ class _Network:
 def _open_adapted(options: ExportOptions, run: RunFolder, progress: Progress) -> _Network:
     """The network with its adapters folded in: a merged model as it is, else backbone and adapter."""
     choice = ModelSpec.of(options.model, options.weights_dir, offline=options.offline, options=options.model_options)
+    if options.sharpness is not None:
+        return _open_sharp(options, options.sharpness, run, choice, progress)
     if options.adapter is None and not FORMATS[options.to].of_adapter:
         name = options.model or (str(run.merged) if run.merged.exists() else None)
         if name is not None:
@@ -185,3 +192,16 @@ def _open_adapted(options: ExportOptions, run: RunFolder, progress: Progress) ->
     before = {name: tensor.detach().clone() for name, tensor in backbone.model.state_dict().items()}
     folded = fold_adapter(backbone, adapter)
     return _Network(backbone, header, folded.probe, before, folded.changed)
+
+
+def _open_sharp(
+    options: ExportOptions, wanted: float | str, run: RunFolder, choice: ModelSpec, progress: Progress
+) -> _Network:
+    """The backbone with the faithful adapter and some of the perceptual one."""
+    adapters = () if options.adapter is None else (options.adapter,)
+    dial = open_run_dial(run, choice, progress, adapters=adapters)
+    refuse_merging_twice(dial.backbone, dial.adapters)
+    sharpness = settle_sharpness(wanted, dial, pick_device("auto"), progress)
+    folded = dial.fold(sharpness)
+    header = merged_header(dial.backbone, dial.used(sharpness), "export", dial.describe(sharpness))
+    return _Network(dial.backbone, header, folded.probe)

@@ -117,7 +117,12 @@ def _describe_adapter(document: AdapterHeader) -> Facts:
         facts["method"] += f", init {document.init}" if document.init != "default" else ""
     if document.val_psnr_y_db is not None and document.backbone_psnr_y_db is not None:
         gain = document.val_psnr_y_db - document.backbone_psnr_y_db
-        facts["held-out PSNR-Y"] = f"{document.val_psnr_y_db:.2f} dB ({gain:+.2f} over the backbone)"
+        over = "backbone" if document.base is None else "adapter below it"
+        facts["held-out PSNR-Y"] = f"{document.val_psnr_y_db:.2f} dB ({gain:+.2f} over the {over})"
+    if document.base is not None:
+        facts["on top of"] = (
+            f"the adapter with sha256 {document.base.sha256[:16]}, at strength {document.base.strength:g}"
+        )
     return facts
 
 
@@ -129,6 +134,9 @@ def _describe_merged(document: MergedHeader) -> Facts:
     blend = document.blend
     parts = [f"{part.weight:g} x {part.name} (sha256 {part.sha256[:16]})" for part in blend.parts]
     facts |= {"adapters": ", ".join(parts), "strength": f"{blend.strength:g}"}
+    if blend.perceptual is not None:
+        part = blend.perceptual
+        facts["sharpness"] = f"{part.sharpness:g} of {part.name} (sha256 {part.sha256[:16]})"
     if blend.to_rank is not None or blend.budget is not None:
         limit = f"rank {blend.to_rank}" if blend.budget is None else f"a budget of {blend.budget}"
         facts["truncated"] = f"to {limit}"

@@ -1,22 +1,10 @@
-"""Weighted sums of several adapters of one backbone, and the choice of the weights.
-
-An adapter of any method is other values in some tensors of the backbone, so adapters of all methods can be blended:
-W = W0 + sum of w_i (W_i - W0). Averaging what several trainings found is a model soup (Wortsman et al. 2022).
-"""
+"""The choice of the weights of a blend by a score: the greedy soup, and its strength."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
-
-import torch
-from torch import Tensor
-
-from adaptsr_cli.adapters.attach import fold
-from adaptsr_cli.backbones.backbone import Backbone
-from adaptsr_cli.errors import ArtifactError, UsageError
-from adaptsr_cli.stages.common.adapter_file import AdapterSource, put_adapter
 
 Weights = tuple[float, ...]
 Score = Callable[[Weights], float]
@@ -25,96 +13,6 @@ MAX_STRENGTH: Final = 1.5
 """The largest strength that `tune_weights` tries."""
 
 _FIRST_STEP, _LAST_STEP = 0.25, 0.03125
-
-
-@dataclass(frozen=True)
-class AdapterBlend:
-    """A backbone and what each of several adapters makes of its tensors.
-
-    Attributes:
-        before: The backbone's own tensors that any of the adapters changes, fp32 on the CPU, by name.
-        after: The same as each adapter makes them; an adapter that leaves one as it is does not name it.
-        params: Trainable parameters of all adapters.
-    """
-
-    backbone: Backbone
-    before: Mapping[str, Tensor]
-    after: tuple[Mapping[str, Tensor], ...]
-    params: int
-
-    @property
-    def changed(self) -> tuple[str, ...]:
-        """Names of the tensors that any of the adapters changes."""
-        return tuple(self.before)
-
-    def put(self, weights: Sequence[float]) -> None:
-        """Put W0 + sum of w_i (W_i - W0) into the network, summed in float64 and rounded once.
-
-        Args:
-            weights: One for every adapter.
-        """
-        state = self.backbone.model.state_dict()
-        with torch.no_grad():
-            for name, tensor in self.before.items():
-                frozen = tensor.double()
-                blended = frozen.clone()
-                for weight, adapted in zip(weights, self.after, strict=True):
-                    if name in adapted:
-                        blended += weight * (adapted[name].double() - frozen)
-                state[name].copy_(blended)
-
-
-def open_blend(backbone: Backbone, adapters: Sequence[AdapterSource]) -> AdapterBlend:
-    """Compute what each adapter makes of the network, which stays as it is.
-
-    Args:
-        backbone: The network that all of them were made for, on the CPU.
-        adapters: At least one.
-
-    Raises:
-        ArtifactError: Adapters of different backbones, or of another one than this.
-        UsageError: The same adapter twice.
-    """
-    require_one_backbone(adapters)
-    original = {name: tensor.clone() for name, tensor in backbone.model.state_dict().items()}
-    before: dict[str, Tensor] = {}
-    after, params = [], 0
-    for adapter in adapters:
-        attachment = put_adapter(backbone, adapter.header, adapter.tensors, adapter.path)
-        params += attachment.params
-        fold(attachment)
-        state = backbone.model.state_dict()
-        after.append({name: state[name].clone() for name in attachment.changed})
-        with torch.no_grad():
-            for name in attachment.changed:
-                before[name] = original[name]
-                state[name].copy_(original[name])
-    return AdapterBlend(backbone, before, tuple(after), params)
-
-
-def require_one_backbone(adapters: Sequence[AdapterSource]) -> None:
-    """Refuse adapters that cannot be blended.
-
-    Raises:
-        ArtifactError: Two of them were made for different backbones; both are named.
-        UsageError: The same adapter twice.
-    """
-    first = adapters[0]
-    known: dict[str, AdapterSource] = {}
-    for adapter in adapters:
-        ours, theirs = first.header.backbone, adapter.header.backbone
-        if (ours.sha256, ours.options) != (theirs.sha256, theirs.options):
-            raise ArtifactError(
-                f"{adapter.path} was made for {theirs.source} ({theirs.sha256[:8]}), but {first.path} for "
-                f"{ours.source} ({ours.sha256[:8]})",
-                "blend adapters of one backbone",
-            )
-        if adapter.sha256 in known:
-            raise UsageError(
-                f"{adapter.path} is the same adapter as {known[adapter.sha256].path}",
-                "name it once, with a larger share in `weights`",
-            )
-        known[adapter.sha256] = adapter
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ class MergeOptions(OptionsModel):
         ),
         Flag(default_text="what the guard of a training without pairs chose, else 1"),
     ] = None
+    sharpness: fields.Sharpness = None
     tune: Annotated[
         Path | None,
         Field(description="Choose weights and strength by PSNR-Y on the images of this folder that were held out."),
@@ -71,4 +72,10 @@ class MergeOptions(OptionsModel):
             )
         if self.tune is not None and (self.weights is not None or self.strength is not None):
             raise UsageError("`tune` chooses weights and strength", "leave `weights` and `strength` out, or `tune`")
+        if self.sharpness is not None and (self.tune is not None or self.weights is not None or count > 1):
+            other = "tune" if self.tune is not None else "weights" if self.weights is not None else "adapters"
+            raise UsageError(
+                f"`sharpness` together with `{other}`", "it adds the run's perceptual adapter to the run's own, alone"
+            )
+        fields.refuse_auto_alone(self.sharpness)
         return self

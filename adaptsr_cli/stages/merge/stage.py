@@ -13,7 +13,10 @@ from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.runtime import pick_device
-from adaptsr_cli.stages.common.adapter_file import AdapterSource, open_adapter, read_guard
+from adaptsr_cli.stages.common.adapter_file import AdapterSource, open_adapter
+from adaptsr_cli.stages.common.auto_sharpness import settle_sharpness
+from adaptsr_cli.stages.common.blend import open_blend, require_one_backbone
+from adaptsr_cli.stages.common.dial import faithful_strength, open_dial
 from adaptsr_cli.stages.common.merged_file import merged_tensors, write_merged
 from adaptsr_cli.stages.common.merged_model import (
     FoldedAdapters,
@@ -24,7 +27,7 @@ from adaptsr_cli.stages.common.merged_model import (
 )
 from adaptsr_cli.stages.common.models import ModelSpec, open_backbone
 from adaptsr_cli.stages.common.run_folder import RunFolder, refuse_inputs, refuse_overwriting
-from adaptsr_cli.stages.merge.blend import Tuned, open_blend, require_one_backbone
+from adaptsr_cli.stages.merge.blend import Tuned
 from adaptsr_cli.stages.merge.options import MergeOptions
 from adaptsr_cli.stages.merge.tune import TuningJob, tune
 
@@ -100,11 +103,19 @@ def run_merge(options: MergeOptions, *, progress: Progress = SILENT, world: Worl
     refuse_inputs({"merged model": output}, [backbone.checkpoint.path])
     refuse_merging_twice(backbone, adapters)
 
-    strength = _choose_strength(options, run, adapters, progress)
-    if options.tune is None and len(adapters) == 1 and strength == 1 and options.weights in (None, (1.0,)):
-        folded, blend, tuned = fold_adapter(backbone, adapters[0]), None, None
+    tuned = None
+    if options.sharpness is not None:
+        dial = open_dial(run, backbone, adapters[0], progress, strength=options.strength)
+        sharpness = settle_sharpness(options.sharpness, dial, pick_device(options.device), progress)
+        adapters = list(dial.used(sharpness))
+        refuse_merging_twice(backbone, adapters)
+        folded, blend = dial.fold(sharpness), dial.describe(sharpness)
     else:
-        folded, blend, tuned = _fold_blend(options, run, backbone, adapters, strength, progress)
+        strength = _choose_strength(options, run, adapters, progress)
+        if options.tune is None and len(adapters) == 1 and strength == 1 and options.weights in (None, (1.0,)):
+            folded, blend = fold_adapter(backbone, adapters[0]), None
+        else:
+            folded, blend, tuned = _fold_blend(options, run, backbone, adapters, strength, progress)
     header = merged_header(backbone, adapters, "merge", blend)
     tensors = merged_tensors(backbone, folded.changed)
     difference = write_merged(output, options.format, tensors, header, folded.probe)
@@ -135,14 +146,7 @@ def _choose_strength(
     """As asked, else what the guard found for the run's own adapter, else 1."""
     if options.strength is not None:
         return options.strength
-    guard = read_guard(run, adapters[0].sha256) if len(adapters) == 1 and options.tune is None else None
-    if guard is None:
-        return 1.0
-    if guard.strength != 1:
-        progress.note(
-            f"merged at strength {guard.strength:g}, as the guard of the training chose (`strength` 1 undoes it)"
-        )
-    return guard.strength
+    return faithful_strength(run, adapters[0], progress) if len(adapters) == 1 and options.tune is None else 1.0
 
 
 def _fold_blend(

@@ -18,11 +18,12 @@ from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.inference.picture import upscale_rgb
 from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.progress import Progress
+from adaptsr_cli.stages.common.blend import AdapterBlend
 from adaptsr_cli.stages.common.lr_degradation import run_degradation
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.common.splitting import keep_roles
 from adaptsr_cli.stages.common.training_data import CacheSizes, fingerprint_of, open_pairs, open_reader
-from adaptsr_cli.stages.merge.blend import AdapterBlend, Tuned, Weights, tune_weights
+from adaptsr_cli.stages.merge.blend import Tuned, Weights, tune_weights
 from adaptsr_cli.training.validation import MAX_LR_PX, Validator
 from adaptsr_cli.units import plural
 
@@ -72,7 +73,7 @@ def tune(job: TuningJob, blend: AdapterBlend, progress: Progress) -> tuple[Tuned
             task.advance()
             return found
 
-        tuned = tune_weights(len(blend.after), score)
+        tuned = tune_weights(len(blend.updates), score)
     backbone.to(torch.device("cpu"))
     progress.note(
         f"tuned on the centres ({MAX_LR_PX} LR px at most) of {plural(len(validator), 'held-out image')} of "

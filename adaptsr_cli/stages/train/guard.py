@@ -23,11 +23,11 @@ from adaptsr_cli.io.hashing import file_sha256
 from adaptsr_cli.metrics.protocol import PAPER, score_images
 from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.stages.common.adapter_file import open_adapter, read_guard
+from adaptsr_cli.stages.common.blend import open_blend
 from adaptsr_cli.stages.common.models import ModelSpec, open_backbone
 from adaptsr_cli.stages.common.open_run import OpenRun
 from adaptsr_cli.stages.common.splitting import PairSets
 from adaptsr_cli.stages.common.training_data import open_reader
-from adaptsr_cli.stages.merge.blend import open_blend
 
 Floats = np.ndarray[Any, np.dtype[Any]]  # float32 or float64
 

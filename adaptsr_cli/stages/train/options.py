@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from adaptsr_cli.artifacts.base import Factorization, LoraInit, LoraScaling, MethodChoice, ShiraMask, Strategy
-from adaptsr_cli.artifacts.train_config import ObjectiveName, PresetName, ScheduleName, TrainConfig
+from adaptsr_cli.artifacts.train_config import ObjectiveChoice, PresetName, ScheduleName, TrainConfig
 from adaptsr_cli.options import Flag
 from adaptsr_cli.ranking.allocation import DEFAULT_STRATEGY
 from adaptsr_cli.stages.common import fields as f
@@ -35,9 +35,13 @@ class TrainOptions(DataOptions):
         MethodChoice,
         Field(description="What is trained at the planned sites; auto is found with the rate, or is lora."),
     ] = "auto"
-    objective: Annotated[ObjectiveName, Field(description="fidelity is L1; perceptual is the paper's AdaptSR-GAN.")] = (
-        "fidelity"
-    )
+    objective: Annotated[
+        ObjectiveChoice,
+        Field(
+            description="fidelity is L1; perceptual is the paper's AdaptSR-GAN; both trains a perceptual adapter on "
+            "top of the faithful one, to be mixed in by the sharpness of merge, export and upscale."
+        ),
+    ] = "fidelity"
     iterations: Annotated[int | None, Field(ge=1, description="Optimiser steps."), _PRESET] = None
     minutes: Annotated[
         float | None,

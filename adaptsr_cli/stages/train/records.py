@@ -47,6 +47,9 @@ def write_run_records(options: TrainOptions, config: TrainConfig, opened: OpenRu
         },
         tensorboard=options.tensorboard,
         checkpointing=options.checkpointing,
+        # Those of the whole, of which the faithful adapter may be a part.
+        objective=options.objective,
+        **({} if options.minutes is None else {"minutes": options.minutes}),
         **({} if is_bundled(backbone.checkpoint.path) else {"model": str(backbone.checkpoint.path.resolve())}),
         **({"model_options": list_choices(backbone.identity.options)} if backbone.identity.options else {}),
         **({"degrade": str(run.degradation.resolve())} if is_found_out else {}),
@@ -84,6 +87,7 @@ class BestAdapterWriter:
             lora_scaling=config.lora_scaling,
             factorization=config.conv_factorization,
             init=config.init,
+            base=self.made_by.base,
             sites=tuple(
                 AdapterSite(name=site.name, kind=site.kind, shape=site.shape, rank=rank, alpha=config.alpha)
                 for site, rank in self.sites

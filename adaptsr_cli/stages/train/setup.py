@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from adaptsr_cli.adapters.attach import Attachment
+from adaptsr_cli.artifacts.adapter import AdapterBase
 from adaptsr_cli.artifacts.train_config import TrainConfig
 from adaptsr_cli.artifacts.train_state import RunFingerprint
 from adaptsr_cli.backbones.catalogue import weights_dir as find_weights_dir
@@ -61,7 +62,11 @@ class Readers:
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """What all trainings of one call have in common, those of a search included."""
+    """What all trainings of one call have in common, those of a search included.
+
+    Attributes:
+        base: The adapter that is folded into the network, on top of which is trained; None for none.
+    """
 
     opened: OpenRun
     plan: RankPlan
@@ -69,6 +74,7 @@ class TrainingInputs:
     validator: Validator
     device: torch.device
     world: World
+    base: AdapterBase | None = None
 
 
 def open_readers(options: TrainOptions, opened: OpenRun, progress: Progress, world: World) -> Readers:
@@ -196,6 +202,7 @@ def _fingerprint(config: TrainConfig, inputs: TrainingInputs) -> RunFingerprint:
         data_fingerprint=inputs.opened.data.fingerprint,
         degradation_sha256=inputs.readers.degradation_sha256,
         start_sha256=(rank_map.start_sha256 or "") if config.init == "adapter" else "",
+        base=inputs.base,
         ranks=inputs.plan.ranks,
     )
 

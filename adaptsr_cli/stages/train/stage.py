@@ -23,6 +23,7 @@ from adaptsr_cli.stages.common.open_run import OpenRun, open_run
 from adaptsr_cli.stages.common.run_folder import RunFolder, drop_training
 from adaptsr_cli.stages.train.from_peft import start_from_peft
 from adaptsr_cli.stages.train.guard import guard_training
+from adaptsr_cli.stages.train.on_top import PerceptualResult, faithful_part, perceptual_part, train_on_top
 from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.stages.train.rank_plan import open_rank_plan
 from adaptsr_cli.stages.train.records import fill_card, tell_cache, tell_result, write_run_records
@@ -49,6 +50,7 @@ class TrainResult:
         files: What became of every file of the data folders.
         guard: What strength it may have; None where real pairs were watched, and in processes after the first.
         search: How method and learning rate were found; None where they were given.
+        perceptual: Of the perceptual adapter on top; None where there is none.
     """
 
     adapter: Path
@@ -57,6 +59,7 @@ class TrainResult:
     files: tuple[FileAccount, ...] = ()
     guard: GuardRecord | None = None
     search: SearchRecord | None = None
+    perceptual: PerceptualResult | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The file, the card, and what the guard found where there was one."""
@@ -66,6 +69,7 @@ class TrainResult:
             **self.card.model_dump(exclude={"artifact", "format_version"}),
             "files": [account.model_dump(mode="json") for account in self.files],
             "guard": self.guard.model_dump(exclude={"artifact", "format_version"}) if self.guard else None,
+            "perceptual": self.perceptual.to_json() if self.perceptual else None,
         }
 
 
@@ -102,8 +106,23 @@ def check_options(options: TrainOptions) -> None:
     validate_method_options(method, options.init or "default", options.conv_factorization, options.shira_mask)
 
 
-def train_backbone(options: TrainOptions, opened: OpenRun, progress: Progress, world: World) -> TrainResult:
-    """`run_train` in a run that is open already."""
+def train_backbone(
+    options: TrainOptions,
+    opened: OpenRun,
+    progress: Progress,
+    world: World,
+    *,
+    perceptual_iterations: int | None = None,
+) -> TrainResult:
+    """`run_train` in a run that is open already.
+
+    Args:
+        options: What to train.
+        opened: On what.
+        progress: Where to tell.
+        world: The processes that train together.
+        perceptual_iterations: Of the perceptual adapter on top, where it is not to have as many as the faithful one.
+    """
     run, backbone = opened.run, opened.backbone
     if world.is_main_process:
         _prepare_folder(run, force=options.force)
@@ -113,21 +132,45 @@ def train_backbone(options: TrainOptions, opened: OpenRun, progress: Progress, w
     readers = open_readers(options, opened, progress, world)
     validator = Validator(readers.held_out, backbone.scale, world)
     inputs = TrainingInputs(opened, plan, readers, validator, device, world)
+    result = _train(faithful_part(options), options, inputs, progress)
+    if options.objective == "both":
+        part = perceptual_part(options, plan, perceptual_iterations)
+        result = replace(result, perceptual=train_on_top(part, inputs, progress))
+    tell_cache(opened.data.cache.stats(), len(readers.train) + len(readers.held_out), progress)
+    return replace(result, files=opened.data.files)
+
+
+def _train(options: TrainOptions, asked: TrainOptions, inputs: TrainingInputs, progress: Progress) -> TrainResult:
+    """Train the adapter of the run.
+
+    Args:
+        options: What to train.
+        asked: What the user asked for, of which this may be a part.
+        inputs: On what.
+        progress: Where to tell.
+    """
+    opened, world = inputs.opened, inputs.world
     planned = plan_training(options, inputs, progress)
     options = settle_method(planned, inputs, progress)
-    trainer = make_trainer(options, inputs, run, progress)
-    trainer.reserve_s = planned.reserve(is_new=not run.training.state.exists())
+    trainer = make_trainer(options, inputs, opened.run, progress)
+    trainer.reserve_s = planned.reserve(is_new=not opened.run.training.state.exists())
     attachment, objective, config = trainer.attachment, trainer.objective, trainer.plan.config
 
     _tell_start(trainer, inputs, progress)
     if world.is_main_process:
-        write_run_records(options, config, opened, plan)
+        told = options.model_copy(update={"objective": asked.objective, "minutes": asked.minutes})
+        write_run_records(told, config, opened, inputs.plan)
     outcome = trainer.run(progress)
 
-    tell_cache(opened.data.cache.stats(), len(readers.train) + len(readers.held_out), progress)
-    card = fill_card(outcome.state, attachment, backbone, objective.describe(), describe_device(device), world)
-    result = _finish(opened, card, outcome, objective, device, progress, world)
-    return replace(result, files=opened.data.files)
+    text, where = objective.describe(), describe_device(inputs.device)
+    card = fill_card(outcome.state, attachment, opened.backbone, text, where, world)
+    result = _finish(opened, card, outcome, objective, inputs.device, progress, world)
+    if outcome.seconds_per_iteration is None and asked.objective != "both":
+        progress.note(
+            f"this run is finished already ({format_seconds(outcome.state.elapsed_s)}); more `iterations` or `minutes` "
+            "go on from here, `force` trains from the start"
+        )
+    return result
 
 
 def _prepare_folder(run: RunFolder, *, force: bool) -> None:
@@ -180,10 +223,5 @@ def _finish(
             tell_result(run, outcome.state, objective, progress)
             if objective.seeks_psnr and outcome.state.best_iteration > 0:
                 guard = guard_training(opened, device, progress)
-    if outcome.seconds_per_iteration is None:
-        progress.note(
-            f"this run is finished already ({format_seconds(outcome.state.elapsed_s)}); more `iterations` or `minutes` "
-            "go on from here, `force` trains from the start"
-        )
     search = read_document(run.search, SearchRecord) if run.search.exists() else None
     return TrainResult(run.adapter, card, outcome.seconds_per_iteration, guard=guard, search=search)

@@ -22,7 +22,8 @@ def upscale_array(
     *,
     model: str | Path | None = None,
     adapters: str | Path | Sequence[str | Path] = (),
-    strength: float = 1.0,
+    strength: float | None = None,
+    sharpness: float | str | None = None,
     outscale: float | None = None,
     ensemble: bool = False,
     run: str | Path = DEFAULT_RUN,
@@ -43,7 +44,8 @@ def upscale_array(
         image: (H, W), (H, W, 1), (H, W, 2), (H, W, 3) or (H, W, 4), uint8 or uint16: grey or RGB, with alpha or not.
         model: Checkpoint file or catalogue name; None for the run's merged model, else its backbone, else SAFMN x4.
         adapters: Adapter files whose updates are added to the backbone.
-        strength: From 0, the backbone, to 1, the adapted model.
+        strength: From 0, the backbone, to 1, the adapted model; None for 1.
+        sharpness: How much of the run's perceptual adapter is added, from 0 to 1, or ``auto:FOLDER``.
         outscale: Final factor; None for the network's own.
         ensemble: Average over eight rotated and mirrored copies.
         run: The run folder.
@@ -73,6 +75,7 @@ def upscale_array(
         values = {
             "adapters": adapters,
             "strength": strength,
+            "sharpness": sharpness,
             "ensemble": ensemble,
             "run": run,
             "device": device,

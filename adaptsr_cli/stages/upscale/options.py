@@ -81,7 +81,18 @@ class UpscaleOptions(OptionsModel):
     adapters: Annotated[
         fields.Adapters, Field(description="Adapter to add to the backbone, in memory. Repeatable; they add up.")
     ] = ()
-    strength: Annotated[float, Field(ge=0, le=1, description="From 0, the backbone, to 1, the adapted model.")] = 1.0
+    strength: Annotated[
+        float | None,
+        Field(ge=0, le=1, description="From 0, the backbone, to 1, the adapted model."),
+        Flag(default_text="1; with --sharpness what the guard of a training without pairs chose"),
+    ] = None
+    sharpness: Annotated[
+        fields.Sharpness,
+        Field(
+            description="How much of the run's perceptual adapter is added (`--objective both`): 0 is the faithful "
+            "model, 1 all of it; auto chooses by these photographs, auto:FOLDER by those there."
+        ),
+    ] = None
     ensemble: Annotated[
         bool,
         Field(description="Average over 8 rotated and mirrored copies: 8 times the work."),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+import torch
 
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import ArtifactError, UsageError
@@ -13,6 +16,8 @@ from adaptsr_cli.io.formats.camera_raw import RawRendering
 from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.runtime import describe_device, pick_device, pick_precision
 from adaptsr_cli.stages.common.adapted_model import model_sha256, open_adapted
+from adaptsr_cli.stages.common.auto_sharpness import settle_sharpness
+from adaptsr_cli.stages.common.dial import open_run_dial
 from adaptsr_cli.stages.common.models import ModelSpec
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.upscale.inputs import Inputs, find_inputs
@@ -90,7 +95,7 @@ def run_upscale(
         found = set_results_aside(found)
         if not found.sources:  # no network is needed to say so
             return _report_plan(Plan([], found.errors, found.left_out), progress)
-    upscaler = open_upscaler(options, progress)
+    upscaler = open_upscaler(options, progress, [source.path for source in found.sources])
     factor = options.outscale or float(upscaler.backbone.scale)
     identity = upscaler.backbone.identity
     network = f"{identity.architecture} x{identity.scale}"
@@ -118,23 +123,30 @@ def run_upscale(
     return _join_results(world, _run_files(files, plan, title, progress), progress)
 
 
-def open_upscaler(options: UpscaleOptions, progress: Progress = SILENT) -> Upscaler:
+def open_upscaler(options: UpscaleOptions, progress: Progress = SILENT, photographs: Sequence[Path] = ()) -> Upscaler:
     """Open the network that the options name, adapters folded in, on its device.
 
     Args:
         options: Which network, and how it is run.
         progress: Told which network was loaded.
+        photographs: By which `sharpness` auto chooses.
 
     Raises:
-        UsageError: A strength, and nothing that is adapted; or an unknown device.
+        UsageError: A strength, and nothing that is adapted; an unknown device; nothing to choose a sharpness by.
         ArtifactError: An adapter or a model that belongs to another backbone.
         CheckpointError: No usable network.
     """
     choice = ModelSpec.of(options.model, options.weights_dir, offline=options.offline, options=options.model_options)
-    backbone = open_adapted(
-        RunFolder(options.run), choice, progress, adapters=options.adapters, strength=options.strength
-    )
-    device = pick_device(options.device)
+    run, device = RunFolder(options.run), pick_device(options.device)
+    if options.sharpness is None:
+        strength = 1.0 if options.strength is None else options.strength
+        backbone = open_adapted(run, choice, progress, adapters=options.adapters, strength=strength)
+    else:
+        dial = open_run_dial(run, choice, progress, adapters=options.adapters, strength=options.strength)
+        sharpness = settle_sharpness(options.sharpness, dial, device, progress, photographs)
+        dial.put(sharpness)
+        progress.note(f"with {run.adapter.name} and sharpness {sharpness:g} of {dial.adapters[1].path}")
+        backbone = dial.backbone.to(torch.device("cpu"))
     wanted = "fp32" if options.fp32 else options.precision
     return Upscaler(
         backbone,

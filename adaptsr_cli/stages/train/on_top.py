@@ -1,0 +1,141 @@
+"""The second training of ``objective`` both: a perceptual adapter on top of the run's own.
+
+It is a training like the first one, in a folder of its own (``perceptual/``), of the network with the faithful adapter
+folded in. So what it learns is only what the faithful adapter lacks, and any share of it can be added later.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from adaptsr_cli.artifacts.adapter import AdapterBase
+from adaptsr_cli.artifacts.base import Method
+from adaptsr_cli.artifacts.card import RunCard
+from adaptsr_cli.backbones.backbone import Backbone
+from adaptsr_cli.io.documents import write_document
+from adaptsr_cli.progress import SILENT, Progress
+from adaptsr_cli.report.figures import draw_curves
+from adaptsr_cli.runtime import describe_device
+from adaptsr_cli.stages.common.adapter_file import AdapterSource, open_adapter, read_guard
+from adaptsr_cli.stages.common.blend import open_blend
+from adaptsr_cli.stages.common.models import ModelSpec, open_backbone
+from adaptsr_cli.stages.common.open_run import OpenRun
+from adaptsr_cli.stages.common.run_folder import RunFolder
+from adaptsr_cli.stages.train.options import TrainOptions
+from adaptsr_cli.stages.train.rank_plan import RankPlan, open_rank_plan
+from adaptsr_cli.stages.train.records import fill_card
+from adaptsr_cli.stages.train.setup import TrainingInputs, make_trainer
+from adaptsr_cli.stages.train.time_plan import plan_training
+from adaptsr_cli.training.log import read_log
+from adaptsr_cli.training.presets import TRAIN_PRESETS
+from adaptsr_cli.training.state import read_state
+from adaptsr_cli.units import format_seconds
+
+_METHOD: Final[Method] = "lora"
+
+
+@dataclass(frozen=True)
+class PerceptualResult:
+    """What the second training came to.
+
+    Attributes:
+        adapter: Its file.
+        card: What it cost; its scores are those at sharpness 0 and 1.
+    """
+
+    adapter: Path
+    card: RunCard
+
+    def to_json(self) -> dict[str, Any]:
+        """The file and the card."""
+        return {"adapter": str(self.adapter), **self.card.model_dump(exclude={"artifact", "format_version"})}
+
+
+def faithful_part(options: TrainOptions) -> TrainOptions:
+    """What `options` say of the run's own adapter; half of the time where there are two to train."""
+    if options.objective != "both":
+        return options
+    return options.model_copy(update={"objective": "fidelity", "minutes": _half(options.minutes)})
+
+
+def perceptual_part(options: TrainOptions, plan: RankPlan, iterations: int | None) -> TrainOptions:
+    """What `options` say of the perceptual adapter.
+
+    Method and rate are not searched for, since there is no score to search by, and are not those of the first training:
+    ``full``, which often wins there, and its rate are chosen by PSNR.
+
+    Args:
+        options: Of both.
+        plan: The ranks, which both have.
+        iterations: Steps, where they are not as many as of the first.
+    """
+    return options.model_copy(
+        update={
+            "objective": "perceptual",
+            "method": _METHOD,
+            "learning_rate": TRAIN_PRESETS[options.preset].learning_rate,
+            "init": "default",
+            "shira_mask": "magnitude",
+            "patience": None,
+            "rank_map": plan.path,
+            "iterations": iterations or options.iterations,
+            "minutes": _half(options.minutes),
+        }
+    )
+
+
+def _half(minutes: float | None) -> float | None:
+    return None if minutes is None else minutes / 2
+
+
+def train_on_top(options: TrainOptions, inputs: TrainingInputs, progress: Progress) -> PerceptualResult:
+    """Train the perceptual adapter, or go on with it; one on top of another adapter than the run has now goes.
+
+    Args:
+        options: From `perceptual_part`.
+        inputs: Those of the first training, which is done.
+        progress: Told what is trained.
+    """
+    opened, world = inputs.opened, inputs.world
+    run, faithful = opened.run.perceptual, open_adapter(opened.run.adapter)
+    guard = read_guard(opened.run, faithful.sha256)
+    base = AdapterBase(sha256=faithful.sha256, strength=1.0 if guard is None else guard.strength)
+    with world.rank_zero_first():
+        if world.is_main_process:
+            _drop_outdated(run, base, progress)
+    inner = OpenRun(run, _open_faithful(opened.run, faithful, base), opened.data)
+    plan = open_rank_plan(options, inner, progress, world)
+    inputs = replace(inputs, opened=inner, plan=plan, base=base)
+    planned = plan_training(options, inputs, progress)
+    trainer = make_trainer(planned.options, inputs, run, progress)
+    trainer.reserve_s = planned.reserve(is_new=not run.training.state.exists())
+    progress.note(f"perceptual adapter on top of {faithful.path}; objective: {trainer.objective.describe()}")
+    outcome = trainer.run(progress)
+
+    text, device = trainer.objective.describe(), describe_device(inputs.device)
+    card = fill_card(outcome.state, trainer.attachment, inner.backbone, text, device, world)
+    with world.rank_zero_first():
+        if world.is_main_process:
+            write_document(run.card, card)
+            draw_curves(run.curves, read_log(run.training.log))
+    if outcome.seconds_per_iteration is None:
+        progress.note(f"the perceptual adapter is finished already ({format_seconds(outcome.state.elapsed_s)})")
+    return PerceptualResult(run.adapter, card)
+
+
+def _open_faithful(run: RunFolder, faithful: AdapterSource, base: AdapterBase) -> Backbone:
+    """The run's backbone with the best faithful adapter folded in; the one at hand has that of the last step on it."""
+    backbone = open_backbone(run, ModelSpec.of(None, None, offline=True), SILENT, record=False)
+    open_blend(backbone, (faithful,)).put((base.strength,))
+    return backbone
+
+
+def _drop_outdated(run: RunFolder, base: AdapterBase, progress: Progress) -> None:
+    """Remove a perceptual training on top of another adapter: what it has learnt is of no use on this one."""
+    if not run.training.state.exists() or read_state(run.training.state)[0].plan.base == base:
+        return
+    progress.note("the faithful adapter has changed, so the perceptual one on top of it is trained anew")
+    shutil.rmtree(run.root)
