@@ -204,4 +204,4 @@ def _open_sharp(
     sharpness = settle_sharpness(wanted, dial, pick_device("auto"), progress)
     folded = dial.fold(sharpness)
     header = merged_header(dial.backbone, dial.used(sharpness), "export", dial.describe(sharpness))
-    return _Network(dial.backbone, header, folded.probe)
+    return _Network(dial.backbone, header, folded.probe, changed=folded.changed)

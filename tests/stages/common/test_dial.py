@@ -1,0 +1,170 @@
+"""The dial between faithful and sharp: two adapters of one run, mixed exactly by every command."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import Command, write_pairs
+from networks import save_tiny
+from stages.small_runs import QUICK, weights_of
+
+from adaptsr_cli.io.images import read_rgb
+from adaptsr_cli.stages.train import setup
+from adaptsr_cli.training.objective import PixelObjective, Term
+
+TRAIN = ("train", "--run", "r", "--objective", "both", "--lr", "0.01", *QUICK)
+
+
+class Contrast(PixelObjective):
+    """Stands in for the perceptual objective, which needs trained networks: it wants more contrast than is true."""
+
+    seeks_psnr = False
+
+    def __init__(self) -> None:
+        def loss(sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
+            return (sr - (1.5 * hr - 0.25)).abs().mean()
+
+        super().__init__("perceptual", (Term("contrast", "contrast", 1.0, loss),))
+
+
+@pytest.fixture
+def camera(adaptsr: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Pairs, the network ``m.safetensors``, and `Contrast` as the perceptual objective."""
+    made = setup.make_objective
+
+    def make(choice: Any, **rest: Any) -> Any:
+        return Contrast() if choice == "perceptual" else made(choice, **rest)
+
+    monkeypatch.setattr(setup, "make_objective", make)
+    save_tiny("safmn", Path("m.safetensors"))
+    return write_pairs(tmp_path / "camera", count=5, side_px=64)
+
+
+@pytest.fixture
+def run(adaptsr: Command, camera: Path) -> Path:
+    """A run with both adapters."""
+    done = adaptsr(*TRAIN, "--data", camera)
+    assert done.code == 0, done.err
+    return Path("r")
+
+
+def test_every_command_mixes_the_same_weights(adaptsr: Command, run: Path) -> None:
+    def merge(name: str, *words: object) -> dict[str, torch.Tensor]:
+        done = adaptsr("merge", "--run", run, *words, "-o", f"{name}.safetensors")
+        assert done.code == 0, done.err
+        return weights_of(Path(f"{name}.safetensors"))
+
+    base, faithful = weights_of(Path("m.safetensors")), merge("plain")
+    merge("zero", "--sharpness", 0)
+    half, sharp = merge("half", "--sharpness", 0.5), merge("sharp", "--sharpness", 1)
+    # At 0 it is the faithful model, bit for bit, and the file says nothing of a sharpness.
+    assert Path("zero.safetensors").read_bytes() == Path("plain.safetensors").read_bytes()
+    assert any(not torch.equal(faithful[key], sharp[key]) for key in base)
+    for key, tensor in faithful.items():
+        middle = tensor.double() + 0.5 * (sharp[key].double() - tensor.double())
+        torch.testing.assert_close(half[key].double(), middle, rtol=0, atol=1e-7)
+    # The strength is of the faithful update alone.
+    weak = merge("weak", "--strength", 0.5, "--sharpness", 1)
+    for key, tensor in base.items():
+        expected = tensor + 0.5 * (faithful[key] - tensor) + (sharp[key] - faithful[key])
+        torch.testing.assert_close(weak[key], expected, rtol=0, atol=1e-6)
+    told = adaptsr("info", "half.safetensors").out
+    assert "0.5 of perceptual/adapter.safetensors" in told
+    assert "on top of" in adaptsr("info", "r/perceptual/adapter.safetensors").out
+
+    # upscale and export make the same of it, in memory.
+    assert adaptsr("merge", "--run", run).code == 0
+    for name, words in (("plain", ()), ("zero", ("--sharpness", 0)), ("half", ("--sharpness", "0.5"))):
+        done = adaptsr("upscale", "camera/lr/000.png", "--run", run, *words, "-o", f"{name}.png")
+        assert done.code == 0, done.err
+    done = adaptsr("upscale", "camera/lr/000.png", "--model", "half.safetensors", "-o", "merged.png")
+    assert done.code == 0, done.err
+    assert np.array_equal(read_rgb(Path("zero.png")), read_rgb(Path("plain.png")))
+    assert np.array_equal(read_rgb(Path("half.png")), read_rgb(Path("merged.png")))
+    assert not np.array_equal(read_rgb(Path("half.png")), read_rgb(Path("plain.png")))
+    done = adaptsr("export", "--to", "safetensors", "--run", run, "--sharpness", 0.5, "-o", "e.safetensors", "--card")
+    assert done.code == 0, done.err
+    exported = weights_of(Path("e.safetensors"))
+    assert all(torch.equal(exported[key], tensor) for key, tensor in half.items())
+    assert "sharpness: 0.5" in Path("e.md").read_text()
+
+
+def test_eval_measures_the_curve(adaptsr: Command, run: Path, camera: Path) -> None:
+    assert adaptsr("merge", "--run", run).code == 0
+    done = adaptsr("eval", "--run", run, "--data", camera, "--split", "all", "--metrics", "psnr", "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert [model["name"] for model in found["models"]] == ["backbone", "merged"]
+    points = {point["sharpness"]: point["metrics"]["psnr_y_db"] for point in found["dial"]["points"]}
+    assert list(points) == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert points[0.0] == pytest.approx(found["models"][1]["metrics"]["psnr_y_db"], abs=1e-12)
+    assert found["dial"]["backbone"]["psnr_y_db"] == pytest.approx(found["models"][0]["metrics"]["psnr_y_db"])
+    assert len(set(points.values())) == 5
+    page = Path("r/report.html").read_text()
+    assert "Between faithful and sharp" in page
+    assert ">sharpness 1</option>" in page
+    # Of other models there is nothing to dial.
+    other = adaptsr("eval", "--run", run, "--data", camera, "--model", "m.safetensors", "--json", "--force")
+    assert "dial" not in json.loads(other.out)
+
+
+def test_the_second_training_resumes_bit_for_bit(
+    adaptsr: Command, camera: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight = Path("r/perceptual/adapter.safetensors").read_bytes()
+    faithful = Path("r/adapter.safetensors").read_bytes()
+    words = ["stopped" if word == "r" else word for word in TRAIN]
+    steps = {"perceptual": 0}
+    losses = Contrast.losses
+
+    def stop_at_the_second(self: Contrast, *batch: Any) -> Any:
+        steps["perceptual"] += 1
+        if steps["perceptual"] == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return losses(self, *batch)
+
+    monkeypatch.setattr(Contrast, "losses", stop_at_the_second)
+    stopped = adaptsr(*words, "--data", camera)
+    assert stopped.code == 130
+    assert "iteration 2 of 3" in stopped.err
+    assert Path("stopped/adapter.safetensors").read_bytes() == faithful
+    assert adaptsr(*words, "--data", camera).code == 0
+    assert steps["perceptual"] == 3
+    assert Path("stopped/perceptual/adapter.safetensors").read_bytes() == straight
+    assert "already" in adaptsr(*words, "--data", camera).err
+    assert steps["perceptual"] == 3
+
+
+def test_a_changed_faithful_adapter_gets_a_new_one_on_top(adaptsr: Command, camera: Path, run: Path) -> None:
+    longer = adaptsr(*TRAIN, "--data", camera, "--iterations", 6)
+    assert longer.code == 0, longer.err
+    assert "trained anew" in longer.err
+    assert adaptsr("merge", "--run", run, "--sharpness", 1).code == 0
+
+
+def test_what_cannot_be_is_said_in_a_line(adaptsr: Command, camera: Path, run: Path) -> None:
+    plain = ("train", "--run", "p", "--lr", "0.003", *QUICK, "--data", camera)
+    assert adaptsr(*plain).code == 0
+    perceptual = "r/perceptual/adapter.safetensors"
+    for words, code, said in (
+        (("merge", "--run", "p", "--sharpness", 0.5), 1, "--sharpness needs a perceptual adapter, and p has none"),
+        (("upscale", "camera/lr/000.png", "--run", "p", "--sharpness", 0), 1, "adapt --objective both"),
+        (("export", "--to", "pth", "--run", "p", "--sharpness", 1), 1, "--sharpness needs a perceptual adapter"),
+        (("merge", "--run", "r", "--sharpness", 1.5), 2, "from 0 (faithful) to 1 (sharp)"),
+        (("merge", "--run", "r", "--sharpness", "much"), 2, "from 0 (faithful) to 1 (sharp)"),
+        (("merge", "--run", "r", "--sharpness", "auto"), 2, "auto:FOLDER"),
+        (("merge", "--run", "r", "--sharpness", 1, "--weights", "1"), 2, "together with --weights"),
+        (("export", "--to", "peft", "--run", "r", "--sharpness", 1), 2, "which holds one adapter"),
+        (("merge", "--run", "r", "--adapter", perceptual, "-o", "x.safetensors"), 1, "does not stand alone"),
+        (("merge", "--run", "r", "--adapter", "p/adapter.safetensors", "--sharpness", 1), 1, "of another adapter than"),
+    ):
+        done = adaptsr(*words)
+        assert (done.code, said in done.err) == (code, True), (words, done.err)
+    assert not Path("x.safetensors").exists()
