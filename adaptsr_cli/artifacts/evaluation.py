@@ -198,13 +198,14 @@ class DialCurve(StrictModel):
         if key not in self.backbone or any(key not in point.metrics for point in self.points):
             return None
         over = [point.metrics[key] - self.backbone[key] for point in self.points]
-        if over[0] < 0:
+        first_below = next((place for place, gain in enumerate(over) if gain < 0), None)
+        if first_below is None:
+            return self.points[-1].sharpness
+        if first_below == 0:
             return None
-        last = max(place for place, gain in enumerate(over) if all(earlier >= 0 for earlier in over[: place + 1]))
-        here = self.points[last].sharpness
-        if last + 1 == len(over):
-            return here
-        return here + (self.points[last + 1].sharpness - here) * over[last] / (over[last] - over[last + 1])
+        before, after = self.points[first_below - 1].sharpness, self.points[first_below].sharpness
+        gain, loss = over[first_below - 1], over[first_below]
+        return before + (after - before) * gain / (gain - loss)
 
 
 class Evaluation(StrictModel):

@@ -40,7 +40,9 @@ def _chart(curve: DialCurve, key: str) -> Chart:
 
 
 def describe_equal(curve: DialCurve) -> str:
-    """Where on the dial the PSNR-Y of the backbone lies: ``that of sharpness 0.62``."""
+    """Where on the dial the PSNR-Y of the backbone lies: ``that of sharpness 0.62``; empty where nobody knows."""
+    if _DISTORTION not in curve.backbone or _DISTORTION not in curve.points[0].metrics:
+        return ""
     setting = curve.equal_psnr
     if setting is None:
         return "above that of any sharpness"

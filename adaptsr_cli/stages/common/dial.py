@@ -172,5 +172,7 @@ def faithful_strength(run: RunFolder, adapter: AdapterSource, progress: Progress
     if guard is None:
         return 1.0
     if guard.strength != 1:
-        progress.note(f"strength {guard.strength:g}, as the guard of the training chose (`strength` 1 undoes it)")
+        progress.note(
+            f"merged at strength {guard.strength:g}, as the guard of the training chose (`strength` 1 undoes it)"
+        )
     return guard.strength

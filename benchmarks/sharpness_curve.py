@@ -1,0 +1,203 @@
+"""What the dial between faithful and sharp does on real pairs that neither training has seen.
+
+    python benchmarks/sharpness_curve.py --pairs iphone/ ntire2019/ --weights-dir metrics/ --iterations 100
+
+For each folder and seed one `adaptsr adapt --objective both`; then LPIPS, NIQE, colour difference and PSNR of the test
+pairs at every setting of ``--sharpness`` (`adaptsr eval`), the setting with the backbone's PSNR-Y, and the setting that
+``--sharpness auto`` chooses by the LR sides of the same pairs alone. Rows are appended to
+``benchmarks/results/sharpness_curve.jsonl``, and those that are there are not run again; the table
+``sharpness_curve.md`` is made of what is there. With ``--work FOLDER`` the runs are kept there, and resume.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from adaptsr_cli.artifacts.evaluation import Evaluation
+from adaptsr_cli.data.sources import DataSpec
+from adaptsr_cli.io.images import write_rgb
+from adaptsr_cli.progress import SILENT
+from adaptsr_cli.runtime import describe_machine, pick_device
+from adaptsr_cli.stages.adapt.options import AdaptOptions
+from adaptsr_cli.stages.adapt.stage import run_adapt
+from adaptsr_cli.stages.common.auto_sharpness import AutoSharpness, choose_sharpness, open_crops
+from adaptsr_cli.stages.common.dial import open_run_dial
+from adaptsr_cli.stages.common.models import ModelSpec
+from adaptsr_cli.stages.common.run_folder import RunFolder
+from adaptsr_cli.stages.common.training_data import CacheSizes, open_pairs, open_reader
+from adaptsr_cli.stages.merge.options import MergeOptions
+from adaptsr_cli.stages.merge.stage import run_merge
+
+RESULTS: Final = Path(__file__).parent / "results"
+METRICS: Final = "psnr,lpips_squeeze,niqe,delta_e"
+FALLING: Final = ("psnr_y_db", "lpips_squeeze")
+"""What should fall at every step of the dial."""
+
+
+def main() -> None:
+    """Measures what is missing and writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=Path, nargs="+", required=True)
+    parser.add_argument("--model", type=Path, default=None, help="the embedded network where left out")
+    parser.add_argument("--weights-dir", type=Path, required=True, help="with the networks of the perceptual distance")
+    parser.add_argument("--iterations", type=int, default=None, help="of each of the two; the preset's where left out")
+    parser.add_argument("--minutes", type=float, default=None, help="for both together")
+    parser.add_argument("--patch", type=int, default=None)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--work", type=Path, default=None)
+    options = parser.parse_args()
+    path = RESULTS / "sharpness_curve.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    done = {(row["data"], row["network"], row["seed"]) for row in rows}
+    for pairs in options.pairs:
+        for seed in options.seeds:
+            network = options.model.name if options.model else "embedded SAFMN x4"
+            if (pairs.name, network, seed) in done:
+                continue
+            with tempfile.TemporaryDirectory() as temporary:
+                root = (options.work or Path(temporary)) / f"{pairs.name}-{network}-{seed}".replace(" ", "-")
+                row = {"data": pairs.name, "network": network, "seed": seed, **measure(root, pairs, seed, options)}
+            row["machine"] = describe_machine(pick_device("auto"))
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+            rows.append(row)
+            print(json.dumps(row), flush=True)
+    (RESULTS / "sharpness_curve.md").write_text(to_markdown(rows), encoding="utf-8")
+
+
+def measure(root: Path, pairs: Path, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """One adaptation with both adapters, and its dial on the test pairs."""
+    done = run_adapt(
+        AdaptOptions(
+            run=root,
+            data=(str(pairs),),
+            model=None if options.model is None else str(options.model),
+            objective="both",
+            iterations=options.iterations,
+            minutes=options.minutes,
+            patch=options.patch,
+            learning_rate=2e-3,
+            seed=seed,
+            weights_dir=options.weights_dir,
+            metrics=METRICS,
+            offline=True,
+        )
+    )
+    assert done.evaluation is not None, done.fault
+    assert done.evaluation.dial is not None
+    assert done.training.perceptual is not None
+    curve, run = done.evaluation.dial, RunFolder(root)
+    auto = choose_without_truth(run, done.evaluation, pairs)
+    return {
+        "split": done.evaluation.split,
+        "images": curve.images,
+        "iterations": [done.training.card.iterations, done.training.perceptual.card.iterations],
+        "training_s": [round(card.wall_s) for card in (done.training.card, done.training.perceptual.card)],
+        "objective": done.training.perceptual.card.objective,
+        "zero_is_faithful": zero_is_faithful(run),
+        "backbone": rounded(curve.backbone),
+        "points": [[point.sharpness, rounded(point.metrics)] for point in curve.points],
+        "equal_psnr": curve.equal_psnr,
+        "auto": auto.sharpness,
+        "auto_said": auto.describe(),
+    }
+
+
+def rounded(metrics: dict[str, float]) -> dict[str, float]:
+    """With as many digits as anybody reads."""
+    return {key: round(value, 5) for key, value in metrics.items()}
+
+
+def zero_is_faithful(run: RunFolder) -> bool:
+    """Whether merging at sharpness 0 gives the same bytes as merging without."""
+    files = [run.root / f"{name}.safetensors" for name in ("without", "zero")]
+    for file, sharpness in zip(files, (None, 0.0), strict=True):
+        run_merge(MergeOptions(run=run.root, output=file, sharpness=sharpness, force=True))
+    same = files[0].read_bytes() == files[1].read_bytes()
+    for file in files:
+        file.unlink()
+    return same
+
+
+def choose_without_truth(run: RunFolder, evaluation: Evaluation, pairs: Path) -> AutoSharpness:
+    """What ``--sharpness auto`` chooses by the LR sides of the scored pairs, which are all that it is shown."""
+    dial = open_run_dial(run, ModelSpec.of(None, None, offline=True), SILENT)
+    scored = {image.name for image in evaluation.images}
+    sets = open_pairs(DataSpec.of(pairs), "test", SILENT, dial.backbone.scale)
+    reader = open_reader(sets, dial.backbone.scale, None, 0, CacheSizes().open())
+    folder, files = run.root / "photographs", []
+    for place, pair in enumerate(reader.pairs):
+        if pair.name in scored:
+            files.append(folder / f"{pair.name}.png")
+            write_rgb(files[-1], reader.read(place)[0])
+    return choose_sharpness(dial, open_crops(files, SILENT), pick_device("auto"), SILENT)
+
+
+def to_markdown(rows: list[dict[str, Any]]) -> str:
+    """One table a row, and what it shows."""
+    lines = ["Made by `python benchmarks/sharpness_curve.py`.", ""]
+    for row in rows:
+        both = " + ".join(map(str, row["iterations"]))
+        lines += [
+            f"## {row['data']}, {row['network']}, seed {row['seed']}",
+            "",
+            f"{row['images']} test pairs; {both} iterations in {sum(row['training_s'])} s on {row['machine']}; "
+            f"perceptual objective: {row['objective']}.",
+            "",
+            "| setting | PSNR-Y, dB | LPIPS (squeeze) | NIQE | ΔE2000 |",
+            "|---|---|---|---|---|",
+            line("backbone", row["backbone"]),
+            *(line(f"sharpness {setting:g}", metrics) for setting, metrics in row["points"]),
+            "",
+            *conclusions(row),
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def line(name: str, metrics: dict[str, float]) -> str:
+    """One line of the table."""
+    niqe = metrics.get("niqe", metrics.get("niqe_own", float("nan")))
+    return (
+        f"| {name} | {metrics['psnr_y_db']:.2f} | {metrics['lpips_squeeze']:.4f} | {niqe:.2f} | "
+        f"{metrics['delta_e_2000']:.2f} |"
+    )
+
+
+def conclusions(row: dict[str, Any]) -> list[str]:
+    """What the issue asks of the curve."""
+    found = []
+    for key in FALLING:
+        steps = np.diff([metrics[key] for _, metrics in row["points"]])
+        wrong = float(max(0.0, steps.max()))
+        found.append(f"* {key}: " + ("falls at every step" if wrong == 0 else f"a step goes up by {wrong:.4f}"))
+    faithful = row["points"][0][1]
+    found.append(f"* at 0 the merged file is that of the faithful model: {'yes' if row['zero_is_faithful'] else 'no'}")
+    for name, setting in (("PSNR-Y of the backbone", row["equal_psnr"]), ("`auto`", row["auto"])):
+        if setting is None:
+            found.append(f"* {name}: above that of every setting")
+            continue
+        psnr, lpips = (between(row, setting, key) for key in FALLING)
+        share = lpips / faithful["lpips_squeeze"] - 1
+        found.append(
+            f"* {name}: sharpness {setting:.2f}, LPIPS {lpips:.4f} ({share:+.0%} against the faithful model) at "
+            f"{psnr:.2f} dB ({psnr - row['backbone']['psnr_y_db']:+.2f} over the backbone)"
+        )
+    found.append(f"* `auto` said: {row['auto_said']}")
+    return found
+
+
+def between(row: dict[str, Any], setting: float, key: str) -> float:
+    """A metric between two points."""
+    places = [place for place, _ in row["points"]]
+    return float(np.interp(setting, places, [metrics[key] for _, metrics in row["points"]]))
+
+
+if __name__ == "__main__":
+    main()
