@@ -58,7 +58,7 @@ class AutoSharpness:
         by = f"sharpness {self.sharpness:g}, chosen by {plural(self.photographs, 'photograph')}"
         if self.obstacle is None:
             return f"{by}: nothing gets worse up to there"
-        return f"{by}: beyond it {self.obstacle} than of the faithful pictures"
+        return f"{by}: beyond it {self.obstacle} than in the faithful pictures"
 
 
 def settle_sharpness(
@@ -101,7 +101,7 @@ def open_crops(files: Sequence[Path], progress: Progress) -> list[Uint8Array]:
             rgb = to_depth(read_rgb(files[place]), np.uint8)
         except (AdaptsrError, OSError) as error:
             fault = str(error)
-            progress.note(f"no sharpness is chosen by {files[place]}: {fault}")
+            progress.note(f"{files[place]} is left out of the choice: {fault}")
             continue
         top, left = (max(0, (length - SIDE_LR_PX) // 2) for length in rgb.shape[:2])
         crops.append(np.ascontiguousarray(rgb[top : top + SIDE_LR_PX, left : left + SIDE_LR_PX]))
@@ -153,9 +153,9 @@ def _measure(sr: Uint8Array, lr: Uint8Array, niqe: Niqe) -> Measured:
     departure = resize(sr, width, height, "bicubic").astype(np.float64) - lr
     large = (sr.shape[0] // BLOCK_PX) * (sr.shape[1] // BLOCK_PX) >= 2
     return {
-        "there is more noise in flat areas": flat_noise_levels(sr, None),
-        "the pictures look less natural (NIQE)": niqe(sr) if large else None,
-        "the pictures, made as small again, are farther from the photographs": float(np.sqrt(np.mean(departure**2))),
+        "flat areas are noisier": flat_noise_levels(sr, None),
+        "pictures are less natural (NIQE)": niqe(sr) if large else None,
+        "pictures that are made as small again are farther from the photographs": float(np.sqrt(np.mean(departure**2))),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,12 @@ from conftest import Command, write_pairs
 from networks import save_tiny
 from stages.small_runs import QUICK, weights_of
 
+from adaptsr_cli.artifacts.card import RunCard
+from adaptsr_cli.artifacts.guard import GuardRecord
+from adaptsr_cli.io.documents import read_document, write_document
+from adaptsr_cli.io.hashing import file_sha256
 from adaptsr_cli.io.images import read_rgb
+from adaptsr_cli.stages.common.adapter_file import read_adapter
 from adaptsr_cli.stages.train import setup
 from adaptsr_cli.training.objective import PixelObjective, Term
 
@@ -48,10 +54,15 @@ def camera(adaptsr: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture
-def run(adaptsr: Command, camera: Path) -> Path:
-    """A run with both adapters."""
-    done = adaptsr(*TRAIN, "--data", camera)
-    assert done.code == 0, done.err
+def run(adaptsr: Command, camera: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with both adapters; trained once, and copied."""
+    trained = tmp_path_factory.getbasetemp() / "dial-run"
+    if not trained.exists():
+        done = adaptsr(*TRAIN, "--data", camera)
+        assert done.code == 0, done.err
+        shutil.copytree("r", trained)
+    elif not Path("r").exists():
+        shutil.copytree(trained, "r")
     return Path("r")
 
 
@@ -147,6 +158,46 @@ def test_a_changed_faithful_adapter_gets_a_new_one_on_top(adaptsr: Command, came
     assert longer.code == 0, longer.err
     assert "trained anew" in longer.err
     assert adaptsr("merge", "--run", run, "--sharpness", 1).code == 0
+
+
+def test_the_guards_strength_is_what_lies_below(adaptsr: Command, camera: Path) -> None:
+    plain = ["fidelity" if word == "both" else word for word in TRAIN]
+    assert adaptsr(*plain, "--data", camera).code == 0
+    guard = GuardRecord(
+        adapter_sha256=file_sha256(Path("r/adapter.safetensors")),
+        cameras=1,
+        photographs=1,
+        strengths=(0.0, 0.5),
+        low_db=(0.0, 0.1),
+        median_db=(0.0, 0.2),
+        strength=0.5,
+    )
+    write_document(Path("r/training/guard.json"), guard)
+    done = adaptsr(*TRAIN, "--data", camera)
+    assert done.code == 0, done.err
+    header, _ = read_adapter(Path("r/perceptual/adapter.safetensors"))
+    assert header.base is not None
+    assert header.base.strength == 0.5
+    for name, words in (("plain", ()), ("zero", ("--sharpness", 0)), ("given", ("--sharpness", 0, "--strength", 1))):
+        assert adaptsr("merge", "--run", "r", *words, "-o", f"{name}.safetensors").code == 0
+    assert Path("zero.safetensors").read_bytes() == Path("plain.safetensors").read_bytes()
+    assert Path("zero.safetensors").read_bytes() != Path("given.safetensors").read_bytes()
+    assert adaptsr("upscale", "camera/lr/000.png", "--run", "r", "--sharpness", 0, "-o", "a.png").code == 0
+    assert adaptsr("upscale", "camera/lr/000.png", "--model", "plain.safetensors", "-o", "b.png").code == 0
+    assert np.array_equal(read_rgb(Path("a.png")), read_rgb(Path("b.png")))
+
+
+@pytest.mark.slow
+def test_folds_train_and_measure_both(adaptsr: Command, camera: Path) -> None:
+    words = ("--folds", 3, "--objective", "both", "--budget", "2k", "--metrics", "psnr", "--lr", 0.01, *QUICK)
+    done = adaptsr("adapt", *words, "--data", camera, "--run", "f", "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert found["dial"]["images"] == 5
+    assert found["dial"]["points"][0]["metrics"] == pytest.approx(found["models"][1]["metrics"])
+    assert found["dial"]["backbone"] == pytest.approx(found["models"][0]["metrics"])
+    assert read_document(Path("f/perceptual/training/card.json"), RunCard).iterations == 3
+    assert "Between faithful and sharp" in Path("f/report.html").read_text()
 
 
 def test_what_cannot_be_is_said_in_a_line(adaptsr: Command, camera: Path, run: Path) -> None:
