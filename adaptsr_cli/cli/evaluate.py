@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from adaptsr_cli.cli.console import Console
+from adaptsr_cli.units import plural
 
 if TYPE_CHECKING:
-    from adaptsr_cli.artifacts.evaluation import Evaluation, PairedTest
+    from adaptsr_cli.artifacts.evaluation import DialCurve, Evaluation, PairedTest
     from adaptsr_cli.stages.evaluate.options import EvaluateOptions
 
 _MARKS = {1: "¹", 2: "²"}  # best and second best, where paper has bold and underline
@@ -45,7 +46,7 @@ def show_evaluation(console: Console, evaluation: Evaluation) -> None:
     from adaptsr_cli.report.findings import describe_images, fold_rows
     from adaptsr_cli.report.metric_names import name_metric
     from adaptsr_cli.report.tables import arrange
-    from adaptsr_cli.units import list_some, plural
+    from adaptsr_cli.units import list_some
 
     keys, rows = arrange(evaluation)
     gains = {(test.model, test.metric): test.mean_difference for test in evaluation.comparisons}
@@ -79,6 +80,20 @@ def show_evaluation(console: Console, evaluation: Evaluation) -> None:
         lines = [(row.fold, row.images, *row.scores, row.training) for row in folds]
         label = name_metric(leading).label
         console.table(f"{label} fold by fold, each scored by a training that has not seen it", columns, lines)
+    if evaluation.dial is not None:
+        _show_dial(console, evaluation.dial)
+
+
+def _show_dial(console: Console, curve: DialCurve) -> None:
+    """The scores of every setting between faithful and sharp."""
+    from adaptsr_cli.report.dial import describe_equal, dial_table
+
+    equal = describe_equal(curve)
+    columns, rows = dial_table(curve)
+    title = f"faithful to sharp (--sharpness of upscale, merge and export), {plural(curve.images, 'image')}"
+    console.table(title, ("setting", *columns[1:]), rows, numeric=columns[1:])
+    if equal:
+        console.line(f"the PSNR-Y of the backbone is {equal}")
 
 
 def _describe_test(test: PairedTest) -> str:

@@ -1,9 +1,10 @@
 """The choice of a sharpness by photographs alone: turned up until something gets worse that shows without truth.
 
-Three things are measured on crops of the photographs, each against the faithful picture of the same photograph:
-noise in flat areas, where a perceptual adapter invents texture first; how far the picture is from natural photographs
-(NIQE); and how far it departs from the photograph itself when it is made as small again. A setting fails where one of
-them has risen by more than its standard error over the photographs. What lies before the first that fails is taken.
+Three things are measured on crops of the photographs. Flat areas, where a perceptual adapter invents texture first, may
+be as noisy as in the faithful picture or in the photograph. The picture may be as far from natural photographs (NIQE)
+as the faithful one. Made as small as the photograph again, it may differ from the faithful one by the noise of the
+photograph or by a grey level: more would contradict what was seen. A setting fails where one of them is exceeded by
+more than the standard error over the photographs; what lies before the first that fails is taken.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from adaptsr_cli.arrays import Uint8Array
+from adaptsr_cli.arrays import Float64Array, Uint8Array
 from adaptsr_cli.backbones.catalogue import weights_dir
 from adaptsr_cli.errors import AdaptsrError, DataError, UsageError
 from adaptsr_cli.imaging.estimate_noise import flat_noise_levels
@@ -35,8 +36,13 @@ MOST_PHOTOGRAPHS: Final = 12
 SIDE_LR_PX: Final = 96
 
 Measured = Mapping[str, float | None]
-"""What was measured of one picture, by what it is called for people; the larger, the worse. None where a picture cannot
-tell."""
+"""What was measured of one picture, or how large it may be, by what is wrong where it is larger; None where the picture
+cannot tell."""
+
+_NOISE: Final = "flat areas would be noisier than in the faithful pictures and in the photographs"
+_NATURAL: Final = "the pictures would be less natural (NIQE) than the faithful ones"
+_DEPARTURE: Final = "the pictures, made as small again, would contradict the photographs"
+_GREY_LEVEL: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class AutoSharpness:
     Attributes:
         sharpness: The setting.
         photographs: How many were looked at.
-        obstacle: What got worse at the next setting; None where nothing did up to 1.
+        obstacle: What would be wrong at the next setting; None where nothing is up to 1.
     """
 
     sharpness: float
@@ -57,8 +63,8 @@ class AutoSharpness:
         """One line for people."""
         by = f"sharpness {self.sharpness:g}, chosen by {plural(self.photographs, 'photograph')}"
         if self.obstacle is None:
-            return f"{by}: nothing gets worse up to there"
-        return f"{by}: beyond it {self.obstacle} than in the faithful pictures"
+            return f"{by}: nothing gets worse"
+        return f"{by}: beyond it {self.obstacle}"
 
 
 def settle_sharpness(
@@ -130,17 +136,20 @@ def choose_sharpness(
     if all((crop.shape[0] * scale // BLOCK_PX) * (crop.shape[1] * scale // BLOCK_PX) < 2 for crop in crops):
         least_px = -(-2 * BLOCK_PX // scale)
         raise DataError(f"`sharpness` {AUTO} needs photographs of at least {least_px} px each way", "give larger ones")
-    niqe = Niqe(weights_dir=weights_dir(None))
-    faithful: list[Measured] = []
+    niqe, noise = Niqe(weights_dir=weights_dir(None)), [flat_noise_levels(crop, None) for crop in crops]
+    faithful: list[Uint8Array] = []
+    limits: list[Measured] = []
     settled, obstacle = 0.0, None
     with progress.task("sharpness", STEPS + 1, unit="setting") as task:
         for step in range(STEPS + 1):
             dial.put(step / STEPS)
             upscaler = Upscaler(dial.backbone, device=device, precision="fp32", tile_px=0)
-            measured = [_measure(upscale_rgb(upscaler, crop), crop, niqe) for crop in crops]
+            pictures = [upscale_rgb(upscaler, crop) for crop in crops]
+            faithful = faithful or pictures
+            measured = [_measure(sr, before, scale, niqe) for sr, before in zip(pictures, faithful, strict=True)]
+            limits = limits or [_limits(found, levels) for found, levels in zip(measured, noise, strict=True)]
             task.advance()
-            faithful = faithful or measured
-            obstacle = find_worse(faithful, measured)
+            obstacle = find_worse(limits, measured)
             if obstacle is not None:
                 break
             settled = step / STEPS
@@ -148,28 +157,43 @@ def choose_sharpness(
     return AutoSharpness(settled, len(crops), obstacle)
 
 
-def _measure(sr: Uint8Array, lr: Uint8Array, niqe: Niqe) -> Measured:
-    height, width = lr.shape[:2]
-    departure = resize(sr, width, height, "bicubic").astype(np.float64) - lr
+def _measure(sr: Uint8Array, faithful: Uint8Array, scale: int, niqe: Niqe) -> Measured:
+    """Measure a picture beside the faithful one of the same photograph."""
     large = (sr.shape[0] // BLOCK_PX) * (sr.shape[1] // BLOCK_PX) >= 2
+    departure = _reduce(sr, scale) - _reduce(faithful, scale)
     return {
-        "flat areas are noisier": flat_noise_levels(sr, None),
-        "pictures are less natural (NIQE)": niqe(sr) if large else None,
-        "pictures that are made as small again are farther from the photographs": float(np.sqrt(np.mean(departure**2))),
+        _NOISE: flat_noise_levels(sr, None),
+        _NATURAL: niqe(sr) if large else None,
+        _DEPARTURE: float(np.sqrt(np.mean(departure**2))),
     }
 
 
-def find_worse(before: Sequence[Measured], after: Sequence[Measured]) -> str | None:
-    """What has risen by more than the standard error of its mean rise over the pictures; None where nothing has.
+def _reduce(sr: Uint8Array, scale: int) -> Float64Array:
+    """A picture made as small as its photograph."""
+    height, width = (length // scale for length in sr.shape[:2])
+    return resize(sr, width, height, "bicubic").astype(np.float64)
+
+
+def _limits(faithful: Measured, noise_levels: float) -> Measured:
+    """How large each of the three may be, by what they are in the faithful picture and by the photograph's noise."""
+    return {
+        _NOISE: max(faithful[_NOISE] or 0.0, noise_levels),
+        _NATURAL: faithful[_NATURAL],
+        _DEPARTURE: max(_GREY_LEVEL, noise_levels),
+    }
+
+
+def find_worse(limits: Sequence[Measured], measured: Sequence[Measured]) -> str | None:
+    """What exceeds its limits by more than the standard error of the mean excess; None where nothing does.
 
     Args:
-        before: Of each picture.
-        after: Of the same pictures.
+        limits: Of each picture.
+        measured: Of the same pictures.
     """
-    for name in before[0]:
-        pairs = [(old[name], new[name]) for old, new in zip(before, after, strict=True)]
-        rises = np.array([new - old for old, new in pairs if old is not None and new is not None])
-        error = rises.std(ddof=1) / math.sqrt(len(rises)) if len(rises) > 1 else 0.0
-        if len(rises) and rises.mean() > error:
+    for name in limits[0]:
+        pairs = [(limit[name], found[name]) for limit, found in zip(limits, measured, strict=True)]
+        excess = np.array([found - limit for limit, found in pairs if limit is not None and found is not None])
+        error = excess.std(ddof=1) / math.sqrt(len(excess)) if len(excess) > 1 else 0.0
+        if len(excess) and excess.mean() > error:
             return name
     return None
