@@ -201,10 +201,16 @@ def prepare_final(
     return opened.opened, options.model_copy(update=update)
 
 
-def perceptual_iterations(results: Sequence[FoldResult]) -> int | None:
-    """Steps of the perceptual adapter of the final model: the median over the folds; None where they have none."""
+def prepare_perceptual(options: AdaptOptions, results: Sequence[FoldResult]) -> AdaptOptions:
+    """What to train on top of the final model: as the folds did, for the median of their iterations.
+
+    Args:
+        options: Of the whole.
+        results: Of all folds.
+    """
     done = [result.training.perceptual.card.iterations for result in results if result.training.perceptual is not None]
-    return max(1, round(median(done))) if done else None
+    update = {"iterations": max(1, round(median(done))) if done else None, "minutes": None}
+    return options.model_copy(update=update)
 
 
 def join_folds(

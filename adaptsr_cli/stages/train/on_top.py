@@ -9,10 +9,10 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from adaptsr_cli.adapters.methods import METHODS
 from adaptsr_cli.artifacts.adapter import AdapterBase
-from adaptsr_cli.artifacts.base import Method
 from adaptsr_cli.artifacts.card import RunCard
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.io.documents import write_document
@@ -25,16 +25,15 @@ from adaptsr_cli.stages.common.models import ModelSpec, open_backbone
 from adaptsr_cli.stages.common.open_run import OpenRun
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.train.options import TrainOptions
-from adaptsr_cli.stages.train.rank_plan import RankPlan, open_rank_plan
+from adaptsr_cli.stages.train.rank_plan import open_rank_plan
 from adaptsr_cli.stages.train.records import fill_card
+from adaptsr_cli.stages.train.search import open_methods
 from adaptsr_cli.stages.train.setup import TrainingInputs, make_trainer
 from adaptsr_cli.stages.train.time_plan import plan_training
 from adaptsr_cli.training.log import read_log
 from adaptsr_cli.training.presets import TRAIN_PRESETS
 from adaptsr_cli.training.state import read_state
 from adaptsr_cli.units import format_seconds
-
-_METHOD: Final[Method] = "lora"
 
 
 @dataclass(frozen=True)
@@ -61,27 +60,26 @@ def faithful_part(options: TrainOptions) -> TrainOptions:
     return options.model_copy(update={"objective": "fidelity", "minutes": _half(options.minutes)})
 
 
-def perceptual_part(options: TrainOptions, plan: RankPlan, iterations: int | None) -> TrainOptions:
+def perceptual_part(options: TrainOptions, inputs: TrainingInputs) -> TrainOptions:
     """What `options` say of the perceptual adapter.
 
-    Method and rate are not searched for, since there is no score to search by, and are not those of the first training:
-    ``full``, which often wins there, and its rate are chosen by PSNR.
+    Its rate is the preset's and not searched for, since no score could choose between rates that give PSNR up on
+    purpose; nor is it that of the first training, which is found by PSNR. Its method is the one that is named, else
+    ``full`` on small networks, as the search would try there, and ``lora`` on others.
 
     Args:
         options: Of both.
-        plan: The ranks, which both have.
-        iterations: Steps, where they are not as many as of the first.
+        inputs: Those of the first training.
     """
+    method = open_methods(options, inputs)[-1]
     return options.model_copy(
         update={
             "objective": "perceptual",
-            "method": _METHOD,
-            "learning_rate": TRAIN_PRESETS[options.preset].learning_rate,
+            "method": method,
+            "learning_rate": TRAIN_PRESETS[options.preset].learning_rate * METHODS[method].learning_rate_factor,
             "init": "default",
-            "shira_mask": "magnitude",
             "patience": None,
-            "rank_map": plan.path,
-            "iterations": iterations or options.iterations,
+            "rank_map": inputs.plan.path,
             "minutes": _half(options.minutes),
         }
     )

@@ -60,7 +60,7 @@ def settle_method(planned: PlannedTraining, inputs: TrainingInputs, progress: Pr
     with world.rank_zero_first():
         if world.is_main_process:
             _take_over_winner(run)
-    methods, rate = _open_methods(options, inputs), options.learning_rate
+    methods, rate = open_methods(options, inputs), options.learning_rate
     # Asked by one process, so that all do the same.
     if options.seeks_rate and world.gather(run.training.state.exists())[0]:
         config = read_state(run.training.state)[0].plan.config
@@ -80,7 +80,7 @@ def settle_method(planned: PlannedTraining, inputs: TrainingInputs, progress: Pr
     return choose_init(settled, inputs.plan, progress)
 
 
-def _open_methods(options: TrainOptions, inputs: TrainingInputs) -> tuple[Method, ...]:
+def open_methods(options: TrainOptions, inputs: TrainingInputs) -> tuple[Method, ...]:
     """The methods between which the search chooses; the first is the one to take without a search."""
     if options.method != "auto":
         return (options.method,)

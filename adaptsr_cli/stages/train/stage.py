@@ -112,7 +112,7 @@ def train_backbone(
     progress: Progress,
     world: World,
     *,
-    perceptual_iterations: int | None = None,
+    perceptual: TrainOptions | None = None,
 ) -> TrainResult:
     """`run_train` in a run that is open already.
 
@@ -121,7 +121,7 @@ def train_backbone(
         opened: On what.
         progress: Where to tell.
         world: The processes that train together.
-        perceptual_iterations: Of the perceptual adapter on top, where it is not to have as many as the faithful one.
+        perceptual: What to train on top with ``objective`` both, where that is not what `options` say.
     """
     run, backbone = opened.run, opened.backbone
     if world.is_main_process:
@@ -134,7 +134,7 @@ def train_backbone(
     inputs = TrainingInputs(opened, plan, readers, validator, device, world)
     result = _train(faithful_part(options), options, inputs, progress)
     if options.objective == "both":
-        part = perceptual_part(options, plan, perceptual_iterations)
+        part = perceptual_part(perceptual or options, inputs)
         result = replace(result, perceptual=train_on_top(part, inputs, progress))
     tell_cache(opened.data.cache.stats(), len(readers.train) + len(readers.held_out), progress)
     return replace(result, files=opened.data.files)
