@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import json
 import multiprocessing
+import random
 import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
@@ -67,6 +68,8 @@ class Trial:
         lr: Peak learning rate; None for the method's default.
         checks: Validations on the way, for curves.
         extra: Further fields of `TrainOptions`, as (name, value).
+        part: Which pairs: all, split as the commands do; or one of the two fixed parts of `lay_out_part`, so that rates
+            are searched for on other images than those that are scored.
     """
 
     backbone: str
@@ -86,6 +89,7 @@ class Trial:
     alpha: float = 8.0
     checks: int = 1
     extra: tuple[tuple[str, Any], ...] = ()
+    part: Literal["all", "search", "score"] = "all"
 
     @property
     def key(self) -> str:
@@ -118,20 +122,28 @@ class Bench:
     threads: int
 
 
-def run_trials(trials: Sequence[Trial], bench: Bench) -> list[dict[str, Any]]:
+def run_trials(trials: Sequence[Trial], bench: Bench, folder: Path | None = None) -> list[dict[str, Any]]:
     """Run the trials that the ledger lacks, and gives the figures of all, in their order.
+
+    Args:
+        trials: In any order; one that occurs twice is run once.
+        bench: Where things are. With one job all run in this process.
+        folder: Keeps the scores of sites for further calls with the same network and data; None for this call alone.
 
     Raises:
         SystemExit: A trial failed; those that ended are kept.
     """
     known = read_ledger()
     missing = [trial for trial in dict.fromkeys(trials) if trial.key not in known]
-    print(f"{len(trials)} trials, {len(missing)} to run, {bench.jobs} at once", flush=True)
     if missing:
-        with tempfile.TemporaryDirectory(prefix="adaptsr-tables-") as folder:
-            jobs = [(trial, bench, Path(folder)) for trial in missing]
-            with multiprocessing.get_context("spawn").Pool(bench.jobs, maxtasksperchild=4) as pool:
-                failed = [text for text in pool.imap_unordered(_run, jobs) if text]
+        print(f"{len(trials)} trials, {len(missing)} to run, {bench.jobs} at once", flush=True)
+        with tempfile.TemporaryDirectory(prefix="adaptsr-tables-") as own:
+            jobs = [(trial, bench, folder or Path(own)) for trial in missing]
+            if bench.jobs == 1:
+                failed = [text for job in jobs if (text := _run(job))]
+            else:
+                with multiprocessing.get_context("spawn").Pool(bench.jobs, maxtasksperchild=4) as pool:
+                    failed = [text for text in pool.imap_unordered(_run, jobs) if text]
         if failed:
             raise SystemExit("\n".join(failed))
         known = read_ledger()
@@ -143,7 +155,7 @@ def read_ledger() -> dict[str, dict[str, Any]]:
     if not LEDGER.exists():
         return {}
     lines = [json.loads(line) for line in LEDGER.read_text(encoding="utf-8").splitlines()]
-    return {json.dumps(line["trial"], sort_keys=True): line["figures"] for line in lines}
+    return {Trial(**line["trial"]).key: line["figures"] for line in lines}
 
 
 def _run(job: tuple[Trial, Bench, Path]) -> str:
@@ -178,8 +190,9 @@ def _locked(path: Path) -> Iterator[None]:
 def measure(trial: Trial, bench: Bench, folder: Path) -> dict[str, Any]:
     """Run one trial; its figures."""
     choice = ModelSpec(str(bench.backbone) if bench.backbone else None, Path(), offline=True)
-    data = DataSpec.of(bench.data)
-    scored = _scored(trial, bench, choice, folder)
+    images = lay_out_part(trial, bench.data, folder)
+    data = DataSpec.of(images.data)
+    scored = _scored(trial, images, choice, folder)
     with tempfile.TemporaryDirectory(dir=folder) as place:
         run = RunFolder(Path(place) / "run")
         run.root.mkdir()
@@ -189,14 +202,16 @@ def measure(trial: Trial, bench: Bench, folder: Path) -> dict[str, Any]:
         write_document(run.saliency, saliency)
         figures: dict[str, Any] = {"params": 0, "curve": []}
         if trial.method == "none":
-            held_out = open_training_data(data, None, trial.seed, Silent(), expected_scale(run, None), DEFAULT_CACHE)
+            scale = expected_scale(run, None)
+            held_out = open_training_data(data, images.val, trial.seed, Silent(), scale, DEFAULT_CACHE)
             write_document(run.split, held_out.record(data))
             model = str(bench.backbone or default_model())
         else:
-            figures |= _adapt(trial, run, choice, bench.data, saliency)
+            figures |= _adapt(trial, run, choice, images, saliency)
             model = str(run.merged)
         curve = figures["curve"]
-        scores = {} if bench.only_psnr and curve else _evaluate(run, bench.data, model, bench.weights)
+        score_on = images.val or images.data
+        scores = {} if bench.only_psnr and curve else _evaluate(run, score_on, model, bench.weights)
     return figures | {
         # Of the last iteration, even where the backbone was better and so kept.
         "psnr_y_db": curve[-1][1] if curve else scores["psnr_y_db"],
@@ -208,9 +223,41 @@ def measure(trial: Trial, bench: Bench, folder: Path) -> dict[str, Any]:
     }
 
 
-def _scored(trial: Trial, bench: Bench, choice: ModelSpec, folder: Path) -> RunFolder:
+@dataclass(frozen=True)
+class Images:
+    """The pairs of a trial: what it trains on and what it is scored on; None for the split of the commands."""
+
+    data: Path
+    val: Path | None = None
+
+
+def lay_out_part(trial: Trial, data: Path, folder: Path) -> Images:
+    """Lay out the pairs of a trial as folders of links, where it has a part of them.
+
+    Of every three pairs one is for the search of rates, and two are for scores. Of each part, a third (of the search's,
+    a half) drawn by the seed is held out.
+    """
+    if trial.part == "all":
+        return Images(data)
+    names = sorted(path.name for path in (data / "HR").iterdir())
+    part = [name for number, name in enumerate(names) if (number % 3 == 0) == (trial.part == "search")]
+    random.Random(trial.seed).shuffle(part)
+    held_out = len(part) // (2 if trial.part == "search" else 3)
+    root = folder / f"{data.name}-{trial.part}-{trial.seed}"
+    with _locked(root):
+        for role, chosen in (("val", part[:held_out]), ("train", part[held_out:])):
+            for side in (path.name for path in data.iterdir() if path.is_dir()):
+                place = root / role / side
+                place.mkdir(parents=True, exist_ok=True)
+                for name in chosen:
+                    if not (place / name).exists():
+                        (place / name).symlink_to((data / side / name).resolve())
+    return Images(root / "train", root / "val")
+
+
+def _scored(trial: Trial, images: Images, choice: ModelSpec, folder: Path) -> RunFolder:
     """A run folder with the saliency for a seed; made by the first trial that needs it, the others wait."""
-    scored = RunFolder(folder / f"scored-{trial.seed}-{trial.batch}-{trial.patch}")
+    scored = RunFolder(folder / f"scored-{trial.part}-{trial.seed}-{trial.batch}-{trial.patch}")
     folder.mkdir(exist_ok=True)
     with _locked(folder / scored.root.name):
         if not scored.saliency.exists():
@@ -218,7 +265,8 @@ def _scored(trial: Trial, bench: Bench, choice: ModelSpec, folder: Path) -> RunF
                 run=scored.root,
                 model=choice.name,
                 offline=True,
-                data=str(bench.data),
+                data=str(images.data),
+                val=images.val,
                 batch=trial.batch,
                 patch=trial.patch,
                 seed=trial.seed,
@@ -236,7 +284,7 @@ def _by_criterion(saliency: Saliency, name: Criterion) -> Saliency:
     return saliency.model_copy(update={"criterion": name, "sites": tuple(sites)})
 
 
-def _adapt(trial: Trial, run: RunFolder, choice: ModelSpec, data: Path, saliency: Saliency) -> dict[str, Any]:
+def _adapt(trial: Trial, run: RunFolder, choice: ModelSpec, images: Images, saliency: Saliency) -> dict[str, Any]:
     """Allocates, trains and merges."""
     strategy, budget, max_rank = trial.strategy, trial.budget, None
     modules = trial.modules or None
@@ -250,7 +298,8 @@ def _adapt(trial: Trial, run: RunFolder, choice: ModelSpec, data: Path, saliency
         run=run.root,
         model=choice.name,
         offline=True,
-        data=str(data),
+        data=str(images.data),
+        val=images.val,
         method=trial.method,
         iterations=trial.iterations,
         batch=trial.batch,

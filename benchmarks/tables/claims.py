@@ -1,0 +1,246 @@
+"""Do the claims of the AdaptSR paper hold on networks and cameras at hand, each method at a rate found for it?
+
+    python benchmarks/tables/claims.py --data iphone/ --backbone DAT_light_x4.pth --iterations 30 --seeds 5
+    python benchmarks/tables/claims.py --table
+
+The first runs what is missing for one network, one camera and one length: the search of every method's learning rate, on
+pairs that are never scored on, then the rows of the claims, seed by seed, so that whatever has run makes a table.
+``--claims`` names some of them. The second writes ``benchmarks/results/claims.md`` of all trials that there are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from scipy.stats import ttest_1samp
+from trials import RESULTS, Bench, Trial, read_ledger, run_trials
+
+START_RATES: Final = {"lora": 2e-3, "full": 5e-4, "shira": 4e-3}
+"""Where the search begins; it goes up and down by factors of 2 from there."""
+
+SEARCH_SEEDS: Final = 1
+MARGIN_DB: Final = 0.02
+"""How far behind still counts as "as good"."""
+
+Changes = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to adapt.
+
+    Attributes:
+        name: As it stands in the table.
+        changes: What its trials have other than the base.
+        rate_of: Name of the row whose rate it takes, so that the two differ in one thing; its own where empty.
+    """
+
+    name: str
+    changes: Changes
+    rate_of: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of the paper: `better` scores above `worse`, or at least as well.
+
+    Attributes:
+        name: For ``--claims``.
+        text: For people, with the place in the paper.
+        better: Name of a row.
+        worse: Name of a row.
+        margin_db: How far behind `better` may be.
+    """
+
+    name: str
+    text: str
+    better: str
+    worse: str
+    margin_db: float = 0.0
+
+
+ALL_SITES: Final = {"rank": 1}
+ROWS: Final = {
+    row.name: row
+    for row in (
+        Row("uniform", {"strategy": "uniform"}),
+        Row("greedy", {"strategy": "greedy"}),
+        Row("spectral", {"strategy": "spectral", "init": "gradient"}),
+        Row("full", {"method": "full", **ALL_SITES}),
+        Row("shira", {"method": "shira", "strategy": "uniform"}),
+        Row("rank 1", {"rank": 1}, "uniform"),
+        Row("rank 8", {"rank": 8}, "uniform"),
+        Row("rank 64", {"rank": 64}, "uniform"),
+        *(
+            Row(f"greedy by {name}", {"strategy": "greedy", "criterion": name}, "greedy")
+            for name in ("fisher", "activation", "weight", "snip", "random")
+        ),
+        *(Row(f"LoRA of {kind}", {"rank": 8, "modules": kind}, "uniform") for kind in ("conv", "mlp", "attention")),
+        *(
+            Row(f"full of {kind}", {"method": "full", "modules": kind, **ALL_SITES}, "full")
+            for kind in ("conv", "mlp", "attention")
+        ),
+        *(
+            Row(
+                f"conv {form}",
+                {"strategy": "uniform", "modules": "conv", "extra": (("conv_factorization", form),)},
+                "uniform",
+            )
+            for form in ("1x1-kxk", "kxk-1x1", "single")
+        ),
+    )
+}
+CLAIMS: Final = (
+    Claim("ranks", "rank-aware (greedy) above uniform, equal budget (Tables 2, 12)", "greedy", "uniform"),
+    Claim("ranks", "ours: spectral, gradient start, above uniform, equal budget", "spectral", "uniform"),
+    Claim("full", "rank-aware LoRA as good as full fine-tuning (Figure 6)", "greedy", "full", MARGIN_DB),
+    Claim("full", "ours: spectral, gradient start, as good as full fine-tuning", "spectral", "full", MARGIN_DB),
+    Claim("shira", "LoRA above SHiRA, equal budget, uniform (Table 3)", "uniform", "shira"),
+    *(
+        Claim("criteria", f"gradient above {name} as criterion (Table 11)", "greedy", f"greedy by {name}")
+        for name in ("random", "fisher", "activation", "weight", "snip")
+    ),
+    Claim("rank", "rank 1 as good as rank 8 (Table 2)", "rank 1", "rank 8", MARGIN_DB),
+    Claim("rank", "rank 8 as good as rank 64 (Table 2)", "rank 8", "rank 64", MARGIN_DB),
+    *(
+        Claim(
+            "kinds",
+            f"LoRA r = 8 as good as full, {kind} alone (Table 4)",
+            f"LoRA of {kind}",
+            f"full of {kind}",
+            MARGIN_DB,
+        )
+        for kind in ("conv", "mlp", "attention")
+    ),
+    *(
+        Claim("forms", f"1x1-kxk above {form} (Table 9)", "conv 1x1-kxk", f"conv {form}")
+        for form in ("kxk-1x1", "single")
+    ),
+)
+
+
+def main() -> None:
+    """Run what is missing, or write the table."""
+    names = list(dict.fromkeys(claim.name for claim in CLAIMS))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", action="store_true", help="write the table only")
+    parser.add_argument("--data", type=Path, help="folder of pairs")
+    parser.add_argument("--backbone", type=Path, help="checkpoint; left out: the embedded network")
+    parser.add_argument("--iterations", type=int, default=100)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--search-seeds", type=int, default=SEARCH_SEEDS)
+    parser.add_argument("--claims", nargs="+", choices=names, default=["ranks", "full"])
+    parser.add_argument("--jobs", type=int, default=1)
+    options = parser.parse_args()
+    if not options.table:
+        base = Trial(
+            backbone=options.backbone.name if options.backbone else "",
+            data=options.data.name,
+            seed=0,
+            iterations=options.iterations,
+            batch=options.batch,
+            part="score",
+        )
+        bench = Bench(options.backbone, options.data.resolve(), None, only_psnr=True, jobs=options.jobs, threads=1)
+        wanted = [claim for claim in CLAIMS if claim.name in options.claims]
+        run_claims(base, bench, wanted, options.seeds, options.search_seeds)
+    text = to_markdown(read_ledger())
+    (RESULTS.parent / "claims.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+def run_claims(base: Trial, bench: Bench, claims: list[Claim], seeds: int, search_seeds: int) -> None:
+    """Run the searches and then the rows of some claims."""
+    rows = [ROWS[name] for name in dict.fromkeys(name for claim in claims for name in (claim.better, claim.worse))]
+    with tempfile.TemporaryDirectory(prefix="adaptsr-claims-") as place:
+        folder = Path(place)
+        rates = {
+            name: search_rate(base, bench, ROWS[name], search_seeds, folder)
+            for name in dict.fromkeys(row.rate_of or row.name for row in rows)
+        }
+        for seed in range(seeds):
+            run_trials([trial_of(base, row, rates[row.rate_of or row.name], seed) for row in rows], bench, folder)
+
+
+def trial_of(base: Trial, row: Row, rate: float, seed: int) -> Trial:
+    """The trial of a row."""
+    return base.changed(seed=seed, lr=rate, **row.changes)
+
+
+def search_rate(base: Trial, bench: Bench, row: Row, seeds: int, folder: Path) -> float:
+    """Climb from the start to the rate, of factors of 2, whose neighbours both score below it."""
+    searching = replace(base, part="search")
+    scores: dict[int, float] = {}
+
+    def score(step: int) -> float:
+        if step not in scores:
+            rate = rate_at(row, step)
+            # Seeds that are not scored with, so that not even the crops are those of the scores.
+            figures = run_trials([trial_of(searching, row, rate, 100 + seed) for seed in range(seeds)], bench, folder)
+            scores[step] = float(np.mean([entry["psnr_y_db"] for entry in figures]))
+        return scores[step]
+
+    step = 0
+    while better := [near for near in (step - 1, step + 1) if score(near) > score(step)]:
+        step = max(better, key=score)
+    return rate_at(row, step)
+
+
+def rate_at(row: Row, step: int) -> float:
+    """The rate `step` factors of 2 above the start."""
+    return START_RATES[row.changes.get("method", "lora")] * 2.0**step
+
+
+def to_markdown(ledger: Mapping[str, dict[str, Any]]) -> str:
+    """The table of all claims for which there are trials of two seeds or more."""
+    known = [(trial, figures) for key, figures in ledger.items() if (trial := Trial(**json.loads(key))).part == "score"]
+    groups: dict[tuple[str, str, int, int], dict[str, dict[int, tuple[float, float | None]]]] = {}
+    for trial, figures in known:
+        for row in ROWS.values():
+            if trial == trial_of(trial, row, trial.lr or 0.0, trial.seed):
+                group = groups.setdefault((trial.backbone, trial.data, trial.iterations, trial.batch), {})
+                group.setdefault(row.name, {})[trial.seed] = (figures["psnr_y_db"], trial.lr)
+    machines = dict.fromkeys(figures["machine"] for _, figures in known)
+    lines = [
+        f"Made by `python benchmarks/tables/claims.py` on {', '.join(machines)}.",
+        "PSNR-Y on held-out pairs, last iteration; the difference over seeds with its 95 % interval and a paired t-test.",
+        "Each method at its own learning rate, found on pairs that are never scored on; rows that share one differ in one",
+        'thing. A claim holds where the interval lies above 0 (of "as good": above '
+        f"-{MARGIN_DB} dB), is contradicted where it lies below, and else is not told.",
+        "",
+        "| claim | network | data | iterations x batch | seeds | difference (dB) | p | holds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for claim in CLAIMS:
+        for place, rows in sorted(groups.items()):
+            lines.extend(describe(claim, place, rows))
+    return "\n".join(lines) + "\n"
+
+
+def describe(claim: Claim, place: tuple[str, str, int, int], rows: Mapping[str, Any]) -> Iterator[str]:
+    """The line of a claim on one network, camera and length, if there are two seeds of both its rows."""
+    first, second = rows.get(claim.better, {}), rows.get(claim.worse, {})
+    shared = sorted(first.keys() & second.keys())
+    if len(shared) < 2:
+        return
+    backbone, data, iterations, batch = place
+    difference = np.array([first[seed][0] - second[seed][0] for seed in shared])
+    test = ttest_1samp(difference, -claim.margin_db)
+    low, high = ttest_1samp(difference, 0.0).confidence_interval(0.95)
+    verdict = "yes" if low > -claim.margin_db else "**no**" if high < -claim.margin_db else "not told"
+    yield (
+        f"| {claim.text} | {Path(backbone).stem or 'embedded SAFMN x4'} | {data} | {iterations} x {batch} "
+        f"| {len(shared)} | {difference.mean():+.3f} [{low:+.3f}, {high:+.3f}] | {test.pvalue:.3f} | {verdict} |"
+    )
+
+
+if __name__ == "__main__":
+    main()
