@@ -113,7 +113,7 @@ def find_sites(model: nn.Module, traits: Traits) -> SiteTable:
     Left out, with a reason that `score` prints: what the architecture's traits forbid, transposed convolutions, weights
     that two modules share, and weights for which one rank costs more than the weight itself (depthwise convolutions).
     """
-    never = [re.compile(pattern) for pattern in (*traits.never_adapt, *traits.derived)]
+    never = [re.compile(pattern) for pattern in traits.never_adapt]
     fused = [re.compile(pattern) for pattern in traits.fused_qkv]
     sites: list[Site] = []
     skipped: list[SkippedSite] = []
@@ -125,7 +125,7 @@ def find_sites(model: nn.Module, traits: Traits) -> SiteTable:
             skipped.append(SkippedSite(name=name, reason=f"{type(module).__name__} is not a kind of site"))
             continue
         if any(pattern.fullmatch(name) for pattern in never):
-            skipped.append(SkippedSite(name=name, reason="fixed or derived by the architecture"))
+            skipped.append(SkippedSite(name=name, reason="fixed by the architecture"))
             continue
         if id(module.weight) in owners:
             reason = f"shares its weight with {owners[id(module.weight)]}"

@@ -23,8 +23,7 @@ class Traits:
     """Facts about one architecture that its code does not tell.
 
     Attributes:
-        never_adapt: Patterns (matched in full) of module names that are constants or recomputed, never adapted.
-        derived: Patterns of module names whose tensors the network recomputes from others on every evaluation.
+        never_adapt: Patterns (matched in full) of module names that are constants, never adapted.
         train_mode_classes: Names of module classes through which gradients flow in train mode only.
         fused_qkv: Patterns of names of Linear modules whose rows are three equal blocks, q, k and v in this order.
         tile_multiple_px: LR pixels to which the origin and size of a tile must be aligned for its pooling cells or
@@ -45,7 +44,6 @@ class Traits:
     """
 
     never_adapt: tuple[str, ...] = ()
-    derived: tuple[str, ...] = ()
     train_mode_classes: tuple[str, ...] = ()
     fused_qkv: tuple[str, ...] = (r".*\.qkv",)
     tile_multiple_px: int = 1
@@ -71,15 +69,7 @@ TRAITS: Final[Mapping[str, Traits]] = {
     # The large kernels are written into their own input in eval mode, which autograd forbids. RealPLKSR's GroupNorm
     # looks at the whole image, hence the fixed overlap.
     "PLKSR": Traits(train_mode_classes=("PLKConv2d", "RectSparsePLKConv2d", "SparsePLKConv2d"), halo_px=48),
-    # Conv3XC computes with `eval_conv` in eval mode, recomputed from `conv` and `sk` without gradient.
-    "SPAN": Traits(
-        never_adapt=(r"(.*\.)?eval_conv",),
-        derived=(r"(.*\.)?eval_conv",),
-        train_mode_classes=("Conv3XC",),
-        is_conv_chain=True,
-        channels_last=True,
-        fp16=True,
-    ),
+    "SPAN": Traits(is_conv_chain=True, channels_last=True, fp16=True),
     "SwiftSRGAN": Traits(is_conv_chain=True, fp16=True),
     # Channel attention pools over the whole image: no halo is exact.
     "MoESR": Traits(halo_px=48),
@@ -122,8 +112,9 @@ class Backbone:
         model: The network: float32, in eval mode, no parameter wants a gradient. RGB in [0, 1] in and out.
         identity: Which weights these are.
         checkpoint: The file's own tensors, untouched.
-        keys: Name of a parameter or buffer of `model` -> the key of the same tensor in `checkpoint.tensors`. A name
-            that is missing here has no one tensor in the file.
+        keys: Name of a parameter or buffer of the published network -> the key of the same tensor in
+            `checkpoint.tensors`. A name that is missing here has no one tensor in the file. `model` has the same names,
+            but for the factors of `backbones.products`.
         traits: The facts about the architecture, `halo_px` and `tile_multiple_px` being those of this network.
         multiple_px: Width and height of the input must be multiples of this.
         minimum_px: Width and height of the input must be at least this.
@@ -216,7 +207,7 @@ def set_differentiable(backbone: Backbone, on: bool) -> None:
     """Ready the network for gradients (`on`) or for plain inference.
 
     Everything stays in eval mode (dropout off, batch statistics fixed) but the modules that let gradients through
-    only in train mode, such as SPAN's reparametrised convolutions. Those compute the same up to rounding.
+    only in train mode, such as PLKSR's large kernels. Those compute the same up to rounding.
     """
     backbone.model.eval()
     for module in backbone.model.modules():
@@ -224,18 +215,17 @@ def set_differentiable(backbone: Backbone, on: bool) -> None:
             module.train(on)
 
 
-def receptive_field_px(model: nn.Module, names_left_out: tuple[str, ...] = ()) -> int:
+def receptive_field_px(model: nn.Module) -> int:
     """How many pixels the kernels of a chain of convolutions reach to one side, at most.
 
     Convolutions behind the upsampling are counted as if they lay before it.
 
     Args:
         model: The network.
-        names_left_out: Names of modules that are not counted.
     """
     reach_px = 0
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d) and name not in names_left_out:
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
             height, width = (
                 (size - 1) // 2 * step for size, step in zip(module.kernel_size, module.dilation, strict=True)
             )

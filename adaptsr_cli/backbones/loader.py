@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -38,6 +37,7 @@ from adaptsr_cli.backbones.detection import Detector, explain_mismatch, first_li
 from adaptsr_cli.backbones.fast.attention import fuse_attention
 from adaptsr_cli.backbones.fast.normalisation import fuse_channel_norms
 from adaptsr_cli.backbones.hyperparameters import NETWORK, Value, format_choices
+from adaptsr_cli.backbones.products import fuse_products
 from adaptsr_cli.errors import CheckpointError
 from adaptsr_cli.io.checkpoints import Checkpoint, CheckpointFile, read_checkpoint_file
 from adaptsr_cli.io.documents import parse_document
@@ -83,6 +83,8 @@ def load_backbone(path: Path, *, source: str | None = None, options: Mapping[str
     descriptor = network.descriptor
     architecture = network.candidate.architecture
     model: nn.Module = descriptor.model.float().eval().requires_grad_(False)
+    keys = _match_keys(model, checkpoint)
+    fuse_products(model)
     fuse_attention(model)
     fuse_channel_norms(model)
     size = descriptor.size_requirements
@@ -97,7 +99,7 @@ def load_backbone(path: Path, *, source: str | None = None, options: Mapping[str
             options=_effective(choices, network.arguments),
         ),
         checkpoint=checkpoint,
-        keys=_match_keys(model, checkpoint),
+        keys=keys,
         traits=_traits_of_network(architecture, model, size.multiple_of),
         multiple_px=size.multiple_of,
         minimum_px=max(1, size.minimum),
@@ -287,10 +289,7 @@ def _traits_of_network(architecture: str, model: nn.Module, multiple_px: int) ->
         aligned_px = math.lcm(aligned_px, int(getattr(model, traits.window_attribute)))
     halo_px = traits.halo_px
     if traits.is_conv_chain:
-        derived = [
-            name for name, _ in model.named_modules() if any(re.fullmatch(pattern, name) for pattern in traits.derived)
-        ]
-        halo_px = min(receptive_field_px(model, tuple(derived)), MAX_REACH_PX)
+        halo_px = min(receptive_field_px(model), MAX_REACH_PX)
     if halo_px is not None:
         halo_px = math.ceil(halo_px / aligned_px) * aligned_px
     return replace(traits, tile_multiple_px=aligned_px, halo_px=halo_px)
@@ -308,8 +307,6 @@ def _probe(path: Path, backbone: Backbone, descriptor: ImageModelDescriptor[nn.M
     fitted = fit_to_network(backbone, lr)
     try:
         reference = descriptor(fitted.clone())
-        # Not in inference mode, and after spandrel, which uses it: SPAN keeps tensors of its last run, and those of
-        # inference mode can never be trained again.
         with torch.no_grad():
             first, second = (backbone.model(fitted.clone()) for _ in range(2))
     except (RuntimeError, AttributeError, TypeError, ValueError, AssertionError) as error:

@@ -115,8 +115,6 @@ def free_sizes(network: nn.Module, multiple_px: int) -> Iterator[None]:
         if hasattr(block, "calculate_mask") and hasattr(block, "input_resolution"):  # of SwinIR or its like
             window = (int(block.window_size), int(block.shift_size))
             block.calculate_mask = masks.setdefault(window, ShiftMask(*window))
-        if hasattr(block, "update_params"):  # SPAN computes these weights anew on every run; they are up to date
-            block.update_params = _do_nothing
     try:
         # Our attention orders windows by their number, which is free here; onnxruntime has kernels of its own.
         with published_forwards(network), _PlainPooling(multiple_px):
@@ -159,10 +157,6 @@ class ShiftMask:
         """0 for what the shift leaves together, 1 and 2 for the two parts of the last window."""
         places = torch.arange(size)
         return (places >= size - self._window_px).long() + (places >= size - self._shift_px).long()
-
-
-def _do_nothing() -> None:
-    return None
 
 
 class _PlainPooling(TorchFunctionMode):

@@ -3,8 +3,8 @@
     python benchmarks/tables/claims.py --data iphone/ --backbone DAT_light_x4.pth --iterations 30 --seeds 5
     python benchmarks/tables/claims.py --table
 
-The first runs what is missing for one network, one camera and one length: the search of every method's learning rate, on
-pairs that are never scored on, then the rows of the claims, seed by seed, so that whatever has run makes a table.
+The first runs what is missing for one network, one camera and one length: the search of every method's learning rate,
+on pairs that are never scored on, then the rows of the claims, seed by seed, so that whatever has run makes a table.
 ``--claims`` names some of them. The second writes ``benchmarks/results/claims.md`` of all trials that there are.
 """
 
@@ -211,9 +211,9 @@ def to_markdown(ledger: Mapping[str, dict[str, Any]]) -> str:
     machines = dict.fromkeys(figures["machine"] for _, figures in known)
     lines = [
         f"Made by `python benchmarks/tables/claims.py` on {', '.join(machines)}.",
-        "PSNR-Y on held-out pairs, last iteration; the difference over seeds with its 95 % interval and a paired t-test.",
-        "Each method at its own learning rate, found on pairs that are never scored on; rows that share one differ in one",
-        'thing. A claim holds where the interval lies above 0 (of "as good": above '
+        "PSNR-Y on held-out pairs at the last iteration: the difference over seeds, its 95 % interval, a paired t-test.",
+        "Each method has its own learning rate, found on pairs that are never scored on; rows that share one differ in",
+        'one thing. A claim holds where the interval lies above 0 (of "as good": above '
         f"-{MARGIN_DB} dB), is contradicted where it lies below, and else is not told.",
         "",
         "| claim | network | data | iterations x batch | seeds | difference (dB) | p | holds |",

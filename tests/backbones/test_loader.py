@@ -35,10 +35,12 @@ def test_every_architecture_is_recognised(name: str, architecture: str, tmp_path
 def test_keys_lead_from_each_tensor_to_its_place_in_the_file(name: str, tmp_path: Path) -> None:
     backbone = load_backbone(save(name, tmp_path / "tiny.safetensors"))
     own = backbone.model.state_dict()
-    assert set(backbone.keys) == set(own)
-    assert len(set(backbone.keys.values())) == len(own)
+    factors = {key for key in backbone.keys if name.startswith("span") and (".conv." in key or ".sk." in key)}
+    assert set(backbone.keys) == {*own, *factors}
+    assert len(set(backbone.keys.values())) == len(backbone.keys)
     for tensor_name, key in backbone.keys.items():
-        torch.testing.assert_close(own[tensor_name], backbone.checkpoint.tensors[key], atol=1e-4, rtol=1e-4)
+        if tensor_name in own and not (factors and ".eval_conv." in tensor_name):  # a product is computed anew
+            torch.testing.assert_close(own[tensor_name], backbone.checkpoint.tensors[key], atol=1e-4, rtol=1e-4)
     assert (backbone.keys["model.0.weight"] == "conv_first.weight") if name == "rrdb_new" else True
 
 

@@ -18,7 +18,6 @@ from adaptsr_cli.io.documents import parse_document
 from adaptsr_cli.io.tensors import weights_sha256
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.stages.common.adapter_file import attach_adapter, read_adapter
-from adaptsr_cli.stages.common.merged_model import refresh_derived_weights
 from adaptsr_cli.stages.common.models import ModelSpec, load_model, open_backbone, require_same_backbone
 from adaptsr_cli.stages.common.run_folder import RunFolder
 
@@ -81,7 +80,6 @@ def add_adapters(backbone: Backbone, adapters: Sequence[Path], strength: float, 
         fold(attachment)
         progress.note(f"with {path}")
     _blend_weights(before, backbone.model, strength)
-    refresh_derived_weights(backbone)
     return backbone
 
 
@@ -118,7 +116,6 @@ def _interpolate(run: RunFolder, choice: ModelSpec, strength: float, progress: P
             "name the `run` whose backbone it was made from",
         )
     _blend_weights(before, adapted.model, strength)
-    refresh_derived_weights(adapted)
     return adapted
 
 

@@ -24,7 +24,6 @@ from adaptsr_cli.stages.common.merged_model import (
     FoldedAdapters,
     fold_adapter,
     make_probe,
-    refresh_derived_weights,
 )
 from adaptsr_cli.stages.common.models import ModelSpec, open_backbone
 from adaptsr_cli.stages.common.run_folder import RunFolder
@@ -61,7 +60,6 @@ class Dial:
             for name, tensor in self.faithful.items():
                 # Not by adding zero, which would make +0 of -0.
                 state[name].copy_(tensor.double() + sharpness * self.update[name] if sharpness else tensor)
-        refresh_derived_weights(self.backbone)
 
     def used(self, sharpness: float) -> tuple[AdapterSource, ...]:
         """The adapters that a setting takes: at 0 the faithful one alone."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from adaptsr_cli.artifacts.base import HEADER
 from adaptsr_cli.artifacts.merged import MergedHeader
 from adaptsr_cli.backbones.backbone import Backbone, super_resolve
 from adaptsr_cli.backbones.loader import load_backbone
+from adaptsr_cli.backbones.products import FACTORS, factorise, product_of
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.tensors import write_pth, write_tensors
 from adaptsr_cli.stages.common.fields import FileFormat
@@ -23,7 +23,7 @@ _TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-5, torch.float16: 2e-2, tor
 
 
 def merged_tensors(backbone: Backbone, adapted: Iterable[str]) -> dict[str, Tensor]:
-    """The file's tensors with the adapted and the derived ones replaced, each cast once from fp32.
+    """The file's tensors with the adapted ones, or their factors, replaced, each cast once from fp32.
 
     Args:
         backbone: The network with the adapters folded in.
@@ -33,19 +33,33 @@ def merged_tensors(backbone: Backbone, adapted: Iterable[str]) -> dict[str, Tens
         ArtifactError: A changed tensor is none of the file's.
     """
     tensors = dict(backbone.checkpoint.tensors)
-    current = backbone.model.state_dict()
-    derived = [re.compile(pattern) for pattern in backbone.traits.derived]
+    current = dict(backbone.model.state_dict())
     changed = set(adapted)
-    changed |= {name for name in current if any(pattern.fullmatch(name.rpartition(".")[0]) for pattern in derived)}
+    for product in {name for tensor in changed if (name := product_of(backbone.model, tensor)) is not None}:
+        names = [f"{product}.{factor}.{part}" for factor in FACTORS for part in ("weight", "bias")]
+        published = {name.removeprefix(f"{product}."): tensors[_key_of(backbone, name)] for name in names}
+        factors = factorise(backbone.model.get_submodule(f"{product}.eval_conv"), published)
+        current |= {f"{product}.{name}": tensor for name, tensor in factors.items()}
+        changed |= {*names, f"{product}.eval_conv.weight", f"{product}.eval_conv.bias"}
     for name in changed:
-        key = backbone.keys.get(name)
-        if key is None:
-            raise ArtifactError(
-                f"{backbone.checkpoint.path} has no tensor that is {name} of the network",
-                "its architecture rearranges weights on loading; convert it to the network's own layout first",
-            )
+        key = _key_of(backbone, name)
         tensors[key] = current[name].reshape(tensors[key].shape).to(tensors[key].dtype).cpu().contiguous()
     return tensors
+
+
+def _key_of(backbone: Backbone, name: str) -> str:
+    """The key in the file of a tensor of the network.
+
+    Raises:
+        ArtifactError: There is none.
+    """
+    key = backbone.keys.get(name)
+    if key is None:
+        raise ArtifactError(
+            f"{backbone.checkpoint.path} has no tensor that is {name} of the network",
+            "its architecture rearranges weights on loading; convert it to the network's own layout first",
+        )
+    return key
 
 
 def write_merged(

@@ -62,16 +62,7 @@ def fold_adapter(backbone: Backbone, adapter: AdapterSource) -> FoldedAdapters:
     with torch.inference_mode():
         expected = super_resolve(backbone, image)
         fold(attachment)
-        super_resolve(backbone, image)  # lets reparametrised layers recompute what they derive
     return FoldedAdapters(attachment.changed, Probe(image, expected), params)
-
-
-def refresh_derived_weights(backbone: Backbone) -> None:
-    """Let layers that derive weights from others recompute them."""
-    side = max(8, backbone.minimum_px)
-    device = next(backbone.model.parameters()).device
-    with torch.inference_mode():
-        super_resolve(backbone, torch.zeros(1, 3, side, side, device=device))
 
 
 def make_probe(backbone: Backbone) -> Probe:
