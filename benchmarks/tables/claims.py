@@ -30,6 +30,8 @@ MARGIN_DB: Final = 0.02
 """How far behind still counts as "as good"."""
 
 Changes = Mapping[str, Any]
+Place = tuple[str, str, int, int, int]
+"""Backbone, data, iterations, batch and patch."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,7 @@ def main() -> None:
     parser.add_argument("--backbone", type=Path, help="checkpoint; left out: the embedded network")
     parser.add_argument("--iterations", type=int, default=100)
     parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--patch", type=int, default=96, help="HR pixels")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--search-seeds", type=int, default=SEARCH_SEEDS)
     parser.add_argument("--claims", nargs="+", choices=names, default=["ranks", "full"])
@@ -147,6 +150,7 @@ def main() -> None:
             seed=0,
             iterations=options.iterations,
             batch=options.batch,
+            patch=options.patch,
             part="score",
         )
         bench = Bench(options.backbone, options.data.resolve(), None, only_psnr=True, jobs=options.jobs, threads=1)
@@ -202,11 +206,11 @@ def rate_at(row: Row, step: int) -> float:
 def to_markdown(ledger: Mapping[str, dict[str, Any]]) -> str:
     """The table of all claims for which there are trials of two seeds or more."""
     known = [(trial, figures) for key, figures in ledger.items() if (trial := Trial(**json.loads(key))).part == "score"]
-    groups: dict[tuple[str, str, int, int], dict[str, dict[int, tuple[float, float | None]]]] = {}
+    groups: dict[Place, dict[str, dict[int, tuple[float, float | None]]]] = {}
     for trial, figures in known:
         for row in ROWS.values():
             if trial == trial_of(trial, row, trial.lr or 0.0, trial.seed):
-                group = groups.setdefault((trial.backbone, trial.data, trial.iterations, trial.batch), {})
+                group = groups.setdefault((trial.backbone, trial.data, trial.iterations, trial.batch, trial.patch), {})
                 group.setdefault(row.name, {})[trial.seed] = (figures["psnr_y_db"], trial.lr)
     machines = dict.fromkeys(figures["machine"] for _, figures in known)
     lines = [
@@ -216,7 +220,7 @@ def to_markdown(ledger: Mapping[str, dict[str, Any]]) -> str:
         'one thing. A claim holds where the interval lies above 0 (of "as good": above '
         f"-{MARGIN_DB} dB), is contradicted where it lies below, and else is not told.",
         "",
-        "| claim | network | data | iterations x batch | seeds | difference (dB) | p | holds |",
+        "| claim | network | data | iterations x batch x patch | seeds | difference (dB) | p | holds |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for claim in CLAIMS:
@@ -225,19 +229,19 @@ def to_markdown(ledger: Mapping[str, dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def describe(claim: Claim, place: tuple[str, str, int, int], rows: Mapping[str, Any]) -> Iterator[str]:
+def describe(claim: Claim, place: Place, rows: Mapping[str, Any]) -> Iterator[str]:
     """The line of a claim on one network, camera and length, if there are two seeds of both its rows."""
     first, second = rows.get(claim.better, {}), rows.get(claim.worse, {})
     shared = sorted(first.keys() & second.keys())
     if len(shared) < 2:
         return
-    backbone, data, iterations, batch = place
+    backbone, data, iterations, batch, patch = place
     difference = np.array([first[seed][0] - second[seed][0] for seed in shared])
     test = ttest_1samp(difference, -claim.margin_db)
     low, high = ttest_1samp(difference, 0.0).confidence_interval(0.95)
     verdict = "yes" if low > -claim.margin_db else "**no**" if high < -claim.margin_db else "not told"
     yield (
-        f"| {claim.text} | {Path(backbone).stem or 'embedded SAFMN x4'} | {data} | {iterations} x {batch} "
+        f"| {claim.text} | {Path(backbone).stem or 'embedded SAFMN x4'} | {data} | {iterations} x {batch} x {patch} px "
         f"| {len(shared)} | {difference.mean():+.3f} [{low:+.3f}, {high:+.3f}] | {test.pvalue:.3f} | {verdict} |"
     )
 
