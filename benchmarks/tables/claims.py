@@ -215,7 +215,7 @@ def to_markdown(ledger: Mapping[str, dict[str, Any]]) -> str:
     machines = dict.fromkeys(figures["machine"] for _, figures in known)
     lines = [
         f"Made by `python benchmarks/tables/claims.py` on {', '.join(machines)}.",
-        "PSNR-Y on held-out pairs at the last iteration: the difference over seeds, its 95 % interval, a paired t-test.",
+        "PSNR-Y on held-out pairs, last iteration: the difference over seeds, its 95 % interval, a paired t-test.",
         "Each method has its own learning rate, found on pairs that are never scored on; rows that share one differ in",
         'one thing. A claim holds where the interval lies above 0 (of "as good": above '
         f"-{MARGIN_DB} dB), is contradicted where it lies below, and else is not told.",
