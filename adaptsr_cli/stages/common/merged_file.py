@@ -12,7 +12,7 @@ from adaptsr_cli.artifacts.base import HEADER
 from adaptsr_cli.artifacts.merged import MergedHeader
 from adaptsr_cli.backbones.backbone import Backbone, super_resolve
 from adaptsr_cli.backbones.loader import load_backbone
-from adaptsr_cli.backbones.products import FACTORS, factorise, product_of
+from adaptsr_cli.backbones.products import FACTORS, ProductConv, factorise, product_of
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.tensors import write_pth, write_tensors
 from adaptsr_cli.stages.common.fields import FileFormat
@@ -38,7 +38,9 @@ def merged_tensors(backbone: Backbone, adapted: Iterable[str]) -> dict[str, Tens
     for product in {name for tensor in changed if (name := product_of(backbone.model, tensor)) is not None}:
         names = [f"{product}.{factor}.{part}" for factor in FACTORS for part in ("weight", "bias")]
         published = {name.removeprefix(f"{product}."): tensors[_key_of(backbone, name)] for name in names}
-        factors = factorise(backbone.model.get_submodule(f"{product}.eval_conv"), published)
+        layer = backbone.model.get_submodule(product)
+        assert isinstance(layer, ProductConv)
+        factors = factorise(layer.eval_conv, published)
         current |= {f"{product}.{name}": tensor for name, tensor in factors.items()}
         changed |= {*names, f"{product}.eval_conv.weight", f"{product}.eval_conv.bias"}
     for name in changed:
