@@ -2,8 +2,8 @@
 
     python benchmarks/auto_rate.py --pairs ntire=FOLDER --network safmn_x2=FILE [--iterations 300] [--seeds 1]
 
-Every fifth pair is a test pair and looked at once, at the end; the others are split as ever. Each trial is a training
-with the defaults (``auto``: method and rate by the search), or at one cell of a grid of five rates and two methods,
+Every fifth pair is a test pair and looked at once, at the end; the others are split as ever. With ``--folds 5`` each
+pair is a test pair of one of five trainings, so that all are scored. Each trial is a training with the defaults (``auto``: method and rate by the search), or at one cell of a grid of five rates and two methods,
 with the same steps. They share scores and ranks. Trials are appended to ``benchmarks/results/auto_rate.jsonl`` as
 they end, and those that are there are not run again; the table ``auto_rate.md`` is made of what is there. ``--most N``
 ends after N trials. ``--network NAME=`` is the embedded network.
@@ -18,6 +18,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from statistics import mean
 from typing import Any, Final, Literal
@@ -47,7 +48,7 @@ Choice = Literal["auto", "lora", "full"]
 
 @dataclass(frozen=True)
 class Trial:
-    """One training; `learning_rate` is None where the search finds it."""
+    """One training; `learning_rate` is None where the search finds it, and `fold` says which pairs are the test's."""
 
     network: str
     data: str
@@ -55,6 +56,7 @@ class Trial:
     iterations: int
     method: Choice
     learning_rate: float | None
+    fold: int = 0
 
 
 def main() -> None:
@@ -64,13 +66,14 @@ def main() -> None:
     parser.add_argument("--network", action="append", default=[], help="NAME=FILE, or NAME= for the embedded one")
     parser.add_argument("--iterations", type=int, default=300)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--folds", type=int, default=1, choices=range(1, TEST_SHARE + 1))
     parser.add_argument("--most", type=int, default=None, help="trials to run at most")
     parser.add_argument("--only-auto", action="store_true", help="no grid")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     log = RESULTS / "auto_rate.jsonl"
     done = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
-    known = [row["trial"] for row in done]
+    known = [{"fold": 0, **row["trial"]} for row in done]
     missing = [trial for trial in list_trials(options) if asdict(trial) not in known][: options.most]
     print(f"{len(missing)} trials to run, {len(done)} known", flush=True)
     with tempfile.TemporaryDirectory() as work, log.open("a", encoding="utf-8") as file:
@@ -88,12 +91,10 @@ def list_trials(options: argparse.Namespace) -> Iterator[Trial]:
     """All trials: for every seed, network and data set the default, then the grid."""
     cells: list[tuple[Choice, float | None]] = [("auto", None)]
     cells += [] if options.only_auto else [(method, rate) for method, rate in GRID]  # type: ignore[misc]
-    for seed in range(options.seeds):
-        for network in options.network:
-            for data in options.pairs:
-                for method, rate in cells:
-                    names = (text.partition("=")[0] for text in (network, data))
-                    yield Trial(*names, seed, options.iterations, method, rate)
+    places = product(range(options.seeds), options.network, options.pairs, range(options.folds), cells)
+    for seed, network, data, fold, (method, rate) in places:
+        names = (text.partition("=")[0] for text in (network, data))
+        yield Trial(*names, seed, options.iterations, method, rate, fold)
 
 
 def value_of(name: str, texts: list[str]) -> str:
@@ -101,31 +102,32 @@ def value_of(name: str, texts: list[str]) -> str:
     return next(text.partition("=")[2] for text in texts if text.partition("=")[0] == name)
 
 
-def prepare(trial: Trial, work: Path, options: argparse.Namespace) -> tuple[RunFolder, dict[str, Any]]:
-    """A run with scores and ranks, made once for all trials of a network, data set and seed; and their options."""
+def prepare(trial: Trial, work: Path, options: argparse.Namespace) -> tuple[RunFolder, Path, dict[str, Any]]:
+    """A run with scores and ranks, made once for all trials on a network and data; its data, and shared options."""
     folder, model = Path(value_of(trial.data, options.pairs)), value_of(trial.network, options.network) or None
     names = sorted(path.name for path in (folder / "HR").iterdir() if path.suffix == ".png")
-    parts = {"train": [name for at, name in enumerate(names) if at % TEST_SHARE], "test": names[::TEST_SHARE]}
-    for part, chosen in parts.items():
+    tested = names[trial.fold :: TEST_SHARE]
+    data = work / f"{trial.data}-{trial.fold}"
+    for part, chosen in {"train": [name for name in names if name not in tested], "test": tested}.items():
         for side in ("LR_samesize", "HR"):
-            target = work / trial.data / part / side
+            target = data / part / side
             target.mkdir(parents=True, exist_ok=True)
             for name in chosen:
                 if not (target / name).exists():
                     (target / name).symlink_to((folder / side / name).resolve())
     shared: dict[str, Any] = {"model": model, "offline": True, "device": options.device}
-    test = work / trial.data / "test"  # named, so that no further part is kept for the test
-    run = RunFolder(work / f"{trial.network}-{trial.data}-{trial.seed}")
+    test = data / "test"  # named, so that no further part is kept for the test
+    run = RunFolder(work / f"{trial.network}-{data.name}-{trial.seed}")
     if not run.rank_map.exists():
-        data = str(work / trial.data / "train")
-        run_score(ScoreOptions(run=run.root, data=data, test=test, batches=8, seed=trial.seed, **shared))
+        images = str(data / "train")
+        run_score(ScoreOptions(run=run.root, data=images, test=test, batches=8, seed=trial.seed, **shared))
         run_allocate(AllocateOptions(run=run.root))
-    return run, shared
+    return run, data, shared
 
 
 def run_trial(trial: Trial, work: Path, options: argparse.Namespace) -> dict[str, Any]:
     """One training, merged and scored on the test pairs."""
-    scored, shared = prepare(trial, work, options)
+    scored, data, shared = prepare(trial, work, options)
     run = RunFolder(work / "run")
     shutil.rmtree(run.root, ignore_errors=True)
     run.root.mkdir()
@@ -134,8 +136,8 @@ def run_trial(trial: Trial, work: Path, options: argparse.Namespace) -> dict[str
     trained = run_train(
         TrainOptions(
             run=run.root,
-            data=str(work / trial.data / "train"),
-            test=work / trial.data / "test",
+            data=str(data / "train"),
+            test=data / "test",
             seed=trial.seed,
             iterations=trial.iterations,
             method=trial.method,
@@ -144,10 +146,13 @@ def run_trial(trial: Trial, work: Path, options: argparse.Namespace) -> dict[str
         )
     )
     run_merge(MergeOptions(run=run.root, **shared))
-    test = EvaluateOptions(
-        run=run.root, data=str(work / trial.data / "test"), metrics="psnr", offline=True, device=options.device
-    )
-    before, after = (model.metrics["psnr_y_db"] for model in run_evaluate(test).evaluation.models)
+    test = EvaluateOptions(run=run.root, data=str(data / "test"), metrics="psnr", offline=True, device=options.device)
+    evaluation = run_evaluate(test).evaluation
+    (old, before), (new, after) = ((model.name, model.metrics["psnr_y_db"]) for model in evaluation.models)
+    by_image = {
+        image.name: round(image.models[new]["psnr_y_db"] - image.models[old]["psnr_y_db"], 4)
+        for image in evaluation.images
+    }
     search = trained.search
     return {
         "trial": asdict(trial),
@@ -157,6 +162,8 @@ def run_trial(trial: Trial, work: Path, options: argparse.Namespace) -> dict[str
         "held_out_gain_db": round(trained.card.gain_db, 4),
         "backbone_db": round(before, 4),
         "gain_db": round(after - before, 4),
+        "gain_db_by_image": by_image,
+        "best_iteration": trained.card.best_iteration,
         "seconds": round(trained.card.wall_s, 1),
         "machine": describe_machine(pick_device(options.device)),
     }
