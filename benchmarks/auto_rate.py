@@ -3,10 +3,11 @@
     python benchmarks/auto_rate.py --pairs ntire=FOLDER --network safmn_x2=FILE [--iterations 300] [--seeds 1]
 
 Every fifth pair is a test pair and looked at once, at the end; the others are split as ever. With ``--folds 5`` each
-pair is a test pair of one of five trainings, so that all are scored. Each trial is a training with the defaults (``auto``: method and rate by the search), or at one cell of a grid of five rates and two methods,
-with the same steps. They share scores and ranks. Trials are appended to ``benchmarks/results/auto_rate.jsonl`` as
-they end, and those that are there are not run again; the table ``auto_rate.md`` is made of what is there. ``--most N``
-ends after N trials. ``--network NAME=`` is the embedded network.
+pair is a test pair of one of five trainings, so that all are scored. Each trial is a training with the defaults
+(``auto``: method and rate by the search), or at one cell of a grid of five rates and two methods, with the same
+steps. They share scores and ranks. Trials are appended to ``benchmarks/results/auto_rate.jsonl`` as they end, and
+those that are there are not run again; the table ``auto_rate.md`` is made of what is there. ``--most N`` ends after N
+trials. ``--network NAME=`` is the embedded network.
 """
 
 from __future__ import annotations
