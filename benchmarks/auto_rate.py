@@ -23,7 +23,9 @@ from itertools import product
 from pathlib import Path
 from statistics import mean
 from typing import Any, Final, Literal
+from unittest.mock import patch
 
+from adaptsr_cli.io.cache_folder import CACHE_VARIABLE
 from adaptsr_cli.runtime import describe_machine, pick_device
 from adaptsr_cli.stages.allocate.options import AllocateOptions
 from adaptsr_cli.stages.allocate.stage import run_allocate
@@ -77,7 +79,11 @@ def main() -> None:
     known = [{"fold": 0, **row["trial"]} for row in done]
     missing = [trial for trial in list_trials(options) if asdict(trial) not in known][: options.most]
     print(f"{len(missing)} trials to run, {len(done)} known", flush=True)
-    with tempfile.TemporaryDirectory() as work, log.open("a", encoding="utf-8") as file:
+    with (
+        tempfile.TemporaryDirectory() as work,
+        patch.dict("os.environ", {CACHE_VARIABLE: f"{work}/cache"}),
+        log.open("a", encoding="utf-8") as file,
+    ):
         for trial in missing:
             row = run_trial(trial, Path(work), options)
             file.write(json.dumps(row) + "\n")

@@ -42,6 +42,7 @@ from adaptsr_cli.data.sources import DataSpec
 from adaptsr_cli.distributed import SINGLE_PROCESS
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.inference.picture import upscale_rgb
+from adaptsr_cli.io.cache_folder import CACHE_VARIABLE
 from adaptsr_cli.progress import SILENT
 from adaptsr_cli.runtime import describe_machine, seed_everything
 from adaptsr_cli.stages.adapt.options import AdaptOptions
@@ -145,7 +146,7 @@ def main() -> None:
 
 def race(run: dict[str, Any], model: str | None, folder: Path) -> dict[str, Any]:
     """Let one contender run."""
-    with tempfile.TemporaryDirectory() as work:
+    with tempfile.TemporaryDirectory() as work, patch.dict("os.environ", {CACHE_VARIABLE: f"{work}/cache"}):
         parts = deal(folder, Path(work))
         backbone = load_model(ModelSpec.of(model, None, offline=True), SILENT)
         watched = open_part(parts["watched"], backbone.scale)
@@ -316,10 +317,10 @@ def write_results(rows: Sequence[dict[str, Any]]) -> None:
             end_db = peer[-1][1]
             needed = time_to(peer, end_db) or peer[-1][0]
             reached = time_to(own, end_db)
-            share = "never" if reached is None else f"{reached:.0f} s"
+            share = "never |" if reached is None else f"{reached:.0f} s | {reached / needed:.2f}"
             rate = f"{best[name]['run']['rate']:g} of {len(found[name])}"
             lines.append(
-                f"| {network} | {data} | {name}, {rate} | {end_db:+.3f} dB | {needed:.0f} s | {share} | {'' if reached is None else f'{reached / needed:.2f}'} "
+                f"| {network} | {data} | {name}, {rate} | {end_db:+.3f} dB | {needed:.0f} s | {share} "
                 f"| {at_time(own, needed) - at_time(peer, needed):+.3f} dB against it "
                 f"| {own[-1][1]:+.3f} dB after {own[-1][0]:.0f} s |"
             )

@@ -62,6 +62,7 @@ class SearchRecord(StrictModel):
         trials: In the order in which they ran.
         winner_place: Of the winner in `trials`; None while the search goes on.
         seconds: What all trials and the planning before them took together, once it is over.
+        is_reused: Whether another run has made it, so that the training begins at the backbone.
     """
 
     artifact: Literal["search"] = "search"
@@ -73,6 +74,7 @@ class SearchRecord(StrictModel):
     trials: Annotated[tuple[Trial, ...], Field(min_length=1)]
     winner_place: Annotated[int, Field(ge=0)] | None = None
     seconds: Annotated[float, Field(ge=0)] = 0.0
+    is_reused: bool = False
 
     @model_validator(mode="after")
     def _winner_was_scored(self) -> SearchRecord:
@@ -110,5 +112,6 @@ class SearchRecord(StrictModel):
         for trial in sorted(self.trials, key=lambda trial: (trial.method, trial.learning_rate)):
             gains = {score.iteration: score.describe() for score in trial.scores}
             cells = [gains.get(end, "") for end in rounds]
-            rows.append([trial.method, f"{trial.learning_rate:.2g}", *cells, "goes on" if trial == self.winner else ""])
+            fate = ("reused" if self.is_reused else "goes on") if trial == self.winner else ""
+            rows.append([trial.method, f"{trial.learning_rate:.2g}", *cells, fate])
         return ["method", "learning rate", *(f"{end} steps" for end in rounds), ""], rows

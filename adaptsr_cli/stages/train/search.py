@@ -20,12 +20,14 @@ from adaptsr_cli.artifacts.base import Method
 from adaptsr_cli.artifacts.search import SearchRecord, Trial, TrialScore
 from adaptsr_cli.artifacts.train_state import ScheduleStart
 from adaptsr_cli.backbones.backbone import set_differentiable
+from adaptsr_cli.distributed import World
 from adaptsr_cli.errors import Interrupted
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.report.figures import draw_search
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.train.init import choose_init
+from adaptsr_cli.stages.train.kept_search import covers, keep_search
 from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.stages.train.setup import TrainingInputs, make_trainer
 from adaptsr_cli.stages.train.time_plan import PlannedTraining
@@ -42,13 +44,16 @@ SMALL_PARAMS: Final = 1_500_000
 _LOW_RANK_OPTIONS: Final = frozenset({"alpha", "lora_scaling", "init", "conv_factorization", "lora_plus"})
 
 
-def settle_method(planned: PlannedTraining, inputs: TrainingInputs, progress: Progress) -> TrainOptions:
+def settle_method(
+    planned: PlannedTraining, known: SearchRecord | None, inputs: TrainingInputs, progress: Progress
+) -> TrainOptions:
     """The options with a method, a learning rate and an initialisation; where they are left open, by a search.
 
     A training that is there already decides them: what it was begun with goes on.
 
     Args:
         planned: What the user asked for, of a settled length.
+        known: What an earlier search on the same network and images has found.
         inputs: What is trained on what.
         progress: Told what the search will do, and what it found.
 
@@ -65,10 +70,13 @@ def settle_method(planned: PlannedTraining, inputs: TrainingInputs, progress: Pr
     if options.seeks_rate and world.gather(run.training.state.exists())[0]:
         config = read_state(run.training.state)[0].plan.config
         methods, rate = (config.method if options.method == "auto" else options.method,), config.learning_rate
+    elif known is not None and covers(known, methods, planned.iterations):
+        methods, rate = _reuse(known, run, world, progress)
     elif options.seeks_rate and (obstacle := _obstacle(options, inputs, planned.iterations)) is not None:
         progress.note(f"no search for the learning rate, since {obstacle}: it is the preset's")
     elif options.seeks_rate:
         record = _Search(options, inputs, methods, planned.iterations, planned.spent_s, progress).run()
+        keep_search(record, options, inputs, methods, progress)
         _take_over_winner(run)
         assert record.winner is not None
         methods, rate = (record.winner.method,), record.winner.learning_rate
@@ -87,6 +95,21 @@ def open_methods(options: TrainOptions, inputs: TrainingInputs) -> tuple[Method,
     asks_low_rank = bool(_LOW_RANK_OPTIONS & options.given().keys()) or inputs.plan.rank_map.start_sha256 is not None
     is_large = inputs.opened.backbone.identity.params > SMALL_PARAMS
     return ("lora",) if asks_low_rank or is_large else ("lora", "full")
+
+
+def _reuse(known: SearchRecord, run: RunFolder, world: World, progress: Progress) -> tuple[tuple[Method, ...], float]:
+    """The method and the rate that an earlier search has found, which becomes the record of this run too."""
+    assert known.winner is not None
+    if world.is_main_process:
+        shutil.rmtree(run.trials, ignore_errors=True)
+        write_document(run.search, known)
+        draw_search(run.search_picture, known)
+    rate, method = known.winner.learning_rate, known.winner.method
+    progress.note(
+        f"the learning rate is {rate:.2g} with `method` {method}, as an earlier search on this network and these "
+        "images found (`force` searches anew)"
+    )
+    return (method,), rate
 
 
 def _obstacle(options: TrainOptions, inputs: TrainingInputs, iterations: int) -> str | None:

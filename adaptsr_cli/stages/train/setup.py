@@ -114,7 +114,8 @@ def make_trainer(options: TrainOptions, inputs: TrainingInputs, run: RunFolder, 
     """
     opened, world, device = inputs.opened, inputs.world, inputs.device
     backbone, sites = opened.backbone, inputs.plan.sites
-    config = _resolve(options, opened, inputs.readers, device, progress)
+    fingerprint = make_fingerprint(options, inputs, progress)
+    config = fingerprint.config
     _refuse_small_batch(config, world)
 
     seed_everything(config.seed)
@@ -125,7 +126,6 @@ def make_trainer(options: TrainOptions, inputs: TrainingInputs, run: RunFolder, 
     )
     batches = _Share(sampler, block.start, len(block))
     attachment = _prepare_adapters(config, inputs, batches, run, progress)
-    fingerprint = _fingerprint(config, inputs)
     if run.training.state.exists():
         # Before anything is written: the split of the run that is there must not be replaced by another's.
         continue_run(read_state(run.training.state)[0], fingerprint, run.training.root)
@@ -147,6 +147,27 @@ def make_trainer(options: TrainOptions, inputs: TrainingInputs, run: RunFolder, 
         checkpointed=choose_checkpointing(
             options.checkpointing, backbone, attachment, sites, objective, device, shape, progress
         ),
+    )
+
+
+def make_fingerprint(options: TrainOptions, inputs: TrainingInputs, progress: Progress) -> RunFingerprint:
+    """What must be the same for a run to be the same run; nothing is left open in its options.
+
+    Args:
+        options: What the user wants, with a method.
+        inputs: What is trained on what.
+        progress: Told where the images bound the patch.
+    """
+    opened, rank_map = inputs.opened, inputs.plan.rank_map
+    config = _resolve(options, opened, inputs.readers, inputs.device, progress)
+    return RunFingerprint(
+        config=config,
+        backbone_sha256=opened.backbone.identity.sha256,
+        data_fingerprint=opened.data.fingerprint,
+        degradation_sha256=inputs.readers.degradation_sha256,
+        start_sha256=(rank_map.start_sha256 or "") if config.init == "adapter" else "",
+        base=inputs.base,
+        ranks=inputs.plan.ranks,
     )
 
 
@@ -191,20 +212,6 @@ def _prepare_adapters(
     if config.init == "adapter":
         apply_warm_start(attachment, opened.backbone, config, plan, opened.data.fingerprint, progress)
     return attachment
-
-
-def _fingerprint(config: TrainConfig, inputs: TrainingInputs) -> RunFingerprint:
-    """What must be the same for a run to be the same run."""
-    rank_map = inputs.plan.rank_map
-    return RunFingerprint(
-        config=config,
-        backbone_sha256=inputs.opened.backbone.identity.sha256,
-        data_fingerprint=inputs.opened.data.fingerprint,
-        degradation_sha256=inputs.readers.degradation_sha256,
-        start_sha256=(rank_map.start_sha256 or "") if config.init == "adapter" else "",
-        base=inputs.base,
-        ranks=inputs.plan.ranks,
-    )
 
 
 def _make_objective(options: TrainOptions, config: TrainConfig, device: torch.device) -> Objective:

@@ -23,11 +23,12 @@ from adaptsr_cli.stages.common.open_run import OpenRun, open_run
 from adaptsr_cli.stages.common.run_folder import RunFolder, drop_training
 from adaptsr_cli.stages.train.from_peft import start_from_peft
 from adaptsr_cli.stages.train.guard import guard_training
+from adaptsr_cli.stages.train.kept_search import recall_search
 from adaptsr_cli.stages.train.on_top import PerceptualResult, faithful_part, perceptual_part, train_on_top
 from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.stages.train.rank_plan import open_rank_plan
 from adaptsr_cli.stages.train.records import fill_card, tell_cache, tell_result, write_run_records
-from adaptsr_cli.stages.train.search import settle_method
+from adaptsr_cli.stages.train.search import open_methods, settle_method
 from adaptsr_cli.stages.train.setup import TrainingInputs, make_trainer, open_readers
 from adaptsr_cli.stages.train.time_plan import plan_training
 from adaptsr_cli.training.log import read_log
@@ -150,8 +151,10 @@ def _train(options: TrainOptions, asked: TrainOptions, inputs: TrainingInputs, p
         progress: Where to tell.
     """
     opened, world = inputs.opened, inputs.world
-    planned = plan_training(options, inputs, progress)
-    options = settle_method(planned, inputs, progress)
+    methods = open_methods(options, inputs)
+    known = recall_search(options, inputs, methods, progress)
+    planned = plan_training(options, inputs, known, methods, progress)
+    options = settle_method(planned, known, inputs, progress)
     trainer = make_trainer(options, inputs, opened.run, progress)
     trainer.reserve_s = planned.reserve(is_new=not opened.run.training.state.exists())
     attachment, objective, config = trainer.attachment, trainer.objective, trainer.plan.config

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -13,12 +14,14 @@ import torch
 from adaptsr_cli.adapters.attach import detach
 from adaptsr_cli.adapters.methods import METHODS
 from adaptsr_cli.artifacts.base import Method
+from adaptsr_cli.artifacts.search import SearchRecord
 from adaptsr_cli.artifacts.train_config import TrainConfig
 from adaptsr_cli.artifacts.train_state import LoopState
 from adaptsr_cli.backbones.backbone import set_differentiable
 from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.train.init import choose_init
+from adaptsr_cli.stages.train.kept_search import covers
 from adaptsr_cli.stages.train.options import TrainOptions, plan_iterations
 from adaptsr_cli.stages.train.setup import TrainingInputs, make_trainer
 from adaptsr_cli.training.halving import EXTRA, LEAST_ITERATIONS, plan_halving
@@ -126,7 +129,13 @@ class PlannedTraining:
         return self.validation_s + (self.spent_s + self.validation_s if is_new else 0.0)
 
 
-def plan_training(options: TrainOptions, inputs: TrainingInputs, progress: Progress) -> PlannedTraining:
+def plan_training(
+    options: TrainOptions,
+    inputs: TrainingInputs,
+    known: SearchRecord | None,
+    methods: Sequence[Method],
+    progress: Progress,
+) -> PlannedTraining:
     """Settle how long a training is, and how often it is validated, by `iterations` and `minutes`.
 
     A training or a search that is there already goes on as it was planned; with another time the pace that it had says
@@ -135,6 +144,8 @@ def plan_training(options: TrainOptions, inputs: TrainingInputs, progress: Progr
     Args:
         options: What the user asked for.
         inputs: What is trained on what.
+        known: What an earlier search has found, which saves the time for another one.
+        methods: Between which a search would choose.
         progress: Told the plan before anything of it is done.
     """
     minutes = options.minutes
@@ -151,6 +162,8 @@ def plan_training(options: TrainOptions, inputs: TrainingInputs, progress: Progr
         return _with_plan(options, saved.iteration + more.iterations, more.validations, pace)
     options, pace = _measure(options, inputs, progress)
     plan = plan_time(minutes, pace, seeks_rate=options.seeks_rate and inputs.world.size == 1)
+    if plan.is_searching and covers(known, methods, plan.iterations):
+        plan = plan_time(minutes, pace, seeks_rate=False)
     progress.note(plan.describe(minutes, pace))
     return _with_plan(options, plan.iterations, plan.validations, pace)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from conftest import Command
 from stages.small_runs import write_camera
 
 from adaptsr_cli.artifacts.search import SearchRecord
+from adaptsr_cli.errors import AdaptsrError
 from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.stages.train import search
 from adaptsr_cli.training import halving
@@ -67,7 +69,9 @@ def test_the_training_that_follows_is_that_of_the_rate_found(adaptsr: Command, c
 @pytest.mark.parametrize("at", ["in a trial", "in the take-over"])
 def test_a_killed_search_goes_on(at: str, adaptsr: Command, camera: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     straight = copy_plan("straight")
-    assert adaptsr("train", "--data", camera, *WORDS, "--run", straight).code == 0
+    with monkeypatch.context() as patch:
+        patch.setenv("ADAPTSR_CACHE", "another-cache")  # which keeps the search for nobody
+        assert adaptsr("train", "--data", camera, *WORDS, "--run", straight).code == 0
     calls = []
 
     def break_off(kept: object) -> object:
@@ -103,3 +107,38 @@ def test_a_rate_or_too_few_iterations_need_no_search(adaptsr: Command, camera: P
     assert wrong.code == 2
     assert "--lr" in wrong.err
     assert not (Path("adaptsr-run") / "training" / "search.json").exists()
+
+
+def test_another_run_reuses_what_a_search_has_found(
+    adaptsr: Command, camera: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third, fourth = Path("adaptsr-run"), *(copy_plan(name) for name in ("second", "third", "fourth"))
+    searched = adaptsr("train", "--data", camera, *WORDS)
+    assert searched.code == 0, searched.err
+    found = read_document(first / "training" / "search.json", SearchRecord)
+    assert not found.is_reused
+    winner = found.winner
+    assert winner is not None
+    (kept,) = Path(os.environ["ADAPTSR_CACHE"]).glob("searches/*.json")
+
+    reused = adaptsr("train", "--data", camera, *WORDS, "--run", second)
+    assert reused.code == 0, reused.err
+    assert "as an earlier search on this network and these images found" in reused.err
+    assert "searching" not in reused.err
+    assert "reused" in reused.out
+    assert read_document(second / "training" / "search.json", SearchRecord).is_reused
+    words = ("--lr", winner.learning_rate, "--method", winner.method, "--run", third)
+    assert adaptsr("train", "--data", camera, *WORDS, *words).code == 0
+    assert (second / "adapter.safetensors").read_bytes() == (third / "adapter.safetensors").read_bytes()
+
+    def search_again(self: object) -> None:
+        raise AdaptsrError("searched again")
+
+    monkeypatch.setattr(search._Search, "run", search_again)
+    for more in (("--run", second, "--force"), ("--run", fourth, "--batch", 2)):
+        assert "searched again" in adaptsr("train", "--data", camera, *WORDS, *more).err
+    kept.write_text("{", encoding="utf-8")
+    damaged = adaptsr("train", "--data", camera, *WORDS, "--run", fourth)
+    assert "what an earlier search has found is ignored" in damaged.err
+    assert str(kept) in damaged.err
+    assert "searched again" in damaged.err
