@@ -117,6 +117,7 @@ def main() -> None:
     parser.add_argument("--network", action="append", default=[], help="NAME=FILE, or NAME= for the embedded one")
     parser.add_argument("--iterations", type=int, default=TRAIN_PRESETS["fast"].iterations)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=["adaptsr", *RATES], help="this contender alone")
     options = parser.parse_args()
     torch.set_num_threads(1)
     log = RESULTS / "race.jsonl"
@@ -132,7 +133,7 @@ def main() -> None:
                     "contender": contender,
                     "rate": rate,
                 }
-                if run in [row["run"] for row in rows]:
+                if run in [row["run"] for row in rows] or options.only not in (None, contender):
                     continue
                 model, folder = network.partition("=")[2] or None, Path(data.partition("=")[2])
                 row = {"run": run, **race(run, model, folder), "machine": describe_machine(CPU)}
