@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from adaptsr_cli.artifacts.card import RunCard
 from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.stages.train.time_plan import Pace, plan_time
 from adaptsr_cli.training.halving import plan_halving
+from adaptsr_cli.training.step import GradientStep
+from adaptsr_cli.training.validation import Validator
 
 
 @pytest.mark.parametrize("minutes", [1, 10, 100, 600])
@@ -33,6 +37,34 @@ def test_a_plan_is_told() -> None:
     said = plan_time(10, pace, seeks_rate=True).describe(10, pace)
     assert said.startswith("10 minutes: a search for the learning rate and about 1,6")
     assert said.endswith("iterations of 0.25 s, with 20 validations of 2 s")
+
+
+@pytest.mark.parametrize(("minutes", "slower"), [(1, 1.0), (60, 1.3), (600, 0.8)])
+def test_search_training_and_validations_take_the_minutes(
+    minutes: int, slower: float, adaptsr: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that only steps and validations move; after its first quarter the machine is slower or faster."""
+    pairs = write_camera(tmp_path / "pairs")
+    words = ("--data", pairs, "--model", "m.safetensors", "--batches", 1, "--patch", 32)
+    assert adaptsr("score", *words).code == 0
+    assert adaptsr("allocate", "--budget", "3k").code == 0
+    seconds, step_s = 0.0, 60 * minutes / 200
+
+    def spend(kept: Callable[..., object], cost_s: float) -> Callable[..., object]:
+        def spending(*args: object, **keywords: object) -> object:
+            nonlocal seconds
+            seconds += cost_s * (slower if seconds > 15 * minutes else 1.0)
+            return kept(*args, **keywords)
+
+        return spending
+
+    monkeypatch.setattr(time, "perf_counter", lambda: seconds)
+    monkeypatch.setattr(GradientStep, "run", spend(GradientStep.run, step_s))
+    monkeypatch.setattr(Validator, "score", spend(Validator.score, 2 * step_s))
+    done = adaptsr("train", *words[:4], *words[6:], "--batch", 1, "--minutes", minutes)
+    assert done.code == 0, done.err
+    assert "searching for the learning rate" in done.err
+    assert 0.9 * 60 * minutes <= seconds <= 1.1 * 60 * minutes
 
 
 def test_a_training_keeps_to_its_minutes_and_goes_on_with_more(adaptsr: Command, tmp_path: Path) -> None:
