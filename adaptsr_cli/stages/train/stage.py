@@ -153,7 +153,7 @@ def _train(options: TrainOptions, asked: TrainOptions, inputs: TrainingInputs, p
     opened, world = inputs.opened, inputs.world
     methods = open_methods(options, inputs)
     known = recall_search(options, inputs, methods, progress)
-    planned = plan_training(options, inputs, known, methods, progress)
+    planned = plan_training(options, inputs, progress, known, methods)
     options = settle_method(planned, known, inputs, progress)
     trainer = make_trainer(options, inputs, opened.run, progress)
     trainer.reserve_s = planned.reserve(is_new=not opened.run.training.state.exists())

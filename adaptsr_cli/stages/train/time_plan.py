@@ -132,9 +132,9 @@ class PlannedTraining:
 def plan_training(
     options: TrainOptions,
     inputs: TrainingInputs,
-    known: SearchRecord | None,
-    methods: Sequence[Method],
     progress: Progress,
+    known: SearchRecord | None = None,
+    methods: Sequence[Method] = (),
 ) -> PlannedTraining:
     """Settle how long a training is, and how often it is validated, by `iterations` and `minutes`.
 
@@ -144,9 +144,9 @@ def plan_training(
     Args:
         options: What the user asked for.
         inputs: What is trained on what.
+        progress: Told the plan before anything of it is done.
         known: What an earlier search has found, which saves the time for another one.
         methods: Between which a search would choose.
-        progress: Told the plan before anything of it is done.
     """
     minutes = options.minutes
     if minutes is None:
