@@ -174,7 +174,7 @@ def merge(options: MergeOptions | None = None, /, *, progress: Progress = SILENT
     Args:
         options: Which adapters, and how much of each.
         progress: Where progress and remarks go.
-        **fields: Fields of `MergeOptions`, such as ``strength=0.8``.
+        **fields: Fields of `MergeOptions`, such as ``strength=0.8`` or ``sharpness=0.5``.
 
     Returns:
         The merged file, and how exactly it computes what backbone and adapters compute.

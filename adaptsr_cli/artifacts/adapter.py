@@ -49,7 +49,7 @@ class AdapterSite(StrictModel):
 
 
 class AdapterHeader(StrictModel):
-    """The header of ``adapter.safetensors``: everything but the tensors.
+    """The header of ``adapter.safetensors``, and of the one in ``perceptual/``: everything but the tensors.
 
     Attributes:
         lora_scaling: What low-rank updates are multiplied with; ``scale`` in files of older versions.

@@ -75,6 +75,8 @@ def _read_adaptation(run: RunFolder, progress: Progress) -> Adaptation | None:
     camera = read(run.degradation, lambda path: read_document(path, DegradationRecord))
     guard = read(run.guard, lambda path: read_document(path, GuardRecord))
     card = read(run.card, lambda path: read_document(path, RunCard))
+    on_top = read(run.perceptual.card, lambda path: read_document(path, RunCard))
+    sharp = on_top.describe() if on_top is not None else ()
     steps: list[tuple[str, Provenance]] = [
         (name, made.provenance)
         for name, made in (("score", saliency), ("allocate", rank_map), ("train", adapter))
@@ -86,7 +88,7 @@ def _read_adaptation(run: RunFolder, progress: Progress) -> Adaptation | None:
         adapter=adapter,
         log=read(run.training.log, read_log) or (),
         search=read(run.search, lambda path: read_document(path, SearchRecord)),
-        card=card.describe() if card is not None else (),
+        card=(*(card.describe() if card else ()), *(f"On top of it: {line}" for line in sharp[:1])),
         camera=camera.estimate if camera is not None else None,
         guard=guard,
         steps=steps,

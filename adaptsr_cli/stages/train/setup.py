@@ -214,6 +214,18 @@ def _prepare_adapters(
     return attachment
 
 
+def require_networks(options: TrainOptions) -> None:
+    """Load the networks of the perceptual objective once, so that it is said before any work if they are missing.
+
+    Raises:
+        MissingWeights: They are.
+        CheckpointError: They are damaged.
+    """
+    if options.objective in {"perceptual", "both"}:
+        weights_dir = find_weights_dir(options.weights_dir)
+        make_objective("perceptual", weights_dir=weights_dir, device=torch.device("cpu"), seed=0, iterations=1)
+
+
 def _make_objective(options: TrainOptions, config: TrainConfig, device: torch.device) -> Objective:
     """The loss.
 

@@ -29,7 +29,7 @@ from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.stages.train.rank_plan import open_rank_plan
 from adaptsr_cli.stages.train.records import fill_card, tell_cache, tell_result, write_run_records
 from adaptsr_cli.stages.train.search import open_methods, settle_method
-from adaptsr_cli.stages.train.setup import TrainingInputs, make_trainer, open_readers
+from adaptsr_cli.stages.train.setup import TrainingInputs, make_trainer, open_readers, require_networks
 from adaptsr_cli.stages.train.time_plan import plan_training
 from adaptsr_cli.training.log import read_log
 from adaptsr_cli.training.loop import Trainer, TrainingOutcome
@@ -98,13 +98,15 @@ def run_train(options: TrainOptions, *, progress: Progress = SILENT, world: Worl
 
 
 def check_options(options: TrainOptions) -> None:
-    """Refuse what the method does not obey, before images and networks are opened, which may take long.
+    """Refuse what the method does not obey, or the objective lacks, before images are opened, which may take long.
 
     Raises:
         UsageError: Naming the option.
+        MissingWeights: Naming the files.
     """
     method = "lora" if options.method == "auto" else options.method
     validate_method_options(method, options.init or "default", options.conv_factorization, options.shira_mask)
+    require_networks(options)
 
 
 def train_backbone(

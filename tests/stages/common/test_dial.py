@@ -200,6 +200,13 @@ def test_folds_train_and_measure_both(adaptsr: Command, camera: Path) -> None:
     assert "Between faithful and sharp" in Path("f/report.html").read_text()
 
 
+def test_networks_that_are_missing_are_told_before_the_first_training(adaptsr: Command, pairs: Path) -> None:
+    done = adaptsr("train", "--data", pairs, "--objective", "both", "--iterations", 3)
+    assert done.code == 1
+    assert "no-weights" in done.err
+    assert not Path("adaptsr-run").exists()
+
+
 def test_what_cannot_be_is_said_in_a_line(adaptsr: Command, camera: Path, run: Path) -> None:
     plain = ("train", "--run", "p", "--lr", "0.003", *QUICK, "--data", camera)
     assert adaptsr(*plain).code == 0
