@@ -26,7 +26,7 @@ from adaptsr_cli.stages.common.open_run import OpenRun
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.stages.train.rank_plan import open_rank_plan
-from adaptsr_cli.stages.train.records import fill_card
+from adaptsr_cli.stages.train.records import fill_card, tell_result
 from adaptsr_cli.stages.train.search import open_methods
 from adaptsr_cli.stages.train.setup import TrainingInputs, make_trainer
 from adaptsr_cli.stages.train.time_plan import plan_training
@@ -119,6 +119,7 @@ def train_on_top(options: TrainOptions, inputs: TrainingInputs, progress: Progre
         if world.is_main_process:
             write_document(run.card, card)
             draw_curves(run.curves, read_log(run.training.log))
+            tell_result(run, outcome.state, trainer.objective, progress)
     if outcome.seconds_per_iteration is None:
         progress.note(f"the perceptual adapter is finished already ({format_seconds(outcome.state.elapsed_s)})")
     return PerceptualResult(run.adapter, card)

@@ -30,6 +30,7 @@ from adaptsr_cli.stages.train.records import BestAdapterWriter
 from adaptsr_cli.training.loop import Trainer
 from adaptsr_cli.training.memory import StepShape
 from adaptsr_cli.training.objective import Objective, make_objective
+from adaptsr_cli.training.perceptual import load_perceptual_distance
 from adaptsr_cli.training.presets import TRAIN_PRESETS
 from adaptsr_cli.training.state import continue_run, read_state
 from adaptsr_cli.training.validation import Validator
@@ -222,8 +223,7 @@ def require_networks(options: TrainOptions) -> None:
         CheckpointError: They are damaged.
     """
     if options.objective in {"perceptual", "both"}:
-        weights_dir = find_weights_dir(options.weights_dir)
-        make_objective("perceptual", weights_dir=weights_dir, device=torch.device("cpu"), seed=0, iterations=1)
+        load_perceptual_distance(find_weights_dir(options.weights_dir), torch.device("cpu"))
 
 
 def _make_objective(options: TrainOptions, config: TrainConfig, device: torch.device) -> Objective:

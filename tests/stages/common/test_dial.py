@@ -49,6 +49,7 @@ def camera(adaptsr: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         return Contrast() if choice == "perceptual" else made(choice, **rest)
 
     monkeypatch.setattr(setup, "make_objective", make)
+    monkeypatch.setattr(setup, "load_perceptual_distance", lambda *_: None)
     save_tiny("safmn", Path("m.safetensors"))
     return write_pairs(tmp_path / "camera", count=5, side_px=64)
 
