@@ -33,7 +33,7 @@ from adaptsr_cli.training.folder import TrainingFolder
 from adaptsr_cli.training.log import append_row, cut_log
 from adaptsr_cli.training.objective import Objective
 from adaptsr_cli.training.optimizer import make_adam, set_rate
-from adaptsr_cli.training.recovery import SETTLED_SHARE, describe_resuming, has_fallen, lower_rate, rate_now
+from adaptsr_cli.training.recovery import SETTLED_SHARE, describe_resuming, is_lost, keeps, lower_rate, rate_now
 from adaptsr_cli.training.resource_usage import ResourceUsage
 from adaptsr_cli.training.signals import catch_stop
 from adaptsr_cli.training.state import TrainState, continue_run, read_state, restore, save_state
@@ -172,7 +172,7 @@ class Trainer:
                 if due.validate:
                     with usage.not_counted():
                         state, score = self._validate(state, train_state, task)
-                    if self.objective.seeks_psnr and has_fallen(score, state, config):
+                    if is_lost(score, state, config, seeks_psnr=self.objective.seeks_psnr):
                         fall = f"the held-out score fell to {score:.2f} dB (backbone {state.backbone_psnr_y_db:.2f} dB)"
                         state = self._lower_rate(state, train_state, fall, progress, state.backbone_psnr_y_db - score)
                     else:
@@ -355,8 +355,7 @@ class Trainer:
         with train_state.average.in_place() if train_state.average is not None else nullcontext():
             validation = self.validator.score(self._upscale())
             score = validation.psnr_y_db
-            # Of an objective that gives PSNR up on purpose the latest adapter is the one that is wanted.
-            improved = score > state.best_psnr_y_db or not self.objective.seeks_psnr
+            improved = keeps(score, state, seeks_psnr=self.objective.seeks_psnr)
             if improved:
                 state = state.model_copy(update={"best_psnr_y_db": score, "best_iteration": state.iteration})
                 if self.world.is_main_process:

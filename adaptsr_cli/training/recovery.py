@@ -24,6 +24,9 @@ SETTLED_SHARE: Final = 0.3
 """From here on the best state is what training goes back to; before, it is the start, since an adapter that a rate far
 too high has made is a poor one to go on from, however it scores."""
 
+COLLAPSE_DB: Final = 3.0
+"""A perceptual training that has lost more PSNR-Y than that does not show the scene any more."""
+
 _TOLERATED_FALL_DB: Final = 0.5
 _DEEP_FALL_DB: Final = 3.0
 
@@ -61,19 +64,36 @@ def describe_resuming(state: LoopState, saved: LoopState) -> str:
     return f"{said}, now up to {end}: the learning rate begins its schedule anew, at half of its peak ({peak:.2g})"
 
 
-def has_fallen(score: float, state: LoopState, config: TrainConfig) -> bool:
+def is_lost(score: float, state: LoopState, config: TrainConfig, *, seeks_psnr: bool) -> bool:
     """Whether a held-out score is so far below the backbone's that only a lower rate can help.
 
-    A high rate costs some quality until it decays, so early in the run a fall is tolerated, at its end none.
+    A high rate costs some quality until it decays, so early in the run a fall is tolerated, at its end none. An
+    objective that gives PSNR up for sharpness is lost where it has collapsed.
 
     Args:
         score: PSNR-Y in dB.
         state: Where the loop stands.
         config: The options of the run.
+        seeks_psnr: The objective's.
     """
     left = 1 - finished_share(state, config)
+    if len(state.rate_cuts) == MOST_CUTS or left <= 0:
+        return False
     tolerated_db = _TOLERATED_FALL_DB * left
-    return len(state.rate_cuts) < MOST_CUTS and left > 0 and score < state.backbone_psnr_y_db - tolerated_db
+    return score < state.backbone_psnr_y_db - tolerated_db if seeks_psnr else _has_collapsed(score, state)
+
+
+def keeps(score: float, state: LoopState, *, seeks_psnr: bool) -> bool:
+    """Whether the adapter that has a held-out score takes the place of the one that was kept before.
+
+    Of an objective that gives PSNR up on purpose the latest adapter is the one that is wanted, unless it has collapsed.
+    """
+    return score > state.best_psnr_y_db if seeks_psnr else not _has_collapsed(score, state)
+
+
+def _has_collapsed(score: float, state: LoopState) -> bool:
+    """Whether more PSNR is lost than sharpness ever costs, which is one or two dB of GANs trained for long."""
+    return not score >= state.backbone_psnr_y_db - COLLAPSE_DB
 
 
 def lower_rate(

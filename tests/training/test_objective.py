@@ -17,7 +17,11 @@ from adaptsr_cli.errors import ArtifactError, CheckpointError, UsageError
 from adaptsr_cli.io.tensors import write_tensors
 from adaptsr_cli.metrics.perceptual import Lpips, MissingWeights
 from adaptsr_cli.training.adversarial import Adversary
+from adaptsr_cli.training.judged import judged, random_window
 from adaptsr_cli.training.objective import (
+    GAN_WEIGHT,
+    GRID_WEIGHT,
+    LOW_WEIGHT,
     Objective,
     PerceptualObjective,
     charbonnier_loss,
@@ -70,13 +74,14 @@ def batch(count: int = 2, side_px: int = 32, seed: int = 0) -> tuple[Tensor, Ten
 
 
 def make(choice: ObjectiveName, weights_dir: Path, *, seed: int = 1, iterations: int = 100) -> Objective:
-    return make_objective(choice, weights_dir=weights_dir, device=CPU, seed=seed, iterations=iterations)
+    return make_objective(choice, weights_dir=weights_dir, device=CPU, seed=seed, iterations=iterations, scale=4)
 
 
-def perceptual(weights_dir: Path, *, seed: int = 1, warm_up: int = 0) -> PerceptualObjective:
+def perceptual(weights_dir: Path, *, adversary_seed: int = 1, warm_up: int = 0) -> PerceptualObjective:
     """The perceptual objective with a small discriminator."""
     distance = load_perceptual_distance(weights_dir, CPU)
-    return PerceptualObjective(distance, Adversary(device=CPU, seed=seed, features=4), warm_up=warm_up)
+    adversary = Adversary(device=CPU, seed=adversary_seed, features=4)
+    return PerceptualObjective(distance, adversary, warm_up=warm_up, seed=1, scale=4)
 
 
 def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
@@ -124,7 +129,8 @@ def test_total_is_the_weighted_sum_of_detached_parts(choice: ObjectiveName, sque
     sr.requires_grad_()
     objective = perceptual(squeeze_dir) if choice == "perceptual" else make(choice, squeeze_dir)
     losses = objective.losses(sr, hr, 50)
-    weights = {"l1": 1.0, "fft": 0.05, "charbonnier": 1.0, "perceptual": 0.1, "gan": 0.1}
+    weights = {"l1": 1.0, "fft": 0.05, "charbonnier": 1.0, "perceptual": 0.1, "gan": GAN_WEIGHT}
+    weights |= {"low": LOW_WEIGHT, "grid": GRID_WEIGHT}
     expected = sum(weights[name] * part.item() for name, part in losses.parts.items())
     assert losses.total.item() == pytest.approx(expected, rel=1e-6)
     assert losses.total.shape == ()
@@ -178,8 +184,8 @@ def test_descriptions_say_what_is_minimised(squeeze_dir: Path) -> None:
         "L1",
         "L1 + 0.05 FFT",
         "Charbonnier (epsilon 0.001)",
-        "L1 + 0.1 LPIPS (squeeze, squeezenet1_1_random.safetensors) + 0.1 GAN (U-Net discriminator, 4.4M parameters, "
-        "from iteration 10)",
+        "L1 + 1 L1 of means + 0.1 LPIPS (squeeze, squeezenet1_1_random.safetensors) + 0.01 grid + 0.005 GAN "
+        "(discriminator of 13.2k parameters, from iteration 10)",
     ]
 
 
@@ -194,8 +200,7 @@ def test_discriminator_is_not_listened_to_in_the_warm_up_but_learns(squeeze_dir:
     assert [("gan" in objective.losses(*batch(), iteration).parts) for iteration in (0, 2, 3)] == [False, False, True]
     told = objective.after_step(*batch(), 0, keep)
     assert {name: round(loss.item(), 1) for name, loss in told.items()} == {
-        "d_real": round(math.log(2), 1),
-        "d_fake": round(math.log(2), 1),
+        "discriminator": round(math.log(2), 1),
     }
     assert not same(before, objective.state())
 
@@ -216,7 +221,7 @@ def test_resumed_equals_straight_bit_for_bit(stop: int, squeeze_dir: Path) -> No
     start = torch.zeros(3, 1, 1)
     straight = perceptual(squeeze_dir, warm_up=2)
     end = train(straight, 0, 5, start)
-    first, second = (perceptual(squeeze_dir, seed=seed, warm_up=2) for seed in (1, 9))
+    first, second = (perceptual(squeeze_dir, adversary_seed=seed, warm_up=2) for seed in (1, 9))
     middle = train(first, 0, stop, start)
     second.load(first.state(), "state.safetensors")
     torch.rand(5)  # what others draw must not matter
@@ -330,6 +335,8 @@ def test_real_weights_give_the_metric_that_is_reported(shared: Path) -> None:
     objective = perceptual(weights_dir)
     sr, hr = batch()
     losses = objective.losses(sr, hr, 0)
-    expected = Lpips("squeeze", weights_dir=weights_dir).distance(sr, hr).mean()
+    rows, columns = random_window(32, 32, 28, seed=1, iteration=0, purpose=0)
+    seen = (judged(sr, hr)[..., rows, columns], hr[..., rows, columns])
+    expected = Lpips("squeeze", weights_dir=weights_dir).distance(*seen).mean()
     assert losses.parts["perceptual"].item() == pytest.approx(expected.item(), rel=1e-6)
     assert "LPIPS (squeeze, squeezenet1_1_torchvision_fp16.safetensors)" in objective.describe()

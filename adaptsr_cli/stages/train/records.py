@@ -29,6 +29,7 @@ from adaptsr_cli.stages.train.rank_plan import RankPlan
 from adaptsr_cli.training.log import read_log
 from adaptsr_cli.training.objective import Objective
 from adaptsr_cli.training.overfitting import find_overfitting
+from adaptsr_cli.training.recovery import COLLAPSE_DB
 from adaptsr_cli.units import format_bytes
 
 
@@ -138,7 +139,14 @@ def tell_cache(stats: CacheStats, images: int, progress: Progress) -> None:
 
 def tell_result(run: RunFolder, state: LoopState, objective: Objective, progress: Progress) -> None:
     """Say what the user should know about how the run went."""
-    if not objective.seeks_psnr:
+    if not objective.seeks_psnr and state.best_iteration < state.iteration:
+        where = f"that of iteration {state.best_iteration}" if state.best_iteration else "the one it started from"
+        progress.warn(
+            f"the training collapsed: on held-out images it lost more than {COLLAPSE_DB:g} dB of the backbone's "
+            f"{state.backbone_psnr_y_db:.2f} dB, so the adapter that is kept is {where}; a smaller `learning_rate` may "
+            "help"
+        )
+    elif not objective.seeks_psnr:
         if state.iteration:
             progress.note(
                 f"the last adapter is kept: `objective` {state.plan.config.objective} gives up PSNR for sharpness, so "

@@ -130,7 +130,7 @@ def make_trainer(options: TrainOptions, inputs: TrainingInputs, run: RunFolder, 
     if run.training.state.exists():
         # Before anything is written: the split of the run that is there must not be replaced by another's.
         continue_run(read_state(run.training.state)[0], fingerprint, run.training.root)
-    objective = _make_objective(options, config, device)
+    objective = _make_objective(options, config, device, backbone.scale)
     shape = StepShape(len(block), config.patch_px, config.precision, config.accumulate)
     return Trainer(
         backbone=backbone,
@@ -226,7 +226,7 @@ def require_networks(options: TrainOptions) -> None:
         load_perceptual_distance(find_weights_dir(options.weights_dir), torch.device("cpu"))
 
 
-def _make_objective(options: TrainOptions, config: TrainConfig, device: torch.device) -> Objective:
+def _make_objective(options: TrainOptions, config: TrainConfig, device: torch.device, scale: int) -> Objective:
     """The loss.
 
     Raises:
@@ -238,6 +238,7 @@ def _make_objective(options: TrainOptions, config: TrainConfig, device: torch.de
         device=device,
         seed=config.seed,
         iterations=config.iterations,
+        scale=scale,
     )
     if config.patience is not None and not objective.seeks_psnr:
         raise UsageError(
