@@ -21,7 +21,8 @@ _LEAST_POWER: Final = 1 / 12 / 255**2
 def grid_loss(luma: Tensor, period_px: int) -> Tensor:
     """How much stronger the frequencies of the grid are than those beside, mean over frequencies and blocks.
 
-    Only the grid's own power has a gradient. Had that beside one too, the cheapest way out would be to add noise there.
+    It can be made smaller by noise beside the grid's frequencies too, which a large weight brings about: keep it small.
+    Without a gradient through what lies beside, on the other hand, an adapter loses its detail together with the grid.
 
     Args:
         luma: (B, H, W) float32, nominally in [0, 1].
@@ -49,5 +50,4 @@ def grid_loss(luma: Tensor, period_px: int) -> Tensor:
     peak = lobes[:, rows, columns]  # (N, F)
     before = lobes[:, rows - aside_rows, columns - aside_columns]
     after = lobes[:, (rows + aside_rows) % side, (columns + aside_columns) % side]
-    beside = (before.log() + after.log()).detach() / 2
-    return (peak.log() - beside).relu().mean()
+    return (peak.log() - (before.log() + after.log()) / 2).relu().mean()

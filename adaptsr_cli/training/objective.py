@@ -25,7 +25,7 @@ CHARBONNIER_EPSILON: Final = 1e-3
 # Of the perceptual objective, beside L1; chosen on held-out iPhone pairs (docs/guide/train.md).
 GAN_WEIGHT: Final = 0.005
 LOW_WEIGHT: Final = 1.0
-GRID_WEIGHT: Final = 0.01
+GRID_WEIGHT: Final = 0.003
 # Less than a patch, so that there is something to be shifted.
 _DISTANCE_SHARE: Final = 7 / 8
 _GAN_PX: Final = 64

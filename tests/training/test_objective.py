@@ -184,7 +184,7 @@ def test_descriptions_say_what_is_minimised(squeeze_dir: Path) -> None:
         "L1",
         "L1 + 0.05 FFT",
         "Charbonnier (epsilon 0.001)",
-        "L1 + 1 L1 of means + 0.1 LPIPS (squeeze, squeezenet1_1_random.safetensors) + 0.01 grid + 0.005 GAN "
+        "L1 + 1 L1 of means + 0.1 LPIPS (squeeze, squeezenet1_1_random.safetensors) + 0.003 grid + 0.005 GAN "
         "(discriminator of 13.2k parameters, from iteration 10)",
     ]
 
