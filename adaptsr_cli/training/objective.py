@@ -114,7 +114,7 @@ class Objective(Protocol):
 
 
 def make_objective(
-    choice: ObjectiveName, *, weights_dir: Path, device: torch.device, seed: int, iterations: int, scale: int
+    choice: ObjectiveName, *, weights_dir: Path, device: torch.device, seed: int, iterations: int, scale: int = 4
 ) -> Objective:
     """Build an objective by its name.
 
@@ -124,7 +124,7 @@ def make_objective(
         device: Where to compute.
         seed: Of the discriminator's weights and of what it sees; the global random state is left alone.
         iterations: Planned length of the run, for the discriminator's warm-up.
-        scale: Of the network, the period of the grid that it may leave.
+        scale: Of the network, the period of the grid that it may leave; pixel losses need none.
 
     Raises:
         MissingWeights: No network for the perceptual distance is there.
