@@ -28,10 +28,14 @@ def texture(hr: Tensor) -> Tensor:
         hr: (B, 3, H, W) float32 in [0, 1].
     """
     light = luma(hr)[:, None]
-    around = {"kernel_size": _NEIGHBOURHOOD_PX, "stride": 1, "padding": _NEIGHBOURHOOD_PX // 2}
-    mean, square = (avg_pool2d(values, **around, count_include_pad=False) for values in (light, light.square()))
+    mean, square = _mean_around(light), _mean_around(light.square())
     variance = (square - mean.square()).clamp_min(0)
     return variance / (variance + (FLAT_LEVELS / 255) ** 2)
+
+
+def _mean_around(values: Tensor) -> Tensor:
+    """The mean of every pixel's neighbourhood, of what is inside the image; the same shape."""
+    return avg_pool2d(values, _NEIGHBOURHOOD_PX, 1, _NEIGHBOURHOOD_PX // 2, count_include_pad=False)
 
 
 def judged(sr: Tensor, hr: Tensor) -> Tensor:
