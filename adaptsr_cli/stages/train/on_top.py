@@ -27,7 +27,6 @@ from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.stages.train.rank_plan import open_rank_plan
 from adaptsr_cli.stages.train.records import fill_card, tell_result
-from adaptsr_cli.stages.train.search import open_methods
 from adaptsr_cli.stages.train.setup import TrainingInputs, make_trainer
 from adaptsr_cli.stages.train.time_plan import plan_training
 from adaptsr_cli.training.log import read_log
@@ -65,13 +64,13 @@ def perceptual_part(options: TrainOptions, inputs: TrainingInputs) -> TrainOptio
 
     Its rate is the preset's and not searched for, since no score could choose between rates that give PSNR up on
     purpose; nor is it that of the first training, which is found by PSNR. Its method is the one that is named, else
-    ``full`` on small networks, as the search would try there, and ``lora`` on others.
+    ``lora``: all as by ``objective`` perceptual alone.
 
     Args:
         options: Of both.
         inputs: Those of the first training.
     """
-    method = open_methods(options, inputs)[-1]
+    method = "lora" if options.method == "auto" else options.method
     return options.model_copy(
         update={
             "objective": "perceptual",
