@@ -2,7 +2,8 @@
 
     python benchmarks/published.py --weights weights/ --data test_sr/
 
-Takes Set5, Set14, BSD100 and Urban100, each as far as it is there (``--sets`` names others).
+Takes Set5, Set14, BSD100 and Urban100, each as far as it is there (``--sets`` names others), and all checkpoints
+(``--only`` names some). Rows of earlier calls that are not measured again are kept.
 
 A figure is reproduced where the mean PSNR-Y is within 0.02 dB and the mean SSIM-Y within 0.001 of it. The
 protocol is `paper`. A x2 network needs the x2 side, which is made from HR by Pillow's antialiased bicubic where the
@@ -62,6 +63,15 @@ SUBJECTS = (
         {"Set5": (38.00, None)},
         "measured on this file apart from this package",
     ),
+    *(
+        Subject(f"genuine/{file}", scale, {"Set5": (psnr_db, None)}, "measured on this file apart from this package")
+        for file, scale, psnr_db in (
+            ("DAT_light_x4.pth", 4, 32.571),
+            ("DAT_light_x2.pth", 2, 38.251),
+            ("SPAN_x4_ch48_from_ncnn_fp16.pth", 4, 32.203),
+            ("SPAN_x2_ch48_from_ncnn_fp16.pth", 2, 38.088),
+        )
+    ),
     Subject("own/safmn_x4_bicubic.safetensors", 4, {"Set5": (31.59, None)}, "measured when it was trained"),
 )
 
@@ -72,7 +82,9 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--sets", nargs="+", default=["Set5", "Set14", "BSD100", "Urban100"])
+    parser.add_argument("--only", nargs="+", default=[], help="parts of file names")
     options = parser.parse_args()
+    results = ROOT / "benchmarks" / "results"
     sets = [name for name in options.sets if (options.data / name / "HR").is_dir()]
     for name in options.sets:
         if name not in sets:
@@ -80,14 +92,19 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     versions: dict[str, str] = {}
     for subject in SUBJECTS:
+        if options.only and not any(part in subject.file for part in options.only):
+            continue
         for name in sets:
             started = time.perf_counter()
             found = score(options.weights / subject.file, options.data / name, subject.scale)
             versions = found.versions
             rows.append(to_row(subject, name, found) | {"seconds": round(time.perf_counter() - started, 1)})
             print(json.dumps(rows[-1]), flush=True)
+    measured = {(row["model"], row["set"]) for row in rows}
+    earlier = results / "published.json"
+    kept = json.loads(earlier.read_text(encoding="utf-8"))["rows"] if earlier.exists() else []
+    rows = [row for row in kept if (row["model"], row["set"]) not in measured] + rows
     report = {"machine": describe_machine(pick_device("auto")), "versions": versions, "rows": rows}
-    results = ROOT / "benchmarks" / "results"
     results.mkdir(parents=True, exist_ok=True)
     (results / "published.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     (results / "published.md").write_text(to_markdown(report), encoding="utf-8")

@@ -2,9 +2,10 @@
 
     python benchmarks/tile_seams.py [--models FILE ...] [--size 233] [--tile 48] [--pictures FOLDER]
 
-For the embedded network, small seeded networks of the architectures that matter (those of the tests), and ``--models``,
-on a flat and on a textured image. Writes ``benchmarks/results/tile_seams.{json,md}``, and with ``--pictures`` the
-results and their differences, 32 times as strong, to look at.
+For the embedded network, small seeded networks of the architectures that matter (those of the tests), and ``--models``
+(``--only-models``: those alone), on a flat and on a textured image, and on a ``--photograph``. Writes
+``benchmarks/results/NAME.{json,md}`` (``--name``), and with ``--pictures`` the results and their differences, 32 times
+as strong, to look at.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from adaptsr_cli.backbones.catalogue import default_model
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.inference.tiles import RAMP_PX, TilePlan
-from adaptsr_cli.io.images import write_rgb
+from adaptsr_cli.io.images import read_rgb, write_rgb
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -82,9 +83,11 @@ def gradients(difference: np.ndarray, plan: TilePlan, scale: int) -> tuple[float
     return float(np.concatenate(across).mean()), float(np.concatenate(beside).mean())
 
 
-def backbones(models: list[Path], folder: Path) -> Iterator[tuple[str, Backbone]]:
+def backbones(models: list[Path], folder: Path, *, only_models: bool) -> Iterator[tuple[str, Backbone]]:
     """The networks by name."""
     yield from ((model.name, load_backbone(model)) for model in models)
+    if only_models:
+        return
     yield "embedded SAFMN x4", load_backbone(default_model())
     for name in SMALL:
         yield f"small {name}", load_backbone(save_tiny(name, folder / f"{name}.safetensors"))
@@ -98,11 +101,17 @@ def main() -> None:
     parser.add_argument("--tile", type=int, default=48)
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
+    parser.add_argument("--only-models", action="store_true", help="no other networks")
+    parser.add_argument("--photograph", type=Path, help="its upper left corner is taken too")
+    parser.add_argument("--name", default="tile_seams")
     options = parser.parse_args()
+    pictures = dict(images(options.size))
+    if options.photograph:
+        pictures["photograph"] = read_rgb(options.photograph)[: options.size, : options.size]
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        for name, backbone in backbones(options.models, Path(folder)):
-            for kind, lr in images(options.size):
+        for name, backbone in backbones(options.models, Path(folder), only_models=options.only_models):
+            for kind, lr in pictures.items():
                 for pad_px in (None, 0):
                     figures, whole, tiled = measure(backbone, lr, options.tile, pad_px)
                     rows.append(
@@ -116,8 +125,8 @@ def main() -> None:
                             write_rgb(target, np.clip(np.rint(picture), 0, 255).astype(np.uint8))
     text = to_markdown(rows, options.size, options.tile)
     options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "tile_seams.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    (options.output / "tile_seams.md").write_text(text, encoding="utf-8")
+    (options.output / f"{options.name}.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    (options.output / f"{options.name}.md").write_text(text, encoding="utf-8")
     print(text)
 
 

@@ -7,7 +7,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import Command
+from spandrel import ModelLoader
+
+from adaptsr_cli.backbones.backbone import super_resolve
+from adaptsr_cli.backbones.loader import load_backbone
+from adaptsr_cli.stages.common.adapter_file import attach_adapter, read_adapter, write_adapter
+from adaptsr_cli.stages.common.merged_model import textured_image
 
 
 @pytest.mark.parametrize(
@@ -16,6 +23,8 @@ from conftest import Command
         # measured independently, MATLAB's bicubic LR
         ("genuine/DCTLSA_x4.pt", "Set5", 32.523, 0.002),
         ("own/safmn_x4_bicubic.safetensors", "Set5", 31.59, 0.01),
+        ("genuine/SPAN_x4_ch48_from_ncnn_fp16.pth", "Set5", 32.203, 0.002),
+        pytest.param("genuine/DAT_light_x4.pth", "Set5", 32.571, 0.002, marks=pytest.mark.slow),
         # its LR is made here by Pillow's bicubic, which is not MATLAB's to the last bit
         ("genuine/SAFMN_x2_from_ncnn_fp16.safetensors", "Set5/HR", 38.00, 0.03),
     ],
@@ -71,3 +80,25 @@ def test_real_iphone_pairs_in_plain_calls(model: str | None, adaptsr: Command, s
         entry["metrics"]["psnr_y_db"] for entry in json.loads(Path("adaptsr-run/eval.json").read_text())["models"]
     )
     assert after > before
+
+
+def test_adapted_span_is_what_spandrel_makes_of_its_factors_in_both_modes(adaptsr: Command, shared: Path) -> None:
+    model = shared / "weights/genuine/SPAN_x4_ch48_from_ncnn_fp16.pth"
+    data = shared / "data/real_pairs/iphone"
+    words = ("--data", data, "--model", model, "--method", "lora", "--lr", 1e-4, "--iterations", 2, "--batch", 1)
+    assert adaptsr("train", *words, "--patch", 64).code == 0
+    header, tensors = read_adapter(Path("adaptsr-run/adapter.safetensors"))
+    generator = torch.Generator().manual_seed(0)
+    moved = {name: tensor + 1e-3 * torch.randn(tensor.shape, generator=generator) for name, tensor in tensors.items()}
+    write_adapter(Path("adaptsr-run/adapter.safetensors"), header, moved)
+    assert adaptsr("merge").code == 0
+    backbone = load_backbone(model)
+    image = textured_image(1, 40, 36)
+    with torch.no_grad():
+        before = super_resolve(backbone, image)
+        attach_adapter(backbone, Path("adaptsr-run/adapter.safetensors"))
+        expected = super_resolve(backbone, image)
+        plain = ModelLoader().load_from_file(Path("adaptsr-run/merged.safetensors")).model
+        assert float((expected - before).abs().max()) > 1e-3
+        torch.testing.assert_close(plain.eval()(image), expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(plain.train()(image), expected, atol=1e-5, rtol=0)

@@ -35,6 +35,9 @@ class Traits:
         is_conv_chain: The network is a plain chain of convolutions, so that on loading `halo_px` becomes what their
             kernels reach, at most `MAX_REACH_PX`. On loading `halo_px` is also made a multiple of
             `tile_multiple_px`.
+        looks_at_all: Something in the network goes by all pixels that it is given (pooling to one value, norms over the
+            image, attention between channels), so that tiles are near the whole image's result, not equal to it. On
+            loading it is also set where the network has such a layer of torch's.
         one_image_at_a_time: A batch of several images is not computed as each of them alone would be.
         channels_last: Whether the network runs faster on images whose channels lie together in memory.
         channels_last_on_cuda: Whether that holds on CUDA too where no gradient is wanted. SAFMN on 1 MP, H100: 101 and
@@ -50,6 +53,7 @@ class Traits:
     window_attribute: str | None = None
     halo_px: int | None = None
     is_conv_chain: bool = False
+    looks_at_all: bool = False
     one_image_at_a_time: bool = False
     channels_last: bool = False
     channels_last_on_cuda: bool = True
@@ -72,9 +76,9 @@ TRAITS: Final[Mapping[str, Traits]] = {
     "SPAN": Traits(is_conv_chain=True, channels_last=True, fp16=True),
     "SwiftSRGAN": Traits(is_conv_chain=True, fp16=True),
     # Channel attention pools over the whole image: no halo is exact.
-    "MoESR": Traits(halo_px=48),
+    "MoESR": Traits(looks_at_all=True, halo_px=48),
     "RCAN": Traits(never_adapt=_MEAN_SHIFTS, halo_px=48, channels_last=True),
-    "RealCUGAN": Traits(tile_multiple_px=4, halo_px=32),
+    "RealCUGAN": Traits(looks_at_all=True, tile_multiple_px=4, halo_px=32),
     # In eval mode the experts of a batch are all chosen from its first image.
     "SeemoRe": Traits(halo_px=32, one_image_at_a_time=True),
     # Max pooling by 2, 4 and 8 in every block: cells must fall where they fall in the whole image. Its reach is some
@@ -84,7 +88,9 @@ TRAITS: Final[Mapping[str, Traits]] = {
     # 1.1 grey levels at most with two windows, 0.1 with three.
     "ATD": Traits(fused_qkv=(r".*\.wqkv",), window_attribute="window_size", halo_px=48),
     "CRAFT": Traits(tile_multiple_px=16, halo_px=48),
-    "DAT": Traits(tile_multiple_px=32, halo_px=64),
+    # Windows of 8 x 32 px, but attention between channels and pooled gates go by all pixels. See the figures in
+    # benchmarks/results/tile_seams_genuine.md.
+    "DAT": Traits(looks_at_all=True, tile_multiple_px=32, halo_px=64),
     "DCTLSA": Traits(tile_multiple_px=16, halo_px=48),
     "DITN": Traits(halo_px=32),
     "DRCT": Traits(window_attribute="window_size", halo_px=48, channels_last=True),
@@ -146,6 +152,17 @@ class Backbone:
     def tile_multiple_px(self) -> int:
         """LR pixels to which tiles must be aligned."""
         return self.traits.tile_multiple_px
+
+    def describe_tiles(self) -> str:
+        """How tiles are laid, and whether they give what the whole image gives, in one line."""
+        if self.halo_px is None:
+            return "what overlap they need is not known"
+        laid = f"at multiples of {self.tile_multiple_px} px, with {self.halo_px} px of overlap"
+        if self.traits.looks_at_all:
+            return f"{laid}; near the whole image, not equal: this network goes by all pixels that it is given"
+        if self.traits.is_conv_chain and self.halo_px < MAX_REACH_PX:
+            return f"{laid}; equal to the whole image"
+        return f"{laid}; its reach ends or fades within it"
 
     def to(self, device: torch.device) -> Self:
         """Move the network to `device` (the checkpoint stays where it is)."""
@@ -213,6 +230,15 @@ def set_differentiable(backbone: Backbone, on: bool) -> None:
     for module in backbone.model.modules():
         if type(module).__name__ in backbone.traits.train_mode_classes:
             module.train(on)
+
+
+def looks_at_all(model: nn.Module) -> bool:
+    """Whether a network has a layer of torch's that goes by all pixels it is given."""
+    return any(
+        isinstance(module, nn.GroupNorm | nn.InstanceNorm2d)
+        or (isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1)))
+        for module in model.modules()
+    )
 
 
 def receptive_field_px(model: nn.Module) -> int:

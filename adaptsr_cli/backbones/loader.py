@@ -21,6 +21,7 @@ from adaptsr_cli.backbones.backbone import (
     Backbone,
     Traits,
     fit_to_network,
+    looks_at_all,
     receptive_field_px,
     traits_of,
 )
@@ -292,7 +293,8 @@ def _traits_of_network(architecture: str, model: nn.Module, multiple_px: int) ->
         halo_px = min(receptive_field_px(model), MAX_REACH_PX)
     if halo_px is not None:
         halo_px = math.ceil(halo_px / aligned_px) * aligned_px
-    return replace(traits, tile_multiple_px=aligned_px, halo_px=halo_px)
+    everywhere = traits.looks_at_all or looks_at_all(model)
+    return replace(traits, tile_multiple_px=aligned_px, halo_px=halo_px, looks_at_all=everywhere)
 
 
 def _probe(path: Path, backbone: Backbone, descriptor: ImageModelDescriptor[nn.Module]) -> None:

@@ -114,7 +114,10 @@ def free_sizes(network: nn.Module, multiple_px: int) -> Iterator[None]:
         block: Any = part  # what spandrel's modules hold is not typed
         if hasattr(block, "calculate_mask") and hasattr(block, "input_resolution"):  # of SwinIR or its like
             window = (int(block.window_size), int(block.shift_size))
-            block.calculate_mask = masks.setdefault(window, ShiftMask(*window))
+            block.calculate_mask = masks.setdefault(window, ShiftMask(window[:1] * 2, window[1:] * 2))
+        elif hasattr(block, "calculate_mask") and hasattr(block, "patches_resolution"):  # of DAT
+            block.calculate_mask = _MaskPair(tuple(block.split_size), tuple(block.shift_size))
+            block.patches_resolution = 0  # the masks that it keeps are of the size that it was trained with
     try:
         # Our attention orders windows by their number, which is free here; onnxruntime has kernels of its own.
         with published_forwards(network), _PlainPooling(multiple_px):
@@ -130,33 +133,52 @@ class ShiftMask:
     The original fills nine slices anew in every block, which takes minutes to trace in a network of 36.
 
     Args:
-        window_px: Side of a window.
-        shift_px: How far windows are shifted.
+        window_px: Height and width of a window.
+        shift_px: How far windows are shifted, down and to the right.
     """
 
-    def __init__(self, window_px: int, shift_px: int) -> None:
+    def __init__(self, window_px: tuple[int, ...], shift_px: tuple[int, ...]) -> None:
         self._window_px = window_px
         self._shift_px = shift_px
         self._size: tuple[int, int] | None = None
         self._mask = torch.zeros(0)
 
     def __call__(self, size: tuple[int, int]) -> Tensor:
-        """(height, width) -> (windows, window_px^2, window_px^2), 0 or -100."""
+        """(height, width) -> (windows, pixels, pixels) of a window's pixels by rows, 0 or -100."""
         if size is not self._size:  # sizes are symbols, so only the very same pair is surely equal
             self._size, self._mask = size, self._make(*size)
         return self._mask
 
     def _make(self, height: int, width: int) -> Tensor:
-        side = self._window_px
-        rows, columns = (self._zones(size).reshape(-1, side) for size in (height, width))  # (windows, side) each
-        zones = 3 * rows[:, None, :, None] + columns[None, :, None, :]  # (rows, columns, side, side)
-        flat = zones.reshape(-1, side * side)
+        rows = _zones(height, self._window_px[0], self._shift_px[0])  # (rows, window height)
+        columns = _zones(width, self._window_px[1], self._shift_px[1])  # (columns, window width)
+        zones = 3 * rows[:, None, :, None] + columns[None, :, None, :]  # (rows, columns, window height, window width)
+        flat = zones.reshape(-1, self._window_px[0] * self._window_px[1])
         return -100.0 * (flat[:, None, :] != flat[:, :, None]).float()
 
-    def _zones(self, size: int) -> Tensor:
-        """0 for what the shift leaves together, 1 and 2 for the two parts of the last window."""
-        places = torch.arange(size)
-        return (places >= size - self._window_px).long() + (places >= size - self._shift_px).long()
+
+class _MaskPair:
+    """The two masks of a block of DAT: its windows lie along the rows in one half of the channels, across in the other.
+
+    Args:
+        window_px: Height and width of the first kind of windows.
+        shift_px: How far they are shifted.
+    """
+
+    def __init__(self, window_px: tuple[int, ...], shift_px: tuple[int, ...]) -> None:
+        self._masks = (ShiftMask(window_px, shift_px), ShiftMask(window_px[::-1], shift_px[::-1]))
+
+    def __call__(self, height: int, width: int, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
+        """The masks for an image of this size."""
+        along, across = (mask((height, width)).to(dtype) for mask in self._masks)
+        return along, across
+
+
+def _zones(size: int, window_px: int, shift_px: int) -> Tensor:
+    """0 for what the shift leaves together, 1 and 2 for the two parts of the last window: (windows, window_px)."""
+    places = torch.arange(size)
+    zones = (places >= size - window_px).long() + (places >= size - shift_px).long()
+    return zones.reshape(-1, window_px)
 
 
 class _PlainPooling(TorchFunctionMode):

@@ -177,3 +177,13 @@ def test_constants_are_never_adapted(load) -> None:  # type: ignore[no-untyped-d
         backbone = load(name)
         backbone.model.get_submodule(constant)
         assert any(re.fullmatch(pattern, constant) for pattern in backbone.traits.never_adapt)
+
+
+def test_what_tiles_give_is_told(load) -> None:  # type: ignore[no-untyped-def]
+    assert load("span").describe_tiles().endswith("; equal to the whole image")
+    assert "fades" in load("safmn").describe_tiles()
+    for name in ("dat", "hat", "rcan", "realplksr"):
+        assert load(name).traits.looks_at_all
+        assert "not equal" in load(name).describe_tiles()
+    for name in ("edsr_pytorch", "safmn", "swinir"):
+        assert not load(name).traits.looks_at_all

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from networks import save_tiny
+from spandrel.architectures.DAT import DAT
 from torch import nn
 from torch.nn import functional
 
@@ -91,9 +92,21 @@ def test_padding_by_index_is_the_padding_of_everywhere_else(size: tuple[int, int
 def test_mask_of_shifted_windows_is_swinirs(tmp_path: Path) -> None:
     backbone = load_backbone(save_tiny("swinir", tmp_path / "net.safetensors"))
     block = next(part for part in backbone.model.modules() if getattr(part, "shift_size", 0))
-    mask = onnx_tracing.ShiftMask(block.window_size, block.shift_size)
+    mask = onnx_tracing.ShiftMask((block.window_size,) * 2, (block.shift_size,) * 2)
     for size in ((16, 16), (24, 40), (8, 8)):
         assert torch.equal(mask(size), block.calculate_mask(size))
+
+
+def test_masks_of_flat_and_tall_windows_are_dats() -> None:
+    """Of no size do the stored masks remain: of the size of DAT's training patches they would be constants."""
+    network = DAT(img_size=16, split_size=[4, 8], embed_dim=32, depth=[3], num_heads=[2], upscale=2).eval()
+    block = next(part for part in network.modules() if getattr(part, "attn_mask_0", None) is not None)
+    published = [block.calculate_mask(*size) for size in ((16, 16), (24, 40), (8, 8))]
+    with onnx_tracing.free_sizes(network, 8):
+        found = [block.calculate_mask(*size, dtype=torch.float32) for size in ((16, 16), (24, 40), (8, 8))]
+        assert block.patches_resolution not in (16, block.attn_mask_0.shape[0])
+    for pair, own in zip(published, found, strict=True):
+        assert all(torch.equal(theirs, ours) for theirs, ours in zip(pair, own, strict=True))
 
 
 def test_network_runs_our_attention_again_after_it_was_traced(tmp_path: Path) -> None:

@@ -160,6 +160,7 @@ def _describe_checkpoint(path: Path, choices: Mapping[str, Value] | None) -> Fac
         **({"assumed": f"{assumed} (no tensor tells; `model_options` sets another)"} if assumed else {}),
         "tensors": ", ".join(f"{count} {dtype}" for dtype, count in dtypes.items()),
         "input size": f"multiples of {backbone.multiple_px} px, at least {backbone.minimum_px} px",
+        "tiles": backbone.describe_tiles(),
         "sites": f"{len(table.sites)} ({', '.join(f'{n} {kind}' for kind, n in kinds.items())}), "
         f"{len(table.skipped)} left out",
         "rank 1 everywhere": f"{rank_one:,} parameters",
