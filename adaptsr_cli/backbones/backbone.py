@@ -86,12 +86,12 @@ TRAITS: Final[Mapping[str, Traits]] = {
     "SAFMN": Traits(tile_multiple_px=8, halo_px=32, channels_last=True, channels_last_on_cuda=False),
     # Attention windows: aligned tiles, and an overlap of two windows or more. Measured on published DCTLSA weights:
     # 1.1 grey levels at most with two windows, 0.1 with three.
-    "ATD": Traits(fused_qkv=(r".*\.wqkv",), window_attribute="window_size", halo_px=48),
-    "CRAFT": Traits(tile_multiple_px=16, halo_px=48),
+    "ATD": Traits(fused_qkv=(r".*\.wqkv",), window_attribute="window_size", halo_px=48, channels_last=True),
+    "CRAFT": Traits(tile_multiple_px=16, halo_px=48, channels_last=True),
     # Windows of 8 x 32 px, but attention between channels and pooled gates go by all pixels. See the figures in
     # benchmarks/results/tile_seams_genuine.md.
-    "DAT": Traits(looks_at_all=True, tile_multiple_px=32, halo_px=64),
-    "DCTLSA": Traits(tile_multiple_px=16, halo_px=48),
+    "DAT": Traits(looks_at_all=True, tile_multiple_px=32, halo_px=64, channels_last=True),
+    "DCTLSA": Traits(tile_multiple_px=16, halo_px=48, channels_last=True),
     "DITN": Traits(halo_px=32),
     "DRCT": Traits(window_attribute="window_size", halo_px=48, channels_last=True),
     "FDAT": Traits(tile_multiple_px=8, halo_px=32),
@@ -99,8 +99,8 @@ TRAITS: Final[Mapping[str, Traits]] = {
     "GRL": Traits(fused_qkv=(), tile_multiple_px=64, halo_px=64),
     "HAT": Traits(window_attribute="window_size", halo_px=48, channels_last=True),
     "OmniSR": Traits(tile_multiple_px=8, halo_px=32),
-    "RGT": Traits(tile_multiple_px=32, halo_px=64),
-    "Swin2SR": Traits(window_attribute="window_size", halo_px=32),
+    "RGT": Traits(tile_multiple_px=32, halo_px=64, channels_last=True),
+    "Swin2SR": Traits(window_attribute="window_size", halo_px=32, channels_last=True),
     "SwinIR": Traits(window_attribute="window_size", halo_px=32, channels_last=True),
 }
 

@@ -35,8 +35,8 @@ from adaptsr_cli.backbones.candidates import (
 )
 from adaptsr_cli.backbones.construction import Blueprint, build_network
 from adaptsr_cli.backbones.detection import Detector, explain_mismatch, first_line, read_report
-from adaptsr_cli.backbones.fast.attention import fuse_attention
-from adaptsr_cli.backbones.fast.normalisation import fuse_channel_norms
+from adaptsr_cli.backbones.fast.forwards import published_forwards
+from adaptsr_cli.backbones.fast.network import fuse
 from adaptsr_cli.backbones.hyperparameters import NETWORK, Value, format_choices
 from adaptsr_cli.backbones.products import fuse_products
 from adaptsr_cli.errors import CheckpointError
@@ -86,8 +86,7 @@ def load_backbone(path: Path, *, source: str | None = None, options: Mapping[str
     model: nn.Module = descriptor.model.float().eval().requires_grad_(False)
     keys = _match_keys(model, checkpoint)
     fuse_products(model)
-    fuse_attention(model)
-    fuse_channel_norms(model)
+    fuse(model)
     size = descriptor.size_requirements
     backbone = Backbone(
         model=model,
@@ -298,7 +297,7 @@ def _traits_of_network(architecture: str, model: nn.Module, multiple_px: int) ->
 
 
 def _probe(path: Path, backbone: Backbone, descriptor: ImageModelDescriptor[nn.Module]) -> None:
-    """Run a tiny image three times, once as spandrel would.
+    """Run a tiny image three times, once as spandrel would, by the published code.
 
     Refused is what cannot be run, gives a tuple, another size, values that are not finite, other values on another
     run, or others than spandrel, which calls some networks (IPT) in a way of their own.
@@ -308,7 +307,8 @@ def _probe(path: Path, backbone: Backbone, descriptor: ImageModelDescriptor[nn.M
     hint = "name a network that takes one RGB image and gives a larger one"
     fitted = fit_to_network(backbone, lr)
     try:
-        reference = descriptor(fitted.clone())
+        with published_forwards(backbone.model):
+            reference = descriptor(fitted.clone())
         with torch.no_grad():
             first, second = (backbone.model(fitted.clone()) for _ in range(2))
     except (RuntimeError, AttributeError, TypeError, ValueError, AssertionError) as error:

@@ -6,7 +6,7 @@ Of every repeated block only the input is kept; what the backward pass needs is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from adaptsr_cli.backbones.fast.deferral import deferral_as_now
 from adaptsr_cli.backbones.fast.forwards import forwards_replaced
 
 
@@ -27,7 +28,14 @@ class _Again:
         if not torch.is_grad_enabled():
             return self.forward(*arguments)
         # Nothing here is random: dropout is off while adapters train.
-        return checkpoint(self.forward, *arguments, use_reentrant=False, preserve_rng_state=False)
+        again = deferral_as_now()
+        return checkpoint(
+            self.forward,
+            *arguments,
+            use_reentrant=False,
+            preserve_rng_state=False,
+            context_fn=lambda: (nullcontext(), again),
+        )
 
 
 @contextmanager

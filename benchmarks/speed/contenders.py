@@ -17,8 +17,7 @@ from adaptsr_cli.adapters.sites import Site, find_sites
 from adaptsr_cli.artifacts.base import BackboneIdentity
 from adaptsr_cli.backbones.backbone import Backbone, Traits, set_differentiable, traits_of
 from adaptsr_cli.backbones.edsr import BasicsrEDSR
-from adaptsr_cli.backbones.fast.attention import fuse_attention
-from adaptsr_cli.backbones.fast.normalisation import fuse_channel_norms
+from adaptsr_cli.backbones.fast.network import fuse
 from adaptsr_cli.io.checkpoints import Checkpoint
 from adaptsr_cli.runtime import Precision, autocast
 from adaptsr_cli.training.cuda_graph import RecordedStep
@@ -30,20 +29,35 @@ ROOT = Path(__file__).resolve().parents[2]
 
 SCALE = 4
 RANK = 8
-ARCHITECTURES = {"swinir": "SwinIR", "safmn": "SAFMN", "edsr": "EDSR", "edsr-large": "EDSR", "drct": "DRCT"}
+ARCHITECTURES = {
+    "swinir": "SwinIR",
+    "safmn": "SAFMN",
+    "edsr": "EDSR",
+    "edsr-large": "EDSR",
+    "drct": "DRCT",
+    "dat": "DAT",
+    "dctlsa": "DCTLSA",
+    "span": "SPAN",
+}
 TITLES = {
     "swinir": "SwinIR-M x4 (embed 180, depths 6x6, heads 6, window 8)",
     "safmn": "SAFMN x4 (dim 36, 8 blocks)",
     "edsr": "EDSR-baseline x4 (64 channels, 16 blocks)",
     "edsr-large": "EDSR x4 (256 channels, 32 blocks)",
     "drct": "DRCT x4 (embed 180, 6 groups, window 16)",
+    "dat": "DAT-light x4 (embed 60, 18 blocks, windows 8 x 32)",
+    "dctlsa": "DCTLSA x4 (55 channels, 24 blocks, window 16)",
+    "span": "SPAN x4 (48 channels, 6 blocks)",
 }
 
 
 def build(name: str) -> nn.Module:
     """A network with seeded random weights, in eval mode; speed does not depend on the weights."""
+    from spandrel.architectures.DAT import DAT
+    from spandrel.architectures.DCTLSA import DCTLSA
     from spandrel.architectures.DRCT import DRCT
     from spandrel.architectures.SAFMN import SAFMN
+    from spandrel.architectures.SPAN import SPAN
     from spandrel.architectures.SwinIR import SwinIR
 
     torch.manual_seed(0)
@@ -64,6 +78,21 @@ def build(name: str) -> nn.Module:
                 )
             case "drct":
                 model = DRCT(upscale=SCALE, upsampler="pixelshuffle", resi_connection="1conv")
+            case "dat":
+                model = DAT(
+                    upscale=SCALE,
+                    embed_dim=60,
+                    split_size=[8, 32],
+                    depth=[18],
+                    num_heads=[6],
+                    expansion_factor=2,
+                    resi_connection="3conv",
+                    upsampler="pixelshuffledirect",
+                )
+            case "dctlsa":
+                model = DCTLSA(upscale=SCALE)
+            case "span":
+                model = SPAN(num_in_ch=3, num_out_ch=3, upscale=SCALE)
             case "safmn":
                 model = SAFMN(dim=36, n_blocks=8, upscaling_factor=SCALE)
             case "edsr":
@@ -84,8 +113,7 @@ def make_backbone(name: str, model: nn.Module, *, fused: bool = True) -> Backbon
     """The network as `load_backbone` gives it; ``fused=False`` leaves spandrel's code and layout."""
     traits = traits_of(ARCHITECTURES[name]) if fused else Traits()
     if fused:
-        fuse_attention(model)
-        fuse_channel_norms(model)
+        fuse(model)
     params = sum(parameter.numel() for parameter in model.parameters())
     return Backbone(
         model=model,

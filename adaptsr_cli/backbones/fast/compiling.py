@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptsr_cli.backbones.fast.attention import is_fused
+from adaptsr_cli.backbones.fast.deferral import is_deferred
 from adaptsr_cli.backbones.fast.forwards import forwards_replaced
 
 _WORTH_S: Final = 20.0  # of work on one shape before compiling for it, which takes 5 to 15 s
@@ -84,7 +85,7 @@ class CompiledBlocks:
         # Fused attention on the CPU works on a few windows at a time: that is fast already, and would be unrolled. On
         # CUDA it has kernels of its own.
         blocks = repeated_blocks(model)
-        is_fast = any(is_fused(module) for module in model.modules())
+        is_fast = is_deferred(model) or any(is_fused(module) for module in model.modules())
         self._blocks = blocks if can_compile(device) and not is_fast else []
         self._device = device
         self._note = note

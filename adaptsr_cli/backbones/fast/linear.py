@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from adaptsr_cli.backbones.fast.forwards import FusedForward
+from adaptsr_cli.backbones.fast.forwards import FusedForward, fuse
 from adaptsr_cli.backbones.fast.on_cuda import multiply_aligned
 
 _ROWS_AN_IMAGE: Final = 64
@@ -56,6 +56,56 @@ def multiply_rows(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
     images = x.view(-1, _ROWS_AN_IMAGE, 1, x.shape[-1]).permute(0, 3, 1, 2)  # (count / 64, in, 64, 1)
     out = functional.conv2d(images, weight[:, :, None, None], bias)
     return out.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
+
+
+def multiply_pixels(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor | None:
+    """A convolution of single pixels as a product of rows, on images whose channels lie together; None for others.
+
+    With one thread torch computes it without oneDNN where a batch has fewer than 16 images.
+
+    Args:
+        x: (B, in, H, W).
+        weight: (out, in, 1, 1).
+        bias: (out,).
+
+    Returns:
+        (B, out, H, W), whose channels lie together.
+    """
+    if x.dim() != 4 or x.device.type != "cpu" or not x.permute(0, 2, 3, 1).is_contiguous():
+        return None
+    return multiply_rows(x.permute(0, 2, 3, 1), weight[:, :, 0, 0], bias).permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class PixelProduct(FusedForward):
+    """The forward pass of a convolution of single pixels by `multiply_pixels`.
+
+    Attributes:
+        layer: The layer, which keeps its parameters.
+    """
+
+    layer: nn.Conv2d
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, in, H, W) -> (B, out, H, W)."""
+        out = multiply_pixels(x, self.layer.weight, self.layer.bias)
+        return self.layer._conv_forward(x, self.layer.weight, self.layer.bias) if out is None else out
+
+
+def fuse_pixel_products(model: nn.Module) -> int:
+    """Let the convolutions of single pixels of a network run as products of rows.
+
+    Returns:
+        How many there are.
+    """
+    layers = [module for module in model.modules() if type(module) is nn.Conv2d and _is_of_single_pixels(module)]
+    for layer in layers:
+        fuse(layer, PixelProduct(layer))
+    return len(layers)
+
+
+def _is_of_single_pixels(layer: nn.Conv2d) -> bool:
+    return (layer.kernel_size, layer.stride, layer.groups) == ((1, 1), (1, 1), 1) and layer.padding in ((0, 0), "same")
 
 
 @dataclass(frozen=True)
