@@ -134,7 +134,7 @@ def _softmax(scores: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype
         return None
     # Over another dimension torch takes as many numbers at a time as lie together behind it: in the order in which they
     # are in memory these are those of all heads.
-    order = sorted(range(scores.dim()), key=lambda place: (-scores.stride(place), place))
+    order = sorted(range(scores.dim()), key=lambda place: (-scores.stride()[place], place))
     return scores.permute(order).softmax(order.index(dim)).permute(*(order.index(place) for place in range(len(order))))
 
 
@@ -186,7 +186,7 @@ def _unsqueeze(tensor: Tensor, dim: int) -> Tensor | None:
 def _to(tensor: Tensor, *arguments: Any) -> Tensor | None:
     if not isinstance(tensor, Repeated):
         return None
-    return tensor if tensor.values.to(*arguments) is tensor.values else None
+    return tensor if tensor.kinds.to(*arguments) is tensor.kinds else None
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor | None:

@@ -41,7 +41,7 @@ class Deferred(Tensor):
         return func(*computed(args), **computed(kwargs or {}))
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         """As `__torch_function__`, for what reaches torch some other way."""
@@ -84,7 +84,7 @@ class Rows(Deferred):
     def __new__(cls, rows: Tensor, width: int, chain: tuple[Callable[[Tensor], Tensor], ...]) -> Self:
         """See the class; `width` is how long the rows are at the end."""
         shape = (*rows.shape[:-1], width)
-        made: Self = Tensor._make_wrapper_subclass(cls, shape, dtype=rows.dtype, device=rows.device)  # type: ignore[attr-defined]
+        made: Self = Tensor._make_wrapper_subclass(cls, shape, dtype=rows.dtype, device=rows.device)
         made.rows, made.chain = rows, chain
         return made
 
@@ -116,54 +116,54 @@ def _multiply_rows(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class Repeated(Deferred):
-    """An array (W, N, M), or with 1 in front of these, of which window w holds ``values[index[w]]``.
+    """An array (W, N, M), or with 1 in front of these, of which window w holds ``kinds[which[w]]``.
 
     Attributes:
-        values: (K, N, M).
-        index: (W,) int64.
+        kinds: (K, N, M).
+        which: (W,) int64.
     """
 
-    values: Tensor
-    index: Tensor
+    kinds: Tensor
+    which: Tensor
 
     @staticmethod
-    def __new__(cls, values: Tensor, index: Tensor, shape: Shape | None = None) -> Self:
+    def __new__(cls, kinds: Tensor, which: Tensor, shape: Shape | None = None) -> Self:
         """See the class; `shape` is that of the array."""
-        full = shape or (len(index), *values.shape[1:])
-        made: Self = Tensor._make_wrapper_subclass(cls, full, dtype=values.dtype, device=values.device)  # type: ignore[attr-defined]
-        made.values, made.index = values, index
+        full = shape or (len(which), *kinds.shape[1:])
+        made: Self = Tensor._make_wrapper_subclass(cls, full, dtype=kinds.dtype, device=kinds.device)
+        made.kinds, made.which = kinds, which
         return made
 
     def compute(self) -> Tensor:
         """The array itself."""
-        return self.values[self.index].view(self.shape)
+        return self.kinds[self.which].view(self.shape)
 
     def each(self, function: Callable[..., Tensor], *arguments: Any) -> Repeated | None:
         """`function` of every number, whose other arguments are numbers or arrays that repeat in the same way."""
         plain = []
         for argument in arguments:
-            if isinstance(argument, Repeated) and argument.index is self.index and argument.shape == self.shape:
-                plain.append(argument.values)
+            if isinstance(argument, Repeated) and argument.which is self.which and argument.shape == self.shape:
+                plain.append(argument.kinds)
             elif isinstance(argument, Tensor):
                 return None
             else:
                 plain.append(argument)
-        return Repeated(function(self.values, *plain), self.index, tuple(self.shape))
+        return Repeated(function(self.kinds, *plain), self.which, tuple(self.shape))
 
     def unsqueezed(self, place: int) -> Repeated:
         """With a dimension of 1 more at `place`."""
         shape = list(self.shape)
         shape.insert(place if place >= 0 else place + len(shape) + 1, 1)
-        return Repeated(self.values, self.index, tuple(shape))
+        return Repeated(self.kinds, self.which, tuple(shape))
 
     def as_term(self, lead: Shape) -> Term | None:
         """What is added to scores (*lead, heads, N, M); None where the windows do not lie as they have to."""
         own = (1,) * (len(lead) + 3 - self.dim()) + tuple(self.shape[:-2])
         # One window after the other, the same for all heads, again for every image.
-        if own[-2:] != (len(self.index), 1) or math.prod(own) != len(self.index) or lead[-1] != len(self.index):
+        if own[-2:] != (len(self.which), 1) or math.prod(own) != len(self.which) or lead[-1] != len(self.which):
             return None
-        batches = math.prod(lead) // max(1, len(self.index))
-        return Term(self.values[:, None], self.index.repeat(batches), self.values.flatten(1).any(1))
+        batches = math.prod(lead) // max(1, len(self.which))
+        return Term(self.kinds[:, None], self.which.repeat(batches), self.kinds.flatten(1).any(1))
 
 
 def differences_of_windows(first: Tensor, second: Tensor) -> Repeated | None:
@@ -201,7 +201,7 @@ class Scores(Deferred):
         cls, query: Tensor, key: Tensor, shape: Shape, terms: tuple[Term, ...] = (), is_softmax: bool = False
     ) -> Self:
         """See the class; `shape` is that of the scores."""
-        made: Self = Tensor._make_wrapper_subclass(cls, shape, dtype=query.dtype, device=query.device)  # type: ignore[attr-defined]
+        made: Self = Tensor._make_wrapper_subclass(cls, shape, dtype=query.dtype, device=query.device)
         made.query, made.key, made.terms, made.is_softmax = query, key, terms, is_softmax
         return made
 
