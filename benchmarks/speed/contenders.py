@@ -37,7 +37,6 @@ ARCHITECTURES = {
     "drct": "DRCT",
     "dat": "DAT",
     "dctlsa": "DCTLSA",
-    "span": "SPAN",
 }
 TITLES = {
     "swinir": "SwinIR-M x4 (embed 180, depths 6x6, heads 6, window 8)",
@@ -47,7 +46,6 @@ TITLES = {
     "drct": "DRCT x4 (embed 180, 6 groups, window 16)",
     "dat": "DAT-light x4 (embed 60, 18 blocks, windows 8 x 32)",
     "dctlsa": "DCTLSA x4 (55 channels, 24 blocks, window 16)",
-    "span": "SPAN x4 (48 channels, 6 blocks)",
 }
 
 
@@ -57,7 +55,6 @@ def build(name: str) -> nn.Module:
     from spandrel.architectures.DCTLSA import DCTLSA
     from spandrel.architectures.DRCT import DRCT
     from spandrel.architectures.SAFMN import SAFMN
-    from spandrel.architectures.SPAN import SPAN
     from spandrel.architectures.SwinIR import SwinIR
 
     torch.manual_seed(0)
@@ -91,8 +88,6 @@ def build(name: str) -> nn.Module:
                 )
             case "dctlsa":
                 model = DCTLSA(upscale=SCALE)
-            case "span":
-                model = SPAN(num_in_ch=3, num_out_ch=3, upscale=SCALE)
             case "safmn":
                 model = SAFMN(dim=36, n_blocks=8, upscaling_factor=SCALE)
             case "edsr":
