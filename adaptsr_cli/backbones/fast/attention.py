@@ -217,6 +217,11 @@ class _FusedBlock(FusedForward):
             rpi_sa: HAT hands the rows of the bias table in; the other networks keep them in the block.
             attn_mask: HAT's masks, which are not needed here.
         """
+        # What stands in for functions of torch elsewhere in the network (`deferral`) has nothing to gain in here.
+        with torch._C.DisableTorchFunction():
+            return self._run(x, x_size, rpi_sa, attn_mask)
+
+    def _run(self, x: Tensor, x_size: tuple[int, int], rpi_sa: Tensor | None, attn_mask: object) -> Tensor:
         block: Any = self.block
         attention = block.attn
         table = attention.relative_position_bias_table
