@@ -8,7 +8,8 @@ validation, by which each contender keeps its best network and the peers their b
 * ``peft``: LoRA of rank 8 on all sites of the network as spandrel builds it, Adam, the best of three rates.
 * ``full``: every parameter, as BasicSR fine-tunes: Adam (0.9, 0.99), L1, an average with decay 0.999 beside the
   weights (the better of both counts), the best of three rates.
-* ``adaptsr``: ``adapt`` with its defaults: scores, ranks, search and training.
+* ``adaptsr``: ``adapt`` with its defaults: scores, ranks, search and training; ``adaptsr --ema`` is the same with
+  ``--ema 0.999``.
 
 All draw the same crops by the same code, with cosine decay. Time is the CPU time of the process with one thread, which
 other work on the machine changes less than the time on the wall; what scoring the watched images takes is left out.
@@ -60,8 +61,9 @@ CPU: Final = torch.device("cpu")
 RATES: Final = {"peft": (2e-3, 5e-4, 8e-3), "full": (2e-4, 1e-3, 5e-5)}
 RANK: Final = 8
 DECAY: Final = 0.999
+OURS: Final = {"adaptsr": None, "adaptsr --ema": DECAY}
 EVERY: Final = 5  # every fifth pair is watched, and every fifth is for validation
-COLOURS: Final = {"peft": "tab:orange", "full": "tab:green", "adaptsr": "tab:blue"}
+COLOURS: Final = {"peft": "tab:orange", "full": "tab:green", "adaptsr": "tab:blue", "adaptsr --ema": "tab:purple"}
 
 Upscale = Callable[[np.ndarray], np.ndarray]
 
@@ -117,14 +119,17 @@ def main() -> None:
     parser.add_argument("--network", action="append", default=[], help="NAME=FILE, or NAME= for the embedded one")
     parser.add_argument("--iterations", type=int, default=TRAIN_PRESETS["fast"].iterations)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", choices=["adaptsr", *RATES], help="this contender alone")
+    parser.add_argument("--only", choices=[*OURS, *RATES], help="this contender alone")
     options = parser.parse_args()
     torch.set_num_threads(1)
     log = RESULTS / "race.jsonl"
     rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
     for network in options.network:
         for data in options.pairs:
-            for contender, rate in [("adaptsr", None), *((name, rate) for name in RATES for rate in RATES[name])]:
+            for contender, rate in [
+                *((name, None) for name in OURS),
+                *((name, rate) for name in RATES for rate in RATES[name]),
+            ]:
                 run = {
                     "network": network.partition("=")[0],
                     "data": data.partition("=")[0],
@@ -152,7 +157,7 @@ def race(run: dict[str, Any], model: str | None, folder: Path) -> dict[str, Any]
         backbone = load_model(ModelSpec.of(model, None, offline=True), SILENT)
         watched = open_part(parts["watched"], backbone.scale)
         clock = Clock(Validator(watched, backbone.scale))
-        if run["contender"] == "adaptsr":
+        if run["contender"] in OURS:
             found = adapt(run, model, parts, Path(work) / "run", clock)
         else:
             found = fine_tune(run, backbone, parts, clock)
@@ -185,6 +190,7 @@ def adapt(run: dict[str, Any], model: str | None, parts: dict[str, Path], root: 
         val=parts["val"],
         model=model,
         iterations=run["iterations"],
+        ema=OURS[run["contender"]],
         seed=run["seed"],
         device="cpu",
         offline=True,
@@ -303,26 +309,23 @@ def write_results(rows: Sequence[dict[str, Any]]) -> None:
         run = row["run"]
         groups[run["network"], run["data"], run["iterations"], run["seed"]][run["contender"]].append(row)
     lines = [
-        "| network | data | peer, its best rate | it reaches | after | adaptsr reaches that after | share of its time "
-        "| adaptsr at the peer's time | adaptsr at its end |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| network | data | peer, its best rate | it reaches | after | ours | reaches that after | share of its time "
+        "| ours at the peer's time | ours at its end |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for (network, data, iterations, seed), found in groups.items():
-        if "adaptsr" not in found:
-            continue
-        best = {name: best_rate(found[name]) for name in ("adaptsr", *RATES) if name in found}
+        best = {name: best_rate(found[name]) for name in (*OURS, *RATES) if name in found}
         draw(RESULTS / f"race_{network}_{data}_{iterations}_{seed}.png", f"{network}, {data}", best)
-        own = curve(best["adaptsr"])
-        for name in [name for name in RATES if name in best]:
-            peer = curve(best[name])
+        for ours, name in [(ours, name) for ours in OURS for name in RATES if ours in best and name in best]:
+            own, peer = curve(best[ours]), curve(best[name])
             end_db = peer[-1][1]
             needed = time_to(peer, end_db) or peer[-1][0]
             reached = time_to(own, end_db)
             share = "never |" if reached is None else f"{reached:.0f} s | {reached / needed:.2f}"
             rate = f"{best[name]['run']['rate']:g} of {len(found[name])}"
             lines.append(
-                f"| {network} | {data} | {name}, {rate} | {end_db:+.3f} dB | {needed:.0f} s | {share} "
-                f"| {at_time(own, needed) - at_time(peer, needed):+.3f} dB against it "
+                f"| {network} | {data} | {name}, {rate} | {end_db:+.3f} dB | {needed:.0f} s | {ours} | {share} "
+                f"| {at_time(own, needed) - end_db:+.3f} dB against it "
                 f"| {own[-1][1]:+.3f} dB after {own[-1][0]:.0f} s |"
             )
     machines = ", ".join(sorted({row["machine"] for row in rows}))
