@@ -109,6 +109,7 @@ def train_on_top(options: TrainOptions, inputs: TrainingInputs, progress: Progre
     planned = plan_training(options, inputs, progress)
     trainer = make_trainer(planned.options, inputs, run, progress)
     trainer.reserve_s = planned.reserve(is_new=not run.training.state.exists())
+    trainer.start = planned.start
     progress.note(f"perceptual adapter on top of {faithful.path}; objective: {trainer.objective.describe()}")
     outcome = trainer.run(progress)
 

@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from adaptsr_cli.adapters.attach import detach
@@ -75,7 +75,7 @@ def settle_method(
     elif options.seeks_rate and (obstacle := _obstacle(options, inputs, planned.iterations)) is not None:
         progress.note(f"no search for the learning rate, since {obstacle}: it is the preset's")
     elif options.seeks_rate:
-        record = _Search(options, inputs, methods, planned.iterations, planned.spent_s, progress).run()
+        record = _Search(planned, inputs, methods, progress).run()
         keep_search(record, options, inputs, methods, progress)
         _take_over_winner(run)
         assert record.winner is not None
@@ -128,23 +128,23 @@ class _Search:
     """One search, from its beginning or from where it was stopped.
 
     Attributes:
+        planned: The training that the winner goes on to.
         methods: Between which to choose.
-        iterations: Of the training that the winner goes on to.
-        spent_s: Seconds that were spent on planning it.
     """
 
-    options: TrainOptions
+    planned: PlannedTraining
     inputs: TrainingInputs
     methods: tuple[Method, ...]
-    iterations: int
-    spent_s: float
     progress: Progress
-    _start: StartScore | None = None
+    _start: StartScore | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._start = self.planned.start
 
     def run(self) -> SearchRecord:
         """Train the trials that are missing; every score is written at once, and the winner at the end."""
         run = self.inputs.opened.run
-        plan = plan_halving(self.methods, self.iterations)
+        plan = plan_halving(self.methods, self.planned.iterations)
         record = self._open_record(plan)
         self._tell(record, plan)
         going, begin = list(range(len(record.trials))), 0
@@ -161,7 +161,7 @@ class _Search:
                 for place, score in scores.items():
                     record = record.with_score(place, number, score)
                 going, begin = best_of(scores, round_.keep), round_.end
-        seconds = self.spent_s + sum(score.seconds for trial in record.trials for score in trial.scores)
+        seconds = self.planned.spent_s + sum(score.seconds for trial in record.trials for score in trial.scores)
         record = record.model_copy(update={"winner_place": going[0], "seconds": seconds})
         write_document(run.search, record)
         draw_search(run.search_picture, record)
@@ -170,12 +170,12 @@ class _Search:
     def _open_record(self, plan: Halving) -> SearchRecord:
         """The record of the search that was stopped here, if it is the same one; else a new one."""
         opened = self.inputs.opened
-        peak = TRAIN_PRESETS[self.options.preset].learning_rate
+        peak = TRAIN_PRESETS[self.planned.options.preset].learning_rate
         new = SearchRecord(
             backbone_sha256=opened.backbone.identity.sha256,
             data_fingerprint=opened.data.fingerprint,
-            seed=self.options.seed,
-            planned_iterations=self.iterations,
+            seed=self.planned.options.seed,
+            planned_iterations=self.planned.iterations,
             trials=tuple(
                 Trial(method=method, learning_rate=min(1.0, peak * METHODS[method].learning_rate_factor * factor))
                 for method, factor in plan.trials
@@ -196,7 +196,7 @@ class _Search:
     def _train(self, trial: Trial, end: int) -> TrialScore:
         """Train one trial to the end of a round; the network is then as before."""
         begin = time.perf_counter()
-        settled = self.options.model_copy(update={"method": trial.method, "learning_rate": trial.learning_rate})
+        settled = self.planned.options.model_copy(update={"method": trial.method, "learning_rate": trial.learning_rate})
         options = choose_init(settled, self.inputs.plan, SILENT)
         run = trial_folder(self.inputs.opened.run, trial)
         if run.training.state.exists() and read_state(run.training.state)[0].iteration == end:

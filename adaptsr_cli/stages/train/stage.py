@@ -159,6 +159,7 @@ def _train(options: TrainOptions, asked: TrainOptions, inputs: TrainingInputs, p
     options = settle_method(planned, known, inputs, progress)
     trainer = make_trainer(options, inputs, opened.run, progress)
     trainer.reserve_s = planned.reserve(is_new=not opened.run.training.state.exists())
+    trainer.start = planned.start
     attachment, objective, config = trainer.attachment, trainer.objective, trainer.plan.config
 
     _tell_start(trainer, inputs, progress)

@@ -25,7 +25,7 @@ from adaptsr_cli.stages.train.kept_search import covers
 from adaptsr_cli.stages.train.options import TrainOptions, plan_iterations
 from adaptsr_cli.stages.train.setup import TrainingInputs, make_trainer
 from adaptsr_cli.training.halving import EXTRA, LEAST_ITERATIONS, plan_halving
-from adaptsr_cli.training.loop import Trainer
+from adaptsr_cli.training.loop import StartScore, Trainer
 from adaptsr_cli.training.presets import TRAIN_PRESETS
 from adaptsr_cli.training.state import read_state
 from adaptsr_cli.units import plural
@@ -92,7 +92,7 @@ def plan_time(minutes: float, pace: Pace, *, seeks_rate: bool) -> TimePlan:
     seconds = 60 * minutes
     fewest, most = _VALIDATIONS
     validations = max(fewest, min(most, int(VALIDATION_SHARE * seconds / max(pace.validation_s, 1e-6))))
-    left_s = max(0.0, seconds - pace.spent_s - (validations + 1) * pace.validation_s)
+    left_s = max(0.0, seconds - pace.spent_s - validations * pace.validation_s)
     searched, step_s = 0, pace.step_s * (1 + EXTRA)
     if seeks_rate and left_s > LEAST_ITERATIONS * step_s:
         # Its trials are scored too; how many there are depends on the number of steps.
@@ -112,21 +112,22 @@ class PlannedTraining:
         iterations: That it is expected to have.
         validation_s: Seconds of a validation, where there is a time to keep.
         spent_s: Seconds that were spent on planning.
+        start: The score before the first step, where planning has measured it.
     """
 
     options: TrainOptions
     iterations: int
     validation_s: float = 0.0
     spent_s: float = 0.0
+    start: StartScore | None = None
 
     def reserve(self, *, is_new: bool) -> float:
         """Seconds that the training's own clock does not count.
 
         Args:
-            is_new: Nothing was trained before, so that the backbone has to be scored; the clock of a training that goes
-                on has counted that, and the planning.
+            is_new: Nothing was trained before; the clock of a training that goes on has counted the planning.
         """
-        return self.validation_s + (self.spent_s + self.validation_s if is_new else 0.0)
+        return self.validation_s + (self.spent_s if is_new else 0.0)
 
 
 def plan_training(
@@ -160,12 +161,12 @@ def plan_training(
         pace = Pace(saved.elapsed_s / saved.iteration, 0.0)
         more = plan_time(max(0.0, minutes - saved.elapsed_s / 60), pace, seeks_rate=False)
         return _with_plan(options, saved.iteration + more.iterations, more.validations, pace)
-    options, pace = _measure(options, inputs, progress)
+    options, pace, start = _measure(options, inputs, progress)
     plan = plan_time(minutes, pace, seeks_rate=options.seeks_rate and inputs.world.size == 1)
     if plan.is_searching and covers(known, methods, plan.iterations):
         plan = plan_time(minutes, pace, seeks_rate=False)
     progress.note(plan.describe(minutes, pace))
-    return _with_plan(options, plan.iterations, plan.validations, pace)
+    return replace(_with_plan(options, plan.iterations, plan.validations, pace), start=start)
 
 
 def _with_plan(options: TrainOptions, iterations: int, validations: int, pace: Pace) -> PlannedTraining:
@@ -194,8 +195,13 @@ def _saved_state(run: RunFolder) -> LoopState | None:
     return next((read_state(path)[0] for path in states if path.exists()), None)
 
 
-def _measure(options: TrainOptions, inputs: TrainingInputs, progress: Progress) -> tuple[TrainOptions, Pace]:
-    """Time some steps and a validation; a batch that does not fit into the device's memory is computed in parts."""
+def _measure(
+    options: TrainOptions, inputs: TrainingInputs, progress: Progress
+) -> tuple[TrainOptions, Pace, StartScore | None]:
+    """Time some steps and a validation, whose score is that of the start.
+
+    A batch that does not fit into the device's memory is computed in parts.
+    """
     method = "lora" if options.method == "auto" else options.method
     rate = TRAIN_PRESETS[options.preset].learning_rate * METHODS[method].learning_rate_factor
     run, begin = RunFolder(inputs.opened.run.training.root / "pace"), time.perf_counter()
@@ -206,7 +212,7 @@ def _measure(options: TrainOptions, inputs: TrainingInputs, progress: Progress) 
         trainer = make_trainer(choose_init(settled, inputs.plan, SILENT), inputs, run, progress)
         try:
             pace = _time(trainer, min(_TIMED_S, _TIMED_SHARE * 60 * (options.minutes or 1)))
-            return options, replace(pace, spent_s=time.perf_counter() - begin)
+            return options, replace(pace, spent_s=time.perf_counter() - begin), trainer.start
         except torch.OutOfMemoryError:
             parts = 2 * options.accumulate
             if parts * inputs.world.size > trainer.plan.config.batch:
