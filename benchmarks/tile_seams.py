@@ -137,11 +137,11 @@ def to_markdown(rows: list[dict[str, Any]], size_px: int, tile_px: int) -> str:
         "The gradient is that of the difference: what tiling adds from one pixel to the next, on average, within the",
         f"{RAMP_PX} LR px in which a tile fades into the next, and elsewhere; last the gradient of the image itself.",
         "",
-        "| network | image | pad | max | mean | max, rounded | gradient across | beside | of the image |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| network | image | tiles | pad | max | mean | max, rounded | gradient across | beside | of the image |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {row['network']} | {row['image']} | {row['pad_px']} px | {row['max_levels']:.3f} | "
+        f"| {row['network']} | {row['image']} | {row['tiles']} | {row['pad_px']} px | {row['max_levels']:.3f} | "
         f"{row['mean_levels']:.5f} | {row['max_rounded_levels']} | {row['gradient_across']:.5f} | "
         f"{row['gradient_beside']:.5f} | {row['gradient_of_image']:.3f} |"
         for row in rows
