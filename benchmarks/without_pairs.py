@@ -15,6 +15,8 @@ given an LR side and trained on by `adaptsr adapt`, which chooses the strength b
 * real pairs: the known pairs themselves; one pair: blocks of the first of them alone;
 * one pair and photographs: `adapt --degrade pairs` with those blocks and the sharp photographs.
 
+`--cameras` takes simulated cameras too, of `FOLDER/data/test_sr/BSD100`, which show three LR photographs each.
+
 Each trial is one line of ``benchmarks/results/without_pairs.jsonl``; those that are there are not made again, and
 several processes may share the work by `--shard 0/4` and so on. `--table` only writes ``without_pairs.md``.
 """
@@ -28,8 +30,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,10 +46,20 @@ from adaptsr_cli.imaging.from_photographs import estimate_from_photographs  # no
 from adaptsr_cli.imaging.measure_camera import degradation_of_camera  # noqa: E402
 from adaptsr_cli.imaging.sharp_photographs import SimulatedCamera, photograph, study_sharp  # noqa: E402
 from adaptsr_cli.io.documents import read_document, write_document  # noqa: E402
-from adaptsr_cli.io.images import list_images, read_rgb, resize_bicubic, write_rgb  # noqa: E402
+from adaptsr_cli.io.images import list_images, read_rgb, write_rgb  # noqa: E402
+from benchmarks.camera_scenes import (  # noqa: E402
+    CAMERAS,
+    FEW,
+    SIMULATED,
+    Image,
+    Scene,
+    blocks_of,
+    scenes_of,
+    to_multiple,
+    write_pairs,
+)
 
 RESULTS: Final = ROOT / "benchmarks" / "results"
-CAMERAS: Final = {"iphone": ("iphone", ""), "cam1": ("ntire2019", "cam1"), "cam2": ("ntire2019", "cam2")}
 HELD_OUT: Final = 1 / 3
 
 DEFAULT, PLAIN, NOISE, TRUE = "the default", "plain bicubic", "noise only", "true function"
@@ -61,23 +71,12 @@ NEED_ESTIMATE: Final = frozenset({FILTER, *GUARDED} - {DEFAULT})  # which makes 
 # Of the filter's inverse, what it may divide by at the least, squared: noise over the power of the picture.
 LEAST_POWER: Final = 0.01
 
-Image = np.ndarray[Any, np.dtype[np.uint8]]
-
-
-@dataclass(frozen=True)
-class Scene:
-    """One pair of a camera."""
-
-    name: str
-    hr: Image
-    lr: Image
-
 
 def main() -> None:
     """Make the trials that are missing and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=os.environ.get("ADAPTSR_SHARED"))
-    parser.add_argument("--cameras", nargs="+", choices=tuple(CAMERAS), default=list(CAMERAS))
+    parser.add_argument("--cameras", nargs="+", choices=(*CAMERAS, *SIMULATED), default=list(CAMERAS))
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--model", default=None, help="checkpoint; left out: the embedded SAFMN x4")
@@ -139,6 +138,7 @@ def trial(
     order = np.random.default_rng(seed).permutation(len(scenes))
     held = max(2, round(HELD_OUT * len(scenes)))
     held_out, known = [scenes[index] for index in order[:held]], [scenes[index] for index in order[held:]]
+    known = known[:FEW] if camera in SIMULATED else known
     rng = np.random.default_rng((seed, 1))
     hr = [to_multiple(sharp[index], scale) for index in rng.permutation(len(sharp))[: options.photographs]]
     estimate = None
@@ -167,16 +167,6 @@ def trial(
         **told,
         "seconds": round(seconds, 1),
     }
-
-
-def scenes_of(data: Path, camera: str, scale: int) -> Iterator[Scene]:
-    """The pairs of a camera; the LR side, which lies on the HR grid, reduced by the antialiased bicubic filter."""
-    folder, prefix = CAMERAS[camera]
-    for path in list_images(data / "real_pairs" / folder / "HR"):
-        if path.name.startswith(prefix):
-            hr = to_multiple(read_rgb(path), scale)
-            same = to_multiple(read_rgb(path.parents[1] / "LR_samesize" / path.name), scale)
-            yield Scene(path.stem, hr, resize_bicubic(same, same.shape[1] // scale, same.shape[0] // scale))
 
 
 def make_sources(
@@ -229,26 +219,6 @@ def functions_of(row: str, estimate: TransferEstimate) -> tuple[TransferFunction
         LIKELIEST: (estimate.transfer,),
         NOISE: (IDENTITY,),
     }[row]
-
-
-def blocks_of(scene: Scene, scale: int, side_px: int = 60) -> Iterator[Scene]:
-    """Blocks of a pair, `side_px` LR pixels wide."""
-    for top in range(0, scene.lr.shape[0] - side_px + 1, side_px):
-        for left in range(0, scene.lr.shape[1] - side_px + 1, side_px):
-            y, x = top * scale, left * scale
-            yield Scene(
-                f"{scene.name}_{top:04d}_{left:04d}",
-                scene.hr[y : y + side_px * scale, x : x + side_px * scale],
-                scene.lr[top : top + side_px, left : left + side_px],
-            )
-
-
-def write_pairs(folder: Path, scenes: list[Scene]) -> None:
-    """As ``hr/`` and ``lr/``."""
-    for scene in scenes:
-        for side, picture in (("hr", scene.hr), ("lr", scene.lr)):
-            (folder / side).mkdir(parents=True, exist_ok=True)
-            write_rgb(folder / side / f"{scene.name}.png", picture)
 
 
 def adapt(
@@ -336,24 +306,20 @@ def call(command: list[str], threads: int) -> None:
         raise RuntimeError(f"adaptsr {' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
 
 
-def to_multiple(rgb: Image, scale: int) -> Image:
-    """Cut to sides that are multiples of the scale."""
-    return rgb[: rgb.shape[0] // scale * scale, : rgb.shape[1] // scale * scale]
-
-
 def to_markdown(rows: list[dict[str, Any]]) -> str:
     """Gain over the backbone for each row and camera, mean over seeds, and the guard's record."""
     lines = [
         "Made by `python benchmarks/without_pairs.py`. PSNR-Y on held-out real pairs, gain over the backbone in dB:",
         "mean and standard deviation over seeds, which also choose the held-out scenes; in brackets how many seeds.",
     ]
-    for network in dict.fromkeys(row["network"] for row in rows):
-        these = [row for row in rows if row["network"] == network]
-        cameras = [camera for camera in CAMERAS if any(row["camera"] == camera for row in these)]
+    for network, known in dict.fromkeys((row["network"], row["camera"] in SIMULATED) for row in rows):
+        these = [row for row in rows if (row["network"], row["camera"] in SIMULATED) == (network, known)]
+        cameras = [camera for camera in (*CAMERAS, *SIMULATED) if any(row["camera"] == camera for row in these)]
         settings = ", ".join(
             dict.fromkeys(f"{row['iterations']} iterations, {row['photographs']} sharp photographs" for row in these)
         )
-        lines += ["", f"**{network}** ({settings})", ""]
+        simulated = f", simulated cameras, {FEW} LR photographs each" if known else ""
+        lines += ["", f"**{network}{simulated}** ({settings})", ""]
         lines += ["| trained on | " + " | ".join(cameras) + " |", "|---" * (1 + len(cameras)) + "|"]
         for name in ROWS:
             trials = [row for row in these if row["row"] == name]

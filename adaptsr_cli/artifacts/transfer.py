@@ -134,33 +134,39 @@ def _sharpening(strength: Any, radius_px: Any, squared_frequency: Floats) -> Flo
 
 
 class CameraNoise(StrictModel):
-    """Noise of variance c0 + c1 * level, in a colour picture on the LR grid.
+    """Noise of variance c0 + c1 * level + c2 * contrast, in a colour picture on the LR grid.
+
+    The contrast is the standard deviation of the picture about a pixel. Its share stands for what no blur and
+    sharpening explain: aliasing, local processing, what is left of a pair's misregistration.
 
     Attributes:
         read_variance: c0, in squared grey levels of 255.
         shot_variance: c1, in squared grey levels per grey level.
+        texture_variance: c2, in squared grey levels per grey level of contrast.
         correlation_px: Standard deviation of the Gaussian that white noise is filtered by to be as smooth as this.
         shared: Correlation between the channels, 0 for independent and 1 for grey noise.
     """
 
     read_variance: NotNegative
     shot_variance: NotNegative = 0.0
+    texture_variance: NotNegative = 0.0
     correlation_px: Annotated[float, Field(ge=0, le=MOST_CORRELATION_PX)] = 0.0
     shared: Annotated[float, Field(ge=0, le=1)] = 0.0
 
-    def deviation(self, level: Floats) -> Floats:
-        """The standard deviation in grey levels at each brightness of 0 to 255."""
-        found: Floats = np.sqrt(self.read_variance + self.shot_variance * np.clip(level, 0, 255))
+    def deviation(self, level: Floats, contrast: Floats | float = 0.0) -> Floats:
+        """The standard deviation in grey levels at each brightness of 0 to 255 and contrast, that of a flat place."""
+        variance = self.read_variance + self.shot_variance * np.clip(level, 0, 255)
+        found: Floats = np.sqrt(variance + self.texture_variance * contrast)
         return found
 
     @property
     def is_none(self) -> bool:
         """Whether nothing is added."""
-        return self.read_variance == 0 and self.shot_variance == 0
+        return self.read_variance == 0 and self.shot_variance == 0 and self.texture_variance == 0
 
     @property
     def levels(self) -> float:
-        """The standard deviation at middle grey, in grey levels."""
+        """The standard deviation in flat places of middle grey, in grey levels."""
         return float(self.deviation(np.array(127.5)))
 
     def scaled(self, factor: float) -> CameraNoise:
@@ -169,6 +175,7 @@ class CameraNoise(StrictModel):
             update={
                 "read_variance": self.read_variance * factor**2,
                 "shot_variance": self.shot_variance * factor**2,
+                "texture_variance": self.texture_variance * factor**2,
             }
         )
 
@@ -263,7 +270,7 @@ class PairEstimate(StrictModel):
         gain: m at each, found frequency by frequency.
         error: Its standard error.
         coherence: The share of the LR power at each frequency that m H explains.
-        noise: What is left over in flat places: noise, and what JPEG leaves.
+        noise: What is left over, in flat places and in detail: noise, and what the function does not explain.
         pairs: How many were looked at.
         windows: How many windows of them were compared.
         dropped: How many windows were left out, since both sides differ.

@@ -27,7 +27,12 @@ _LEAST_BLOCKS: Final = 12
 # The flattest blocks of each brightness show the noise; the others show the scene.
 _FLATTEST: Final = 0.1
 _DARKEST, _BRIGHTEST = 12, 243
+# In grey levels: of a flatter block it cannot be said what its detail adds.
+_LEAST_CONTRAST: Final = 2.0
 # Correlation at one pixel's distance of white noise filtered by a Gaussian of sigma s: exp(-1 / (4 s^2)).
+
+CONTRAST_SIDE_PX: Final = 5
+"""Side of the square that the contrast about a pixel is taken over."""
 
 
 def add_noise(noise: CameraNoise, image: Floats, rng: np.random.Generator) -> Floats:
@@ -43,8 +48,19 @@ def add_noise(noise: CameraNoise, image: Floats, rng: np.random.Generator) -> Fl
     """
     if noise.is_none:
         return image.astype(np.float32)
-    noisy: Floats = image + noise.deviation(image).astype(np.float32) * noise_field(noise, image.shape, rng)
+    contrast = contrast_of(image) if noise.texture_variance else 0.0
+    noisy: Floats = image + noise.deviation(image, contrast).astype(np.float32) * noise_field(noise, image.shape, rng)
     return noisy.astype(np.float32)
+
+
+def contrast_of(image: Floats) -> Floats:
+    """Return the standard deviation of the pixels about each, channel by channel: (H, W, C) to the same."""
+    side_px, picture = CONTRAST_SIDE_PX, image.astype(np.float64)
+    mean, square = (
+        ndimage.uniform_filter(part, (side_px, side_px, 0), mode="nearest") for part in (picture, picture**2)
+    )
+    contrast: Floats = np.sqrt(np.maximum(square - mean**2, 0))
+    return contrast
 
 
 def noise_field(noise: CameraNoise, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
@@ -132,10 +148,7 @@ def noise_of_photographs(photographs: Sequence[Image], levels: float) -> CameraN
 
 
 def noise_of_residual(residual: Floats, predicted: Floats) -> CameraNoise:
-    """The noise of LR photographs from what a noise-free prediction leaves over.
-
-    Only where the prediction is flat, since elsewhere a misregistration of some tenths of a pixel leaves more than the
-    noise does.
+    """The noise of LR photographs from what a noise-free prediction leaves over, in flat places and in detail.
 
     Args:
         residual: (H, W, 3) photograph less prediction, in grey levels.
@@ -145,19 +158,25 @@ def noise_of_residual(residual: Floats, predicted: Floats) -> CameraNoise:
     shape = (height // _BLOCK_PX, _BLOCK_PX, width // _BLOCK_PX, _BLOCK_PX, 3)
     noise = residual[:height, :width].reshape(shape).transpose(0, 2, 1, 3, 4).reshape(-1, _BLOCK_PX, _BLOCK_PX, 3)
     scene = predicted[:height, :width].reshape(shape).transpose(0, 2, 1, 3, 4).reshape(-1, _BLOCK_PX, _BLOCK_PX, 3)
-    flat = np.argsort(scene.std(axis=(1, 2)).mean(axis=1))[: max(1, len(scene) // 4)]
-    noise, level = noise[flat], scene[flat].mean(axis=(1, 2, 3))
+    contrast = contrast_of(predicted)[:height, :width].reshape(shape).mean(axis=(1, 3, 4)).ravel()
+    level = scene.mean(axis=(1, 2, 3))
     noise = noise - noise.mean(axis=(1, 2), keepdims=True)
     variance = np.square(noise).mean(axis=(1, 2, 3))
-    total = max(float(np.square(noise).mean()), 1e-9)
+    order = np.argsort(contrast)
+    flat, detailed = order[: max(1, len(order) // 4)], order[len(order) // 2 :]
+    intercept, slope = _rising_line(level[flat], variance[flat])
+    more = variance[detailed] - intercept - slope * level[detailed]
+    # Each block by itself, so that no few of hard contrast, or where something moved, decide alone.
+    texture = max(0.0, float(np.mean(more / np.maximum(contrast[detailed], _LEAST_CONTRAST))))
+    noise = noise / np.sqrt(np.maximum(variance, 1e-9))[:, None, None, None]
     beside = (noise[:, :, 1:] * noise[:, :, :-1]).mean() + (noise[:, 1:] * noise[:, :-1]).mean()
     channels = np.mean([(noise[..., i] * noise[..., j]).mean() for i, j in ((0, 1), (0, 2), (1, 2))])
-    intercept, slope = _rising_line(level, variance)
     return CameraNoise(
         read_variance=intercept,
         shot_variance=slope,
-        correlation_px=_correlation_px(float(beside) / 2 / total),
-        shared=float(np.clip(channels / total, 0, 1)),
+        texture_variance=texture,
+        correlation_px=_correlation_px(float(beside) / 2),
+        shared=float(np.clip(channels, 0, 1)),
     )
 
 

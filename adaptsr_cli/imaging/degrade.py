@@ -259,7 +259,19 @@ def _add_camera_noise(image: Tensor, noise: CameraNoise, rng: np.random.Generato
     channels, height, width = image.shape
     field = torch.from_numpy(noise_field(noise, (height, width, channels), rng)).permute(2, 0, 1)  # (3, H, W)
     variance = noise.read_variance + noise.shot_variance * 255 * image.clamp(0, 1)
+    if noise.texture_variance:
+        variance = variance + noise.texture_variance * 255 * _contrast(image)
     return image + variance.sqrt_() / 255 * field.to(image.device)
+
+
+def _contrast(image: Tensor) -> Tensor:
+    """As `camera_noise.contrast_of`, of (3, H, W)."""
+    from adaptsr_cli.imaging.camera_noise import CONTRAST_SIDE_PX  # for scipy's sake, as in `_fast_length`
+
+    # The difference of two squares: in float32 rounding alone would be a contrast of 0.1 grey levels.
+    around = functional.pad(image[None].double(), (CONTRAST_SIDE_PX // 2,) * 4, mode="replicate")
+    mean, square = (functional.avg_pool2d(part, CONTRAST_SIDE_PX, stride=1)[0] for part in (around, around.square()))
+    return (square - mean.square()).clamp_min_(0).sqrt_().float()
 
 
 def _draw_normal(image: Tensor, grey: bool, rng: np.random.Generator) -> Tensor:

@@ -10,11 +10,13 @@ from numpy.testing import assert_allclose
 from adaptsr_cli.artifacts.transfer import CameraNoise
 from adaptsr_cli.imaging.camera_noise import (
     add_noise,
+    contrast_of,
     noise_of_photographs,
     noise_of_residual,
     trace_of,
     typical_levels,
 )
+from adaptsr_cli.imaging.sharp_photographs import reduce_to_lr
 
 NOISES = (
     CameraNoise(read_variance=9.0),
@@ -46,6 +48,22 @@ def test_a_residual_shows_level_slope_and_correlation(noise: CameraNoise) -> Non
         assert_allclose(found.deviation(np.array(level)), noise.deviation(np.array(level)), rtol=0.15)
     assert_allclose(found.correlation_px, noise.correlation_px, atol=0.15)
     assert_allclose(found.shared, noise.shared, atol=0.1)
+
+
+def test_noise_of_texture_grows_with_the_contrast_and_is_found_again() -> None:
+    noise = CameraNoise(read_variance=1.0, texture_variance=1.6, correlation_px=0.6, shared=0.5)
+    clean = reduce_to_lr(dead_leaves(3, 1024, 1024).astype(np.float32), 4)
+    left, contrast = add_noise(noise, clean, np.random.default_rng(0)) - clean, contrast_of(clean)
+    for inside in (contrast < np.quantile(contrast, 0.3), contrast > np.quantile(contrast, 0.7)):
+        promised = np.sqrt(np.square(noise.deviation(clean, contrast))[inside].mean())
+        assert_allclose(left[inside].std(), promised, rtol=0.05)
+    found = noise_of_residual(left, clean)
+    assert_allclose(found.texture_variance, noise.texture_variance, rtol=0.3)
+    assert_allclose(found.correlation_px, noise.correlation_px, atol=0.15)
+    assert_allclose(found.scaled(2).texture_variance, 4 * found.texture_variance)
+    assert (
+        noise_of_residual(add_noise(NOISES[0], clean, np.random.default_rng(0)) - clean, clean).texture_variance < 0.2
+    )
 
 
 def test_photographs_show_that_noise_grows_with_brightness() -> None:

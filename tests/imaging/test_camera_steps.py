@@ -9,8 +9,9 @@ from imaging.pictures import TO_LR, apply, chain, flat, photo
 
 from adaptsr_cli.artifacts.degradation import CameraGrain, CameraTransfer, Degradation
 from adaptsr_cli.artifacts.transfer import IDENTITY, CameraNoise, TransferFunction
+from adaptsr_cli.imaging.camera_noise import add_noise
 from adaptsr_cli.imaging.degrade import degrade
-from adaptsr_cli.imaging.sharp_photographs import SimulatedCamera, photograph
+from adaptsr_cli.imaging.sharp_photographs import SimulatedCamera, photograph, reduce_to_lr
 
 FUNCTION = TransferFunction(blur_px=2.0, short_blur_px=1.5, angle=0.4, sharpening=0.8, radius_px=3.0)
 NOISE = CameraNoise(read_variance=4.0, shot_variance=0.05, correlation_px=0.5, shared=0.3)
@@ -51,6 +52,17 @@ def test_grain_grows_with_brightness() -> None:
         noisy = apply(chain(TO_LR, CameraGrain(noise=NOISE)), flat(level), scale=1)
         assert noisy.mean() == pytest.approx(level, abs=0.5)
         assert noisy.std() == pytest.approx(float(NOISE.deviation(np.array(level))), rel=0.05)
+
+
+def test_grain_of_texture_is_that_of_the_camera() -> None:
+    texture = CameraNoise(read_variance=0.0, texture_variance=1.6)
+    hr = photo(128, 128)
+    made, clean = (apply(chain(TO_LR, CameraGrain(noise=noise)), hr) for noise in (texture, texture.scaled(0)))
+    exact = reduce_to_lr(hr.astype(np.float32), 4)
+    expected = add_noise(texture, exact, np.random.default_rng(0))
+    assert np.abs(clean - np.clip(exact, 0, 255)).max() <= 1
+    assert np.abs(made - np.clip(np.rint(expected), 0, 255)).max() <= 1
+    assert (apply(chain(TO_LR, CameraGrain(noise=texture)), flat(100)) == 100).all()
 
 
 @pytest.mark.gpu
