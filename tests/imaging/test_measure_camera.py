@@ -59,13 +59,16 @@ def test_the_degradation_holds_the_cautious_functions_and_more_than_the_noise(es
     assert_allclose(grain.noise.read_variance, estimate.noise.read_variance + 1)  # what no function explains
 
 
-def test_pairs_lend_photographs_their_function_and_their_noise() -> None:
+def test_pairs_lend_photographs_less_than_their_whole_function_and_the_noise_of_flat_places() -> None:
     hr = dead_leaves(7)
     found = estimate_from_pairs([(hr, photograph(hr, 4, CAMERA, np.random.default_rng(0)))], 4)
     transfer, to_lr, grain = degradation_of_pairs(found, 4).steps
-    assert transfer == CameraTransfer(functions=(found.transfer,), scale=4)
+    assert isinstance(transfer, CameraTransfer)
+    assert [function.sharpening for function in transfer.functions] == [
+        pytest.approx(share * found.transfer.sharpening) for share in (0.5, 0.75)
+    ]
     assert to_lr == ToLr()
-    assert grain == CameraGrain(noise=found.noise)
+    assert grain == CameraGrain(noise=found.noise.model_copy(update={"texture_variance": 0.0}))
 
 
 def test_jpeg_comes_last_in_its_share(estimate: TransferEstimate) -> None:
