@@ -51,7 +51,7 @@ from adaptsr_cli.training.objective import make_objective
 
 RESULTS: Final = Path(__file__).parent / "results"
 METRICS: Final = ("delta_e", "lpips_squeeze", "ms_ssim", "niqe", "sharpness", "noise")
-SHOWN: Final = ("psnr_y_db", "lpips_squeeze", "ms_ssim_y", "niqe_own", "delta_e_2000", "blur_px", "noise_levels")
+SHOWN: Final = ("psnr_y_db", "lpips_squeeze", "ms_ssim_y", "niqe", "delta_e_2000", "blur_px", "noise_levels")
 SHOWN_GRID: Final = ("grid_flat", "grid_textured")
 EVERY: Final = 5
 SHARES: Final = (1.0, 0.75, 0.5, 0.25)
@@ -151,7 +151,7 @@ def trial(work: Path, folder: Path, model: Path, key: Mapping[str, Any], options
             name: score(network, parts / "test", options.weights, pictures and pictures / name)
             for name, network in networks.items()
         },
-        "photographs": photographs(parts / "test"),
+        "photographs": photographs(parts / "test", options.weights),
         "machine": describe_machine(pick_device("cpu")),
     }
 
@@ -208,13 +208,13 @@ def score(network: Backbone, folder: Path, weights: Path, pictures: Path | None)
     return means(rows)
 
 
-def photographs(folder: Path) -> dict[str, float]:
+def photographs(folder: Path, weights: Path) -> dict[str, float]:
     """Mean grid and sharpness of the true images of a part."""
     rows = []
     for path in sorted((folder / "HR").iterdir()):
         hr = read_rgb(path)
         grid = measure_grid(hr, 4)
-        alone = Measures(("niqe", "sharpness", "noise"), PAPER, folder).score_alone(hr)
+        alone = Measures(("niqe", "sharpness", "noise"), PAPER, weights).score_alone(hr)
         rows.append({**alone, "grid_flat": grid.flat, "grid_textured": grid.textured})
     return means(rows)
 
@@ -256,7 +256,7 @@ def print_cost(options: argparse.Namespace) -> None:
 def to_markdown(rows: list[dict[str, Any]]) -> str:
     """A row for each network of each trial."""
     lines = [
-        "| pairs | network | steps | seed | adapter | PSNR-Y | LPIPS (squeeze) | MS-SSIM-Y | NIQE (own) | dE 2000 "
+        "| pairs | network | steps | seed | adapter | PSNR-Y | LPIPS (squeeze) | MS-SSIM-Y | NIQE | dE 2000 "
         "| blur | noise | grid, flat | grid, textured | CPU s |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
