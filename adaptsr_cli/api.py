@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from adaptsr_cli.arrays import AnyArray
+from adaptsr_cli.artifacts.base import EngineChoice
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.data.photos import write_demo_pairs
 from adaptsr_cli.errors import ImageError
@@ -44,7 +45,7 @@ from adaptsr_cli.stages.train.stage import TrainResult, run_train
 from adaptsr_cli.stages.truncate.options import TruncateOptions
 from adaptsr_cli.stages.truncate.stage import TruncateResult, run_truncate
 from adaptsr_cli.stages.upscale.options import UpscaleOptions
-from adaptsr_cli.stages.upscale.stage import UpscaleResult, run_upscale
+from adaptsr_cli.stages.upscale.stage import UpscaleResult, open_engines, run_upscale
 
 __all__ = [
     "SILENT",
@@ -338,6 +339,7 @@ def upscale_array(
     ensemble: bool = False,
     device: str = "auto",
     precision: str = "auto",
+    engine: EngineChoice = "auto",
     progress: Progress = SILENT,
 ) -> AnyArray:
     """Upscale one image in memory, to the same pixels as `adaptsr upscale` would write.
@@ -352,6 +354,7 @@ def upscale_array(
         ensemble: Average over eight flipped and rotated copies.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        engine: ``auto``, ``torch``, ``openvino`` or ``onnxruntime``, as for `upscale`.
         progress: Where remarks go.
 
     Returns:
@@ -370,21 +373,21 @@ def upscale_array(
         )
     backbone = model if isinstance(model, Backbone) else load_backbone(model, progress=progress)
     target = pick_device(device)
+    picked = pick_precision(precision, target, bf16=backbone.traits.bf16, fp16=backbone.traits.fp16)
     upscaler = Upscaler(
         backbone,
         device=target,
-        precision=pick_precision(precision, target, bf16=backbone.traits.bf16, fp16=backbone.traits.fp16),
+        precision=picked,
         tile_px=tile,
         pad_px=tile_pad,
         ensemble=ensemble,
+        engines=open_engines(backbone, engine, target, picked, progress),
         progress=progress,
     )
     if image.dtype == np.float32:
-        factor = outscale or backbone.scale
-        height_px, width_px = (max(1, round(factor * length)) for length in image.shape[:2])
+        height_px, width_px = (max(1, round((outscale or backbone.scale) * length)) for length in image.shape[:2])
         return resize_to(upscaler.run(image), width_px, height_px)
-    picture = picture_of(layers, grey=layers.shape[2] == 1)
-    result = layers_of(upscale_picture(upscaler, picture, outscale=outscale))
+    result = layers_of(upscale_picture(upscaler, picture_of(layers, grey=layers.shape[2] == 1), outscale=outscale))
     return result[..., 0] if image.ndim == 2 else result
 
 

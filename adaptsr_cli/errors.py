@@ -58,6 +58,10 @@ class CheckpointError(AdaptsrError):
     """A model file that cannot be read or is of no known architecture."""
 
 
+class EngineError(AdaptsrError):
+    """An engine that was asked for by name and cannot run the network: no image of the call can be upscaled."""
+
+
 class ArtifactError(AdaptsrError):
     """A file of ours that is damaged, of another version, or made for another backbone."""
 

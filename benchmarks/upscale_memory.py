@@ -97,7 +97,7 @@ def make_image(path: Path, megapixels: float, mode: str) -> None:
         for start in steps
     )
     tiff = path.with_suffix(".tif")
-    write_large_tiff(tiff, bands, like=facts, width_px=width_px, height_px=height_px, note=None)
+    write_large_tiff(tiff, bands, like=facts, width_px=width_px, height_px=height_px, note=lambda: None)
     if path != tiff:
         picture = read_picture(tiff)
         if "transparent" in mode:
@@ -116,7 +116,7 @@ def measure(path: Path, mode: str, room_bytes: int, device_name: str, model: str
     reset_peak_memory(device)
     target = path.with_name(f"out{path.suffix}")
     if mode.endswith("by rows"):
-        stream_tiff(upscaler, path, target, room_bytes=room_bytes, note=None)
+        stream_tiff(upscaler, path, target, room_bytes=room_bytes, note=lambda: None)
         stated = room_bytes
     else:
         picture = read_picture(path)

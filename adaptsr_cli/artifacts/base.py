@@ -22,6 +22,7 @@ HEADER: Final = "adaptsr"
 Scalar = str | int | float | bool | None
 SiteKind = Literal["conv", "attention", "mlp", "linear"]
 Factorization = Literal["1x1-kxk", "kxk-1x1", "single"]
+EngineChoice = Literal["auto", "torch", "openvino", "onnxruntime"]
 RawWhiteBalance = Literal["camera", "daylight", "auto"]
 """Whose white a raw file is rendered by."""
 

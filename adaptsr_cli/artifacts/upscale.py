@@ -21,6 +21,7 @@ class UpscaleMetadata(StrictModel):
         raw: How a raw file was rendered; None for other files.
         network: Architecture and scale, for people; not compared, and missing in results of earlier versions.
         dpi: Whether the resolution in dpi is that of the input, or was multiplied by the factor.
+        engine: What ran the network; not compared, since all engines agree within 1e-4 of the range.
     """
 
     artifact: Literal["upscaled"] = "upscaled"
@@ -34,3 +35,4 @@ class UpscaleMetadata(StrictModel):
     raw: str | None = None
     network: str | None = None
     dpi: Literal["keep", "scaled"] = "keep"
+    engine: str = "torch"

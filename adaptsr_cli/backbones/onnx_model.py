@@ -7,9 +7,9 @@ import logging
 import math
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from adaptsr_cli.io.headers import utf8_name
 INPUT: Final = "lr"
 OUTPUT: Final = "sr"
 OPSET: Final = 18  # from December 2022: old enough for today's runtimes, new enough for LayerNormalization
+_GRAPH: Final = "onnx"
 _INSTALL: Final = "pip install 'adaptsr[onnx]'"
 _TALKATIVE: Final = (
     "onnxscript",
@@ -45,7 +46,7 @@ class OnnxModel:
     """An ONNX file run on the CPU, with as many threads as torch takes.
 
     Args:
-        path: The file.
+        source: The file, or what it holds.
 
     Attributes:
         metadata: Its text entries.
@@ -55,22 +56,50 @@ class OnnxModel:
         CheckpointError: It is no network that onnxruntime can run.
     """
 
-    def __init__(self, path: Path) -> None:
-        try:
-            import onnxruntime  # type: ignore[import-untyped]
-        except ImportError as error:
-            raise UsageError("ONNX files need the package onnxruntime", _INSTALL) from error
+    def __init__(self, source: Path | bytes) -> None:
+        onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3  # errors: remarks on the optimiser are nothing a user can act on
+        self._source = source
         try:
-            with utf8_name(path) as name:
-                self._session = onnxruntime.InferenceSession(name, options, providers=["CPUExecutionProvider"])
+            with utf8_name(source) if isinstance(source, Path) else nullcontext(source) as file:
+                self._session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors have no common class but this one
+            name = source if isinstance(source, Path) else "this network"
             raise CheckpointError(
-                f"{path} is no ONNX file that can be run: {first_line(error)}", "make it again"
+                f"{name} is no ONNX file that can be run: {first_line(error)}", "make it again"
             ) from error
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+
+    @classmethod
+    def convert(cls, model: nn.Module, example: Tensor) -> Self:
+        """Convert a network for inputs of one shape.
+
+        Args:
+            model: The network, on the CPU; it is left as it is.
+            example: (B, 3, h, w), a shape that the network takes as it is.
+
+        Raises:
+            UsageError: A package is missing.
+            CheckpointError: The network cannot be written as ONNX.
+        """
+        _require_exporter()
+        try:
+            with torch.no_grad(), quiet_exporters():
+                graph = _of_one_size(model, example)
+        except Exception as error:  # the exporter's errors have no common class but this one
+            raise CheckpointError(f"it cannot be written as ONNX: {first_line(error)}") from error
+        return cls(graph.SerializeToString())
+
+    @classmethod
+    def from_parts(cls, parts: Mapping[str, bytes]) -> Self:
+        """Open what `to_parts` gave; the errors are those of the class."""
+        return cls(parts[_GRAPH])
+
+    def to_parts(self) -> dict[str, bytes]:
+        """What to keep of it."""
+        return {_GRAPH: self._source.read_bytes() if isinstance(self._source, Path) else self._source}
 
     def describe_shapes(self) -> str:
         """Names and shapes of what goes in and comes out, ``lr (batch, 3, height, width)``."""
@@ -84,7 +113,7 @@ class OnnxModel:
             CheckpointError: The graph cannot be run on an image of this size.
         """
         try:
-            (sr,) = self._session.run([OUTPUT], {INPUT: lr.numpy()})
+            (sr,) = self._session.run([OUTPUT], {INPUT: lr.contiguous().numpy()})
         except Exception as error:  # onnxruntime's errors have no common class but this one
             size = " x ".join(map(str, lr.shape))
             raise CheckpointError(f"the ONNX graph fails on an input of {size}: {first_line(error)}") from error
@@ -111,14 +140,10 @@ def export_onnx(
     """
     if tile_px is not None:
         _require_tile(backbone, tile_px)
+    onnx = _require_exporter()
     try:
-        import onnx  # torch.onnx imports both only when it has done half the work
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise UsageError("ONNX files need the packages onnx, onnxscript and onnxruntime", _INSTALL) from error
-    try:
-        with torch.no_grad(), _quiet():
-            model = _assemble(backbone) if tile_px is None else _of_one_size(backbone, tile_px)
+        with torch.no_grad(), quiet_exporters():
+            model = _assemble(backbone) if tile_px is None else _of_one_size(backbone.model, _example(tile_px))
             model = _to_half(model) if half else model
     except Exception as error:  # the exporter's errors have no common class but this one
         sizes = "free sizes" if tile_px is None else f"images of {tile_px} px"
@@ -131,6 +156,33 @@ def export_onnx(
     onnx.helper.set_model_props(model, dict(metadata))
     with replace_atomically(path) as temporary:
         onnx.save_model(model, temporary)
+
+
+def import_onnxruntime() -> Any:
+    """Import onnxruntime.
+
+    Raises:
+        UsageError: It is not installed.
+    """
+    try:
+        import onnxruntime  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise UsageError("the package onnxruntime is not installed", _INSTALL) from error
+    return onnxruntime
+
+
+def _require_exporter() -> Any:
+    """Import what torch.onnx needs, and imports only when it has done half the work; return onnx.
+
+    Raises:
+        UsageError: It is not installed.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise UsageError("ONNX files need the packages onnx, onnxscript and onnxruntime", _INSTALL) from error
+    return onnx
 
 
 def _require_tile(backbone: Backbone, tile_px: int) -> None:
@@ -147,13 +199,17 @@ def _require_tile(backbone: Backbone, tile_px: int) -> None:
         )
 
 
-def _of_one_size(backbone: Backbone, tile_px: int) -> Any:
-    """The network for one image of one size, as ``onnx.ModelProto``: no padding, every size a number."""
-    network = copy.deepcopy(backbone.model)
-    image = torch.rand(1, 3, tile_px, tile_px, generator=torch.Generator().manual_seed(0))
-    with free_sizes(network, tile_px):
-        model = _trace(network, (image,), ({},), (INPUT,), (OUTPUT,))
-    return _tidy(model)
+def _example(side_px: int) -> Tensor:
+    """An image to trace a network with, (1, 3, side_px, side_px)."""
+    return torch.rand(1, 3, side_px, side_px, generator=torch.Generator().manual_seed(0))
+
+
+def _of_one_size(model: nn.Module, image: Tensor) -> Any:
+    """The network for images of one size, as ``onnx.ModelProto``: no padding, every size a number."""
+    network = copy.deepcopy(model)
+    with free_sizes(network, math.gcd(*image.shape[-2:])):
+        graph = _trace(network, (image,), ({},), (INPUT,), (OUTPUT,))
+    return _tidy(graph)
 
 
 def _to_half(model: Any) -> Any:
@@ -256,7 +312,7 @@ def first_line(error: object) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_exporters() -> Iterator[None]:
     """Keep what exporters say of their own progress from the user's terminal."""
     loggers = [logging.getLogger(name) for name in _TALKATIVE]
     levels = [logger.level for logger in loggers]

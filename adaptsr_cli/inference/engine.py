@@ -15,10 +15,12 @@ from torch import Tensor
 from adaptsr_cli.backbones.backbone import Backbone, super_resolve
 from adaptsr_cli.backbones.fast.compiling import CompiledBlocks
 from adaptsr_cli.errors import AdaptsrError, ImageError
+from adaptsr_cli.inference.cpu_engines import CpuEngines
 from adaptsr_cli.inference.device_canvas import DeviceCanvas, HostCopies
 from adaptsr_cli.inference.device_tiles import Networks, run_on_device
-from adaptsr_cli.inference.memory import greediest_module_bytes
+from adaptsr_cli.inference.memory import greediest_module_bytes, is_out_of_memory
 from adaptsr_cli.inference.rows import PendingRows, blend_tile, cut_tile, empty_canvas, to_host, to_unit_range
+from adaptsr_cli.inference.tile_sizes import AUTO_SIDES_PX, ENGINE_PX_BYTES, auto_batch
 from adaptsr_cli.inference.tiles import RAMP_PX, Tile, TilePlan, plan_tiles
 from adaptsr_cli.progress import Progress, Silent
 from adaptsr_cli.runtime import Precision, autocast, free_memory_bytes, freed_memory_kept
@@ -33,27 +35,12 @@ UNKNOWN_HALO_PX: Final = 32
 MIN_TILE_PX: Final = 16
 """The smallest tile that is tried when memory runs out."""
 
-# An automatic tile's input, halo included, at most (height, width). On the CPU the time of a pixel does not depend on
-# the tile, so only the halo's share counts, and what must be held beside the tile: as many rows of the result as it is
-# high. So tiles are wide there: four times as wide as high they compute 1.20 times the image with a halo of 32, squares
-# of the same height 1.35 times. An image of no more pixels than the largest tile is one tile whatever its shape.
-_AUTO_SIDES_PX: Final = {"cpu": (512, 2048), "cuda": (1024, 1024)}
-# One tile fills a GPU; smaller ones that the user asks for come several at a time, up to as many pixels.
-_MOST_BATCH: Final = {"cpu": 1, "cuda": 8}
 # Peak memory per LR pixel, by which automatic tiles are sized: three times what the greediest module takes in and
 # gives out, and 10 kB. Measured on nine architectures (CPU) the truth lies between a fifth and four fifths of it.
 _PEAK_FACTOR: Final = 3
 _PEAK_EXTRA_BYTES: Final = 10_000
 _MEMORY_SHARE: Final = 0.5
 _PROBE_PX: Final = 64
-
-_OUT_OF_MEMORY: Final = (
-    "out of memory",
-    "not enough memory",
-    "DefaultCPUAllocator",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-)
 
 
 class Upscaler:
@@ -72,6 +59,7 @@ class Upscaler:
         batch: Tiles at a time; None for one on the CPU and several on CUDA.
         ensemble: Average over the eight ways to turn and mirror the input: eight times the work, and a little better.
         compile_blocks: Try the network's blocks compiled once enough tiles of one size came, and keep what is faster.
+        engines: What may run the network on the CPU beside torch.
         progress: Where it is said that memory did not suffice, and what came of compiling.
     """
 
@@ -86,6 +74,7 @@ class Upscaler:
         batch: int | None = None,
         ensemble: bool = False,
         compile_blocks: bool = False,
+        engines: CpuEngines | None = None,
         progress: Progress | None = None,
     ) -> None:
         self.backbone = backbone.to(device)
@@ -94,8 +83,10 @@ class Upscaler:
         self.tile_px = tile_px
         known_halo_px = UNKNOWN_HALO_PX if backbone.halo_px is None else backbone.halo_px
         self.pad_px = known_halo_px if pad_px is None else pad_px
-        self.batch = batch or _auto_batch(device, tile_px, self.pad_px)
+        self.batch = batch or auto_batch(device, tile_px, self.pad_px)
         self.ensemble = ensemble
+        self.engines = engines
+        self._by_engine: bool | None = None  # for the image in work; None: not yet decided
         self._progress = progress or Silent()
         self._compiled = CompiledBlocks(backbone.model, device, self._progress.note) if compile_blocks else None
         self._most_tile_px: int | None = None  # what memory was found to allow
@@ -175,10 +166,13 @@ class Upscaler:
     ) -> Iterator[tuple[int, np.ndarray]]:
         """See `bands`."""
         done_px = 0  # LR rows whose result is out: it stays as it is when the tiles must shrink
+        self._by_engine = None
         while done_px < height_px:
             plan = None
             try:
                 plan = self.plan(height_px, width_px, most_rows_px=most_rows_px)
+                if self.engines is not None:
+                    plan = self._choose_engine(self.engines, plan, read_rows, most_rows_px)
                 for start_px, stop_px, band in (
                     self._run_tiles(plan, read_rows, done_px, on_tile)
                     if self._copies is None
@@ -189,7 +183,7 @@ class Upscaler:
                     del band  # else it would be held while the next one is made
                 return
             except RuntimeError as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     fault = str(error).partition("\n")[0]
                     raise ImageError(f"the network fails on this image: {fault}", "--debug shows where") from error
             # Only here, when the error and with it the failed tensors are gone, is there something to free.
@@ -197,9 +191,26 @@ class Upscaler:
                 torch.cuda.empty_cache()
             self._shrink(plan)
 
-    def plan(self, height_px: int, width_px: int, *, most_rows_px: int | None = None) -> TilePlan:
-        """Where the tiles of an image of this size lie, as things stand now; the arguments are those of `bands`."""
-        tile_px, rows_px = (self.tile_px, None) if self.tile_px is not None else self._auto_tile(height_px, width_px)
+    def _choose_engine(
+        self, engines: CpuEngines, plan: TilePlan, read_rows: ReadRows, most_rows_px: int | None
+    ) -> TilePlan:
+        """Decide what runs the image, unless that is decided; return its tiles, which are `plan` for torch."""
+        theirs = self.plan(plan.vertical.length, plan.horizontal.length, most_rows_px=most_rows_px, engine=True)
+        if self._by_engine is None:
+            tile = theirs.tiles[0]
+            self._by_engine = engines.choose(
+                plan, theirs, lambda: self._to_device(cut_tile(read_rows(0, tile.vertical.stop), tile, 0)[None])
+            )
+        return theirs if self._by_engine else plan
+
+    def plan(self, height_px: int, width_px: int, *, most_rows_px: int | None = None, engine: bool = False) -> TilePlan:
+        """Where the tiles of an image of this size lie, as things stand now, for torch or another engine.
+
+        The other arguments are those of `bands`.
+        """
+        tile_px, rows_px = (self.tile_px, None)
+        if tile_px is None:
+            tile_px, rows_px = self._auto_tile(height_px, width_px, "engine" if engine else self.device.type)
         if self._most_tile_px is not None:
             tile_px = min(tile_px or self._most_tile_px, self._most_tile_px)
         limits_px = [limit_px for limit_px in (rows_px, most_rows_px) if limit_px is not None]
@@ -219,7 +230,7 @@ class Upscaler:
         Other than `plan` this runs nothing, and may be asked while the network works.
         """
         multiple_px = math.lcm(self.backbone.multiple_px, self.backbone.tile_multiple_px)
-        rows_px, columns_px = _AUTO_SIDES_PX[self.device.type]
+        rows_px, columns_px = AUTO_SIDES_PX[self.device.type]
         if self.tile_px is None:
             if height_px * width_px <= rows_px * columns_px:
                 return height_px * width_px
@@ -231,7 +242,7 @@ class Upscaler:
         strips = 1 + -(-(self.batch - 1) // columns)  # a batch may go on in the next row of tiles
         return min(height_px, strips * (rows_px + 2 * multiple_px)) * width_px
 
-    def _auto_tile(self, height_px: int, width_px: int) -> tuple[int, int | None]:
+    def _auto_tile(self, height_px: int, width_px: int, runner: str) -> tuple[int, int | None]:
         """The tile for the memory that is free now: at most half of it, by an estimate that is on the safe side.
 
         Returns:
@@ -243,7 +254,9 @@ class Upscaler:
             greediest = greediest_module_bytes(self.backbone, self.device, _PROBE_PX) / _PROBE_PX**2
             self._bytes_per_px = _PEAK_FACTOR * greediest + _PEAK_EXTRA_BYTES
         budget_px = _MEMORY_SHARE * free_memory_bytes(self.device) / (self._bytes_per_px * self.batch)
-        rows_px, columns_px = _AUTO_SIDES_PX[self.device.type]
+        if runner == "engine":
+            budget_px = min(budget_px, _MEMORY_SHARE * free_memory_bytes(self.device) / ENGINE_PX_BYTES)
+        rows_px, columns_px = AUTO_SIDES_PX[runner]
         if height_px * width_px <= min(budget_px, rows_px * columns_px):
             return 0, None
         rows_px = min(rows_px, math.isqrt(int(budget_px)))
@@ -337,8 +350,11 @@ class Upscaler:
     @torch.inference_mode()
     def _infer(self, lr: np.ndarray) -> Tensor:
         """(B, h, w, 3) on the host -> (B, 3, s h, s w) float32 in [0, 1] on the device, finite."""
-        tensor = torch.from_numpy(to_unit_range(lr)).to(self.device)
-        return self._turned(tensor.permute(0, 3, 1, 2).contiguous(), self._forward)
+        return self._turned(self._to_device(lr), self._forward)
+
+    def _to_device(self, lr: np.ndarray) -> Tensor:
+        """(B, h, w, 3) on the host -> (B, 3, h, w) float32 in [0, 1] on the device."""
+        return torch.from_numpy(to_unit_range(lr)).to(self.device).permute(0, 3, 1, 2).contiguous()
 
     def _turned(self, lr: Tensor, forward: Callable[[Tensor], Tensor]) -> Tensor:
         """(B, 3, h, w) -> (B, 3, s h, s w) in [0, 1]: what `forward` gives, or the mean over all ways to turn it."""
@@ -362,9 +378,9 @@ class Upscaler:
     def _forward(self, lr: Tensor) -> Tensor:
         """One pass of the network, (B, 3, h, w) -> (B, 3, s h, s w) float32, finite."""
         sr = self._unchecked(lr)
-        if not _is_finite(sr) and self.precision != "fp32":
+        if not _is_finite(sr) and (self.precision != "fp32" or self._by_engine):
             with autocast(self.device, "fp32"):
-                sr = self._network(lr)
+                sr = super_resolve(self.backbone, lr)
         if not _is_finite(sr):
             raise ImageError(
                 "the network's result on this image is not finite, even in fp32",
@@ -373,22 +389,12 @@ class Upscaler:
         return sr
 
     def _network(self, lr: Tensor) -> Tensor:
-        return super_resolve(self.backbone, lr)
-
-
-def _auto_batch(device: torch.device, tile_px: int | None, pad_px: int) -> int:
-    """How many tiles are computed at a time."""
-    if not tile_px:
-        return 1
-    rows_px, columns_px = _AUTO_SIDES_PX[device.type]
-    return max(1, min(_MOST_BATCH[device.type], rows_px * columns_px // (tile_px + 2 * pad_px + RAMP_PX) ** 2))
+        if self.engines is None:
+            return super_resolve(self.backbone, lr)
+        return self.engines.run(lr) if self._by_engine else self.engines.run_torch(lr)
 
 
 def _is_finite(tensor: Tensor) -> bool:
     """Whether no value is NaN or infinite; NaN is the least and the most of what it is among."""
     least, most = torch.aminmax(tensor)
     return bool(torch.isfinite(least) & torch.isfinite(most))
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or any(mark in str(error) for mark in _OUT_OF_MEMORY)

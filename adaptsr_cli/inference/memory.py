@@ -25,6 +25,20 @@ _SLACK: Final = 1 + 1 / 32  # what allocators and libraries take beside
 _ENCODERS: Final = {".webp": 44, ".avif": 92, ".heic": 92, ".heif": 92, ".hif": 92, ".jxl": 92}
 
 
+_OUT_OF_MEMORY: Final = (
+    "out of memory",
+    "not enough memory",
+    "DefaultCPUAllocator",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether that is what went wrong on the device."""
+    return isinstance(error, torch.OutOfMemoryError) or any(mark in str(error) for mark in _OUT_OF_MEMORY)
+
+
 def picture_bytes(outline: Outline, target: Path, *, scale: int, outscale: float, band_px: int) -> int:
     """The most host memory that reading, upscaling and writing one picture takes, in bytes.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +33,7 @@ def stream_tiff(
     target: Path,
     *,
     room_bytes: int,
-    note: str | None,
+    note: Callable[[], str | None],
     policy: KeepPolicy = KeepPolicy(),  # noqa: B008
     on_tile: OnTile | None = None,
 ) -> None:
@@ -45,7 +46,7 @@ def stream_tiff(
         source: The picture.
         target: The result; appears only when it is whole.
         room_bytes: How much memory may be used.
-        note: Any text to keep in the result's XMP.
+        note: Gives any text to keep in the result's XMP; called when the first rows are there.
         policy: What goes along with the picture.
         on_tile: As for `Upscaler.run`.
 
@@ -60,13 +61,14 @@ def stream_tiff(
         exif, attached = policy.apply(facts.exif, facts.attached)
         bands = _result_rows(upscaler, reader, rows_px, on_tile)
         with replace_atomically(target) as temporary:
+            first = next(bands)  # what the note says of the engine is known then
             write_large_tiff(
                 temporary,
-                bands,
+                chain((first,), bands),
                 like=replace(facts, exif=exif, attached=attached),
                 width_px=scale * facts.width_px,
                 height_px=scale * facts.height_px,
-                note=note,
+                note=note(),
             )
 
 

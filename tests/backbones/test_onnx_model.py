@@ -154,5 +154,5 @@ def test_missing_package_is_named(missing: str, tmp_path: Path, monkeypatch: pyt
 
 def test_missing_runtime_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(UsageError, match="need the package onnxruntime"):
+    with pytest.raises(UsageError, match="the package onnxruntime is not installed"):
         OnnxModel(tmp_path / "net.onnx")

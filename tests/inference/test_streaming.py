@@ -43,7 +43,7 @@ def test_rows_equal_the_whole_image(dtype: type, grey: bool, upscaler: Upscaler,
         tmp_path / "in.tif",
         tmp_path / "out.tif",
         room_bytes=ROOM,
-        note="n",
+        note=lambda: "n",
         on_tile=lambda *counts: seen.append(counts),
     )
     result = read_picture(tmp_path / "out.tif")
@@ -65,7 +65,7 @@ def test_a_failure_leaves_nothing_behind(upscaler: Upscaler, tmp_path: Path, mon
 
     monkeypatch.setattr(upscaler, "_infer", fail)
     with pytest.raises(ImageError, match="not finite"):
-        stream_tiff(upscaler, tmp_path / "in.tif", tmp_path / "out" / "o.tif", room_bytes=ROOM, note=None)
+        stream_tiff(upscaler, tmp_path / "in.tif", tmp_path / "out" / "o.tif", room_bytes=ROOM, note=lambda: None)
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -81,7 +81,7 @@ def test_the_bound_does_not_grow_with_the_height(upscaler: Upscaler) -> None:
 def test_too_little_memory_even_for_rows_is_told(upscaler: Upscaler, tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "in.tif", np.zeros((60, 60, 3), np.uint8), photometric="rgb", metadata=None)
     with pytest.raises(AdaptsrError, match=r"needs .* of memory, and there are 1\.0 MB"):
-        stream_tiff(upscaler, tmp_path / "in.tif", tmp_path / "o.tif", room_bytes=1_000_000, note=None)
+        stream_tiff(upscaler, tmp_path / "in.tif", tmp_path / "o.tif", room_bytes=1_000_000, note=lambda: None)
 
 
 LIMITED = """
@@ -100,7 +100,7 @@ upscaler.run(read_picture(folder / "small.tif").colour)  # what is loaded once i
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + room, used + room))
 if mode == "rows":
-    stream_tiff(upscaler, folder / "in.tif", folder / "out.tif", room_bytes=room, note=None)
+    stream_tiff(upscaler, folder / "in.tif", folder / "out.tif", room_bytes=room, note=lambda: None)
 else:
     upscaler.run(read_picture(folder / "in.tif").colour)
 """

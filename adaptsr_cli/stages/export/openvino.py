@@ -33,7 +33,7 @@ def write_openvino(request: ExportRequest) -> FileProof:
         convert_to_openvino(onnx, xml, metadata, half=request.half)
         weights = xml.with_suffix(".bin")
         task.advance()
-        proof = examination.run(OpenVinoModel(xml), (xml, weights), task)
+        proof = examination.run(OpenVinoModel.read(xml), (xml, weights), task)
         for file, place in ((weights, request.output.with_suffix(".bin")), (xml, request.output)):
             with replace_atomically(place) as temporary:
                 temporary.write_bytes(file.read_bytes())

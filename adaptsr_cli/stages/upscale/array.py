@@ -29,6 +29,7 @@ def upscale_array(
     run: str | Path = DEFAULT_RUN,
     device: str = "auto",
     precision: str = "auto",
+    engine: str = "auto",
     upscaler: Upscaler | None = None,
     progress: Progress = SILENT,
 ) -> np.ndarray:
@@ -51,6 +52,7 @@ def upscale_array(
         run: The run folder.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        engine: ``auto``, ``torch``, ``openvino`` or ``onnxruntime``.
         upscaler: An open network, in place of all other arguments but `outscale`.
         progress: Told which network was loaded.
 
@@ -80,6 +82,7 @@ def upscale_array(
             "run": run,
             "device": device,
             "precision": precision,
+            "engine": engine,
         }
         chosen = UpscaleOptions.of(values if model is None else values | {"model": str(model)})
         upscaler = open_upscaler(chosen, progress)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from adaptsr_cli.artifacts.base import RawWhiteBalance
+from adaptsr_cli.artifacts.base import EngineChoice, RawWhiteBalance
 from adaptsr_cli.options import Argument, Flag, OptionsModel
 from adaptsr_cli.stages.common import fields
 
@@ -98,6 +98,13 @@ class UpscaleOptions(OptionsModel):
         Field(description="Average over 8 rotated and mirrored copies: 8 times the work."),
         Flag(("--ensemble",)),
     ] = False
+    engine: Annotated[
+        EngineChoice,
+        Field(
+            description="What runs the network on the CPU. auto: torch, or openvino where that is installed and "
+            "done sooner."
+        ),
+    ] = "auto"
     compile: Annotated[
         Literal["off", "auto"],
         Field(description="auto: try the network compiled where there is enough work, and keep what is faster."),

@@ -14,7 +14,7 @@ from typing import Final, Literal
 import torch
 
 from adaptsr_cli.artifacts.upscale import UpscaleMetadata
-from adaptsr_cli.errors import AdaptsrError, DamagedImageError, ImageError
+from adaptsr_cli.errors import AdaptsrError, DamagedImageError, EngineError, ImageError
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.inference.memory import picture_bytes
 from adaptsr_cli.inference.picture import upscale_picture
@@ -51,12 +51,14 @@ class FileOutcome:
         kind: ``skipped``: the result is there already; ``kept``: another one is, and stays.
         message: What the user should know of it.
         hint: What to do about it.
+        engine: What ran the network, where something was written.
     """
 
     job: Job
     kind: Literal["written", "skipped", "kept", "failed"]
     message: str = ""
     hint: str = ""
+    engine: str = ""
 
 
 @dataclass(frozen=True)
@@ -271,6 +273,8 @@ class FileUpscaler:
         job = found.job
         task.show(file=job.source.name)
         handed_over = False
+        if self._upscaler.engines is not None:
+            self._upscaler.engines.used.clear()
         try:
             if found.picture is None:
                 stream_tiff(
@@ -278,11 +282,11 @@ class FileUpscaler:
                     job.source,
                     job.target,
                     room_bytes=found.held_bytes,
-                    note=self._settings.write(found.metadata),
+                    note=lambda: self._settings.write(self._with_engine(found.metadata)),
                     policy=self._settings.policy,
                     on_tile=_show_share(task),
                 )
-                return _finished(FileOutcome(job, "written"))
+                return _finished(FileOutcome(job, "written", engine=self._with_engine(found.metadata).engine))
             sides_px = [max(1, round(self._settings.outscale * side)) for side in found.picture.colour.shape[1::-1]]
             check_writable(job.target, found.picture, *sides_px)  # before the work, not after it
             self._tell_remarks(found.picture, job)
@@ -290,9 +294,12 @@ class FileUpscaler:
                 self._upscaler, found.picture, outscale=self._settings.outscale, on_tile=_show_share(task)
             )
             self._show_pace(result, task)
+            found = replace(found, metadata=self._with_engine(found.metadata), picture=None)
             future = encoders.submit(self._write, found, result, budget)
             handed_over = True
             return future
+        except EngineError:  # no file can be made
+            raise
         except AdaptsrError as error:
             return _finished(FileOutcome(job, "failed", error.message, error.hint))
         except MemoryError:
@@ -303,12 +310,18 @@ class FileUpscaler:
             if not handed_over:
                 budget.release(found.held_bytes)
 
+    def _with_engine(self, metadata: UpscaleMetadata) -> UpscaleMetadata:
+        """The metadata of the file in work, with what has run the network on it."""
+        engines = self._upscaler.engines
+        used = ", ".join(sorted(engines.used)) if engines else ""
+        return metadata.model_copy(update={"engine": used or "torch"})
+
     def _write(self, found: _Opened, result: Picture, budget: MemoryBudget) -> FileOutcome:
         """Write one result; in a thread of its own."""
         try:
             text = self._settings.write(found.metadata)
             write_picture(found.job.target, result, quality=self._settings.quality, note=text)
-            return FileOutcome(found.job, "written")
+            return FileOutcome(found.job, "written", engine=found.metadata.engine)
         except AdaptsrError as error:
             pixels = sum(frame.colour.shape[0] * frame.colour.shape[1] for frame in result.frames)
             self._full_disks.note(found.job.target, pixels, error)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 
+from adaptsr_cli.artifacts.base import EngineChoice
+from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import ArtifactError, UsageError
+from adaptsr_cli.inference.cpu_engines import CpuEngines
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.io.formats.camera_raw import RawRendering
 from adaptsr_cli.progress import SILENT, Progress
-from adaptsr_cli.runtime import describe_device, pick_device, pick_precision
+from adaptsr_cli.runtime import Precision, describe_device, pick_device, pick_precision
 from adaptsr_cli.stages.common.adapted_model import model_sha256, open_adapted
 from adaptsr_cli.stages.common.auto_sharpness import settle_sharpness
 from adaptsr_cli.stages.common.dial import open_run_dial
@@ -42,6 +46,8 @@ class UpscaleResult:
         failed: Input and the reason.
         kept: Outputs among `skipped` that are not what would have been made now.
         left_out: What was named or found and is no input, and why: other files, and results of earlier calls.
+        engines: What ran the network -> how many of `written` it made.
+        engine_remarks: Why, where something other than torch was tried.
     """
 
     written: tuple[tuple[Path, Path], ...]
@@ -49,6 +55,8 @@ class UpscaleResult:
     failed: tuple[tuple[Path, str], ...]
     kept: tuple[Path, ...] = ()
     left_out: tuple[tuple[Path, str], ...] = ()
+    engines: Mapping[str, int] = field(default_factory=dict)
+    engine_remarks: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -65,6 +73,8 @@ class UpscaleResult:
             "kept": [str(path) for path in self.kept],
             "failed": [{"input": str(source), "reason": reason} for source, reason in self.failed],
             "left_out": [{"input": str(source), "reason": reason} for source, reason in self.left_out],
+            "engines": dict(self.engines),
+            "engine_remarks": list(self.engine_remarks),
         }
 
 
@@ -120,7 +130,10 @@ def run_upscale(
         for sources in watch_folders(options.inputs, recursive=options.recursive):
             _run_files(files, planner.plan(set_results_aside(Inputs(sources))), title, progress)
     plan = planner.plan(found).share_of(world.rank, world.size)
-    return _join_results(world, _run_files(files, plan, title, progress), progress)
+    result = _run_files(files, plan, title, progress)
+    if upscaler.engines is not None:
+        result = replace(result, engine_remarks=tuple(upscaler.engines.remarks))
+    return _join_results(world, result, progress)
 
 
 def open_upscaler(options: UpscaleOptions, progress: Progress = SILENT, photographs: Sequence[Path] = ()) -> Upscaler:
@@ -148,16 +161,52 @@ def open_upscaler(options: UpscaleOptions, progress: Progress = SILENT, photogra
         progress.note(f"with {run.adapter.name} and sharpness {sharpness:g} of {dial.adapters[1].path}")
         backbone = dial.backbone.to(torch.device("cpu"))
     wanted = "fp32" if options.fp32 else options.precision
+    precision = pick_precision(wanted, device, bf16=backbone.traits.bf16, fp16=backbone.traits.fp16)
+    compiles = options.compile == "auto"
     return Upscaler(
         backbone,
         device=device,
-        precision=pick_precision(wanted, device, bf16=backbone.traits.bf16, fp16=backbone.traits.fp16),
+        precision=precision,
         tile_px=options.tile,
         pad_px=options.tile_pad,
         ensemble=options.ensemble,
-        compile_blocks=options.compile == "auto",
+        compile_blocks=compiles,
+        engines=open_engines(backbone, options.engine, device, precision, progress, compiles=compiles),
         progress=progress,
     )
+
+
+def open_engines(
+    backbone: Backbone,
+    wanted: EngineChoice,
+    device: torch.device,
+    precision: Precision,
+    progress: Progress,
+    *,
+    compiles: bool = False,
+) -> CpuEngines | None:
+    """Set up what may run the network beside torch; None: nothing.
+
+    Args:
+        backbone: The network.
+        wanted: An engine, or ``auto``.
+        device: Where it runs.
+        precision: In what.
+        progress: Told what was decided.
+        compiles: torch compiles the network's blocks.
+
+    Raises:
+        UsageError: An engine by name that does not go with the rest, or whose package is not installed.
+    """
+    if wanted == "torch":
+        return None
+    fits = device.type == "cpu" and precision == "fp32" and not compiles
+    if wanted != "auto" and not fits:
+        raise UsageError(
+            f"`engine` {wanted} runs on the CPU in fp32, and `compile` is for torch",
+            "leave out `compile`, use `device` cpu and `precision` fp32, or `engine` torch",
+        )
+    return CpuEngines(backbone, wanted, progress.note) if fits else None
 
 
 def _report_plan(plan: Plan, progress: Progress) -> UpscaleResult:
@@ -179,11 +228,13 @@ def _report_plan(plan: Plan, progress: Progress) -> UpscaleResult:
 def _run_files(files: FileUpscaler, plan: Plan, title: str, progress: Progress) -> UpscaleResult:
     known = _report_plan(plan, progress)
     written, skipped, failed, kept = [], [], list(known.failed), []
+    engines: Counter[str] = Counter()
     with progress.task(title, len(plan.jobs), unit="image") as task:
         for outcome in files.run(plan.jobs, task):
             source, target = outcome.job.source, outcome.job.target
             if outcome.kind == "written":
                 written.append((source, target))
+                engines[outcome.engine] += 1
             elif outcome.kind == "failed":
                 _warn(progress, source, outcome.message, outcome.hint)
                 failed.append((source, outcome.message))
@@ -194,7 +245,7 @@ def _run_files(files: FileUpscaler, plan: Plan, title: str, progress: Progress) 
                     progress.warn(f"{format_path(target)} {outcome.message}: skipped ({outcome.hint})")
     if len(skipped) > len(kept):
         progress.note(f"{len(skipped) - len(kept)} up to date, skipped (`force` makes them again)")
-    return UpscaleResult(tuple(written), tuple(skipped), tuple(failed), tuple(kept), known.left_out)
+    return UpscaleResult(tuple(written), tuple(skipped), tuple(failed), tuple(kept), known.left_out, engines)
 
 
 def _warn(progress: Progress, source: Path, message: str, hint: str) -> None:
@@ -231,6 +282,8 @@ def _join_results(world: World, own: UpscaleResult, progress: Progress) -> Upsca
         tuple(item for result in ordered for item in result.failed),
         tuple(item for result in ordered for item in result.kept),
         tuple(item for result in ordered for item in result.left_out),
+        sum((Counter(result.engines) for result in ordered), Counter()),
+        tuple(dict.fromkeys(item for result in ordered for item in result.engine_remarks)),
     )
 
 
