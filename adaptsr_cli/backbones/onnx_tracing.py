@@ -94,16 +94,6 @@ _FREE_BATCH: Final[Mapping[str, Callable[..., Tensor]]] = {
 
 
 @contextmanager
-def published_code(network: nn.Module) -> Iterator[None]:
-    """Lets a network, which must be a copy, run its authors' code, but for what it need not compute on every run."""
-    for part in network.modules():
-        if hasattr(part, "update_params"):  # SPAN computes these weights anew on every run; they are up to date
-            part.update_params = _do_nothing  # type: ignore[assignment]
-    with published_forwards(network):
-        yield
-
-
-@contextmanager
 def free_sizes(network: nn.Module, multiple_px: int) -> Iterator[None]:
     """Replaces, while a network is traced, what would turn a free size into a constant.
 
@@ -130,7 +120,7 @@ def free_sizes(network: nn.Module, multiple_px: int) -> Iterator[None]:
             block.patches_resolution = 0  # the masks that it keeps are of the size that it was trained with
     try:
         # Our attention orders windows by their number, which is free here; onnxruntime has kernels of its own.
-        with published_code(network), _PlainPooling(multiple_px):
+        with published_forwards(network), _PlainPooling(multiple_px):
             yield
     finally:
         for module, name, old in replaced:

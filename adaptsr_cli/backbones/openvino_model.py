@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from adaptsr_cli.backbones.fast.forwards import published_forwards
 from adaptsr_cli.backbones.onnx_model import first_line, quiet_exporters
-from adaptsr_cli.backbones.onnx_tracing import published_code
 from adaptsr_cli.errors import CheckpointError, UsageError
 
 _INSTALL: Final = "pip install 'adaptsr[openvino]'"
@@ -62,7 +62,7 @@ class OpenVinoModel:
         openvino = import_openvino()
         try:
             network = copy.deepcopy(model)
-            with torch.no_grad(), quiet_exporters(), published_code(network):
+            with torch.no_grad(), quiet_exporters(), published_forwards(network):
                 traced = torch.jit.trace(network, example.clone(), check_trace=False, strict=False)  # type: ignore[no-untyped-call]
                 graph = openvino.convert_model(traced, example_input=example, input=list(example.shape))
             return cls(openvino.Core().compile_model(graph, "CPU", _settings()))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptsr_cli import __version__
-from adaptsr_cli.backbones.backbone import Backbone, super_resolve
+from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.backbones.onnx_model import OnnxModel, import_onnxruntime
 from adaptsr_cli.backbones.openvino_model import OpenVinoModel, import_openvino
 from adaptsr_cli.errors import AdaptsrError, CheckpointError
@@ -103,10 +103,6 @@ class Conversions:
 
     def __init__(self, backbone: Backbone, engine: EngineName) -> None:
         self._model = backbone.model
-        if backbone.traits.derived:  # weights that the network computes from others on its first run
-            side_px = max(8, backbone.minimum_px)
-            with torch.inference_mode():
-                super_resolve(backbone, torch.zeros(1, 3, side_px, side_px))
         self._runtime = _RUNTIMES[engine]
         self._facts = {
             "layout": _LAYOUT,
