@@ -63,7 +63,7 @@ class OpenVinoModel:
         try:
             network = copy.deepcopy(model)
             with torch.no_grad(), quiet_exporters(), published_forwards(network):
-                traced = torch.jit.trace(network, example.clone(), check_trace=False, strict=False)  # type: ignore[no-untyped-call]
+                traced = torch.jit.trace(network, example.clone(), check_trace=False, strict=False)
                 graph = openvino.convert_model(traced, example_input=example, input=list(example.shape))
             return cls(openvino.Core().compile_model(graph, "CPU", _settings()))
         except Exception as error:  # neither library has a class for it

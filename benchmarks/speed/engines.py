@@ -34,7 +34,7 @@ TITLES = {"safmn": "SAFMN x4 (embedded)", "span": "SPAN x4", "dctlsa": "DCTLSA x
 
 def convert(weights: Path, side_px: int, path: Path) -> None:
     """Convert spandrel's own network for images of one size."""
-    import openvino
+    import openvino  # type: ignore[import-not-found,import-untyped,unused-ignore]
     import torch
     from spandrel import ModelLoader
 
@@ -42,7 +42,7 @@ def convert(weights: Path, side_px: int, path: Path) -> None:
     image = torch.rand(1, 3, side_px, side_px)
     with torch.no_grad():
         model(image.clone())  # SPAN computes weights on its first run
-        traced = torch.jit.trace(model, image, check_trace=False, strict=False)
+        traced = torch.jit.trace(model, image, check_trace=False, strict=False)  # type: ignore[no-untyped-call]
     graph = openvino.convert_model(traced, example_input=image, input=list(image.shape))
     openvino.save_model(graph, str(path), compress_to_fp16=False)
 

@@ -183,7 +183,7 @@ def test_a_known_engine_is_opened_once_it_saves_what_opening_takes(
     monkeypatch.setattr(conversions.Conversions, "recall_pace", lambda *_: Pace(3.0, 2.0, 2.5))
     upscaler = open_with(backbone, "auto")
     assert upscaler.engines is not None
-    used = []
+    used: list[str] = []
     for _ in range(4):
         upscaler.engines.used.clear()
         upscaler.run(lr)

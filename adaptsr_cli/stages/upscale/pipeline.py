@@ -270,7 +270,7 @@ class FileUpscaler:
         """Run the network, in this thread, and hands the result over to be written."""
         if isinstance(found, FileOutcome):
             return _finished(found)
-        job = found.job
+        job, metadata = found.job, found.metadata
         task.show(file=job.source.name)
         handed_over = False
         if self._upscaler.engines is not None:
@@ -282,11 +282,11 @@ class FileUpscaler:
                     job.source,
                     job.target,
                     room_bytes=found.held_bytes,
-                    note=lambda: self._settings.write(self._with_engine(found.metadata)),
+                    note=lambda: self._settings.write(self._with_engine(metadata)),
                     policy=self._settings.policy,
                     on_tile=_show_share(task),
                 )
-                return _finished(FileOutcome(job, "written", engine=self._with_engine(found.metadata).engine))
+                return _finished(FileOutcome(job, "written", engine=self._with_engine(metadata).engine))
             sides_px = [max(1, round(self._settings.outscale * side)) for side in found.picture.colour.shape[1::-1]]
             check_writable(job.target, found.picture, *sides_px)  # before the work, not after it
             self._tell_remarks(found.picture, job)
@@ -294,7 +294,7 @@ class FileUpscaler:
                 self._upscaler, found.picture, outscale=self._settings.outscale, on_tile=_show_share(task)
             )
             self._show_pace(result, task)
-            found = replace(found, metadata=self._with_engine(found.metadata), picture=None)
+            found = replace(found, metadata=self._with_engine(metadata), picture=None)
             future = encoders.submit(self._write, found, result, budget)
             handed_over = True
             return future

@@ -106,7 +106,7 @@ def test_openvino_of_any_size(adaptsr: Command, make_run: MakeRun) -> None:
     proof = json.loads(export.out)["openvino"]
     assert proof["max_difference"] < 2 / 255
     image = textured_image(2, 21, 34)
-    found = OpenVinoModel(run / "openvino/merged.xml").run(image)
+    found = OpenVinoModel.read(run / "openvino/merged.xml").run(image)
     assert float((found - merged_output(adaptsr, run, image)).abs().max()) < 2 / 255
     assert "backbone_sha256" in (run / "openvino/merged.xml").read_text()
 
