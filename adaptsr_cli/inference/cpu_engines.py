@@ -77,7 +77,7 @@ class CpuEngines:
     ) -> None:
         self._backbone = backbone
         self._by_name = wanted != "auto"
-        # onnxruntime was slower than torch on every network that was measured: see benchmarks/speed/engines.py.
+        # Not onnxruntime too: its conversion, by way of ONNX, takes so long that a trial would rarely pay.
         self._engine: EngineName = "openvino" if wanted == "auto" else wanted
         if self._by_name:
             require_engine(self._engine)
