@@ -1,10 +1,10 @@
-"""The choice of a sharpness by photographs alone: turned up until something gets worse that shows without truth.
+"""The choice of a sharpness by photographs alone: the most natural setting of those that nothing seen speaks against.
 
-Three things are measured on crops of the photographs. Flat areas, where a perceptual adapter invents texture first, may
-be as noisy as in the faithful picture or in the photograph. The picture may be as far from natural photographs (NIQE)
-as the faithful one. Made as small as the photograph again, it may differ from the faithful one by the noise of the
-photograph or by a grey level: more would contradict what was seen. A setting fails where one of them is exceeded by
-more than the standard error over the photographs; what lies before the first that fails is taken.
+The dial is turned up on crops of the photographs as long as two limits hold. Flat areas, where a perceptual adapter
+invents texture first, may be as noisy as in the faithful picture, as in the photograph, or by a grey level. Made as
+small as the photograph again, the picture may differ from the faithful one by the noise of the photograph or by a grey
+level: more would contradict what was seen. A limit is passed where it is exceeded by more than the standard error over
+the photographs. Of the settings before that, the one is taken whose pictures are most like natural photographs (NIQE).
 """
 
 from __future__ import annotations
@@ -35,12 +35,10 @@ STEPS: Final = 10
 MOST_PHOTOGRAPHS: Final = 12
 SIDE_LR_PX: Final = 96
 
-Measured = Mapping[str, float | None]
-"""What was measured of one picture, or how large it may be, by what is wrong where it is larger; None where the picture
-cannot tell."""
+Measured = Mapping[str, float]
+"""What was measured of one picture, or how large it may be, by what is wrong where it is larger."""
 
 _NOISE: Final = "flat areas would be noisier than in the faithful pictures and in the photographs"
-_NATURAL: Final = "the pictures would be less natural (NIQE) than the faithful ones"
 _DEPARTURE: Final = "the pictures, made as small again, would contradict the photographs"
 _GREY_LEVEL: Final = 1.0
 
@@ -52,19 +50,22 @@ class AutoSharpness:
     Attributes:
         sharpness: The setting.
         photographs: How many were looked at.
-        obstacle: What would be wrong at the next setting; None where nothing is up to 1.
+        tried: The largest setting within the limits.
+        obstacle: What would be wrong beyond that; None where nothing is up to 1.
     """
 
     sharpness: float
     photographs: int
+    tried: float
     obstacle: str | None
 
     def describe(self) -> str:
         """One line for people."""
-        by = f"sharpness {self.sharpness:g}, chosen by {plural(self.photographs, 'photograph')}"
-        if self.obstacle is None:
-            return f"{by}: nothing gets worse"
-        return f"{by}: beyond it {self.obstacle}"
+        beyond = f"; beyond {self.tried:g} {self.obstacle}" if self.obstacle is not None else ""
+        return (
+            f"sharpness {self.sharpness:g}, chosen by {plural(self.photographs, 'photograph')}: of the settings from 0 to "
+            f"{self.tried:g} its pictures are the most natural (NIQE){beyond}"
+        )
 
 
 def settle_sharpness(
@@ -139,33 +140,36 @@ def choose_sharpness(
     niqe, noise = Niqe(weights_dir=weights_dir(None)), [flat_noise_levels(crop, None) for crop in crops]
     faithful: list[Uint8Array] = []
     limits: list[Measured] = []
-    settled, obstacle = 0.0, None
+    natural: list[float] = []
+    obstacle = None
     with progress.task("sharpness", STEPS + 1, unit="setting") as task:
         for step in range(STEPS + 1):
             dial.put(step / STEPS)
             upscaler = Upscaler(dial.backbone, device=device, precision="fp32", tile_px=0)
             pictures = [upscale_rgb(upscaler, crop) for crop in crops]
             faithful = faithful or pictures
-            measured = [_measure(sr, before, scale, niqe) for sr, before in zip(pictures, faithful, strict=True)]
+            measured = [_measure(sr, before, scale) for sr, before in zip(pictures, faithful, strict=True)]
             limits = limits or [_limits(found, levels) for found, levels in zip(measured, noise, strict=True)]
             task.advance()
             obstacle = find_worse(limits, measured)
             if obstacle is not None:
                 break
-            settled = step / STEPS
+            natural.append(_mean_niqe(niqe, pictures))
     dial.backbone.to(torch.device("cpu"))
-    return AutoSharpness(settled, len(crops), obstacle)
+    return AutoSharpness(int(np.argmin(natural)) / STEPS, len(crops), (len(natural) - 1) / STEPS, obstacle)
 
 
-def _measure(sr: Uint8Array, faithful: Uint8Array, scale: int, niqe: Niqe) -> Measured:
+def _mean_niqe(niqe: Niqe, pictures: Sequence[Uint8Array]) -> float:
+    """Over the pictures that are large enough and have something in them; 0 where none has."""
+    large = [sr for sr in pictures if (sr.shape[0] // BLOCK_PX) * (sr.shape[1] // BLOCK_PX) >= 2]
+    found = [score for sr in large if (score := niqe(sr)) is not None]
+    return float(np.mean(found)) if found else 0.0
+
+
+def _measure(sr: Uint8Array, faithful: Uint8Array, scale: int) -> Measured:
     """Measure a picture beside the faithful one of the same photograph."""
-    large = (sr.shape[0] // BLOCK_PX) * (sr.shape[1] // BLOCK_PX) >= 2
     departure = _reduce(sr, scale) - _reduce(faithful, scale)
-    return {
-        _NOISE: flat_noise_levels(sr, None),
-        _NATURAL: niqe(sr) if large else None,
-        _DEPARTURE: float(np.sqrt(np.mean(departure**2))),
-    }
+    return {_NOISE: flat_noise_levels(sr, None), _DEPARTURE: float(np.sqrt(np.mean(departure**2)))}
 
 
 def _reduce(sr: Uint8Array, scale: int) -> Float64Array:
@@ -175,11 +179,10 @@ def _reduce(sr: Uint8Array, scale: int) -> Float64Array:
 
 
 def _limits(faithful: Measured, noise_levels: float) -> Measured:
-    """How large each of the three may be, by what they are in the faithful picture and by the photograph's noise."""
+    """How large both may be, by the noise of the faithful picture and of the photograph."""
     return {
-        _NOISE: max(faithful[_NOISE] or 0.0, noise_levels),
-        _NATURAL: faithful[_NATURAL],
-        _DEPARTURE: max(_GREY_LEVEL, noise_levels),
+        _NOISE: max(faithful[_NOISE], noise_levels, _GREY_LEVEL),
+        _DEPARTURE: max(noise_levels, _GREY_LEVEL),
     }
 
 
@@ -191,9 +194,8 @@ def find_worse(limits: Sequence[Measured], measured: Sequence[Measured]) -> str 
         measured: Of the same pictures.
     """
     for name in limits[0]:
-        pairs = [(limit[name], found[name]) for limit, found in zip(limits, measured, strict=True)]
-        excess = np.array([found - limit for limit, found in pairs if limit is not None and found is not None])
+        excess = np.array([found[name] - limit[name] for limit, found in zip(limits, measured, strict=True)])
         error = excess.std(ddof=1) / math.sqrt(len(excess)) if len(excess) > 1 else 0.0
-        if len(excess) and excess.mean() > error:
+        if excess.mean() > error:
             return name
     return None
