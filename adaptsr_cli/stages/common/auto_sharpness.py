@@ -62,9 +62,10 @@ class AutoSharpness:
     def describe(self) -> str:
         """One line for people."""
         beyond = f"; beyond {self.tried:g} {self.obstacle}" if self.obstacle is not None else ""
+        by = f"chosen by {plural(self.photographs, 'photograph')}"
         return (
-            f"sharpness {self.sharpness:g}, chosen by {plural(self.photographs, 'photograph')}: of the settings from 0 to "
-            f"{self.tried:g} its pictures are the most natural (NIQE){beyond}"
+            f"sharpness {self.sharpness:g}, {by}: of the settings from 0 to {self.tried:g} its pictures are the most "
+            f"natural (NIQE){beyond}"
         )
 
 
