@@ -49,7 +49,7 @@ class OpenVinoModel:
     def convert(cls, model: nn.Module, example: Tensor) -> Self:
         """Convert a network for inputs of one shape, which takes seconds: the published code is traced by torch.
 
-        With free sizes OpenVINO was a quarter slower or more on window attention, and conversion took several times as long.
+        With free sizes OpenVINO was slower on window attention, and conversion took several times as long.
 
         Args:
             model: The network, on the CPU; it is left as it is.
