@@ -2,9 +2,10 @@
 
     python benchmarks/sharpness_curve.py --pairs iphone/ ntire2019/ --weights-dir metrics/ --iterations 100
 
-For each folder and seed one `adaptsr adapt --objective both`; then LPIPS, NIQE, colour difference and PSNR of the test
-pairs at every setting of ``--sharpness`` (`adaptsr eval`), the setting with the backbone's PSNR-Y, and the setting that
-``--sharpness auto`` chooses by the LR sides of the same pairs alone. Rows are appended to
+For each folder and seed one `adaptsr adapt --objective both`; then LPIPS, NIQE, colour difference, PSNR and the grid of
+the test pairs at every setting of ``--sharpness`` (`adaptsr eval`), the setting with the backbone's PSNR-Y, and the
+setting that ``--sharpness auto`` chooses by the LR sides of the same pairs alone. The rate of the faithful adapter is
+searched as by default, or `--lr`. Rows are appended to
 ``benchmarks/results/sharpness_curve.jsonl``, and those that are there are not run again; the table
 ``sharpness_curve.md`` is made of what is there. With ``--work FOLDER`` the runs are kept there, and resume.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,13 +23,16 @@ import numpy as np
 
 from adaptsr_cli.artifacts.evaluation import Evaluation
 from adaptsr_cli.data.sources import DataSpec
+from adaptsr_cli.inference.engine import Upscaler
+from adaptsr_cli.inference.picture import upscale_rgb
 from adaptsr_cli.io.images import write_rgb
+from adaptsr_cli.metrics.grid import measure_grid
 from adaptsr_cli.progress import SILENT
 from adaptsr_cli.runtime import describe_machine, pick_device
 from adaptsr_cli.stages.adapt.options import AdaptOptions
 from adaptsr_cli.stages.adapt.stage import run_adapt
 from adaptsr_cli.stages.common.auto_sharpness import AutoSharpness, choose_sharpness, open_crops
-from adaptsr_cli.stages.common.dial import open_run_dial
+from adaptsr_cli.stages.common.dial import Dial, open_run_dial
 from adaptsr_cli.stages.common.models import ModelSpec
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.common.training_data import CacheSizes, open_pairs, open_reader
@@ -38,6 +43,11 @@ RESULTS: Final = Path(__file__).parent / "results"
 METRICS: Final = "psnr,lpips_squeeze,niqe,delta_e"
 FALLING: Final = ("psnr_y_db", "lpips_squeeze")
 """What should fall at every step of the dial."""
+PERIOD_PX: Final = 4
+"""Of the grid that is looked for: that of an upsampler by 4."""
+
+Image = np.ndarray[Any, np.dtype[np.uint8]]
+Pair = tuple[str, Image, Image]
 
 
 def main() -> None:
@@ -49,6 +59,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=None, help="of each of the two; the preset's where left out")
     parser.add_argument("--minutes", type=float, default=None, help="for both together")
     parser.add_argument("--patch", type=int, default=None)
+    parser.add_argument("--lr", type=float, default=None, help="of the faithful adapter; left out: searched")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--work", type=Path, default=None)
     options = parser.parse_args()
@@ -82,7 +93,7 @@ def measure(root: Path, pairs: Path, seed: int, options: argparse.Namespace) -> 
             iterations=options.iterations,
             minutes=options.minutes,
             patch=options.patch,
-            learning_rate=2e-3,
+            learning_rate=options.lr,
             seed=seed,
             weights_dir=options.weights_dir,
             metrics=METRICS,
@@ -93,7 +104,9 @@ def measure(root: Path, pairs: Path, seed: int, options: argparse.Namespace) -> 
     assert done.evaluation.dial is not None
     assert done.training.perceptual is not None
     curve, run = done.evaluation.dial, RunFolder(root)
-    auto = choose_without_truth(run, done.evaluation, pairs)
+    dial = open_run_dial(run, ModelSpec.of(None, None, offline=True), SILENT)
+    scored = read_scored(done.evaluation, pairs, dial.backbone.scale)
+    auto = choose_without_truth(run, dial, scored)
     return {
         "split": done.evaluation.split,
         "images": curve.images,
@@ -106,6 +119,8 @@ def measure(root: Path, pairs: Path, seed: int, options: argparse.Namespace) -> 
         "equal_psnr": curve.equal_psnr,
         "auto": auto.sharpness,
         "auto_said": auto.describe(),
+        "grid": {f"{point.sharpness:g}": grid_at(dial, point.sharpness, scored) for point in curve.points},
+        "grid_of_photographs": mean_grid(hr for _, _, hr in scored),
     }
 
 
@@ -125,18 +140,33 @@ def zero_is_faithful(run: RunFolder) -> bool:
     return same
 
 
-def choose_without_truth(run: RunFolder, evaluation: Evaluation, pairs: Path) -> AutoSharpness:
+def read_scored(evaluation: Evaluation, pairs: Path, scale: int) -> list[Pair]:
+    """Name, LR and HR of the pairs that were scored."""
+    names = {image.name for image in evaluation.images}
+    sets = open_pairs(DataSpec.of(pairs), "test", SILENT, scale)
+    reader = open_reader(sets, scale, None, 0, CacheSizes().open())
+    return [(pair.name, *reader.read(place)[:2]) for place, pair in enumerate(reader.pairs) if pair.name in names]
+
+
+def choose_without_truth(run: RunFolder, dial: Dial, scored: Sequence[Pair]) -> AutoSharpness:
     """What ``--sharpness auto`` chooses by the LR sides of the scored pairs, which are all that it is shown."""
-    dial = open_run_dial(run, ModelSpec.of(None, None, offline=True), SILENT)
-    scored = {image.name for image in evaluation.images}
-    sets = open_pairs(DataSpec.of(pairs), "test", SILENT, dial.backbone.scale)
-    reader = open_reader(sets, dial.backbone.scale, None, 0, CacheSizes().open())
-    folder, files = run.root / "photographs", []
-    for place, pair in enumerate(reader.pairs):
-        if pair.name in scored:
-            files.append(folder / f"{pair.name}.png")
-            write_rgb(files[-1], reader.read(place)[0])
+    files = [run.root / "photographs" / f"{name}.png" for name, _, _ in scored]
+    for file, (_, lr, _) in zip(files, scored, strict=True):
+        write_rgb(file, lr)
     return choose_sharpness(dial, open_crops(files, SILENT), pick_device("auto"), SILENT)
+
+
+def grid_at(dial: Dial, sharpness: float, scored: Sequence[Pair]) -> list[float]:
+    """`mean_grid` of the pictures at a setting."""
+    dial.put(sharpness)
+    upscaler = Upscaler(dial.backbone, device=pick_device("auto"), precision="fp32", tile_px=0)
+    return mean_grid(upscale_rgb(upscaler, lr) for _, lr, _ in scored)
+
+
+def mean_grid(pictures: Iterable[Image]) -> list[float]:
+    """The grid in flat and in textured blocks, means over the pictures: 1 where there is none."""
+    found = [measure_grid(picture, PERIOD_PX) for picture in pictures]
+    return [round(float(np.mean([getattr(grid, part) for grid in found])), 3) for part in ("flat", "textured")]
 
 
 def to_markdown(rows: list[dict[str, Any]]) -> str:
@@ -150,10 +180,14 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
             f"{row['images']} test pairs; {both} iterations in {sum(row['training_s'])} s on {row['machine']}; "
             f"perceptual objective: {row['objective']}.",
             "",
-            "| setting | PSNR-Y, dB | LPIPS (squeeze) | NIQE | ΔE2000 |",
-            "|---|---|---|---|---|",
+            "| setting | PSNR-Y, dB | LPIPS (squeeze) | NIQE | ΔE2000 | grid, flat | grid, textured |",
+            "|---|---|---|---|---|---|---|",
             line("backbone", row["backbone"]),
-            *(line(f"sharpness {setting:g}", metrics) for setting, metrics in row["points"]),
+            *(
+                line(f"sharpness {setting:g}", metrics, row.get("grid", {}).get(f"{setting:g}"))
+                for setting, metrics in row["points"]
+            ),
+            *([f"| photographs | | | | | {cells(row['grid_of_photographs'])} |"] if "grid" in row else []),
             "",
             *conclusions(row),
             "",
@@ -161,12 +195,17 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def line(name: str, metrics: dict[str, float]) -> str:
+def cells(grid: Sequence[float] | None) -> str:
+    """The grid, for two cells."""
+    return " | ".join(f"{part:.2f}" for part in grid) if grid else " | "
+
+
+def line(name: str, metrics: dict[str, float], grid: Sequence[float] | None = None) -> str:
     """One line of the table."""
     niqe = metrics.get("niqe", metrics.get("niqe_own", float("nan")))
     return (
         f"| {name} | {metrics['psnr_y_db']:.2f} | {metrics['lpips_squeeze']:.4f} | {niqe:.2f} | "
-        f"{metrics['delta_e_2000']:.2f} |"
+        f"{metrics['delta_e_2000']:.2f} | {cells(grid)} |"
     )
 
 
