@@ -14,6 +14,7 @@ from spandrel.architectures.IPT import IPT
 from spandrel.architectures.SPAN import SPAN
 from torch import Tensor
 
+from adaptsr_cli.backbones.fast.forwards import FusedForward, fuse, published_forwards
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.errors import CheckpointError
 from adaptsr_cli.io.tensors import weights_sha256, write_pth, write_tensors
@@ -153,6 +154,27 @@ def test_a_network_that_needs_a_call_of_its_own_is_refused(tmp_path: Path) -> No
     """IPT takes 0-255 and a scale index; called like the others it would work, but badly."""
     model = IPT(n_feats=4, patch_size=48, num_heads=2, num_layers=1, scale=[4], rgb_range=255)
     assert "a way of its own" in refusal(write(model.state_dict(), tmp_path)).message
+
+
+@pytest.mark.parametrize("fault", ["another result", "no result"])
+def test_a_network_that_is_not_understood_runs_as_published(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Wrong(FusedForward):
+        def __call__(self, lr: Tensor) -> Tensor:
+            if fault == "no result":
+                raise RuntimeError("not made for this")
+            return torch.zeros(len(lr), 3, lr.shape[2] * 4, lr.shape[3] * 4)
+
+    path = save("safmn", tmp_path / "net.pth")
+    monkeypatch.setattr("adaptsr_cli.backbones.loader.fuse", lambda model: fuse(model, Wrong()))
+    model = load_backbone(path).model
+    lr = torch.rand(1, 3, 16, 16)
+    with torch.no_grad():
+        found = model(lr)
+        assert found.abs().sum() > 0
+        with published_forwards(model):
+            assert torch.equal(found, model(lr))
 
 
 def test_published_networks_load(shared: Path) -> None:

@@ -21,6 +21,18 @@ def fuse(module: nn.Module, forward: FusedForward) -> None:
     vars(module)["forward"] = forward
 
 
+def unfuse(model: nn.Module) -> bool:
+    """Give a network its published code back for good.
+
+    Returns:
+        Whether any forward pass of ours was taken away.
+    """
+    ours = [module for module in model.modules() if isinstance(vars(module).get("forward"), FusedForward)]
+    for module in ours:
+        del vars(module)["forward"]
+    return bool(ours)
+
+
 @contextmanager
 def published_forwards(model: nn.Module) -> Iterator[None]:
     """Within this block the network runs the published code: for comparisons, and to be traced with free sizes."""
