@@ -106,7 +106,7 @@ def measure(root: Path, pairs: Path, seed: int, options: argparse.Namespace) -> 
     curve, run = done.evaluation.dial, RunFolder(root)
     dial = open_run_dial(run, ModelSpec.of(None, None, offline=True), SILENT)
     scored = read_scored(done.evaluation, pairs, dial.backbone.scale)
-    auto = choose_without_truth(run, dial, scored)
+    auto = choose_without_truth(run, dial, scored, options.weights_dir)
     return {
         "split": done.evaluation.split,
         "images": curve.images,
@@ -148,12 +148,12 @@ def read_scored(evaluation: Evaluation, pairs: Path, scale: int) -> list[Pair]:
     return [(pair.name, *reader.read(place)[:2]) for place, pair in enumerate(reader.pairs) if pair.name in names]
 
 
-def choose_without_truth(run: RunFolder, dial: Dial, scored: Sequence[Pair]) -> AutoSharpness:
+def choose_without_truth(run: RunFolder, dial: Dial, scored: Sequence[Pair], weights: Path) -> AutoSharpness:
     """What ``--sharpness auto`` chooses by the LR sides of the scored pairs, which are all that it is shown."""
     files = [run.root / "photographs" / f"{name}.png" for name, _, _ in scored]
     for file, (_, lr, _) in zip(files, scored, strict=True):
         write_rgb(file, lr)
-    return choose_sharpness(dial, open_crops(files, SILENT), pick_device("auto"), SILENT)
+    return choose_sharpness(dial, open_crops(files, SILENT), pick_device("auto"), SILENT, weights=weights)
 
 
 def grid_at(dial: Dial, sharpness: float, scored: Sequence[Pair]) -> list[float]:

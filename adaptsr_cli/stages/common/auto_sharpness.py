@@ -70,7 +70,13 @@ class AutoSharpness:
 
 
 def settle_sharpness(
-    wanted: float | str, dial: Dial, device: torch.device, progress: Progress, photographs: Sequence[Path] = ()
+    wanted: float | str,
+    dial: Dial,
+    device: torch.device,
+    progress: Progress,
+    *,
+    weights: Path | None = None,
+    photographs: Sequence[Path] = (),
 ) -> float:
     """The sharpness that is meant: the number, or what photographs say.
 
@@ -79,6 +85,7 @@ def settle_sharpness(
         dial: The network; left on the CPU, at any setting.
         device: Where it runs.
         progress: Told what was chosen, and why.
+        weights: Folder in which the authors' statistics of NIQE may lie; None for the usual one.
         photographs: By which ``auto`` chooses.
 
     Raises:
@@ -92,7 +99,7 @@ def settle_sharpness(
     if not files:
         where = f"{folder} has none" if folder else "there are none at hand"
         raise UsageError(f"`sharpness` {AUTO} needs photographs, and {where}", "name a folder of them: auto:FOLDER")
-    found = choose_sharpness(dial, open_crops(files, progress), device, progress)
+    found = choose_sharpness(dial, open_crops(files, progress), device, progress, weights=weights)
     progress.note(found.describe())
     return found.sharpness
 
@@ -121,7 +128,7 @@ def open_crops(files: Sequence[Path], progress: Progress) -> list[Uint8Array]:
 
 
 def choose_sharpness(
-    dial: Dial, crops: Sequence[Uint8Array], device: torch.device, progress: Progress
+    dial: Dial, crops: Sequence[Uint8Array], device: torch.device, progress: Progress, *, weights: Path | None = None
 ) -> AutoSharpness:
     """Turn the dial up until something gets worse.
 
@@ -130,6 +137,7 @@ def choose_sharpness(
         crops: (h, w, 3) of photographs.
         device: Where the network runs.
         progress: Told how far it is.
+        weights: As for `settle_sharpness`.
 
     Raises:
         DataError: The crops are too small to tell anything.
@@ -138,7 +146,7 @@ def choose_sharpness(
     if all((crop.shape[0] * scale // BLOCK_PX) * (crop.shape[1] * scale // BLOCK_PX) < 2 for crop in crops):
         least_px = -(-2 * BLOCK_PX // scale)
         raise DataError(f"`sharpness` {AUTO} needs photographs of at least {least_px} px each way", "give larger ones")
-    niqe, noise = Niqe(weights_dir=weights_dir(None)), [flat_noise_levels(crop, None) for crop in crops]
+    niqe, noise = Niqe(weights_dir=weights_dir(weights)), [flat_noise_levels(crop, None) for crop in crops]
     faithful: list[Uint8Array] = []
     limits: list[Measured] = []
     natural: list[float] = []
