@@ -115,7 +115,7 @@ def free_sizes(network: nn.Module, multiple_px: int) -> Iterator[None]:
         if hasattr(block, "calculate_mask") and hasattr(block, "input_resolution"):  # of SwinIR or its like
             window = (int(block.window_size), int(block.shift_size))
             block.calculate_mask = masks.setdefault(window, ShiftMask(window[:1] * 2, window[1:] * 2))
-        elif hasattr(block, "calculate_mask") and hasattr(block, "patches_resolution"):  # of DAT
+        elif hasattr(block, "calculate_mask") and hasattr(block, "split_size"):  # of DAT
             block.calculate_mask = _MaskPair(tuple(block.split_size), tuple(block.shift_size))
             block.patches_resolution = 0  # the masks that it keeps are of the size that it was trained with
     try:

@@ -88,7 +88,7 @@ def test_a_result_that_is_not_finite_is_computed_again(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(upscaler, "_network", overflow)
     np.testing.assert_allclose(upscaler.run(lr), expected, atol=1e-6)
-    monkeypatch.setattr(upscaler, "_network", lambda tensor: work(tensor) * float("nan"))
+    monkeypatch.setattr("adaptsr_cli.inference.engine.super_resolve", lambda _, tensor: tensor * float("nan"))
     with pytest.raises(ImageError, match="not finite"):
         upscaler.run(lr)
 

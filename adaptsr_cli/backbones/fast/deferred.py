@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from adaptsr_cli.backbones.fast.attention_products import Term, attend
 from adaptsr_cli.backbones.fast.linear import multiply_rows
@@ -174,8 +175,8 @@ def differences_of_windows(first: Tensor, second: Tensor) -> Repeated | None:
     """
     if first.dim() != 3 or first.shape[:2] != (len(second), 1) or second.shape != (len(first), first.shape[2], 1):
         return None
-    if first.shape[2] == 1 or first.requires_grad or second.requires_grad:
-        return None
+    if first.shape[2] == 1 or first.requires_grad or second.requires_grad or isinstance(first, FakeTensor):
+        return None  # fake tensors have no values to be counted
     pixels = first.shape[2]
     kinds, index = torch.cat([first[:, 0], second[:, :, 0]], 1).unique(dim=0, return_inverse=True)
     return Repeated(kinds[:, None, :pixels] - kinds[:, pixels:, None], index)
