@@ -243,7 +243,8 @@ def draw_search(path: Path, record: SearchRecord) -> None:
         axes.set_xlabel("learning rate")
         axes.set_title("Held-out gain (dB)", loc="left", fontsize=10, fontweight="bold")
         axes.margins(y=0.12)
-        axes.legend(frameon=False, fontsize=8)
+        if axes.get_legend_handles_labels()[1]:  # none where every trial had to lower its rate
+            axes.legend(frameon=False, fontsize=8)
 
 
 def _draw_loss(axes: Axes, iterations: list[int], losses: list[float]) -> None:
