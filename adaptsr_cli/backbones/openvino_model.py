@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -39,9 +40,9 @@ class OpenVinoModel:
             UsageError: openvino is not installed.
             CheckpointError: It is no network that OpenVINO can run.
         """
-        openvino = import_openvino()
+        import_openvino()
         try:
-            return cls(openvino.Core().compile_model(str(path), "CPU", _settings()))
+            return cls(_core().compile_model(str(path), "CPU", _settings()))
         except Exception as error:  # openvino's errors have no common class but this one
             raise CheckpointError(f"{path} is no network that OpenVINO can run: {first_line(error)}") from error
 
@@ -65,7 +66,7 @@ class OpenVinoModel:
             with torch.no_grad(), quiet_exporters(), published_forwards(network):
                 traced = torch.jit.trace(network, example.clone(), check_trace=False, strict=False)
                 graph = openvino.convert_model(traced, example_input=example, input=list(example.shape))
-            return cls(openvino.Core().compile_model(graph, "CPU", _settings()))
+            return cls(_core().compile_model(graph, "CPU", _settings()))
         except Exception as error:  # neither library has a class for it
             raise CheckpointError(f"OpenVINO cannot convert it: {first_line(error)}") from error
 
@@ -77,9 +78,9 @@ class OpenVinoModel:
             UsageError: openvino is not installed.
             CheckpointError: OpenVINO does not take it.
         """
-        openvino = import_openvino()
+        import_openvino()
         try:
-            return cls(openvino.Core().import_model(parts[_BLOB], "CPU", _settings()))
+            return cls(_core().import_model(parts[_BLOB], "CPU", _settings()))
         except Exception as error:  # openvino's errors have no common class but this one
             raise CheckpointError(f"OpenVINO cannot read what it compiled: {first_line(error)}") from error
 
@@ -148,6 +149,16 @@ def import_openvino() -> Any:
         else:
             sys.modules[_TELEMETRY] = known  # type: ignore[assignment]
     return openvino
+
+
+@cache
+def _core() -> Any:
+    """OpenVINO, opened once and never closed.
+
+    On CPUs with AMX it gives the process a stack for signals, and takes its memory away again with the last core but
+    leaves its address with the system: Ctrl-C would then end the process by a segmentation fault.
+    """
+    return import_openvino().Core()
 
 
 def _settings() -> dict[str, Any]:

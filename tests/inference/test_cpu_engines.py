@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Literal
@@ -216,3 +217,26 @@ def test_a_result_that_is_not_finite_is_computed_by_torch(tmp_path: Path, monkey
 
     monkeypatch.setattr(OpenVinoModel, "run", fail)
     assert apart(upscaler.run(lr), expected) < 1e-4
+
+
+def test_ctrl_c_is_heard_when_a_network_is_closed(tmp_path: Path) -> None:
+    """In a process of its own, which a fault would end."""
+    lines = [
+        "import gc, signal, sys, torch",
+        "from pathlib import Path",
+        "from adaptsr_cli.backbones.loader import load_backbone",
+        "from adaptsr_cli.backbones.openvino_model import OpenVinoModel",
+        "network = load_backbone(Path(sys.argv[1])).model",
+        "for lr in (torch.rand(1, 3, 24, 32), torch.rand(1, 3, 32, 24)):",
+        "    opened = OpenVinoModel.convert(network, lr)",
+        "    sr = opened.run(lr)",
+        "del opened, sr",
+        "gc.collect()",
+        "signal.signal(signal.SIGINT, lambda number, frame: print('heard'))",
+        "signal.raise_signal(signal.SIGINT)",
+    ]
+    file = save_tiny("edsr_basicsr_x2", tmp_path / "net.pth")
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines), str(file)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
