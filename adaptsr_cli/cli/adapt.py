@@ -50,7 +50,7 @@ def show_adaptation(console: Console, result: AdaptResult) -> None:
         before, after = (model.metrics.get("psnr_y_db") for model in result.evaluation.models)
     console.json(result.to_json())
     if before is not None and after is not None:
-        share = result.rank_map.total_params / result.rank_map.backbone.params
+        share = result.training.card.trainable_params / result.rank_map.backbone.params
         console.line(
             f"adapted: {before:.2f} -> {after:.2f} dB PSNR-Y ({after - before:+.2f}) by "
             f"{format_params(result.training.card.trainable_params)} trained parameters ({share:.1%}) in "

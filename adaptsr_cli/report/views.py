@@ -310,7 +310,7 @@ def describe_adapter(adapter: AdapterHeader | None, rank_map: RankMap | None) ->
         )
     if rank_map is not None:
         share = rank_map.total_params / rank_map.backbone.params
-        facts.append(("Parameters trained", f"{format_params(rank_map.total_params)} ({share:.1%} of the backbone)"))
+        facts.append(("Parameters planned", f"{format_params(rank_map.total_params)} ({share:.1%} of the backbone)"))
         used = sum(site.rank > 0 for site in rank_map.sites)
         spent = f"{rank_map.total_params:,} of {rank_map.budget_params:,} parameters, {used} of {len(rank_map.sites)}"
         facts.append(("Budget", f"{spent} sites, {rank_map.strategy}"))
