@@ -220,7 +220,7 @@ def train_on(device: torch.device, photos: Path, iterations: int) -> list[float]
     sites = find_sites(backbone.model, backbone.traits).sites
     attachment = attach(backbone.model, [(site, min(2, site.max_rank)) for site in sites], alpha=8.0)
     optimizer = make_adam(attachment.parameter_groups(1), 1e-3, device)
-    objective = make_objective("fidelity", weights_dir=Path(), device=device, seed=0, iterations=iterations)
+    objective = make_objective("fidelity", weights_dir=Path(), device=device, seed=0, iterations=iterations, scale=4)
     gradients = GradientStep(backbone, attachment, objective, device=device, precision="fp32")
     set_differentiable(backbone, True)
 

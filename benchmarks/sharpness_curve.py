@@ -210,7 +210,7 @@ def line(name: str, metrics: dict[str, float], grid: Sequence[float] | None = No
 
 
 def conclusions(row: dict[str, Any]) -> list[str]:
-    """What the issue asks of the curve."""
+    """What the curve shows, in words."""
     found = []
     for key in FALLING:
         steps = np.diff([metrics[key] for _, metrics in row["points"]])

@@ -19,6 +19,7 @@ FACTORS: Final = ("conv.0", "conv.1", "conv.2", "sk")
 
 _PRODUCT: Final = "eval_conv"
 _REACHED: Final = 1e-6
+_ROUNDING: Final = 1e-5  # by which products of the same factors may differ, of the largest value
 
 
 class ProductConv(nn.Module):
@@ -32,7 +33,12 @@ class ProductConv(nn.Module):
         super().__init__()
         layer: Any = published
         with torch.no_grad():
+            stored = [parameter.clone() for parameter in layer.eval_conv.parameters()]
             layer.update_params()  # what the file holds of the product may be out of date
+            for parameter, own in zip(layer.eval_conv.parameters(), stored, strict=True):
+                # Else an adapted product, of which the file has the factors too, would be rounded anew.
+                if float((parameter - own).abs().max()) <= _ROUNDING * float(parameter.abs().max()):
+                    parameter.copy_(own)
         self.eval_conv: nn.Conv2d = layer.eval_conv
         self._negative_slope = 0.05 if layer.has_relu else None
 

@@ -114,7 +114,7 @@ class Objective(Protocol):
 
 
 def make_objective(
-    choice: ObjectiveName, *, weights_dir: Path, device: torch.device, seed: int, iterations: int, scale: int = 4
+    choice: ObjectiveName, *, weights_dir: Path, device: torch.device, seed: int, iterations: int, scale: int
 ) -> Objective:
     """Build an objective by its name.
 

@@ -158,7 +158,7 @@ def make_ours(name: str, device: torch.device, precision: Precision, *, graph: b
     backbone = make_backbone(name, build(name)).to(device)
     plan = [(site, min(RANK, site.max_rank)) for site in find_all_sites(name, backbone.model)]
     attachment = attach(backbone.model, plan, alpha=float(RANK))
-    objective = make_objective("fidelity", weights_dir=Path(), device=device, seed=0, iterations=1)
+    objective = make_objective("fidelity", weights_dir=Path(), device=device, seed=0, iterations=1, scale=4)
     gradients = GradientStep(backbone, attachment, objective, device=device, precision=precision)
     parameters = list(attachment.parameters())
     optimizer = make_adam(attachment.parameter_groups(1), 1e-3, device)  # as in `Trainer`

@@ -181,8 +181,7 @@ def test_merged_file_is_the_backbones_file_with_other_values(
     with torch.inference_mode():
         attached = super_resolve(backbone, image)
         difference = (super_resolve(merged, image) - attached).abs().max()
-    rounding = 4e-6 if name == "span" else 1e-6  # its kernels are multiplied anew from factors
-    assert difference <= rounding * max(1.0, float(attached.abs().max()))
+    assert difference <= 1e-6 * max(1.0, float(attached.abs().max()))
 
 
 def test_merging_is_explicit_and_never_twice(adaptsr: Command, pairs: Path) -> None:

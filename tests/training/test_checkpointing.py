@@ -26,7 +26,7 @@ def test_gradients_are_the_same_and_less_is_kept(name: str, method: Method, tmp_
     for parameter in parameters:
         torch.nn.init.normal_(parameter, std=0.1)
     cpu = torch.device("cpu")
-    objective = make_objective("fidelity", weights_dir=tmp_path, device=cpu, seed=0, iterations=1)
+    objective = make_objective("fidelity", weights_dir=tmp_path, device=cpu, seed=0, iterations=1, scale=4)
     lr, hr = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 64, 64)
     results = []
     for blocks in ((), tuple({site.block for site in sites if site.block})):

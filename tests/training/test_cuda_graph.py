@@ -35,7 +35,7 @@ class Training:
         self.backbone = load_backbone(save_tiny(name, folder / f"{name}.safetensors")).to(device)
         plan = [(site, min(2, site.max_rank)) for site in find_sites(self.backbone.model, self.backbone.traits).sites]
         attachment = attach(self.backbone.model, plan, alpha=2.0)
-        objective = make_objective("fidelity", weights_dir=Path(), device=device, seed=0, iterations=1)
+        objective = make_objective("fidelity", weights_dir=Path(), device=device, seed=0, iterations=1, scale=4)
         gradients = GradientStep(
             self.backbone,
             attachment,

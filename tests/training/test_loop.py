@@ -113,7 +113,12 @@ def run(
         device=torch.device("cpu"),
         keep_best=keep_best,
         objective=make_objective(
-            config.objective, weights_dir=folder, device=torch.device("cpu"), seed=0, iterations=config.iterations
+            config.objective,
+            weights_dir=folder,
+            device=torch.device("cpu"),
+            seed=0,
+            iterations=config.iterations,
+            scale=4,
         ),
     )
     return trainer.run(progress or Silent()), kept, attachment

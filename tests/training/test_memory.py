@@ -38,7 +38,7 @@ file, batch, patch_px, twice = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), 
 backbone = load_backbone(Path(file))
 plan = [(site, min(4, site.max_rank)) for site in find_sites(backbone.model, backbone.traits).sites]
 attachment = attach(backbone.model, plan, alpha=4.0)
-objective = make_objective("fidelity", weights_dir=Path(), device=CPU, seed=0, iterations=1)
+objective = make_objective("fidelity", weights_dir=Path(), device=CPU, seed=0, iterations=1, scale=4)
 blocks = tuple(dict.fromkeys(site.block for site, _ in plan if site.block)) if twice else ()
 shape = StepShape(batch, patch_px, "fp32", checkpointed=blocks)
 told = step_memory_bytes(backbone, attachment, objective, shape)
@@ -86,7 +86,9 @@ def test_what_is_told_is_what_a_step_takes(words: tuple[object, ...], shared: Pa
 def memory(backbone: Backbone, shape: StepShape) -> int:
     plan = [(site, min(2, site.max_rank)) for site in find_sites(backbone.model, backbone.traits).sites]
     attachment = attach(backbone.model, plan, alpha=2.0)
-    objective = make_objective("fidelity", weights_dir=Path(), device=torch.device("cpu"), seed=0, iterations=1)
+    objective = make_objective(
+        "fidelity", weights_dir=Path(), device=torch.device("cpu"), seed=0, iterations=1, scale=4
+    )
     return step_memory_bytes(backbone, attachment, objective, shape)
 
 

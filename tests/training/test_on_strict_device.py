@@ -50,7 +50,7 @@ class Training:
         self.backbone = load_backbone(save_tiny(name, folder / "net.safetensors")).to(device)
         plan = [(site, min(2, site.max_rank)) for site in find_sites(self.backbone.model, self.backbone.traits).sites]
         self.attachment = attach(self.backbone.model, plan, alpha=2.0)
-        self.objective = make_objective(objective, weights_dir=Path(), device=device, seed=0, iterations=1)  # type: ignore[arg-type]
+        self.objective = make_objective(objective, weights_dir=Path(), device=device, seed=0, iterations=1, scale=4)  # type: ignore[arg-type]
         self.gradients = GradientStep(
             self.backbone, self.attachment, self.objective, device=device, precision="fp32", accumulate=2
         )

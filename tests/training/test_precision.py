@@ -60,7 +60,7 @@ class Training:
         self.backbone = load_backbone(save_tiny(name, folder / "net.safetensors"))
         plan = [(site, min(2, site.max_rank)) for site in find_sites(self.backbone.model, self.backbone.traits).sites]
         self.attachment = attach(self.backbone.model, plan, alpha=2.0)
-        loss = make_objective(objective, weights_dir=Path(), device=CPU, seed=0, iterations=1)  # type: ignore[arg-type]
+        loss = make_objective(objective, weights_dir=Path(), device=CPU, seed=0, iterations=1, scale=4)  # type: ignore[arg-type]
         self.gradients = GradientStep(self.backbone, self.attachment, loss, device=CPU, precision="bf16")
         self.optimizer = make_adam(self.attachment.parameter_groups(1), 1e-3, CPU)
         set_differentiable(self.backbone, True)

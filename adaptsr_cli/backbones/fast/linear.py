@@ -82,25 +82,33 @@ class PixelProduct(FusedForward):
 
     Attributes:
         layer: The layer, which keeps its parameters.
+        in_training: Whether also where gradients are wanted.
     """
 
     layer: nn.Conv2d
+    in_training: bool
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, in, H, W) -> (B, out, H, W)."""
-        out = multiply_pixels(x, self.layer.weight, self.layer.bias)
+        is_ours = self.in_training or not torch.is_grad_enabled()
+        out = multiply_pixels(x, self.layer.weight, self.layer.bias) if is_ours else None
         return self.layer._conv_forward(x, self.layer.weight, self.layer.bias) if out is None else out
 
 
-def fuse_pixel_products(model: nn.Module) -> int:
+def fuse_pixel_products(model: nn.Module, *, in_training: bool) -> int:
     """Let the convolutions of single pixels of a network run as products of rows.
+
+    Args:
+        model: The network.
+        in_training: Whether also where gradients are wanted. Their sums over a batch then depend more on how it is
+            divided, which Adam magnifies: not for networks that train fast as they are.
 
     Returns:
         How many there are.
     """
     layers = [module for module in model.modules() if type(module) is nn.Conv2d and _is_of_single_pixels(module)]
     for layer in layers:
-        fuse(layer, PixelProduct(layer))
+        fuse(layer, PixelProduct(layer, in_training))
     return len(layers)
 
 

@@ -14,5 +14,4 @@ def fuse(model: nn.Module) -> None:
     """Give the parts of a network that are recognised, and the network itself, the forward passes that are faster."""
     fuse_attention(model)
     fuse_channel_norms(model)
-    fuse_pixel_products(model)
-    defer(model)
+    fuse_pixel_products(model, in_training=defer(model))

@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
@@ -25,11 +25,13 @@ from adaptsr_cli.imaging.estimate_noise import flat_noise_levels
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.inference.picture import to_depth, upscale_rgb
 from adaptsr_cli.io.images import list_images, read_rgb, resize
-from adaptsr_cli.metrics.niqe import BLOCK_PX, Niqe
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.stages.common.dial import Dial
 from adaptsr_cli.stages.common.fields import AUTO
 from adaptsr_cli.units import plural
+
+if TYPE_CHECKING:
+    from adaptsr_cli.metrics.niqe import Niqe
 
 STEPS: Final = 10
 MOST_PHOTOGRAPHS: Final = 12
@@ -142,8 +144,10 @@ def choose_sharpness(
     Raises:
         DataError: The crops are too small to tell anything.
     """
+    from adaptsr_cli.metrics.niqe import BLOCK_PX, Niqe  # scikit-image takes a quarter of a second, for this alone
+
     scale = dial.backbone.scale
-    if all((crop.shape[0] * scale // BLOCK_PX) * (crop.shape[1] * scale // BLOCK_PX) < 2 for crop in crops):
+    if all(_blocks([scale * side for side in crop.shape], BLOCK_PX) < 2 for crop in crops):
         least_px = -(-2 * BLOCK_PX // scale)
         raise DataError(f"`sharpness` {AUTO} needs photographs of at least {least_px} px each way", "give larger ones")
     niqe, noise = Niqe(weights_dir=weights_dir(weights)), [flat_noise_levels(crop, None) for crop in crops]
@@ -163,15 +167,19 @@ def choose_sharpness(
             obstacle = find_worse(limits, measured)
             if obstacle is not None:
                 break
-            natural.append(_mean_niqe(niqe, pictures))
+            natural.append(_mean_niqe(niqe, [sr for sr in pictures if _blocks(sr.shape, BLOCK_PX) >= 2]))
     dial.backbone.to(torch.device("cpu"))
     return AutoSharpness(int(np.argmin(natural)) / STEPS, len(crops), (len(natural) - 1) / STEPS, obstacle)
 
 
+def _blocks(shape: Sequence[int], side_px: int) -> int:
+    """How many blocks of NIQE lie in a picture (H, W, ...)."""
+    return (shape[0] // side_px) * (shape[1] // side_px)
+
+
 def _mean_niqe(niqe: Niqe, pictures: Sequence[Uint8Array]) -> float:
-    """Over the pictures that are large enough and have something in them; 0 where none has."""
-    large = [sr for sr in pictures if (sr.shape[0] // BLOCK_PX) * (sr.shape[1] // BLOCK_PX) >= 2]
-    found = [score for sr in large if (score := niqe(sr)) is not None]
+    """Over the pictures that have something in them; 0 where none has."""
+    found = [score for sr in pictures if (score := niqe(sr)) is not None]
     return float(np.mean(found)) if found else 0.0
 
 

@@ -97,7 +97,7 @@ def test_a_training_step_stays_on_the_device(name: str, tmp_path: Path, monkeypa
     plan = [(site, min(2, site.max_rank)) for site in find_sites(backbone.model, backbone.traits).sites]
     attachment = attach(backbone.model, plan, alpha=2.0)
     move(backbone.model, META)
-    objective = make_objective("l1+fft", weights_dir=Path(), device=META, seed=0, iterations=1)
+    objective = make_objective("l1+fft", weights_dir=Path(), device=META, seed=0, iterations=1, scale=4)
     step = GradientStep(backbone, attachment, objective, device=META, precision="fp32")
     set_differentiable(backbone, True)
     lr = torch.rand(2, 3, 16, 16, device=META)
