@@ -16,10 +16,12 @@ class CommandEntry:
         load: Imports its module, which has ``run(options, as_json)``, whose docstring is the help, and ``make()``, the
             function that typer registers. The import must be cheap; what the work needs is imported inside of these.
         in_group: Whether several processes can do it together, started by ``torchrun``.
+        uses_torch: Whether it imports torch.
     """
 
     load: Callable[[], ModuleType]
     in_group: bool = False
+    uses_torch: bool = True
 
     def describe(self) -> str:
         """The help text."""
@@ -129,5 +131,5 @@ COMMANDS: Final[dict[str, CommandEntry]] = {
     "adapt": CommandEntry(_adapt, in_group=True),
     "demo": CommandEntry(_demo),
     "info": CommandEntry(_info),
-    "models": CommandEntry(_models),
+    "models": CommandEntry(_models, uses_torch=False),
 }

@@ -61,6 +61,26 @@ def test_the_root_help_imports_neither_torch_nor_pydantic() -> None:
     assert "reallocate" in done.stdout
 
 
+def test_a_command_ignores_garbage_while_torch_is_imported_and_no_longer() -> None:
+    program = (
+        "import gc, sys\nfrom adaptsr_cli.cli.app import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "assert gc.isenabled()\nassert 'torch' in sys.modules\nassert gc.get_freeze_count() > 100_000\n"
+    )
+    words = [sys.executable, "-c", program, "info", __file__]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_models_does_not_import_torch() -> None:
+    program = (
+        "import sys\nfrom adaptsr_cli.cli.app import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\nassert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, "models"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_required_argument_is_asked_for_by_its_name(adaptsr: Command) -> None:
     missing = adaptsr("reallocate")
     assert missing.code == 2
