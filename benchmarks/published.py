@@ -64,9 +64,15 @@ SUBJECTS = (
         "measured on this file apart from this package",
     ),
     *(
-        Subject(f"genuine/{file}", scale, {"Set5": (psnr_db, None)}, "measured on this file apart from this package")
+        Subject(
+            f"genuine/{file}",
+            scale,
+            {"Set5": (psnr_db, None)} if psnr_db else {},
+            "measured on this file apart from this package",
+        )
         for file, scale, psnr_db in (
             ("DAT_light_x4.pth", 4, 32.571),
+            ("DAT_light_x3.pth", 3, None),
             ("DAT_light_x2.pth", 2, 38.251),
             ("SPAN_x4_ch48_from_ncnn_fp16.pth", 4, 32.203),
             ("SPAN_x2_ch48_from_ncnn_fp16.pth", 2, 38.088),

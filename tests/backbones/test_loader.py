@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,22 @@ def test_every_architecture_is_recognised(name: str, architecture: str, tmp_path
     assert backbone.checkpoint.wrapper == "params"
     assert not backbone.model.training
     assert not [n for n, parameter in backbone.model.named_parameters() if parameter.requires_grad]
+
+
+def test_warnings_of_the_published_code_do_not_reach_a_python_user(tmp_path: Path) -> None:
+    program = (
+        "import pathlib, sys, warnings, torch\n"
+        "from adaptsr_cli.backbones.backbone import super_resolve\n"
+        "from adaptsr_cli.backbones.loader import load_backbone\n"
+        "with warnings.catch_warnings(record=True) as seen, torch.no_grad():\n"
+        "    warnings.simplefilter('always')\n"
+        "    super_resolve(load_backbone(pathlib.Path(sys.argv[1])), torch.zeros(1, 3, 40, 24))\n"
+        "sys.exit('\\n'.join(str(warning.message) for warning in seen) or None)\n"
+    )
+    # A process of its own: torch warns once.
+    words = [sys.executable, "-c", program, str(save("dat", tmp_path / "dat.pth"))]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
