@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from rates import choose, climb
 from scipy.stats import ttest_1samp
 from trials import RESULTS, Bench, Trial, read_ledger, run_trials
 
@@ -26,7 +27,6 @@ START_RATES: Final = {"lora": 2e-3, "full": 5e-4, "shira": 4e-3}
 """Where the search begins; it goes up and down by factors of 2 from there."""
 
 SEARCH_SEEDS: Final = 1
-ALIKE_DB: Final = 0.01
 MARGIN_DB: Final = 0.02
 """How far behind still counts as "as good"."""
 
@@ -181,27 +181,15 @@ def trial_of(base: Trial, row: Row, rate: float, seed: int) -> Trial:
 
 
 def search_rate(base: Trial, bench: Bench, row: Row, seeds: int, folder: Path) -> float:
-    """Climb from the start to the rate, of factors of 2, whose neighbours score below it; then `choose`."""
+    """The rate of a row."""
     searching = replace(base, part="search")
-    scores: dict[float, float] = {}
 
-    def score(step: int) -> float:
-        rate = START_RATES[row.changes.get("method", "lora")] * 2.0**step
-        if rate not in scores:
-            # Seeds that are not scored with, so that not even the crops are those of the scores.
-            figures = run_trials([trial_of(searching, row, rate, 100 + seed) for seed in range(seeds)], bench, folder)
-            scores[rate] = float(np.mean([entry["psnr_y_db"] for entry in figures]))
-        return scores[rate]
+    def score(rate: float) -> float:
+        # Seeds that are not scored with, so that not even the crops are those of the scores.
+        figures = run_trials([trial_of(searching, row, rate, 100 + seed) for seed in range(seeds)], bench, folder)
+        return float(np.mean([entry["psnr_y_db"] for entry in figures]))
 
-    step = 0
-    while better := [near for near in (step - 1, step + 1) if score(near) > score(step)]:
-        step = max(better, key=score)
-    return choose(scores)
-
-
-def choose(scores: Mapping[float, float]) -> float:
-    """The lowest rate that scores like the best: near the largest rate that works some seeds fail."""
-    return min(rate for rate, score in scores.items() if score > max(scores.values()) - ALIKE_DB)
+    return climb(START_RATES[row.changes.get("method", "lora")], score)
 
 
 def to_markdown(ledger: Mapping[str, dict[str, Any]]) -> str:
