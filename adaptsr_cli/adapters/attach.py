@@ -141,7 +141,7 @@ def attach(
     factorization: Factorization = "1x1-kxk",
     principal: bool = False,
     directions: Mapping[str, Tensor] | None = None,
-    importance: Mapping[str, Tensor] | None = None,
+    entries: Mapping[str, Tensor] | None = None,
 ) -> Attachment:
     """Freeze a network and put adapters on it.
 
@@ -155,15 +155,16 @@ def attach(
         factorization: Of low-rank updates of convolutions.
         principal: Low-rank factors start at the leading part of the weight (PiSSA).
         directions: (k, in) first rows of the A factors by site name; None for random ones.
-        importance: What a sparse update chooses entries by, in the site's shape by site name; None for the magnitude of
-            the weights.
+        entries: Which entries a sparse update has: (count,) places in the flattened weight by site name; None for those
+            of the largest magnitude.
 
     Raises:
-        ArtifactError: A rank is larger than the site allows, or the method finds nothing to adapt.
+        ArtifactError: A rank is larger than the site allows, the method finds nothing to adapt, or the entries are not
+                those of the plan.
         UsageError: The method does not obey one of the options.
     """
     init: LoraInit = "pissa" if principal else "default" if directions is None else "gradient"
-    validate_method_options(method, init, factorization, "magnitude" if importance is None else "random")
+    validate_method_options(method, init, factorization, "magnitude" if entries is None else "random")
     model.requires_grad_(False)
     device = next(model.parameters()).device
     for site, rank in plan:
@@ -182,7 +183,7 @@ def attach(
         factorization=factorization,
         principal=principal,
         directions=directions,
-        importance=importance,
+        entries=entries,
     )
     layout = METHODS[method].place(spec)
     by_module: dict[str, list[AdapterPlacement]] = {}

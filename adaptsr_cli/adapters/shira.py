@@ -1,14 +1,16 @@
 """SHiRA (Bhardwaj et al. 2024): a sparse high-rank update, W' = W0 + D with a D that is zero but at chosen entries.
 
-The entries are those of the largest importance: magnitude in W0 (the paper's SHiRA-WM), drawn at random (SHiRA-Rand),
-or |w dL/dw| (SHiRA-SNIP; Lee et al. 2019). They are kept in the adapter file.
+The entries are those of the largest importance: of every site by magnitude in W0 (the paper's SHiRA-WM), drawn at
+random (SHiRA-Rand) or by |w dL/dw| (SHiRA-SNIP; Lee et al. 2019); or of all planned sites together by the mean gradient
+|dL/dw|, so that the budget goes where the loss wants single weights changed (as FISH masks do; Sung et al. 2021). They
+are kept in the adapter file.
 
 Trainable parameters: the sum over the planned sites of rank x rank cost, exactly what the rank map says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import torch
@@ -18,28 +20,30 @@ from adaptsr_cli.adapters.sites import Site
 from adaptsr_cli.adapters.spec import AdapterLayout, AdapterPlacement, AdapterSpec, MethodSpec, SiteAdapter
 from adaptsr_cli.errors import ArtifactError
 
+PlannedSites = Sequence[tuple[Site, int]]
+
+_ENTRIES: Final = ".entries"
+
 
 class SparseUpdate(SiteAdapter):
     """The update of chosen entries of one site.
 
     Args:
-        importance: One number for each entry of the weight, in its shape.
-        count: How many entries train.
+        site: The site.
+        entries: (count,) places in its flattened weight.
 
     Attributes:
         values: (count,) update of each entry; zero at the start.
-        entries: (count,) int64 places in the flattened weight, ascending.
+        entries: (count,) int64, ascending.
     """
 
     entries: Tensor
 
-    def __init__(self, importance: Tensor, count: int) -> None:
+    def __init__(self, site: Site, entries: Tensor) -> None:
         super().__init__()
-        self._size = importance.numel()
-        # On the CPU and stable, so that every machine resolves ties the same way.
-        order = torch.argsort(importance.flatten().cpu(), descending=True, stable=True)
-        self.register_buffer("entries", order[:count].sort().values)
-        self.values = nn.Parameter(torch.zeros(count))
+        self._size = site.params
+        self.register_buffer("entries", entries.long())
+        self.values = nn.Parameter(torch.zeros(entries.shape))
 
     def adapt_weight(self, weight: Tensor) -> Tensor:
         """W0 + D."""
@@ -53,25 +57,83 @@ class SparseUpdate(SiteAdapter):
 
 
 def place_shira(spec: AdapterSpec) -> AdapterLayout:
-    """Place updates of as many single weights as the planned rank costs, at every planned site."""
-    measured = spec.importance
-    placements = []
-    for site, rank in spec.plan:
-        importance = spec.weight(site).abs() if measured is None else measured[site.name]
-        placements.append(AdapterPlacement.at(site, SparseUpdate(importance, rank * site.rank_cost)))
-    return AdapterLayout(tuple(placements))
+    """Place updates of single weights at the planned sites.
+
+    Raises:
+        ArtifactError: The entries are not as many as the planned ranks cost, or no list.
+    """
+    entries = spec.entries
+    if entries is None:
+        entries = choose_by_site({site.name: spec.weight(site).abs() for site, _ in spec.plan}, spec.plan)
+    count = sum(len(chosen) for chosen in entries.values() if chosen.dim() == 1)
+    if count != _cost(spec.plan) or any(not chosen.numel() for chosen in entries.values()):
+        raise ArtifactError(
+            f"{count:,} sparse entries are not what the ranks cost, {_cost(spec.plan):,}", "train the adapter again"
+        )
+    return AdapterLayout(
+        tuple(
+            AdapterPlacement.at(site, SparseUpdate(site, entries[site.name]))
+            for site, _ in spec.plan
+            if site.name in entries
+        )
+    )
 
 
-def draw_importance(plan: Sequence[tuple[Site, int]], seed: int) -> dict[str, Tensor]:
+def choose_by_site(importance: Mapping[str, Tensor], plan: PlannedSites) -> dict[str, Tensor]:
+    """Choose as many entries of every site as its rank costs.
+
+    Args:
+        importance: One number for each entry of the weight, in its shape, by site name.
+        plan: Sites with their ranks, at least 1.
+
+    Returns:
+        Places in the flattened weight, int64, ascending, by site name.
+    """
+    return {site.name: _largest(importance[site.name].flatten(), rank * site.rank_cost) for site, rank in plan}
+
+
+def choose_over_sites(importance: Mapping[str, Tensor], plan: PlannedSites) -> dict[str, Tensor]:
+    """Choose as many entries as all ranks cost, wherever they are; as `choose_by_site`, without the sites of none."""
+    sites = [site for site, _ in plan]
+    chosen = _largest(torch.cat([importance[site.name].flatten() for site in sites]), _cost(plan))
+    found, first = {}, 0
+    for site in sites:
+        last = first + site.params
+        own = chosen[(chosen >= first) & (chosen < last)] - first
+        if len(own):
+            found[site.name] = own
+        first = last
+    return found
+
+
+def _largest(importance: Tensor, count: int) -> Tensor:
+    """Places of the largest of (n,) numbers, ascending."""
+    # On the CPU and stable, so that every machine resolves ties the same way.
+    order = torch.argsort(importance.cpu(), descending=True, stable=True)
+    return order[:count].sort().values
+
+
+def _cost(plan: PlannedSites) -> int:
+    """Parameters that all ranks cost together."""
+    return sum(rank * site.rank_cost for site, rank in plan)
+
+
+def read_entries(tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """The entries of a stored adapter by site name; None where it has none."""
+    found = {name.removesuffix(_ENTRIES): tensor for name, tensor in tensors.items() if name.endswith(_ENTRIES)}
+    return found or None
+
+
+def draw_importance(plan: PlannedSites, seed: int) -> dict[str, Tensor]:
     """Draw a random importance for the entries of every planned site, by its name: the mask SHiRA-Rand."""
     generator = torch.Generator().manual_seed(seed)
-    return {site.name: torch.rand(site.shape, generator=generator) for site, rank in plan if rank}
+    return {site.name: torch.rand(site.shape, generator=generator) for site, _ in plan}
 
 
 METHOD: Final = MethodSpec(
     name="shira",
     place=place_shira,
     summary="single weights chosen by their importance",
-    learning_rate_factor=3.0,
-    masks=("magnitude", "random", "snip"),
+    learning_rate_factor=0.5,
+    masks=("gradient", "magnitude", "random", "snip"),
 )

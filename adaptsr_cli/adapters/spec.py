@@ -107,8 +107,8 @@ class AdapterSpec:
         factorization: Of low-rank updates of convolutions.
         principal: Low-rank factors start at the leading part of the weight (PiSSA).
         directions: (k, in) first rows of the A factors by site name; None for random ones.
-        importance: What the entries of a sparse update are chosen by: a tensor of the site's shape by site name; None
-            for the magnitude of the weights.
+        entries: Which entries a sparse update has: places in the flattened weight by site name; None for those of the
+            largest magnitude.
     """
 
     model: nn.Module
@@ -119,7 +119,7 @@ class AdapterSpec:
     factorization: Factorization = "1x1-kxk"
     principal: bool = False
     directions: Mapping[str, Tensor] | None = None
-    importance: Mapping[str, Tensor] | None = None
+    entries: Mapping[str, Tensor] | None = None
 
     def weight(self, site: Site) -> Tensor:
         """Return the frozen weight of a site."""
@@ -197,7 +197,7 @@ class MethodSpec:
             than factors whose product is scaled.
         inits: Where its low-rank factors can start.
         factorizations: Of low-rank updates of convolutions.
-        masks: How the entries of a sparse update can be chosen.
+        masks: How the entries of a sparse update can be chosen; the first is the default.
         is_low_rank: It trains factors ``lora_A`` and ``lora_B`` with a scaling by alpha; ``lora_plus`` is for these.
         is_truncatable: The whole update of a site is one product B A, whose singular values can be cut.
     """

@@ -1,4 +1,4 @@
-"""Importance of every single weight by SNIP (Lee et al. 2019), for the mask of a sparse update."""
+"""Importance of every single weight by its gradient, for the mask of a sparse update."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ from adaptsr_cli.ranking.gradients import site_weights
 from adaptsr_cli.runtime import Precision, autocast, exact_products
 
 
-def measure_snip(
+def measure_importance(
     backbone: Backbone,
     sites: Sequence[Site],
     batches: Iterable[Batch],
     *,
+    times_weight: bool,
     device: torch.device,
     precision: Precision,
     world: World = SINGLE_PROCESS,
 ) -> dict[str, Tensor]:
-    """Measure |w dL/dw| of every weight of the sites, by the gradient of the L1 loss over all batches together.
+    """Measure |dL/dw| of every weight of the sites, by the gradient of the L1 loss over all batches together.
 
     Args:
         backbone: The network, already on `device`. Its weights are not changed.
         sites: What to measure.
         batches: This process's pairs; larger batches weigh more.
+        times_weight: Measure |w dL/dw| instead (SNIP, Lee et al. 2019).
         device: Where to compute.
         precision: Precision of the forward pass.
         world: The processes that share the pairs; the result is the same in all of them.
@@ -57,5 +59,6 @@ def measure_snip(
     found = {}
     for site in sites:
         rows = slice(None) if site.rows is None else slice(*site.rows)
-        found[site.name] = (weights[site.module].detach()[rows] * gradients[site.module][rows]).abs()
+        gradient = gradients[site.module][rows]
+        found[site.name] = (weights[site.module].detach()[rows] * gradient if times_weight else gradient).abs()
     return found

@@ -79,13 +79,18 @@ def read_state(path: Path) -> tuple[LoopState, dict[str, Tensor]]:
     return parse_document(metadata[HEADER], LoopState, str(path)), tensors
 
 
+def adapter_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of the adapter among those of a state, by its own names."""
+    return _below("adapter/", tensors)
+
+
 def restore(tensors: Mapping[str, Tensor], train_state: TrainState, path: Path) -> None:
     """Put saved tensors back into everything that training changes.
 
     Raises:
         ArtifactError: A tensor is missing or of another shape.
     """
-    train_state.attachment.load(_below("adapter/", tensors), str(path))
+    train_state.attachment.load(adapter_tensors(tensors), str(path))
     train_state.objective.load(_below("objective/", tensors), str(path))
     if train_state.average is not None:
         train_state.average.load(_below("ema/", tensors), str(path))

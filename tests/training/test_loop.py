@@ -14,7 +14,7 @@ import torch
 from networks import save_tiny
 
 from adaptsr_cli.adapters.attach import Attachment, attach
-from adaptsr_cli.adapters.shira import draw_importance
+from adaptsr_cli.adapters.shira import choose_by_site, draw_importance
 from adaptsr_cli.adapters.sites import find_sites
 from adaptsr_cli.artifacts.base import Method
 from adaptsr_cli.artifacts.train_config import TrainConfig
@@ -91,7 +91,7 @@ def run(
         lora_scaling=config.lora_scaling,
         factorization=config.conv_factorization,
         principal=config.init == "pissa",
-        importance=draw_importance(plan, config.seed) if config.shira_mask == "random" else None,
+        entries=choose_by_site(draw_importance(plan, config.seed), plan) if config.shira_mask == "random" else None,
     )
     kept: dict[int, dict[str, torch.Tensor]] = {}
 

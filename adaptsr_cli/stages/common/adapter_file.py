@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from adaptsr_cli.adapters.attach import Attachment, attach
+from adaptsr_cli.adapters.shira import read_entries
 from adaptsr_cli.adapters.sites import find_sites
 from adaptsr_cli.artifacts.adapter import AdapterBase, AdapterHeader
 from adaptsr_cli.artifacts.base import HEADER
@@ -136,8 +137,9 @@ def put_adapter(
             lora_scaling=header.lora_scaling,
             factorization=header.factorization,
             principal=header.init == "pissa",
+            entries=read_entries(tensors),
         )
-    except UsageError as error:
+    except (ArtifactError, UsageError) as error:
         raise ArtifactError(f"{path} contradicts itself: {error.message}", "train the adapter again") from error
     attachment.load(tensors, str(path))
     return attachment

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import torch
 from torch import Tensor
 
 from adaptsr_cli.adapters.attach import Attachment, attach
-from adaptsr_cli.adapters.shira import draw_importance
+from adaptsr_cli.adapters.shira import choose_by_site, choose_over_sites, draw_importance, read_entries
 from adaptsr_cli.adapters.sites import Site
 from adaptsr_cli.artifacts.train_config import TrainConfig
 from adaptsr_cli.backbones.backbone import Backbone
@@ -18,14 +17,14 @@ from adaptsr_cli.data.prefetch import BatchSource
 from adaptsr_cli.data.sampler import Batch
 from adaptsr_cli.distributed import World
 from adaptsr_cli.progress import Progress
-from adaptsr_cli.ranking.importance import measure_snip
+from adaptsr_cli.ranking.importance import measure_importance
 from adaptsr_cli.stages.common.init_directions import find_init_directions, read_init_directions
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.train.rank_plan import RankPlan
 from adaptsr_cli.training.accumulation import split_rows
 from adaptsr_cli.units import plural
 
-SNIP_BATCHES: Final = 4
+MASK_BATCHES: Final = 4
 
 PlannedSites = Sequence[tuple[Site, int]]
 
@@ -37,7 +36,7 @@ def build_adapters(
     run: RunFolder,
     batches: BatchSource,
     *,
-    state: Path,
+    saved: Mapping[str, Tensor] | None,
     device: torch.device,
     world: World,
     progress: Progress,
@@ -50,7 +49,7 @@ def build_adapters(
         plan: Sites with their ranks.
         run: The run folder, where the gradient's directions lie.
         batches: This process's share of every training batch.
-        state: Where there may be a state to continue from.
+        saved: The adapter of a state to continue from; None where there is none.
         device: Where to compute.
         world: The processes that train together.
         progress: Told what is measured, and what is left of the plan.
@@ -73,43 +72,48 @@ def build_adapters(
         factorization=config.conv_factorization,
         principal=config.init == "pissa",
         directions=directions,
-        importance=_choose_importance(config, backbone, sites, state, batches, device, world, progress),
+        entries=_choose_entries(config, backbone, sites, batches, device, world, progress)
+        if saved is None
+        else read_entries(saved),
     )
     if config.conv_factorization != "1x1-kxk":
         progress.note(_describe_unspent(config, sites, attachment))
     return attachment
 
 
-def _choose_importance(
+def _choose_entries(
     config: TrainConfig,
     backbone: Backbone,
     sites: PlannedSites,
-    state: Path,
     batches: BatchSource,
     device: torch.device,
     world: World,
     progress: Progress,
 ) -> dict[str, Tensor] | None:
-    """What the entries of a sparse update are chosen by; None for the magnitude of the weights."""
-    if config.shira_mask == "random":
-        return draw_importance(sites, config.seed)
-    # A saved state holds the mask. Asked by one process, so that all do the same.
-    if config.shira_mask != "snip" or world.gather(state.exists())[0]:
+    """The entries of a sparse update; None for those of the largest magnitude."""
+    if config.shira_mask == "magnitude":
         return None
-    progress.note(f"choosing the weights to train by SNIP on the first {SNIP_BATCHES} batches")
-    return measure_snip(
+    planned = [(site, rank) for site, rank in sites if rank]
+    if config.shira_mask == "random":
+        return choose_by_site(draw_importance(planned, config.seed), planned)
+    is_snip = config.shira_mask == "snip"
+    by = "SNIP on" if is_snip else "the mean gradient of"
+    progress.note(f"choosing the weights to train by {by} the first {MASK_BATCHES} batches")
+    importance = measure_importance(
         backbone,
-        [site for site, rank in sites if rank],
+        [site for site, _ in planned],
         _first_batches(batches, config.accumulate),
+        times_weight=is_snip,
         device=device,
         precision=config.precision,
         world=world,
     )
+    return (choose_by_site if is_snip else choose_over_sites)(importance, planned)
 
 
 def _first_batches(batches: BatchSource, parts: int) -> Iterator[Batch]:
     """The first batches, in as many parts as training takes them."""
-    for iteration in range(SNIP_BATCHES):
+    for iteration in range(MASK_BATCHES):
         batch = batches.sample(iteration)
         for rows in split_rows(len(batch.lr), parts):
             yield Batch(batch.lr[rows], batch.hr[rows])

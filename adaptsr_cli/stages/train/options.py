@@ -73,7 +73,11 @@ class TrainOptions(DataOptions):
         Flag(default_text="adapter where the rank map has one, gradient where `adaptsr score` left its directions"),
     ] = None
     conv_factorization: Annotated[Factorization, Field(description="Low-rank updates of convolutions.")] = "1x1-kxk"
-    shira_mask: Annotated[ShiraMask, Field(description="Which weights the method shira trains.")] = "magnitude"
+    shira_mask: Annotated[
+        ShiraMask | None,
+        Field(description="Which weights the method shira trains; gradient shares the budget over all planned sites."),
+        Flag(default_text="gradient"),
+    ] = None
     lora_plus: Annotated[
         float, Field(ge=1, description="The B factors learn at so many times the learning rate (LoRA+).")
     ] = 1.0
@@ -137,8 +141,9 @@ def resolve_config(options: TrainOptions, *, patch_px: int, precision: str) -> T
     given = {name: value for name in TrainConfig.model_fields if (value := getattr(options, name, None)) is not None}
     iterations = plan_iterations(options)
     often = min(1000, max(10, iterations // 10))
-    rate = preset.learning_rate * METHODS[options.method].learning_rate_factor
-    values: dict[str, Any] = preset.model_dump() | {"learning_rate": rate, "val_freq": often, "save_freq": often}
+    method = METHODS[options.method]
+    own = {"learning_rate": preset.learning_rate * method.learning_rate_factor, "shira_mask": method.masks[0]}
+    values: dict[str, Any] = preset.model_dump() | own | {"val_freq": often, "save_freq": often}
     return TrainConfig(**(values | given | {"patch_px": patch_px, "precision": precision}))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from adaptsr_cli.adapters.attach import Attachment
 from adaptsr_cli.artifacts.adapter import AdapterBase
@@ -32,7 +33,7 @@ from adaptsr_cli.training.memory import StepShape
 from adaptsr_cli.training.objective import Objective, make_objective
 from adaptsr_cli.training.perceptual import load_perceptual_distance
 from adaptsr_cli.training.presets import TRAIN_PRESETS
-from adaptsr_cli.training.state import continue_run, read_state
+from adaptsr_cli.training.state import adapter_tensors, continue_run, read_state
 from adaptsr_cli.training.validation import Validator
 
 
@@ -126,10 +127,14 @@ def make_trainer(options: TrainOptions, inputs: TrainingInputs, run: RunFolder, 
         inputs.readers.train, batch=config.batch, patch_px=config.patch_px, seed=config.seed, device=device
     )
     batches = _Share(sampler, block.start, len(block))
-    attachment = _prepare_adapters(config, inputs, batches, run, progress)
-    if run.training.state.exists():
+    saved: dict[str, Tensor] | None = None
+    # Asked by one process, so that all do the same.
+    if world.gather(run.training.state.exists())[0]:
+        state, tensors = read_state(run.training.state)
         # Before anything is written: the split of the run that is there must not be replaced by another's.
-        continue_run(read_state(run.training.state)[0], fingerprint, run.training.root)
+        continue_run(state, fingerprint, run.training.root)
+        saved = adapter_tensors(tensors)
+    attachment = _prepare_adapters(config, inputs, batches, saved, progress)
     objective = _make_objective(options, config, device, backbone.scale)
     shape = StepShape(len(block), config.patch_px, config.precision, config.accumulate)
     return Trainer(
@@ -195,7 +200,11 @@ def _refuse_small_batch(config: TrainConfig, world: World) -> None:
 
 
 def _prepare_adapters(
-    config: TrainConfig, inputs: TrainingInputs, batches: _Share, run: RunFolder, progress: Progress
+    config: TrainConfig,
+    inputs: TrainingInputs,
+    batches: _Share,
+    saved: dict[str, Tensor] | None,
+    progress: Progress,
 ) -> Attachment:
     """Put the adapters on the network, where they start."""
     opened, plan = inputs.opened, inputs.plan
@@ -205,7 +214,7 @@ def _prepare_adapters(
         plan,
         opened.run,
         batches,
-        state=run.training.state,
+        saved=saved,
         device=inputs.device,
         world=inputs.world,
         progress=progress,

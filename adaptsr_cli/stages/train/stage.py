@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import torch
 
-from adaptsr_cli.adapters.methods import validate_method_options
+from adaptsr_cli.adapters.methods import METHODS, validate_method_options
 from adaptsr_cli.artifacts.card import RunCard
 from adaptsr_cli.artifacts.files import FileAccount
 from adaptsr_cli.artifacts.guard import GuardRecord
@@ -105,7 +105,8 @@ def check_options(options: TrainOptions) -> None:
         MissingWeights: Naming the files.
     """
     method = "lora" if options.method == "auto" else options.method
-    validate_method_options(method, options.init or "default", options.conv_factorization, options.shira_mask)
+    mask = options.shira_mask or METHODS[method].masks[0]
+    validate_method_options(method, options.init or "default", options.conv_factorization, mask)
     require_networks(options)
 
 

@@ -23,6 +23,7 @@ CASES = [(name, method, ()) for name in ("edsr_basicsr", "safmn", "swinir", "drc
     ("swinir", "dora", ("--conv-factorization", "single")),
     ("swinir", "lora", ("--init", "pissa")),
     ("swinir", "shira", ("--shira-mask", "snip")),
+    ("swinir", "shira", ("--shira-mask", "magnitude")),
 ]
 
 
