@@ -161,9 +161,10 @@ def run_trial(trial: Trial, work: Path, options: argparse.Namespace) -> dict[str
         for image in evaluation.images
     }
     search = trained.search
+    winner = None if search is None else search.winner
     return {
         "trial": asdict(trial),
-        "found": None if search is None or search.winner is None else search.winner.model_dump(exclude={"scores"}),
+        "found": None if winner is None else {"method": winner.method, "learning_rate": winner.last_rate},
         "search": None if search is None else search.table()[1],
         "lost_iterations": 0 if search is None else search.lost_iterations,
         "held_out_gain_db": round(trained.card.gain_db, 4),

@@ -206,7 +206,7 @@ def adapt(run: dict[str, Any], model: str | None, parts: dict[str, Path], root: 
     return {
         "spent": spent,
         "search_seconds": None if search is None else round(search.seconds, 2),
-        "found": None if winner is None else [winner.method, winner.learning_rate],
+        "found": None if winner is None else [winner.method, winner.last_rate],
     }
 
 

@@ -16,13 +16,16 @@ class TrialScore(StrictModel):
         iteration: Steps done.
         gain_db: Held-out PSNR-Y above the backbone's, of the mean of the round's later steps; None where training
             failed.
-        losses: Mean training loss of every ten steps so far.
+        learning_rate: Peak of the rate that the score is of, where the trial's own was too high and had to be lowered.
+        losses: Mean training loss of every ten steps at that rate.
         seconds: What the round took, scoring included.
-        stable: Whether none of these was far above that of another trial on the same batches.
+        stable: Whether none of these was far above that of another trial on the same batches. At a lowered rate there
+            is at least one of them.
     """
 
     iteration: Annotated[int, Field(ge=1)]
     gain_db: float | None
+    learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
     losses: tuple[float, ...] = ()
     seconds: Annotated[float, Field(ge=0)] = 0.0
     stable: bool = True
@@ -31,13 +34,15 @@ class TrialScore(StrictModel):
         """The gain for people."""
         if self.gain_db is None:
             return "failed"
-        return f"{self.gain_db:+.2f} dB" + ("" if self.stable else ", unstable")
+        lowered = "" if self.learning_rate is None else f" at {self.learning_rate:.2g}"
+        return f"{self.gain_db:+.2f} dB{lowered}" + ("" if self.stable else ", unstable")
 
 
 class Trial(StrictModel):
     """One short training of the search.
 
     Attributes:
+        learning_rate: With which it was begun.
         scores: At the end of each round that it took part in.
     """
 
@@ -50,6 +55,32 @@ class Trial(StrictModel):
         """Steps done."""
         return self.scores[-1].iteration if self.scores else 0
 
+    @property
+    def last_rate(self) -> float:
+        """The peak of the learning rate with which it goes on."""
+        return (self.scores[-1].learning_rate if self.scores else None) or self.learning_rate
+
+
+class RateBound(StrictModel):
+    """The highest learning rate of a method that a search begins with.
+
+    Attributes:
+        usual: The preset's.
+        highest: The same, or lower where the first step at twice that rate changes the picture out of proportion.
+    """
+
+    method: Method
+    usual: Annotated[float, Field(gt=0, le=1)]
+    highest: Annotated[float, Field(gt=0, le=1)]
+
+    def describe(self) -> str:
+        """Why it is lower than usual, in one line."""
+        return (
+            f"the preset's learning rate of {self.usual:.2g} with `method` {self.method} is too high for this network: "
+            f"one step at more than {2 * self.highest:.2g} changes the picture out of proportion; {self.highest:.2g} "
+            "takes its place"
+        )
+
 
 class SearchRecord(StrictModel):
     """A search by successive halving.
@@ -59,6 +90,7 @@ class SearchRecord(StrictModel):
         data_fingerprint: Images that it was made on.
         seed: Of the batches, which all trials shared.
         planned_iterations: Of the training that the winner goes on to.
+        bounds: Of the learning rate of each method, by the network's first step.
         trials: In the order in which they ran.
         winner_place: Of the winner in `trials`; None while the search goes on.
         seconds: What all trials and the planning before them took together, once it is over.
@@ -71,6 +103,7 @@ class SearchRecord(StrictModel):
     data_fingerprint: str
     seed: Annotated[int, Field(ge=0)]
     planned_iterations: Annotated[int, Field(ge=1)]
+    bounds: tuple[RateBound, ...] = ()
     trials: Annotated[tuple[Trial, ...], Field(min_length=1)]
     winner_place: Annotated[int, Field(ge=0)] | None = None
     seconds: Annotated[float, Field(ge=0)] = 0.0

@@ -224,7 +224,7 @@ def draw_search(path: Path, record: SearchRecord) -> None:
         for method, colour in zip(dict.fromkeys(trial.method for trial in record.trials), _COLOURS, strict=False):
             for end, style in zip(rounds, ("-", "--", ":"), strict=False):
                 points = sorted(
-                    (trial.learning_rate, score.gain_db)
+                    (score.learning_rate or trial.learning_rate, score.gain_db)
                     for trial in record.trials
                     for score in trial.scores
                     if trial.method == method and score.iteration == end and score.gain_db is not None
@@ -234,7 +234,7 @@ def draw_search(path: Path, record: SearchRecord) -> None:
                     axes.plot(*zip(*points, strict=True), style, color=colour, marker="o", markersize=4, label=label)
         winner = record.winner
         if winner is not None and (gain_db := winner.scores[-1].gain_db) is not None:
-            axes.plot(winner.learning_rate, gain_db, "o", color=INK, markersize=11, fillstyle="none", label="goes on")
+            axes.plot(winner.last_rate, gain_db, "o", color=INK, markersize=11, fillstyle="none", label="goes on")
         axes.axhline(0, color=MUTED, linewidth=0.8)
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -243,7 +243,7 @@ def draw_search(path: Path, record: SearchRecord) -> None:
         axes.set_xlabel("learning rate")
         axes.set_title("Held-out gain (dB)", loc="left", fontsize=10, fontweight="bold")
         axes.margins(y=0.12)
-        if axes.get_legend_handles_labels()[1]:  # none where every trial had to lower its rate
+        if axes.get_legend_handles_labels()[1]:  # none where every trial failed
             axes.legend(frameon=False, fontsize=8)
 
 

@@ -89,6 +89,13 @@ class Mean(MovingAverage):
         self._count = 0
 
     @torch.no_grad()
+    def begin_anew(self) -> None:
+        """Forget all steps; until the next one the mean is what the parameters hold now."""
+        self._count = 0
+        for average, parameter in zip(self._averages, self._parameters, strict=True):
+            average.copy_(parameter)  # no `lerp_`: what is forgotten may not be finite
+
+    @torch.no_grad()
     def update(self, iteration: int) -> None:
         """Take the present values in."""
         self._count += 1

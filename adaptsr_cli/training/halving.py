@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Final, TypeVar
 
 from adaptsr_cli.artifacts.base import Method
@@ -20,7 +20,7 @@ EXTRA: Final = 0.3
 """Steps of the trials that do not win, as a share of the whole training."""
 
 _FACTORS: Final = (1.0, 0.25, 0.5, 0.125, 2.0)
-"""Of the method's own learning rate, in the order in which they are tried where there are steps for more of them."""
+"""Of the highest rate to begin with, in the order in which they are tried where there are steps for more of them."""
 
 _STEPS_A_TRIAL: Final = 22
 """Fewer steps do not tell: in the first 20 the rates that spoil a network look like the best one."""
@@ -48,7 +48,7 @@ class Halving:
     """The plan of a search.
 
     Attributes:
-        trials: Method and factor of its learning rate, in the order in which they run.
+        trials: Method and factor of the highest rate to begin with, in the order in which they run.
         rounds: The last one keeps one trial, which goes on to the end of the training.
     """
 
@@ -104,14 +104,16 @@ def mark_unstable(scores: Mapping[Key, TrialScore]) -> dict[Key, TrialScore]:
     """Mark the trials whose loss was at some time far above that of another trial on the same batches.
 
     Args:
-        scores: Of all trials of a round.
+        scores: Of all trials of a round. One that lowered its rate has fewer losses than others, those of the last
+            batches; with none its rate is as good as untried.
     """
-    losses = {key: score.losses for key, score in scores.items() if score.gain_db is not None}
-    lowest = [min(values) for values in zip(*losses.values(), strict=True)]
+    latest_first = {key: score.losses[::-1] for key, score in scores.items() if score.gain_db is not None}
+    lowest = [min(values) for values in zip_longest(*latest_first.values(), fillvalue=math.inf)]
     unstable = {
         key
-        for key, values in losses.items()
-        if any(value > _UNSTABLE * least for value, least in zip(values, lowest, strict=True))
+        for key, values in latest_first.items()
+        if any(value > _UNSTABLE * least for value, least in zip(values, lowest, strict=False))
+        or (not values and scores[key].learning_rate is not None)
     }
     return {key: score.model_copy(update={"stable": key not in unstable}) for key, score in scores.items()}
 

@@ -128,7 +128,7 @@ class Trainer:
             return TrainingOutcome(state, None)
         first, reason = state.iteration, None
         pending: list[LossLog] = [dict(losses) for losses in state.pending_losses]
-        gradients = self._gradients()
+        gradients = self.gradients()
         step = RecordedStep(
             lambda lr, hr: self._step(gradients, optimizer, lr, hr, state.iteration),
             self.device,
@@ -197,7 +197,7 @@ class Trainer:
         """Held-out PSNR-Y in dB of the network as it stands."""
         return self.validator.score(self._upscale()).psnr_y_db
 
-    def _gradients(self) -> GradientStep:
+    def gradients(self) -> GradientStep:
         """The forward and backward pass of a batch."""
         config = self.plan.config
         return GradientStep(
@@ -321,6 +321,8 @@ class Trainer:
     ) -> LoopState:
         """Go back to the best state with a lower rate, and say so."""
         state, said = lower_rate(state, train_state, self.folder, reason, lost_db)
+        if self.mean is not None:
+            self.mean.begin_anew()
         progress.warn(said)
         return state
 

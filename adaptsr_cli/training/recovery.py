@@ -31,14 +31,14 @@ _TOLERATED_FALL_DB: Final = 0.5
 _DEEP_FALL_DB: Final = 3.0
 
 
-def _peak(state: LoopState) -> float:
+def peak_rate(state: LoopState) -> float:
     """The peak of the learning rate after all cuts."""
     return state.plan.config.learning_rate * math.prod(cut.factor for cut in state.rate_cuts)
 
 
 def rate_now(state: LoopState, config: TrainConfig) -> float:
     """The learning rate of the next step: that of the schedule, after all cuts, of which each has its own warm-up."""
-    peak = _peak(state)
+    peak = peak_rate(state)
     if state.schedule_start is not None:
         peak *= state.schedule_start.peak_share
     if state.rate_cuts:  # the moments of Adam have begun anew too, or are those of other weights
@@ -60,7 +60,7 @@ def describe_resuming(state: LoopState, saved: LoopState) -> str:
     end = f"iteration {config.iterations}" if config.minutes is None else f"{config.minutes:g} minutes"
     if not saved.finished:
         return f"{said}, now up to {end}, by the schedule of that length"
-    peak = _peak(state) * RESTART_SHARE
+    peak = peak_rate(state) * RESTART_SHARE
     return f"{said}, now up to {end}: the learning rate begins its schedule anew, at half of its peak ({peak:.2g})"
 
 
@@ -127,5 +127,5 @@ def lower_rate(
     state = state.model_copy(update={"rate_cuts": (*state.rate_cuts, cut)})
     return state, (
         f"{reason} at iteration {state.iteration}: going on from the adapter of iteration {good.iteration} with "
-        f"1/{1 / factor:g} of the learning rate, {_peak(state):.2g} at its peak"
+        f"1/{1 / factor:g} of the learning rate, {peak_rate(state):.2g} at its peak"
     )

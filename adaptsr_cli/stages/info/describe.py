@@ -156,7 +156,7 @@ def _describe_search(document: SearchRecord) -> Facts:
         for row in rows
     }
     winner = document.winner
-    found = "not done yet" if winner is None else f"{winner.method} with a learning rate of {winner.learning_rate:.2g}"
+    found = "not done yet" if winner is None else f"{winner.method} with a learning rate of {winner.last_rate:.2g}"
     return {"found": found, "steps besides the winner's": f"{document.lost_iterations:,}", **trials}
 
 

@@ -7,6 +7,7 @@ files become those of the run: the training that follows is, bit for bit, the on
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from typing import Final
 from adaptsr_cli.adapters.attach import detach
 from adaptsr_cli.adapters.methods import METHODS
 from adaptsr_cli.artifacts.base import Method
-from adaptsr_cli.artifacts.search import SearchRecord, Trial, TrialScore
+from adaptsr_cli.artifacts.search import RateBound, SearchRecord, Trial, TrialScore
 from adaptsr_cli.artifacts.train_state import ScheduleStart
 from adaptsr_cli.backbones.backbone import set_differentiable
 from adaptsr_cli.distributed import World
@@ -36,7 +37,9 @@ from adaptsr_cli.training.halving import LEAST_ITERATIONS, Halving, best_of, mar
 from adaptsr_cli.training.log import read_log
 from adaptsr_cli.training.loop import StartScore, Trainer
 from adaptsr_cli.training.presets import TRAIN_PRESETS
+from adaptsr_cli.training.recovery import peak_rate
 from adaptsr_cli.training.state import read_state, write_state
+from adaptsr_cli.training.step_bound import bound_rate
 
 SMALL_PARAMS: Final = 1_500_000
 """Networks up to this size are often better off with full updates of the planned sites than with low-rank ones."""
@@ -83,12 +86,18 @@ def settle_method(
         record = _Search(planned, inputs, searched, progress).run()
         keep_search(record, options, inputs, searched, progress)
         _take_over_winner(run)
-        assert record.winner is not None
-        method, rate = record.winner.method, record.winner.learning_rate
+        winner = record.winner
+        assert winner is not None
+        method, rate = winner.method, winner.learning_rate
         progress.note(
-            f"the learning rate is {rate:.2g} with `method` {method}, found by {len(record.trials)} trials "
-            f"({run.search}); the training goes on from step {record.winner.iterations} of that trial"
+            f"the learning rate is {winner.last_rate:.2g} with `method` {method}, found by {len(record.trials)} trials "
+            f"({run.search}); the training goes on from step {winner.iterations} of that trial"
         )
+        if not winner.scores[-1].stable:
+            progress.warn(
+                "none of the learning rates was stable in the search: the training goes on with the best of them, and "
+                "lowers it where it fails; a smaller `learning_rate` may do better"
+            )
     settled = options.model_copy(update={"method": method, "learning_rate": rate})
     return choose_init(settled, inputs.plan, progress)
 
@@ -111,7 +120,7 @@ def _reuse(known: SearchRecord, run: RunFolder, world: World, progress: Progress
         shutil.rmtree(run.trials, ignore_errors=True)
         write_document(run.search, known)
         draw_search(run.search_picture, known)
-    rate, method = known.winner.learning_rate, known.winner.method
+    rate, method = known.winner.last_rate, known.winner.method
     progress.note(
         f"the learning rate is {rate:.2g} with `method` {method}, as an earlier search on this network and these "
         "images found (`force` searches anew)"
@@ -151,8 +160,10 @@ class _Search:
     def run(self) -> SearchRecord:
         """Train the trials that are missing; every score is written at once, and the winner at the end."""
         run = self.inputs.opened.run
-        plan = plan_halving(self.methods, self.planned.iterations)
-        record = self._open_record(plan)
+        plan, begin_s = plan_halving(self.methods, self.planned.iterations), time.perf_counter()
+        bounds = tuple(self._bound(method) for method in dict.fromkeys(method for method, _ in plan.trials))
+        spent_s = self.planned.spent_s + time.perf_counter() - begin_s
+        record = self._open_record(plan, bounds)
         self._tell(record, plan)
         going, begin = list(range(len(record.trials))), 0
         with self.progress.task("search", plan.all_iterations, unit="it") as task:
@@ -168,24 +179,35 @@ class _Search:
                 for place, score in scores.items():
                     record = record.with_score(place, number, score)
                 going, begin = best_of(scores, round_.keep), round_.end
-        seconds = self.planned.spent_s + sum(score.seconds for trial in record.trials for score in trial.scores)
+        seconds = spent_s + sum(score.seconds for trial in record.trials for score in trial.scores)
         record = record.model_copy(update={"winner_place": going[0], "seconds": seconds})
         write_document(run.search, record)
         draw_search(run.search_picture, record)
         return record
 
-    def _open_record(self, plan: Halving) -> SearchRecord:
+    def _bound(self, method: Method) -> RateBound:
+        """The highest rate of a method to begin with: half of the largest at which the first step is in proportion."""
+        usual = TRAIN_PRESETS[self.planned.options.preset].learning_rate * METHODS[method].learning_rate_factor
+        folder = RunFolder(self.inputs.opened.run.trials / "bound")
+        with self._adapted(self._settle(method, usual), folder) as trainer:
+            return RateBound(method=method, usual=usual, highest=bound_rate(trainer, 2 * usual) / 2)
+
+    def _settle(self, method: Method, rate: float) -> TrainOptions:
+        """The options of a trial."""
+        settled = self.planned.options.model_copy(update={"method": method, "learning_rate": rate})
+        return choose_init(settled, self.inputs.plan, SILENT)
+
+    def _open_record(self, plan: Halving, bounds: tuple[RateBound, ...]) -> SearchRecord:
         """The record of the search that was stopped here, if it is the same one; else a new one."""
-        opened = self.inputs.opened
-        peak = TRAIN_PRESETS[self.planned.options.preset].learning_rate
+        opened, highest = self.inputs.opened, {bound.method: bound.highest for bound in bounds}
         new = SearchRecord(
             backbone_sha256=opened.backbone.identity.sha256,
             data_fingerprint=opened.data.fingerprint,
             seed=self.planned.options.seed,
             planned_iterations=self.planned.iterations,
+            bounds=bounds,
             trials=tuple(
-                Trial(method=method, learning_rate=min(1.0, peak * METHODS[method].learning_rate_factor * factor))
-                for method, factor in plan.trials
+                Trial(method=method, learning_rate=highest[method] * factor) for method, factor in plan.trials
             ),
         )
         if opened.run.search.exists():
@@ -197,18 +219,19 @@ class _Search:
 
     def _tell(self, record: SearchRecord, plan: Halving) -> None:
         """Say what will be done."""
+        for bound in record.bounds:
+            if bound.highest < bound.usual:
+                self.progress.note(bound.describe())
         rates = ", ".join(f"{trial.method} {trial.learning_rate:.2g}" for trial in record.trials)
         self.progress.note(f"searching for the learning rate: {plan.describe(record.planned_iterations)} ({rates})")
 
     def _train(self, trial: Trial, end: int) -> TrialScore:
         """Train one trial to the end of a round; the network is then as before."""
         begin = time.perf_counter()
-        settled = self.planned.options.model_copy(update={"method": trial.method, "learning_rate": trial.learning_rate})
-        options = choose_init(settled, self.inputs.plan, SILENT)
         run = trial_folder(self.inputs.opened.run, trial)
         if run.training.state.exists() and read_state(run.training.state)[0].iteration == end:
             shutil.rmtree(run.root)  # killed before its score was written, which is made of its steps
-        with self._adapted(options, run) as trainer:
+        with self._adapted(self._settle(trial.method, trial.learning_rate), run) as trainer:
             trainer.pause, trainer.start = end, self._start
             trainer.mean = Mean(list(trainer.attachment.parameters()))
             try:
@@ -221,12 +244,14 @@ class _Search:
             self._start = self._start or trainer.start
             with trainer.mean.in_place():
                 gain_db = trainer.score() - state.backbone_psnr_y_db
-        # A trial that had to lower its rate shows nothing about the rate that it was begun with.
-        losses = tuple(row.loss for row in read_log(trainer.folder.log) if row.loss is not None)
+        # One that had to lower its rate shows nothing about the rate that it was begun with.
+        since = state.rate_cuts[-1].iteration if state.rate_cuts else 0
+        rows = read_log(trainer.folder.log)
         return TrialScore(
             iteration=end,
-            gain_db=None if state.rate_cuts else gain_db,
-            losses=losses,
+            gain_db=gain_db if math.isfinite(gain_db) else None,
+            learning_rate=peak_rate(state) if state.rate_cuts else None,
+            losses=tuple(row.loss for row in rows if row.loss is not None and row.iteration > since),
             seconds=time.perf_counter() - begin,
         )
 
