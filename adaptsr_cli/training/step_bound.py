@@ -30,8 +30,8 @@ _REFERENCE: Final = 2.0**-12
 def bound_rate(trainer: Trainer, highest: float) -> float:
     """The largest of `highest`, its half, its quarter ... at which the first step is in proportion to the rate.
 
-    The step is that of the first batch and is looked at on the second one. Costs the time of about two steps of
-    training; the adapters are as before.
+    The step is that of the first batch and is looked at on this one and the next. Costs the time of two or three steps
+    of training; the adapters are as before.
 
     Args:
         trainer: One whose training has not begun.
@@ -45,25 +45,25 @@ def bound_rate(trainer: Trainer, highest: float) -> float:
     set_differentiable(trainer.backbone, False)
     means.put_back()
     start = [parameter.detach().clone() for parameter in parameters]
-    lr = second.lr.to(trainer.device)
+    lrs = [batch.lr.to(trainer.device) for batch in (first, second)]
 
     @torch.no_grad()
     def change(rate: float) -> float:
-        """Root mean square of the picture's change by one step at a rate."""
+        """Root mean square of the pictures' change by one step at a rate."""
         set_rate(optimizer, rate)
         optimizer.step()
         optimizer.state.clear()
-        after = picture()
+        after = pictures()
         for parameter, value in zip(parameters, start, strict=True):
             parameter.copy_(value)
         return float((after - before).square().mean().sqrt())
 
     @torch.no_grad()
-    def picture() -> Tensor:
+    def pictures() -> Tensor:
         with exact_products(trainer.device):
-            return super_resolve(trainer.backbone, lr).double()
+            return torch.cat([super_resolve(trainer.backbone, lr) for lr in lrs]).double()
 
-    before = picture()
+    before = pictures()
     lowest = highest * _REFERENCE
     slope = change(lowest) / lowest
     rate = highest

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from adaptsr_cli.errors import ArtifactError
-from adaptsr_cli.training.ema import MovingAverage
+from adaptsr_cli.training.ema import Mean, MovingAverage
 
 
 def walk(average: MovingAverage, parameter: nn.Parameter, first: int, last: int) -> None:
@@ -54,3 +54,20 @@ def test_a_saved_average_goes_on_bit_for_bit() -> None:
 def test_a_damaged_average_is_refused(state: dict[str, torch.Tensor]) -> None:
     with pytest.raises(ArtifactError, match=r"state: the moving average is damaged"):
         MovingAverage([nn.Parameter(torch.zeros(4))], 0.9).load(state, "state")
+
+
+def test_a_mean_that_begins_anew_forgets_what_was_not_finite() -> None:
+    parameter = nn.Parameter(torch.zeros(2))
+    mean = Mean([parameter])
+    walk(mean, parameter, 1, 3)
+    with torch.no_grad():
+        parameter.fill_(torch.inf)
+    mean.update(3)
+    with torch.no_grad():
+        parameter.fill_(5.0)
+    mean.begin_anew()
+    with mean.in_place():
+        assert parameter.tolist() == [5.0, 5.0]
+    walk(mean, parameter, 6, 9)
+    with mean.in_place():
+        assert parameter.tolist() == [7.0, 7.0]

@@ -26,6 +26,19 @@ def test_the_default_training_tries_two_rates_of_two_methods() -> None:
     assert (plan.all_iterations, plan.lost_iterations, plan.validations) == (132, 88, 6)
 
 
+def test_a_lowered_rate_is_judged_by_the_batches_since() -> None:
+    scores = mark_unstable(
+        {
+            "calm": TrialScore(iteration=30, gain_db=0.1, losses=(0.03, 0.02, 0.04)),
+            "lowered": TrialScore(iteration=30, gain_db=0.2, losses=(0.021, 0.041), learning_rate=1e-4),
+            "spiky": TrialScore(iteration=30, gain_db=0.3, losses=(0.03, 0.04), learning_rate=1e-3),
+            "untried": TrialScore(iteration=30, gain_db=0.4, learning_rate=1e-4),
+        }
+    )
+    assert [key for key, score in scores.items() if not score.stable] == ["spiky", "untried"]
+    assert best_of(scores, 1) == ["lowered"]
+
+
 def test_an_unstable_trial_goes_on_only_where_there_are_not_enough_others() -> None:
     scores = mark_unstable(
         {

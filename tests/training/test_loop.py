@@ -80,7 +80,15 @@ def run(
     folder: Path, batches: Batches | None = None, config: TrainConfig = CONFIG, progress: Progress | None = None
 ) -> tuple[TrainingOutcome, dict[int, dict[str, torch.Tensor]], Attachment]:
     """Trains a tiny network in `folder`; returns what was kept as best, by iteration."""
-    backbone = load_backbone(save_tiny("safmn", folder / "net.safetensors"))
+    trainer, kept = make_trainer(folder, batches or Batches(), config)
+    return trainer.run(progress or Silent()), kept, trainer.attachment
+
+
+def make_trainer(
+    folder: Path, batches: Batches, config: TrainConfig = CONFIG, network: str = "safmn"
+) -> tuple[Trainer, dict[int, dict[str, torch.Tensor]]]:
+    """The training of a tiny network, and where it puts what is best, by iteration."""
+    backbone = load_backbone(save_tiny(network, folder / "net.safetensors"))
     plan = [(site, 2) for site in find_sites(backbone.model, backbone.traits).sites if site.max_rank >= 2]
     attachment = attach(
         backbone.model,
@@ -101,7 +109,7 @@ def run(
     trainer = Trainer(
         backbone=backbone,
         attachment=attachment,
-        batches=batches or Batches(),
+        batches=batches,
         validator=Validator(Held(), backbone.scale),
         plan=RunFingerprint(
             config=config,
@@ -121,7 +129,7 @@ def run(
             scale=4,
         ),
     )
-    return trainer.run(progress or Silent()), kept, attachment
+    return trainer, kept
 
 
 def run_in(folder: Path, config: TrainConfig) -> LoopState:

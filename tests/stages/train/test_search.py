@@ -8,7 +8,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import Command
+from conftest import Command, write_pairs
+from networks import save_tiny
 from stages.small_runs import write_camera
 
 from adaptsr_cli.artifacts.search import SearchRecord
@@ -16,6 +17,7 @@ from adaptsr_cli.errors import AdaptsrError
 from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.stages.train import search
 from adaptsr_cli.training import halving
+from adaptsr_cli.training.presets import TRAIN_PRESETS
 
 WORDS = ("--iterations", 60, "--batch", 1, "--patch", 32, "--model", "m.safetensors", "--val-freq", 30)
 
@@ -95,6 +97,57 @@ def test_a_killed_search_goes_on(at: str, adaptsr: Command, camera: Path, monkey
     assert (run / "adapter.safetensors").read_bytes() == (straight / "adapter.safetensors").read_bytes()
     tables = [read_document(folder / "training" / "search.json", SearchRecord).table() for folder in (run, straight)]
     assert tables[0] == tables[1]
+
+
+@pytest.fixture
+def too_high(monkeypatch: pytest.MonkeyPatch) -> float:
+    """The preset's rate, which is far too high for the tiny network whose activations lie in [0, 255]."""
+    preset = TRAIN_PRESETS["fast"].model_copy(update={"learning_rate": 0.2})
+    monkeypatch.setitem(TRAIN_PRESETS, "fast", preset)
+    save_tiny("span", Path("m.safetensors"))
+    return preset.learning_rate
+
+
+def test_a_network_that_a_rate_throws_off_gets_lower_ones(
+    adaptsr: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, too_high: float
+) -> None:
+    monkeypatch.setattr(halving, "_STEPS_A_TRIAL", 4)
+    pairs = write_pairs(tmp_path / "pairs", count=5, side_px=64)
+    done = adaptsr("train", "--data", pairs, *WORDS, "--method", "lora")
+    assert done.code == 0, done.err
+    assert "learning rate of 0.2 with --method lora is too high for this network" in done.err
+    record = read_document(Path("adaptsr-run") / "training" / "search.json", SearchRecord)
+    (bound,) = record.bounds
+    assert bound.usual == too_high
+    assert bound.highest in [too_high / 2**times for times in (2, 3, 4, 5)]
+    assert max(trial.learning_rate for trial in record.trials) <= 2 * bound.highest
+    winner = record.winner
+    assert winner is not None
+    assert winner.scores[-1].stable
+    assert winner.scores[-1].learning_rate is None
+
+
+def test_a_trial_counts_for_the_rate_that_it_ended_with(
+    adaptsr: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, too_high: float
+) -> None:
+    """Without the bound all rates are too high: the search goes on with one that was lowered, and says which."""
+    monkeypatch.setattr(search, "bound_rate", lambda trainer, highest: highest)
+    pairs = write_pairs(tmp_path / "pairs", count=5, side_px=64)
+    words = ("--method", "lora", "--val-freq", 5)
+    done = adaptsr("train", "--data", pairs, *WORDS, *words)
+    assert done.code == 0, done.err
+    run = Path("adaptsr-run")
+    winner = read_document(run / "training" / "search.json", SearchRecord).winner
+    assert winner is not None
+    assert winner.last_rate < winner.learning_rate
+    assert f"the learning rate is {winner.last_rate:.2g} with --method lora" in done.err
+    assert f" at {winner.last_rate:.2g}" in done.out
+    given = copy_plan("given")
+    assert adaptsr("train", "--data", pairs, *WORDS, *words, "--lr", winner.learning_rate, "--run", given).code == 0
+    assert (given / "adapter.safetensors").read_bytes() == (run / "adapter.safetensors").read_bytes()
+    again = adaptsr("train", "--data", pairs, *WORDS, *words, "--run", copy_plan("again"))
+    assert f"the learning rate is {winner.last_rate:.2g}" in again.err
+    assert f"{winner.last_rate:.2g} at its peak" not in again.err
 
 
 def test_a_rate_or_too_few_iterations_need_no_search(adaptsr: Command, camera: Path) -> None:
