@@ -190,14 +190,23 @@ class DialCurve(StrictModel):
 
     @property
     def equal_psnr(self) -> float | None:
-        """The largest sharpness at which PSNR-Y is not below the backbone's, between two points by interpolation.
+        """The largest sharpness at which PSNR-Y is not below the backbone's; see `keeping`."""
+        return self.keeping(0.0)
 
-        None where it is below at sharpness 0 already, or is not known.
+    def keeping(self, share: float) -> float | None:
+        """The largest sharpness at which a share of the gain in PSNR-Y is left, between two points by interpolation.
+
+        Args:
+            share: Of what sharpness 0 gains over the backbone.
+
+        Returns:
+            None where sharpness 0 gains nothing, or PSNR-Y is not known.
         """
         key = "psnr_y_db"
         if key not in self.backbone or any(key not in point.metrics for point in self.points):
             return None
-        over = [point.metrics[key] - self.backbone[key] for point in self.points]
+        least_db = self.backbone[key] + share * max(0.0, self.points[0].metrics[key] - self.backbone[key])
+        over = [point.metrics[key] - least_db for point in self.points]
         first_below = next((place for place, gain in enumerate(over) if gain < 0), None)
         if first_below is None:
             return self.points[-1].sharpness

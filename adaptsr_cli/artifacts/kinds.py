@@ -9,6 +9,7 @@ from adaptsr_cli.artifacts.adapter import AdapterHeader
 from adaptsr_cli.artifacts.base import StrictModel
 from adaptsr_cli.artifacts.card import RunCard
 from adaptsr_cli.artifacts.degradation import DegradationRecord
+from adaptsr_cli.artifacts.dial import DialRecord
 from adaptsr_cli.artifacts.evaluation import Evaluation
 from adaptsr_cli.artifacts.guard import GuardRecord
 from adaptsr_cli.artifacts.log import LogRow
@@ -65,6 +66,7 @@ ARTIFACTS: Final = (
     ArtifactKind("training/card.json", RunCard, "json"),
     ArtifactKind("training/guard.json", GuardRecord, "json"),
     ArtifactKind("adapter.safetensors", AdapterHeader, "tensors"),
+    ArtifactKind("perceptual/training/dial.json", DialRecord, "json"),
     ArtifactKind("merged.safetensors", MergedHeader, "tensors"),
     ArtifactKind("eval.json", Evaluation, "json"),
     ArtifactKind("(upscaled images)", UpscaleMetadata, "image"),

@@ -1,10 +1,14 @@
-"""The choice of a sharpness by photographs alone: the most natural setting of those that nothing seen speaks against.
+"""The choice of a sharpness without ground truth: by the run's held-out images, and lowered by the photographs at hand.
 
-The dial is turned up on crops of the photographs as long as two limits hold. Flat areas, where a perceptual adapter
-invents texture first, may be as noisy as in the faithful picture, as in the photograph, or by a grey level. Made as
-small as the photograph again, the picture may differ from the faithful one by the noise of the photograph or by a grey
-level: more would contradict what was seen. A limit is passed where it is exceeded by more than the standard error over
-the photographs. Of the settings before that, the one is taken whose pictures are most like natural photographs (NIQE).
+The second training measures PSNR-Y along the dial on images that neither training has seen. The choice begins where a
+share of what the faithful adapter gains over the backbone is left, and is turned down on crops of the photographs as
+long as one of two limits is passed. Flat areas, where a perceptual adapter invents texture first, may be as noisy as in
+the faithful picture, as in the photograph, or by a grey level. Areas of a few LR pixels may differ from those of the
+faithful picture by a grey level on average: more would be another colour or another light. A limit is passed where it
+is exceeded by more than the standard error over the photographs.
+
+Detail is not compared with the photograph: the camera does not take pictures as bicubic reduction makes them, and the
+true picture, made as small, differs from its photograph by far more than a sharp output from a faithful one.
 """
 
 from __future__ import annotations
@@ -13,97 +17,104 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import torch
 
-from adaptsr_cli.arrays import Float64Array, Uint8Array
-from adaptsr_cli.backbones.catalogue import weights_dir
+from adaptsr_cli.arrays import Uint8Array
+from adaptsr_cli.artifacts.dial import DialRecord
 from adaptsr_cli.errors import AdaptsrError, DataError, UsageError
 from adaptsr_cli.imaging.estimate_noise import flat_noise_levels
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.inference.picture import to_depth, upscale_rgb
-from adaptsr_cli.io.images import list_images, read_rgb, resize
+from adaptsr_cli.io.images import list_images, read_rgb
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.stages.common.dial import Dial
 from adaptsr_cli.stages.common.fields import AUTO
 from adaptsr_cli.units import plural
 
-if TYPE_CHECKING:
-    from adaptsr_cli.metrics.niqe import Niqe
+KEPT_SHARE: Final = 0.25
+"""Of the gain in PSNR-Y over the backbone, how much is left where the choice begins.
+
+Not 0, since the held-out images chose the faithful adapter, and others gain a little less."""
 
 STEPS: Final = 10
 MOST_PHOTOGRAPHS: Final = 12
 SIDE_LR_PX: Final = 96
+LEAST_LR_PX: Final = 16
 
 Measured = Mapping[str, float]
 """What was measured of one picture, or how large it may be, by what is wrong where it is larger."""
 
 _NOISE: Final = "flat areas would be noisier than in the faithful pictures and in the photographs"
-_DEPARTURE: Final = "the pictures, made as small again, would contradict the photographs"
+_LIGHT: Final = "areas would change their colour or light"
+_AREA_LR_PX: Final = 4
 _GREY_LEVEL: Final = 1.0
 
 
 @dataclass(frozen=True)
 class AutoSharpness:
-    """What the photographs say.
+    """The chosen setting.
 
     Attributes:
-        sharpness: The setting.
-        photographs: How many were looked at.
-        tried: The largest setting within the limits.
-        obstacle: What would be wrong beyond that; None where nothing is up to 1.
+        sharpness: In [0, 1].
+        reason: Why it is this one, for people.
     """
 
     sharpness: float
-    photographs: int
-    tried: float
-    obstacle: str | None
+    reason: str
 
     def describe(self) -> str:
         """One line for people."""
-        beyond = f"; beyond {self.tried:g} {self.obstacle}" if self.obstacle is not None else ""
-        by = f"chosen by {plural(self.photographs, 'photograph')}"
-        return (
-            f"sharpness {self.sharpness:g}, {by}: of the settings from 0 to {self.tried:g} its pictures are the most "
-            f"natural (NIQE){beyond}"
-        )
+        return f"sharpness {self.sharpness:g}: {self.reason}"
 
 
 def settle_sharpness(
-    wanted: float | str,
-    dial: Dial,
-    device: torch.device,
-    progress: Progress,
-    *,
-    weights: Path | None = None,
-    photographs: Sequence[Path] = (),
+    wanted: float | str, dial: Dial, device: torch.device, progress: Progress, *, photographs: Sequence[Path] = ()
 ) -> float:
-    """The sharpness that is meant: the number, or what photographs say.
+    """The sharpness that is meant: the number, or what held-out images and photographs say.
 
     Args:
         wanted: A number, ``auto`` or ``auto:FOLDER``.
         dial: The network; left on the CPU, at any setting.
         device: Where it runs.
         progress: Told what was chosen, and why.
-        weights: Folder in which the authors' statistics of NIQE may lie; None for the usual one.
-        photographs: By which ``auto`` chooses.
+        photographs: That may lower what ``auto`` chooses.
 
     Raises:
         UsageError: There is nothing to choose by.
-        DataError: No photograph can be used.
+        DataError: There are photographs, but none can be used.
     """
     if not isinstance(wanted, str):
         return wanted
     folder = wanted.partition(":")[2]
     files = list_images(Path(folder)) if folder else list(photographs)
-    if not files:
-        where = f"{folder} has none" if folder else "there are none at hand"
-        raise UsageError(f"`sharpness` {AUTO} needs photographs, and {where}", "name a folder of them: auto:FOLDER")
-    found = choose_sharpness(dial, open_crops(files, progress), device, progress, weights=weights)
+    if folder and not files:
+        raise UsageError(f"`sharpness` {wanted}: there are no photographs in {folder}", "name a folder that has some")
+    if not files and dial.record is None:
+        raise UsageError(
+            f"`sharpness` {AUTO} needs photographs, since this run was trained by an older version that did not "
+            "measure its dial",
+            "name a folder of them: auto:FOLDER",
+        )
+    begin = begin_by_held_out(dial.record)
+    found = lower_by_photographs(dial, begin, open_crops(files, progress), device, progress) if files else begin
     progress.note(found.describe())
     return found.sharpness
+
+
+def begin_by_held_out(record: DialRecord | None) -> AutoSharpness:
+    """The setting that held-out images allow, rounded down to hundredths."""
+    if record is None:
+        return AutoSharpness(1.0, "the run was trained by an older version, which did not measure its dial")
+    setting, on = record.curve.keeping(KEPT_SHARE), plural(record.curve.images, "held-out image")
+    if setting is None:
+        return AutoSharpness(0.0, f"on {on} the faithful adapter gains no PSNR-Y that could be given up")
+    kept = f"on {on} it keeps {KEPT_SHARE:.0%} of what the faithful adapter gains in PSNR-Y"
+    if setting == record.curve.points[-1].sharpness:
+        kept = kept.replace("keeps", "keeps more than")
+    return AutoSharpness(math.floor(100 * setting) / 100, kept)
 
 
 def open_crops(files: Sequence[Path], progress: Progress) -> list[Uint8Array]:
@@ -120,6 +131,10 @@ def open_crops(files: Sequence[Path], progress: Progress) -> list[Uint8Array]:
             fault = str(error)
             progress.note(f"{files[place]} is left out of the choice: {fault}")
             continue
+        if min(rgb.shape[:2]) < LEAST_LR_PX:
+            fault = f"it is smaller than {LEAST_LR_PX} px"
+            progress.note(f"{files[place]} is left out of the choice: {fault}")
+            continue
         top, left = (max(0, (length - SIDE_LR_PX) // 2) for length in rgb.shape[:2])
         crops.append(np.ascontiguousarray(rgb[top : top + SIDE_LR_PX, left : left + SIDE_LR_PX]))
     if not crops:
@@ -129,77 +144,65 @@ def open_crops(files: Sequence[Path], progress: Progress) -> list[Uint8Array]:
     return crops
 
 
-def choose_sharpness(
-    dial: Dial, crops: Sequence[Uint8Array], device: torch.device, progress: Progress, *, weights: Path | None = None
+def lower_by_photographs(
+    dial: Dial, begin: AutoSharpness, crops: Sequence[Uint8Array], device: torch.device, progress: Progress
 ) -> AutoSharpness:
-    """Turn the dial up until something gets worse.
+    """Turn the dial down until nothing seen speaks against it.
 
     Args:
         dial: The network; left on the CPU.
+        begin: Where to begin.
         crops: (h, w, 3) of photographs.
         device: Where the network runs.
         progress: Told how far it is.
-        weights: As for `settle_sharpness`.
-
-    Raises:
-        DataError: The crops are too small to tell anything.
     """
-    from adaptsr_cli.metrics.niqe import BLOCK_PX, Niqe  # scikit-image takes a quarter of a second, for this alone
-
-    scale = dial.backbone.scale
-    if all(_blocks([scale * side for side in crop.shape], BLOCK_PX) < 2 for crop in crops):
-        least_px = -(-2 * BLOCK_PX // scale)
-        raise DataError(f"`sharpness` {AUTO} needs photographs of at least {least_px} px each way", "give larger ones")
-    niqe, noise = Niqe(weights_dir=weights_dir(weights)), [flat_noise_levels(crop, None) for crop in crops]
-    faithful: list[Uint8Array] = []
-    limits: list[Measured] = []
-    natural: list[float] = []
+    scale, by = dial.backbone.scale, plural(len(crops), "photograph")
+    settings = [begin.sharpness, *(step / STEPS for step in range(STEPS, 0, -1) if step / STEPS < begin.sharpness)]
     obstacle = None
-    with progress.task("sharpness", STEPS + 1, unit="setting") as task:
-        for step in range(STEPS + 1):
-            dial.put(step / STEPS)
-            upscaler = Upscaler(dial.backbone, device=device, precision="fp32", tile_px=0)
-            pictures = [upscale_rgb(upscaler, crop) for crop in crops]
-            faithful = faithful or pictures
-            measured = [_measure(sr, before, scale) for sr, before in zip(pictures, faithful, strict=True)]
-            limits = limits or [_limits(found, levels) for found, levels in zip(measured, noise, strict=True)]
+    with progress.task("sharpness", len(settings) + 1, unit="setting") as task:
+        faithful = _upscale(dial, 0.0, crops, device)
+        limits = [_limits(sr, crop) for sr, crop in zip(faithful, crops, strict=True)]
+        for setting in settings:
             task.advance()
-            obstacle = find_worse(limits, measured)
-            if obstacle is not None:
+            pictures = _upscale(dial, setting, crops, device)
+            worse = find_worse(limits, [_measure(*both, scale) for both in zip(pictures, faithful, strict=True)])
+            if worse is None:
                 break
-            natural.append(_mean_niqe(niqe, [sr for sr in pictures if _blocks(sr.shape, BLOCK_PX) >= 2]))
+            obstacle = worse
+        else:
+            setting = 0.0
     dial.backbone.to(torch.device("cpu"))
-    return AutoSharpness(int(np.argmin(natural)) / STEPS, len(crops), (len(natural) - 1) / STEPS, obstacle)
+    if obstacle is None:
+        return AutoSharpness(setting, f"{begin.reason}; {by} did not lower it")
+    return AutoSharpness(setting, f"lowered from {begin.sharpness:g} by {by}: with more, {obstacle}")
 
 
-def _blocks(shape: Sequence[int], side_px: int) -> int:
-    """How many blocks of NIQE lie in a picture (H, W, ...)."""
-    return (shape[0] // side_px) * (shape[1] // side_px)
-
-
-def _mean_niqe(niqe: Niqe, pictures: Sequence[Uint8Array]) -> float:
-    """Over the pictures that have something in them; 0 where none has."""
-    found = [score for sr in pictures if (score := niqe(sr)) is not None]
-    return float(np.mean(found)) if found else 0.0
+def _upscale(dial: Dial, sharpness: float, crops: Sequence[Uint8Array], device: torch.device) -> list[Uint8Array]:
+    """The crops at a setting."""
+    dial.put(sharpness)
+    upscaler = Upscaler(dial.backbone, device=device, precision="fp32", tile_px=0)
+    return [upscale_rgb(upscaler, crop) for crop in crops]
 
 
 def _measure(sr: Uint8Array, faithful: Uint8Array, scale: int) -> Measured:
     """Measure a picture beside the faithful one of the same photograph."""
-    departure = _reduce(sr, scale) - _reduce(faithful, scale)
-    return {_NOISE: flat_noise_levels(sr, None), _DEPARTURE: float(np.sqrt(np.mean(departure**2)))}
+    return {_NOISE: flat_noise_levels(sr, None), _LIGHT: _area_difference(sr, faithful, _AREA_LR_PX * scale)}
 
 
-def _reduce(sr: Uint8Array, scale: int) -> Float64Array:
-    """A picture made as small as its photograph."""
-    height, width = (length // scale for length in sr.shape[:2])
-    return resize(sr, width, height, "bicubic").astype(np.float64)
+def _area_difference(first: Uint8Array, second: Uint8Array, side_px: int) -> float:
+    """Root mean square of how far the mean colours of areas differ, in grey levels."""
+    side_px = min(side_px, *first.shape[:2])
+    rows, columns = (length // side_px for length in first.shape[:2])
+    difference = first.astype(np.float64) - second
+    areas = difference[: rows * side_px, : columns * side_px].reshape(rows, side_px, columns, side_px, 3)
+    return float(np.sqrt(np.mean(areas.mean(axis=(1, 3)) ** 2)))
 
 
-def _limits(faithful: Measured, noise_levels: float) -> Measured:
-    """How large both may be, by the noise of the faithful picture and of the photograph."""
+def _limits(faithful: Uint8Array, photograph: Uint8Array) -> Measured:
+    """How large both may be."""
     return {
-        _NOISE: max(faithful[_NOISE], noise_levels, _GREY_LEVEL),
-        _DEPARTURE: max(noise_levels, _GREY_LEVEL),
+        _NOISE: max(flat_noise_levels(faithful, None), flat_noise_levels(photograph, None), _GREY_LEVEL),
+        _LIGHT: _GREY_LEVEL,
     }
 
 

@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor
 
+from adaptsr_cli.artifacts.dial import DialRecord
 from adaptsr_cli.artifacts.merged import Blend, BlendPart, PerceptualPart
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.errors import ArtifactError, UsageError
+from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.stages.common.adapter_file import AdapterSource, open_adapter, read_guard
 from adaptsr_cli.stages.common.blend import AdapterBlend, open_blend
@@ -27,6 +30,9 @@ from adaptsr_cli.stages.common.merged_model import (
 )
 from adaptsr_cli.stages.common.models import ModelSpec, open_backbone
 from adaptsr_cli.stages.common.run_folder import RunFolder
+
+SETTINGS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""At which the dial is measured."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,7 @@ class Dial:
         blend: Both adapters as updates of the backbone.
         adapters: The faithful and the perceptual one.
         strength: Of the faithful one.
+        record: What the sharpness does on held-out images; None in runs of older versions.
     """
 
     backbone: Backbone
@@ -48,6 +55,7 @@ class Dial:
     blend: AdapterBlend
     adapters: tuple[AdapterSource, AdapterSource]
     strength: float
+    record: DialRecord | None
 
     def put(self, sharpness: float) -> None:
         """Put the weights of a setting into the network; summed in float64 and rounded once.
@@ -115,7 +123,19 @@ def open_dial(
         blend.put((settled, 0.0))
     state, update = backbone.model.state_dict(), blend.updates[1]
     at_zero = {name: state[name].clone() for name in update}
-    return Dial(backbone, at_zero, update, blend, (faithful, perceptual), settled)
+    record = read_dial_record(run, perceptual.sha256)
+    return Dial(backbone, at_zero, update, blend, (faithful, perceptual), settled, record)
+
+
+def read_dial_record(run: RunFolder, perceptual_sha256: str) -> DialRecord | None:
+    """What the sharpness of a run does on held-out images; None where nobody measured it of this adapter.
+
+    Raises:
+        ArtifactError: The file is damaged.
+    """
+    path = run.perceptual.dial
+    found = read_document(path, DialRecord) if path.exists() else None
+    return found if found is not None and found.adapter_sha256 == perceptual_sha256 else None
 
 
 def open_run_dial(

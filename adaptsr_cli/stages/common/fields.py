@@ -50,19 +50,9 @@ def _read_sharpness(value: Any) -> Any:
         number = math.nan
     if not 0 <= number <= 1:
         raise UsageError(
-            f"`sharpness` {value!r} is not a setting", "give a number from 0 (faithful) to 1 (sharp), or auto:FOLDER"
+            f"`sharpness` {value!r} is not a setting", "give a number from 0 (faithful) to 1 (sharp), or auto"
         )
     return number
-
-
-def refuse_auto_alone(sharpness: float | str | None) -> None:
-    """Refuse `sharpness` auto where the command itself has no photographs to choose by.
-
-    Raises:
-        UsageError: It is ``auto`` without a folder.
-    """
-    if sharpness == AUTO:
-        raise UsageError("`sharpness` auto needs photographs to choose by", "name them: auto:FOLDER")
 
 
 Run = Annotated[
@@ -147,7 +137,7 @@ Sharpness = Annotated[
     BeforeValidator(_read_sharpness),
     Field(
         description="How much of the run's perceptual adapter is added (`objective` both): 0 is the faithful model, 1 "
-        "all of it; auto:FOLDER chooses by the photographs there."
+        "all of it; auto goes by the run's held-out images, auto:FOLDER by the photographs there too."
     ),
     Flag(default_text="0", metavar="0..1", as_text=True),
 ]

@@ -140,6 +140,11 @@ class RunFolder:
         return self.training.root / "guard.json"
 
     @property
+    def dial(self) -> Path:
+        """What the sharpness does on held-out images; of the run folder of a perceptual adapter."""
+        return self.training.root / "dial.json"
+
+    @property
     def curves(self) -> Path:
         """Loss and validation over iterations."""
         return self.training.root / "curves.png"

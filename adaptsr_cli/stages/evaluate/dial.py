@@ -14,14 +14,13 @@ from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.distributed import World
 from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.report.gallery import ImageDetail
-from adaptsr_cli.stages.common.dial import Dial, open_run_dial
+from adaptsr_cli.stages.common.dial import SETTINGS, Dial, open_run_dial
 from adaptsr_cli.stages.common.models import ModelSpec
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.evaluate.models import EvaluatedModel, evaluated
 from adaptsr_cli.stages.evaluate.options import EvaluateOptions
 from adaptsr_cli.stages.evaluate.scoring import ImageScorer
 
-SETTINGS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 SHOWN: Final = (0.5, 1.0)
 """Settings of which the report has pictures."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from adaptsr_cli.options import Flag, OptionsModel
 from adaptsr_cli.stages.common import fields
@@ -73,8 +73,3 @@ class ExportOptions(OptionsModel):
     weights_dir: fields.WeightsDir = None
     offline: fields.Offline = False
     force: fields.Force = False
-
-    @model_validator(mode="after")
-    def _check_sharpness(self) -> Self:
-        fields.refuse_auto_alone(self.sharpness)
-        return self

@@ -201,7 +201,7 @@ def _open_sharp(
     adapters = () if options.adapter is None else (options.adapter,)
     dial = open_run_dial(run, choice, progress, adapters=adapters)
     refuse_merging_twice(dial.backbone, dial.adapters)
-    sharpness = settle_sharpness(wanted, dial, pick_device("auto"), progress, weights=options.weights_dir)
+    sharpness = settle_sharpness(wanted, dial, pick_device("auto"), progress)
     folded = dial.fold(sharpness)
     header = merged_header(dial.backbone, dial.used(sharpness), "export", dial.describe(sharpness))
     return _Network(dial.backbone, header, folded.probe, changed=folded.changed)

@@ -77,5 +77,4 @@ class MergeOptions(OptionsModel):
             raise UsageError(
                 f"`sharpness` together with `{other}`", "it adds the run's perceptual adapter to the run's own, alone"
             )
-        fields.refuse_auto_alone(self.sharpness)
         return self

@@ -106,9 +106,7 @@ def run_merge(options: MergeOptions, *, progress: Progress = SILENT, world: Worl
     tuned = None
     if options.sharpness is not None:
         dial = open_dial(run, backbone, adapters[0], progress, strength=options.strength)
-        sharpness = settle_sharpness(
-            options.sharpness, dial, pick_device(options.device), progress, weights=options.weights_dir
-        )
+        sharpness = settle_sharpness(options.sharpness, dial, pick_device(options.device), progress)
         adapters = list(dial.used(sharpness))
         refuse_merging_twice(backbone, adapters)
         folded, blend = dial.fold(sharpness), dial.describe(sharpness)

@@ -8,19 +8,28 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from adaptsr_cli.adapters.methods import METHODS
 from adaptsr_cli.artifacts.adapter import AdapterBase
 from adaptsr_cli.artifacts.card import RunCard
+from adaptsr_cli.artifacts.dial import DialRecord
+from adaptsr_cli.artifacts.evaluation import DialCurve, DialPoint
 from adaptsr_cli.backbones.backbone import Backbone
-from adaptsr_cli.io.documents import write_document
+from adaptsr_cli.inference.engine import Upscaler
+from adaptsr_cli.inference.picture import upscale_rgb
+from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.report.figures import draw_curves
 from adaptsr_cli.runtime import describe_device
 from adaptsr_cli.stages.common.adapter_file import AdapterSource, open_adapter, read_guard
+from adaptsr_cli.stages.common.auto_sharpness import begin_by_held_out
 from adaptsr_cli.stages.common.blend import open_blend
+from adaptsr_cli.stages.common.dial import SETTINGS, open_perceptual, open_run_dial, read_dial_record
 from adaptsr_cli.stages.common.models import ModelSpec, open_backbone
 from adaptsr_cli.stages.common.open_run import OpenRun
 from adaptsr_cli.stages.common.run_folder import RunFolder
@@ -42,14 +51,17 @@ class PerceptualResult:
     Attributes:
         adapter: Its file.
         card: What it cost; its scores are those at sharpness 0 and 1.
+        dial: What the sharpness does on held-out images.
     """
 
     adapter: Path
     card: RunCard
+    dial: DialCurve
 
     def to_json(self) -> dict[str, Any]:
-        """The file and the card."""
-        return {"adapter": str(self.adapter), **self.card.model_dump(exclude={"artifact", "format_version"})}
+        """The file, the card and the dial."""
+        card = self.card.model_dump(exclude={"artifact", "format_version"})
+        return {"adapter": str(self.adapter), **card, "dial": self.dial.model_dump()}
 
 
 def faithful_part(options: TrainOptions) -> TrainOptions:
@@ -108,7 +120,7 @@ def train_on_top(options: TrainOptions, inputs: TrainingInputs, progress: Progre
     inputs = replace(inputs, opened=inner, plan=plan, base=base)
     planned = plan_training(options, inputs, progress)
     trainer = make_trainer(planned.options, inputs, run, progress)
-    trainer.reserve_s = planned.reserve(is_new=not run.training.state.exists())
+    trainer.reserve_s = planned.reserve(is_new=not run.training.state.exists()) + len(SETTINGS) * planned.validation_s
     trainer.start = planned.start
     progress.note(f"perceptual adapter on top of {faithful.path}; objective: {trainer.objective.describe()}")
     outcome = trainer.run(progress)
@@ -122,7 +134,31 @@ def train_on_top(options: TrainOptions, inputs: TrainingInputs, progress: Progre
             tell_result(run, outcome.state, trainer.objective, progress)
     if outcome.seconds_per_iteration is None:
         progress.note(f"the perceptual adapter is finished already ({format_seconds(outcome.state.elapsed_s)})")
-    return PerceptualResult(run.adapter, card)
+    return PerceptualResult(run.adapter, card, _measure_dial(opened.run, inputs, progress).curve)
+
+
+def _measure_dial(run: RunFolder, inputs: TrainingInputs, progress: Progress) -> DialRecord:
+    """Score every setting on the held-out crops; what was measured of this adapter before is kept."""
+    sha256, world = open_perceptual(run).sha256, inputs.world
+    record = world.gather(read_dial_record(run, sha256))[0]
+    if record is None:
+        dial = open_run_dial(run, ModelSpec.of(None, None, offline=True), SILENT)
+        points = []
+        with progress.task("dial", len(SETTINGS), unit="setting") as task:
+            for sharpness in SETTINGS:
+                dial.put(sharpness)
+                upscaler = Upscaler(dial.backbone, device=inputs.device, precision="fp32", tile_px=0)
+                psnr_y_db = inputs.validator.score(partial(upscale_rgb, upscaler)).psnr_y_db
+                points.append(DialPoint(sharpness=sharpness, metrics={"psnr_y_db": psnr_y_db}))
+                task.advance()
+        dial.backbone.to(torch.device("cpu"))
+        backbone = {"psnr_y_db": read_document(run.card, RunCard).backbone_psnr_y_db}
+        curve = DialCurve(images=len(inputs.validator), backbone=backbone, points=tuple(points))
+        record = DialRecord(adapter_sha256=sha256, curve=curve)
+        if world.is_main_process:
+            write_document(run.perceptual.dial, record)
+    progress.note(f"`sharpness` auto begins at {begin_by_held_out(record).describe()}")
+    return record
 
 
 def _open_faithful(run: RunFolder, faithful: AdapterSource, base: AdapterBase) -> Backbone:

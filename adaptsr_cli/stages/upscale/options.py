@@ -90,7 +90,8 @@ class UpscaleOptions(OptionsModel):
         fields.Sharpness,
         Field(
             description="How much of the run's perceptual adapter is added (`--objective both`): 0 is the faithful "
-            "model, 1 all of it; auto chooses by these photographs, auto:FOLDER by those there."
+            "model, 1 all of it; auto goes by the run's held-out images and by these photographs, auto:FOLDER by those "
+            "there instead."
         ),
     ] = None
     ensemble: Annotated[

@@ -156,9 +156,7 @@ def open_upscaler(options: UpscaleOptions, progress: Progress = SILENT, photogra
         backbone = open_adapted(run, choice, progress, adapters=options.adapters, strength=strength)
     else:
         dial = open_run_dial(run, choice, progress, adapters=options.adapters, strength=options.strength)
-        sharpness = settle_sharpness(
-            options.sharpness, dial, device, progress, weights=options.weights_dir, photographs=photographs
-        )
+        sharpness = settle_sharpness(options.sharpness, dial, device, progress, photographs=photographs)
         dial.put(sharpness)
         progress.note(f"with {run.adapter.name} and sharpness {sharpness:g} of {dial.adapters[1].path}")
         backbone = dial.backbone.to(torch.device("cpu"))

@@ -17,6 +17,7 @@ from networks import save_tiny
 from stages.small_runs import QUICK, weights_of
 
 from adaptsr_cli.artifacts.card import RunCard
+from adaptsr_cli.artifacts.dial import DialRecord
 from adaptsr_cli.artifacts.guard import GuardRecord
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.hashing import file_sha256
@@ -106,6 +107,20 @@ def test_every_command_mixes_the_same_weights(adaptsr: Command, run: Path) -> No
     exported = weights_of(Path("e.safetensors"))
     assert all(torch.equal(exported[key], tensor) for key, tensor in half.items())
     assert "sharpness: 0.5" in Path("e.md").read_text()
+
+
+def test_training_measures_the_curve_on_held_out_images(adaptsr: Command, run: Path, camera: Path) -> None:
+    record = read_document(run / "perceptual/training/dial.json", DialRecord)
+    assert record.adapter_sha256 == file_sha256(run / "perceptual/adapter.safetensors")
+    card, above = (
+        read_document(path, RunCard) for path in (run / "training/card.json", run / "perceptual/training/card.json")
+    )
+    assert record.curve.backbone == {"psnr_y_db": card.backbone_psnr_y_db}
+    scores = [point.metrics["psnr_y_db"] for point in record.curve.points]
+    assert scores[0] == pytest.approx(card.best_psnr_y_db, abs=1e-9)
+    assert scores[-1] == pytest.approx(above.best_psnr_y_db, abs=0.01)  # summed in another order
+    told = adaptsr(*TRAIN, "--data", camera)
+    assert "auto begins at sharpness" in told.err
 
 
 def test_eval_measures_the_curve(adaptsr: Command, run: Path, camera: Path) -> None:
@@ -218,7 +233,6 @@ def test_what_cannot_be_is_said_in_a_line(adaptsr: Command, camera: Path, run: P
         (("export", "--to", "pth", "--run", "p", "--sharpness", 1), 1, "--sharpness needs a perceptual adapter"),
         (("merge", "--run", "r", "--sharpness", 1.5), 2, "from 0 (faithful) to 1 (sharp)"),
         (("merge", "--run", "r", "--sharpness", "much"), 2, "from 0 (faithful) to 1 (sharp)"),
-        (("merge", "--run", "r", "--sharpness", "auto"), 2, "auto:FOLDER"),
         (("merge", "--run", "r", "--sharpness", 1, "--weights", "1"), 2, "together with --weights"),
         (("export", "--to", "peft", "--run", "r", "--sharpness", 1), 2, "which holds one adapter"),
         (("merge", "--run", "r", "--adapter", perceptual, "-o", "x.safetensors"), 1, "does not stand alone"),
