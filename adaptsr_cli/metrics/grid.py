@@ -1,4 +1,8 @@
-"""The grid that upsampling may leave: power at the multiples of 1/scale cycles a pixel against the power beside."""
+"""The grid that upsampling may leave: power at the multiples of 1/scale cycles a pixel against the power beside.
+
+Where there is next to no power beside, as in a blurred sky, the ratio says little of what is seen; so the amplitude of
+the grid is measured too.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +31,14 @@ class GridPower:
     Attributes:
         flat: Over the half of the blocks with less contrast, where a grid is seen.
         textured: Over the other half.
+        flat_levels: Root mean square of the grid in levels of 255, beyond what is beside; 0 where there is no more.
+        textured_levels: The same of the other half.
     """
 
     flat: float
     textured: float
+    flat_levels: float
+    textured_levels: float
 
     @property
     def mean(self) -> float:
@@ -42,7 +50,7 @@ def measure_grid(image: np.ndarray, period_px: int) -> GridPower:
     """Measure the grid of a period, such as that of an upsampler, which has the period of its scale.
 
     The power spectra of blocks are averaged, each divided by its own power near the grid's frequencies, so that a faint
-    grid in a flat block counts like a strong one in a textured block, as it does for the eye. Photographs have about 1,
+    grid in a flat block counts like a strong one in a textured block. Photographs have about 1,
     more where they were saved as JPEG if the period divides 8.
 
     Args:
@@ -63,12 +71,14 @@ def measure_grid(image: np.ndarray, period_px: int) -> GridPower:
     blocks = sliding_window_view(luma(image), (side_px, side_px))[::hop_px, ::hop_px].reshape(-1, side_px, side_px)
     contrast = blocks.std(axis=(1, 2))
     order = np.argsort(contrast, kind="stable")
-    ratios = [_ratio(blocks[half], period_px) for half in np.array_split(order, 2)]
-    return GridPower(*ratios)
+    (flat, flat_levels), (textured, textured_levels) = (
+        _ratio_and_levels(blocks[half], period_px) for half in np.array_split(order, 2)
+    )
+    return GridPower(flat, textured, flat_levels, textured_levels)
 
 
-def _ratio(blocks: np.ndarray, period_px: int) -> float:
-    """Mean over the grid's frequencies of the power there, over the geometric mean of that at both sides.
+def _ratio_and_levels(blocks: np.ndarray, period_px: int) -> tuple[float, float]:
+    """The power at the grid's frequencies over that beside, and the root mean square of what it is more.
 
     Args:
         blocks: (N, S, S), S a multiple of the period.
@@ -94,7 +104,10 @@ def _ratio(blocks: np.ndarray, period_px: int) -> float:
     weight = 1 / beside.mean(axis=(0, 1))  # a block's own power
     near = np.exp(np.log((beside * weight).mean(axis=2)).mean(axis=1))
     # The geometric mean is that of a power law in between, which spectra of photographs follow.
-    return float(np.mean((peak * weight).mean(axis=1) / near))
+    ratio = np.mean((peak * weight).mean(axis=1) / near)
+    # A sinusoid lies wholly in the lobe of the window around its frequency (Parseval).
+    excess = (peak - np.sqrt(beside[:, 0] * beside[:, 1])).mean(axis=1).sum() * (2 * _LOBE + 1) ** 2
+    return float(ratio), float(np.sqrt(max(0.0, excess / (side**2 * np.sum(window**2)))))
 
 
 def _power_at(power: np.ndarray, at: np.ndarray) -> np.ndarray:

@@ -29,6 +29,16 @@ def test_without_a_grid_it_is_one(period_px: int) -> None:
     assert power.textured == pytest.approx(1, abs=0.3)
 
 
+@pytest.mark.parametrize("period_px", [2, 3, 4])
+def test_its_amplitude_is_that_of_the_pattern(period_px: int) -> None:
+    cell = np.zeros((period_px, period_px))
+    cell[0, 0] = 8
+    power = measure_grid(picture(grid_levels=8, period_px=period_px), period_px)
+    luma_of_a_level = 219 / 255  # of BT.601, which has 16 to 235
+    assert power.flat_levels == pytest.approx(luma_of_a_level * cell.std(), rel=0.05)
+    assert measure_grid(picture(), period_px).flat_levels < 0.2
+
+
 @pytest.mark.parametrize("period_px", [3, 4])
 def test_a_faint_grid_is_found_in_the_flat_half(period_px: int) -> None:
     power = measure_grid(picture(grid_levels=3, period_px=period_px), period_px)
