@@ -72,7 +72,14 @@ METRICS: Final[dict[str, MetricSpec]] = {
                 "ms_ssim_rgb": MetricName("MS-SSIM-RGB", better="higher"),
             },
         ),
-        MetricSpec("delta_e", {"delta_e_2000": MetricName("ΔE2000", digits=2)}),
+        MetricSpec(
+            "delta_e",
+            {
+                "delta_e_2000": MetricName("ΔE2000", digits=2),
+                "delta_e_2000_local": MetricName("ΔE2000 (8 px means)", digits=2),
+                "delta_e_2000_chroma": MetricName("ΔE2000 (chroma)", digits=2),
+            },
+        ),
         MetricSpec("lpips_squeeze", {"lpips_squeeze": MetricName("LPIPS (squeeze)")}),
         MetricSpec("lpips_alex", {"lpips_alex": MetricName("LPIPS (alex)")}),
         MetricSpec("lpips_vgg", {"lpips_vgg": MetricName("LPIPS (vgg)")}),

@@ -12,6 +12,7 @@ from skimage.metrics import structural_similarity
 PEAK: Final = 255.0
 SSIM_WINDOW_PX: Final = 11
 SSIM_SIGMA_PX: Final = 1.5
+CELL_PX: Final = 8
 
 # BT.601 with the limited range of 16 to 235, digits as in MATLAB's rgb2ycbcr.
 _LUMA: Final = np.array([65.481, 128.553, 24.966]) / 255.0
@@ -102,18 +103,35 @@ def ssim(first: np.ndarray, second: np.ndarray) -> float:
     return float(value)
 
 
-def colour_difference(first: np.ndarray, second: np.ndarray) -> float:
-    """The mean over the pixels of CIEDE2000, sRGB seen in daylight (D65).
+def colour_differences(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
+    """CIEDE2000 of two images, sRGB seen in daylight (D65), and what of it is colour rather than detail.
 
-    Adapting to a camera moves colours, of which PSNR on Y sees nothing. About 1 is what an eye can just tell.
+    Adapting to a camera moves colours, of which PSNR on Y sees nothing. About 1 is what an eye can just tell. Pixel by
+    pixel it also counts detail that is missing, or lies elsewhere, as differences of lightness; the other two do not.
 
     Args:
         first: (H, W, 3) uint8.
         second: The same shape.
 
     Returns:
-        0 for equal images, larger is worse.
+        0 for equal images, larger is worse: ``delta_e_2000``, the mean over the pixels; ``delta_e_2000_local``, the
+        mean over cells of 8 px of the differences of their mean colours, left out of an image smaller than a cell;
+        ``delta_e_2000_chroma``, the mean over the pixels as if the first had the second's lightness.
 
     Source: Sharma, Wu and Dalal 2005, The CIEDE2000 color-difference formula.
     """
-    return float(np.mean(deltaE_ciede2000(rgb2lab(first), rgb2lab(second))))
+    lab, reference = rgb2lab(first), rgb2lab(second)
+    found = {"delta_e_2000": float(np.mean(deltaE_ciede2000(lab, reference)))}
+    if min(first.shape[:2]) >= CELL_PX:
+        local = deltaE_ciede2000(*(rgb2lab(_cell_means(image)) for image in (first, second)))
+        found["delta_e_2000_local"] = float(np.mean(local))
+    lab[..., 0] = reference[..., 0]
+    return {**found, "delta_e_2000_chroma": float(np.mean(deltaE_ciede2000(lab, reference)))}
+
+
+def _cell_means(rgb: np.ndarray) -> np.ndarray:
+    """Mean colours in [0, 1] of the whole cells of an image, (H / 8, W / 8, 3)."""
+    rows, columns = (length // CELL_PX for length in rgb.shape[:2])
+    cells = rgb[: rows * CELL_PX, : columns * CELL_PX].reshape(rows, CELL_PX, columns, CELL_PX, 3)
+    means: np.ndarray = cells.mean(axis=(1, 3)) / PEAK
+    return means

@@ -14,7 +14,7 @@ import torch
 from adaptsr_cli.artifacts.metrics import METRICS
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.metrics.dists import Dists
-from adaptsr_cli.metrics.fidelity import colour_difference
+from adaptsr_cli.metrics.fidelity import colour_differences
 from adaptsr_cli.metrics.multiscale import MIN_PX, ms_ssim
 from adaptsr_cli.metrics.niqe import Niqe
 from adaptsr_cli.metrics.perceptual import Lpips, MissingWeights
@@ -69,6 +69,11 @@ def _compare(key: str, distance: Callable[[np.ndarray, np.ndarray], float]) -> M
     return measure
 
 
+def _measure_colours(first: np.ndarray, second: np.ndarray | None) -> dict[str, float]:
+    assert second is not None
+    return colour_differences(first, second)
+
+
 def _make_lpips(net: str, context: MeasureContext) -> Measure:
     network = Lpips(net, weights_dir=context.weights_dir, device=context.device)
     return _compare(network.name, network)
@@ -94,7 +99,7 @@ def _make_alone(name: str, _context: MeasureContext) -> Measure:
 
 MEASURES: Final[dict[str, Callable[[MeasureContext], Measure]]] = {
     "ms_ssim": _make_ms_ssim,
-    "delta_e": lambda _context: _compare("delta_e_2000", colour_difference),
+    "delta_e": lambda _context: _measure_colours,
     "lpips_squeeze": partial(_make_lpips, "squeeze"),
     "lpips_alex": partial(_make_lpips, "alex"),
     "lpips_vgg": partial(_make_lpips, "vgg"),

@@ -10,7 +10,7 @@ from skimage import data
 from skimage.filters import gaussian
 
 from adaptsr_cli.errors import DataError
-from adaptsr_cli.metrics.fidelity import colour_difference
+from adaptsr_cli.metrics.fidelity import colour_differences
 from adaptsr_cli.metrics.measures import Measures
 from adaptsr_cli.metrics.protocol import PAPER
 from adaptsr_cli.metrics.without_reference import score_alone
@@ -56,6 +56,10 @@ def test_a_picture_without_edges_has_no_sharpness() -> None:
         score_alone(flat[:, :15], BOTH)
 
 
+def colour_difference(first: np.ndarray, second: np.ndarray) -> float:
+    return colour_differences(first, second)["delta_e_2000"]
+
+
 def test_delta_e_sees_a_shift_of_colour_that_y_hardly_sees() -> None:
     reference = np.full((32, 32, 3), 128, np.uint8)
     shifted = reference + np.array([0, 0, 10], np.uint8)
@@ -71,6 +75,23 @@ def test_delta_e_of_stated_colours() -> None:
     red, green = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4, 3), np.uint8)
     red[..., 0], green[..., 1] = 255, 255
     assert colour_difference(red, green) == pytest.approx(86.61, abs=0.02)
+
+
+def test_delta_e_tells_a_shift_of_colour_from_detail() -> None:
+    rng = np.random.default_rng(0)
+    reference = rng.integers(100, 140, (64, 64, 1)).astype(np.uint8).repeat(3, axis=2)
+    other_detail = rng.permutation(reference.reshape(-1, 3)).reshape(reference.shape)
+    detail, shift = (
+        colour_differences(image, reference) for image in (other_detail, reference + np.array([9, 0, 0], np.uint8))
+    )
+    assert detail["delta_e_2000_local"] < detail["delta_e_2000"] / 5
+    assert detail["delta_e_2000_chroma"] < 0.01
+    assert shift["delta_e_2000_local"] == pytest.approx(shift["delta_e_2000"], rel=0.02)
+    assert 0.9 * shift["delta_e_2000"] < shift["delta_e_2000_chroma"] < shift["delta_e_2000"]
+
+
+def test_an_image_smaller_than_a_cell_has_no_local_difference() -> None:
+    assert set(colour_differences(photo()[:7, :9], photo()[:7, :9])) == {"delta_e_2000", "delta_e_2000_chroma"}
 
 
 def test_they_are_measured_on_the_output_alone(tmp_path: Path) -> None:
