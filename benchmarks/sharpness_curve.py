@@ -2,10 +2,10 @@
 
     python benchmarks/sharpness_curve.py --pairs iphone/ ntire2019/ --weights-dir metrics/ --iterations 100
 
-For each folder and seed one `adaptsr adapt --objective both`; then LPIPS, NIQE, colour difference, PSNR and the grid of
-the test pairs at every setting of ``--sharpness`` (`adaptsr eval`), the setting with the backbone's PSNR-Y, and the
-setting that ``--sharpness auto`` chooses by the LR sides of the same pairs alone. The rate of the faithful adapter is
-searched as by default, or `--lr`. Rows are appended to
+For each folder and seed one `adaptsr adapt --objective both`; then LPIPS, NIQE, colour differences, PSNR and the grid
+of the test pairs at every setting of ``--sharpness`` (`adaptsr eval`), the setting with the backbone's PSNR-Y, and the
+setting that ``--sharpness auto`` chooses by the held-out pairs and the LR sides of the test pairs. The rate of the
+faithful adapter is searched as by default, or `--lr`. Rows are appended to
 ``benchmarks/results/sharpness_curve.jsonl``, and those that are there are not run again; the table
 ``sharpness_curve.md`` is made of what is there. With ``--work FOLDER`` the runs are kept there, and resume.
 """
@@ -31,7 +31,12 @@ from adaptsr_cli.progress import SILENT
 from adaptsr_cli.runtime import describe_machine, pick_device
 from adaptsr_cli.stages.adapt.options import AdaptOptions
 from adaptsr_cli.stages.adapt.stage import run_adapt
-from adaptsr_cli.stages.common.auto_sharpness import AutoSharpness, choose_sharpness, open_crops
+from adaptsr_cli.stages.common.auto_sharpness import (
+    AutoSharpness,
+    begin_by_held_out,
+    lower_by_photographs,
+    open_crops,
+)
 from adaptsr_cli.stages.common.dial import Dial, open_run_dial
 from adaptsr_cli.stages.common.models import ModelSpec
 from adaptsr_cli.stages.common.run_folder import RunFolder
@@ -41,6 +46,7 @@ from adaptsr_cli.stages.merge.stage import run_merge
 
 RESULTS: Final = Path(__file__).parent / "results"
 METRICS: Final = "psnr,lpips_squeeze,niqe,delta_e"
+COLOURS: Final = ("delta_e_2000", "delta_e_2000_local", "delta_e_2000_chroma")
 FALLING: Final = ("psnr_y_db", "lpips_squeeze")
 """What should fall at every step of the dial."""
 PERIOD_PX: Final = 4
@@ -106,7 +112,7 @@ def measure(root: Path, pairs: Path, seed: int, options: argparse.Namespace) -> 
     curve, run = done.evaluation.dial, RunFolder(root)
     dial = open_run_dial(run, ModelSpec.of(None, None, offline=True), SILENT)
     scored = read_scored(done.evaluation, pairs, dial.backbone.scale)
-    auto = choose_without_truth(run, dial, scored, options.weights_dir)
+    auto = choose_without_truth(run, dial, scored)
     return {
         "split": done.evaluation.split,
         "images": curve.images,
@@ -119,6 +125,8 @@ def measure(root: Path, pairs: Path, seed: int, options: argparse.Namespace) -> 
         "equal_psnr": curve.equal_psnr,
         "auto": auto.sharpness,
         "auto_said": auto.describe(),
+        "held_out": None if dial.record is None else dial.record.curve.equal_psnr,
+        "grid_at_equal_psnr": None if curve.equal_psnr is None else grid_at(dial, curve.equal_psnr, scored),
         "grid": {f"{point.sharpness:g}": grid_at(dial, point.sharpness, scored) for point in curve.points},
         "grid_of_photographs": mean_grid(hr for _, _, hr in scored),
     }
@@ -148,12 +156,13 @@ def read_scored(evaluation: Evaluation, pairs: Path, scale: int) -> list[Pair]:
     return [(pair.name, *reader.read(place)[:2]) for place, pair in enumerate(reader.pairs) if pair.name in names]
 
 
-def choose_without_truth(run: RunFolder, dial: Dial, scored: Sequence[Pair], weights: Path) -> AutoSharpness:
-    """What ``--sharpness auto`` chooses by the LR sides of the scored pairs, which are all that it is shown."""
+def choose_without_truth(run: RunFolder, dial: Dial, scored: Sequence[Pair]) -> AutoSharpness:
+    """What ``--sharpness auto`` chooses by the held-out pairs and the LR sides of the scored ones."""
     files = [run.root / "photographs" / f"{name}.png" for name, _, _ in scored]
     for file, (_, lr, _) in zip(files, scored, strict=True):
         write_rgb(file, lr)
-    return choose_sharpness(dial, open_crops(files, SILENT), pick_device("auto"), SILENT, weights=weights)
+    begin = begin_by_held_out(dial.record)
+    return lower_by_photographs(dial, begin, open_crops(files, SILENT), pick_device("auto"), SILENT)
 
 
 def grid_at(dial: Dial, sharpness: float, scored: Sequence[Pair]) -> list[float]:
@@ -164,14 +173,15 @@ def grid_at(dial: Dial, sharpness: float, scored: Sequence[Pair]) -> list[float]
 
 
 def mean_grid(pictures: Iterable[Image]) -> list[float]:
-    """The grid in flat and in textured blocks, means over the pictures: 1 where there is none."""
+    """The grid in flat and in textured blocks, means over the pictures: 1 where there is none; then its levels."""
     found = [measure_grid(picture, PERIOD_PX) for picture in pictures]
-    return [round(float(np.mean([getattr(grid, part) for grid in found])), 3) for part in ("flat", "textured")]
+    parts = ("flat", "textured", "flat_levels", "textured_levels")
+    return [round(float(np.mean([getattr(grid, part) for grid in found])), 3) for part in parts]
 
 
 def to_markdown(rows: list[dict[str, Any]]) -> str:
     """One table a row, and what it shows."""
-    lines = ["Made by `python benchmarks/sharpness_curve.py`.", ""]
+    lines = ["Made by `python benchmarks/sharpness_curve.py`.", "", *summary(rows), ""]
     for row in rows:
         both = " + ".join(map(str, row["iterations"]))
         lines += [
@@ -180,14 +190,15 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
             f"{row['images']} test pairs; {both} iterations in {sum(row['training_s'])} s on {row['machine']}; "
             f"perceptual objective: {row['objective']}.",
             "",
-            "| setting | PSNR-Y, dB | LPIPS (squeeze) | NIQE | ΔE2000 | grid, flat | grid, textured |",
-            "|---|---|---|---|---|---|---|",
+            "| setting | PSNR-Y, dB | LPIPS (squeeze) | NIQE | ΔE2000 | of 8 px means | of chroma | grid, flat "
+            "| grid, textured |",
+            "|---|---|---|---|---|---|---|---|---|",
             line("backbone", row["backbone"]),
             *(
-                line(f"sharpness {setting:g}", metrics, row.get("grid", {}).get(f"{setting:g}"))
+                line(f"sharpness {setting:g}", metrics, row["grid"][f"{setting:g}"])
                 for setting, metrics in row["points"]
             ),
-            *([f"| photographs | | | | | {cells(row['grid_of_photographs'])} |"] if "grid" in row else []),
+            *([f"| photographs | | | | | | | {cells(row['grid_of_photographs'])} |"]),
             "",
             *conclusions(row),
             "",
@@ -195,18 +206,51 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def summary(rows: list[dict[str, Any]]) -> list[str]:
+    """One line a trial: the setting with the backbone's PSNR-Y beside the faithful model, and what ``auto`` chose."""
+    lines = [
+        "At the setting with the backbone's PSNR-Y, in brackets those of the faithful model; the grid is a ratio, with "
+        "that of the photographs behind the comma:",
+        "",
+        "| trial | sharpness | LPIPS | ΔE2000 | of 8 px means | of chroma | grid, flat | grid, textured | `auto` "
+        "| its LPIPS | its PSNR-Y over the backbone |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        setting, faithful = row["equal_psnr"], row["points"][0][1]
+        found = [f"| {row['data']}, {row['network']}, {row['seed']}"]
+        if setting is None:
+            found += ["none", *["" for _ in range(6)]]
+        else:
+            found += [f"{setting:.2f}", beside_faithful(row, setting)]
+            found += [f"{between(row, setting, key):.2f} ({faithful[key]:.2f})" for key in COLOURS]
+            grids = zip(row["grid_at_equal_psnr"], row["grid"]["0"], row["grid_of_photographs"], strict=True)
+            found += [f"{here:.2f} ({before:.2f}), {true:.2f}" for here, before, true in list(grids)[:2]]
+        gain_db = between(row, row["auto"], "psnr_y_db") - row["backbone"]["psnr_y_db"]
+        found += [f"{row['auto']:.2f}", beside_faithful(row, row["auto"]), f"{gain_db:+.2f} dB |"]
+        lines.append(" | ".join(found))
+    return lines
+
+
+def beside_faithful(row: dict[str, Any], setting: float) -> str:
+    """LPIPS at a setting, and how far it is from that at sharpness 0."""
+    lpips = between(row, setting, "lpips_squeeze")
+    return f"{lpips:.4f} ({lpips / row['points'][0][1]['lpips_squeeze'] - 1:+.0%})"
+
+
 def cells(grid: Sequence[float] | None) -> str:
-    """The grid, for two cells."""
-    return " | ".join(f"{part:.2f}" for part in grid) if grid else " | "
+    """The grid, for two cells: the ratio, and the amplitude in grey levels."""
+    if grid is None:
+        return " | "
+    return " | ".join(f"{ratio:.2f} ({levels:.2f})" for ratio, levels in zip(grid[:2], grid[2:], strict=True))
 
 
 def line(name: str, metrics: dict[str, float], grid: Sequence[float] | None = None) -> str:
     """One line of the table."""
     niqe = metrics.get("niqe", metrics.get("niqe_own", float("nan")))
-    return (
-        f"| {name} | {metrics['psnr_y_db']:.2f} | {metrics['lpips_squeeze']:.4f} | {niqe:.2f} | "
-        f"{metrics['delta_e_2000']:.2f} | {cells(grid)} |"
-    )
+    colours = " | ".join(f"{metrics[key]:.2f}" for key in COLOURS)
+    fidelity = f"{metrics['psnr_y_db']:.2f} | {metrics['lpips_squeeze']:.4f}"
+    return f"| {name} | {fidelity} | {niqe:.2f} | {colours} | {cells(grid)} |"
 
 
 def conclusions(row: dict[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from adaptsr_cli.artifacts.base import Factorization, LoraInit, LoraScaling, Met
 
 PresetName = Literal["fast", "paper"]
 ScheduleName = Literal["cosine", "steps"]
-ObjectiveName = Literal["fidelity", "l1+fft", "charbonnier", "perceptual"]
+ObjectiveName = Literal["fidelity", "l1", "l1+fft", "charbonnier", "perceptual"]
 ObjectiveChoice = Literal[ObjectiveName, "both"]
 """``both``: fidelity, and on top of that adapter a second one that is trained by the perceptual objective."""
 

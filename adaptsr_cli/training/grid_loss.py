@@ -1,53 +1,39 @@
-"""Penalty of the grid that the upsampler leaves, for training; `adaptsr_cli.metrics.grid` measures it on pictures.
+"""Loss against the grid that the upsampler leaves; `adaptsr_cli.metrics.grid` measures it on pictures.
 
-A perceptual distance rewards fine detail of any shape, and that which a network adds with the fewest changes is one
-pattern in every cell of its pixel shuffle, stronger where there is contrast: a grid of the period of its scale.
+The last convolution writes every pixel of a cell of the pixel shuffle by filters of its own. An adapter that changes
+them, or the features that they see, moves the pixels of a cell apart by a few tenths of a grey level, alike in all
+cells around, and a pixel loss hardly sees that beside the detail that no network can know. A perceptual distance even
+rewards it.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, pad
+from torch.nn.functional import avg_pool2d, pixel_unshuffle
 
-_BLOCK_PX: Final = 64
-_BESIDE: Final = 3  # bins of the window's main lobe share nothing with those three bins aside
-# Of rounding to 256 levels: a grid below it is not seen.
-_LEAST_POWER: Final = 1 / 12 / 255**2
+_AREA_CELLS: Final = 8
 
 
-def grid_loss(luma: Tensor, period_px: int) -> Tensor:
-    """How much stronger the frequencies of the grid are than those beside, mean over frequencies and blocks.
+def grid_loss(sr: Tensor, hr: Tensor, period_px: int) -> Tensor:
+    """L1 of the pattern that an output has in every cell of an area and the true image has not.
 
-    It can be made smaller by noise beside the grid's frequencies too, which a large weight brings about: keep it small.
-    Without a gradient through what lies beside, on the other hand, an adapter loses its detail together with the grid.
+    The error at each place in the cell is averaged over areas of 8x8 cells, where detail averages out and a pattern
+    does not; what all places have in common is left to other losses. It costs nothing where the output is true, unlike
+    a penalty of all power at the grid's frequencies, which true detail has as well.
 
     Args:
-        luma: (B, H, W) float32, nominally in [0, 1].
-        period_px: Of the grid.
+        sr: (B, C, H, W) output, any float type, not clamped; sides are multiples of the period.
+        hr: The same shape, float32.
+        period_px: Side of a cell, the network's scale.
 
     Returns:
-        A scalar, the mean of the logarithms above 0; 0 where a block does not fit into the image.
+        A scalar in the unit of the images.
     """
-    side = period_px * round(_BLOCK_PX / period_px)  # the frequencies of the grid are then bins
-    if min(luma.shape[-2:]) < side:
-        return luma.new_zeros(())
-    blocks = luma.unfold(1, side, side // 2).unfold(2, side, side // 2).reshape(-1, side, side)
-    hann = torch.hann_window(side, periodic=True, device=luma.device)
-    window = torch.outer(hann, hann)
-    centred = (blocks - blocks.mean(dim=(1, 2), keepdim=True)) * window
-    power = torch.fft.fft2(centred).abs().square() + _LEAST_POWER * window.square().sum()  # (N, S, S)
-    # The power in the lobe around each frequency.
-    lobes = avg_pool2d(pad(power[:, None], (1, 1, 1, 1), mode="circular"), 3, stride=1)[:, 0]
-
-    step = side // period_px
-    places = [(row * step, column * step) for row in range(period_px) for column in range(period_px)][1:]
-    rows, columns = torch.tensor(places, device=luma.device).unbind(dim=1)
-    # On the axes photographs are stronger than off them, so what lies beside is on the axis too.
-    aside_rows, aside_columns = _BESIDE * (rows > 0), _BESIDE * (columns > 0)
-    peak = lobes[:, rows, columns]  # (N, F)
-    before = lobes[:, rows - aside_rows, columns - aside_columns]
-    after = lobes[:, (rows + aside_rows) % side, (columns + aside_columns) % side]
-    return (peak.log() - (before.log() + after.log()) / 2).relu().mean()
+    errors = pixel_unshuffle(sr.float() - hr, period_px)  # (B, C P P, H / P, W / P)
+    cells = min(_AREA_CELLS, *errors.shape[-2:])
+    means = avg_pool2d(errors, cells, max(1, cells // 2))
+    phases = means.unflatten(1, (-1, period_px**2))  # (B, C, P P, h, w)
+    loss: Tensor = (phases - phases.mean(dim=2, keepdim=True)).abs().mean()
+    return loss

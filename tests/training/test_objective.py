@@ -25,14 +25,14 @@ from adaptsr_cli.training.objective import (
     Objective,
     PerceptualObjective,
     charbonnier_loss,
-    fidelity_loss,
+    l1_of_pixels,
     make_objective,
     spectrum_loss,
 )
 from adaptsr_cli.training.perceptual import VggFeatures, load_perceptual_distance
 
 CPU = torch.device("cpu")
-PIXEL_OBJECTIVES = ("fidelity", "l1+fft", "charbonnier")
+PIXEL_OBJECTIVES = ("fidelity", "l1", "l1+fft", "charbonnier")
 STEMS = {"squeeze": "squeezenet1_1", "alex": "alexnet-owt", "vgg": "vgg16", "vgg19": "vgg19"}
 NETWORKS = {
     "squeeze": torchvision.models.squeezenet1_1,
@@ -91,7 +91,7 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 def test_l1_and_charbonnier_have_the_values_of_their_formulas() -> None:
     sr, hr = batch()
     difference = (sr - hr).double()
-    assert fidelity_loss(sr, hr).item() == pytest.approx(difference.abs().mean().item(), rel=1e-6)
+    assert l1_of_pixels(sr, hr).item() == pytest.approx(difference.abs().mean().item(), rel=1e-6)
     expected = (difference**2 + 1e-6).sqrt().mean().item()
     assert charbonnier_loss(sr, hr).item() == pytest.approx(expected, rel=1e-6)
 
@@ -119,7 +119,7 @@ def test_spectrum_loss_does_not_depend_on_the_patch() -> None:
     for side_px in (32, 128):
         noise = torch.randn(2, 3, side_px, side_px, generator=generator)
         zero = torch.zeros_like(noise)
-        values.append((spectrum_loss(noise, zero) / fidelity_loss(noise, zero)).item())
+        values.append((spectrum_loss(noise, zero) / l1_of_pixels(noise, zero)).item())
     assert values == pytest.approx([0.71, 0.71], abs=0.03)
 
 
@@ -181,10 +181,11 @@ def test_pixel_objectives_have_nothing_to_train_or_keep(choice: ObjectiveName, t
 def test_descriptions_say_what_is_minimised(squeeze_dir: Path) -> None:
     texts = [make(choice, squeeze_dir).describe() for choice in get_args(ObjectiveName)]
     assert texts == [
+        "L1 + 10 grid",
         "L1",
         "L1 + 0.05 FFT",
         "Charbonnier (epsilon 0.001)",
-        "L1 + 1 L1 of means + 0.1 LPIPS (squeeze, squeezenet1_1_random.safetensors) + 0.003 grid + 0.005 GAN "
+        "L1 + 1 L1 of means + 0.1 LPIPS (squeeze, squeezenet1_1_random.safetensors) + 10 grid + 0.005 GAN "
         "(discriminator of 13.2k parameters, from iteration 10)",
     ]
 

@@ -38,8 +38,9 @@ class TrainOptions(DataOptions):
     objective: Annotated[
         ObjectiveChoice,
         Field(
-            description="fidelity is L1; perceptual is the paper's AdaptSR-GAN; both trains a perceptual adapter on "
-            "top of the faithful one, to be mixed in by the sharpness of merge, export and upscale."
+            description="fidelity is L1 and a loss against the upsampler's grid; l1 is the paper's; perceptual is the "
+            "paper's AdaptSR-GAN; both trains a perceptual adapter on top of the faithful one, to be mixed in by the "
+            "sharpness of merge, export and upscale."
         ),
     ] = "fidelity"
     iterations: Annotated[int | None, Field(ge=1, description="Optimiser steps."), _PRESET] = None

@@ -180,7 +180,7 @@ def test_tables_are_sorted_marked_and_written(adaptsr: Command, pairs: Path) -> 
     lines = result.out.splitlines()
     rows = [line for line in lines if line.split()[:1] in (["good"], ["bad"]) and "against" not in line]
     assert [row.split()[0] for row in rows] == ["good", "bad"]
-    assert rows[0].count("¹") == 3
+    assert rows[0].count("¹") == 5  # PSNR of Y and RGB, three colour differences
     assert "²" not in result.out
     assert "good against bad, PSNR-Y: +" in result.out
     assert "better on 6, worse on 0, permutation test p = 0.031" in result.out
