@@ -172,6 +172,7 @@ def run_trial(trial: Trial, work: Path, options: argparse.Namespace) -> dict[str
         "gain_db": round(after - before, 4),
         "gain_db_by_image": by_image,
         "best_iteration": trained.card.best_iteration,
+        "rate_cuts": [cut.model_dump() for cut in trained.card.rate_cuts],
         "seconds": round(trained.card.wall_s, 1),
         "machine": describe_machine(pick_device(options.device)),
     }
