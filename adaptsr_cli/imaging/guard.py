@@ -34,7 +34,7 @@ Floats = np.ndarray[Any, np.dtype[Any]]  # float32 or float64
 STRENGTHS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 _FUNCTIONS: Final = 6
-# Of 85 known cameras 79 did at least half of what was estimated (`benchmarks/transfer_estimate.py`).
+# Of 160 known cameras 149 did at least half of what was estimated (`benchmarks/transfer_estimate.py`).
 _SHARES: Final = (1.0, 0.5)
 # In turn: what the training adds to the estimated noise, and twice that.
 _UNEXPLAINED_LEVELS: Final = (UNEXPLAINED_LEVELS, 2 * UNEXPLAINED_LEVELS)
