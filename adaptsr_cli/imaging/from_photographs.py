@@ -52,6 +52,8 @@ _PARTS, _LARGE = 4, 8
 # Errors of the model itself, which no number of photographs makes smaller: of a log power, of a log edge response.
 _MODEL_SPREAD: Final = (0.03, 0.05)
 _OFFSET_SPREAD: Final = 0.25
+# Blur, sharpening, its radius, and contrast; the noise is measured by itself.
+_PARAMETERS: Final = 4
 # By so much the formulas above understate the variance: bands meant to hold 90 % held 78 % of 50 known cameras, which
 # are not those that are reported (`benchmarks/transfer_estimate.py --part develop`).
 _UNDERSTATED: Final = 1.6
@@ -108,7 +110,13 @@ def estimate_from_photographs(
         camera = SimulatedCamera(camera.transfer, noise, qualities)
         evidence = _simulated_evidence(evidence, heard, len(usable), sharp, camera, found, different_scenes, step, rng)
         found = draw_cameras(evidence, rng)
-    return _conclude(evidence, found, noise.scaled(float(np.exp(np.median(found.draws[:, LOG_NOISE])))), traces, rng)
+    misfit, freedom = _misfit(evidence, found)
+    if misfit > freedom:
+        # What no camera of the model explains makes every answer as much less certain (Birge 1932).
+        evidence = replace(evidence, covariance=evidence.covariance * (misfit / freedom))
+        found = draw_cameras(evidence, rng)
+    noise = noise.scaled(float(np.exp(np.median(found.draws[:, LOG_NOISE]))))
+    return _conclude(evidence, found, noise, traces, misfit, freedom, rng)
 
 
 def _trace(photographs: Sequence[tuple[Image, int | None]]) -> list[FileTrace]:
@@ -216,8 +224,22 @@ def _heterogeneity(heard: Sequence[Testimony], simulated: Sequence[Testimony]) -
     return float(np.clip(variances[0] / max(variances[1], 1e-9), 1.0, 4.0))
 
 
+def _misfit(evidence: Evidence, found: Sample) -> tuple[float, int]:
+    """Chi-squared of the likeliest camera, and its degrees of freedom."""
+    expected = expected_of(evidence, found.best[None], evidence.noise_power)[0]
+    off = (evidence.seen - evidence.offset - expected)[evidence.used]
+    covariance = evidence.covariance[np.ix_(evidence.used, evidence.used)]
+    return float(off @ np.linalg.solve(covariance, off)), max(len(off) - _PARAMETERS, 1)
+
+
 def _conclude(
-    evidence: Evidence, found: Sample, noise: CameraNoise, traces: Sequence[FileTrace], rng: np.random.Generator
+    evidence: Evidence,
+    found: Sample,
+    noise: CameraNoise,
+    traces: Sequence[FileTrace],
+    misfit: float,
+    freedom: int,
+    rng: np.random.Generator,
 ) -> TransferEstimate:
     """Each witness by itself, and all together with a verdict."""
     bands: dict[Witness, Band | None] = {"both": _band(evidence.scale, found)}
@@ -227,13 +249,9 @@ def _conclude(
         name: Witness = "spectra" if witness == "spectra" else "edges"
         alone = replace(evidence, used=only)
         bands[name] = _band(evidence.scale, draw_cameras(alone, rng)) if only.any() else None
-    off = (evidence.seen - evidence.offset - expected_of(evidence, found.best[None], evidence.noise_power)[0])[
-        evidence.used
-    ]
-    misfit = float(off @ np.linalg.solve(evidence.covariance[np.ix_(evidence.used, evidence.used)], off))
     both = bands["both"]
     assert both is not None
-    trustworthy, reason = judge(both, bands["spectra"], bands["edges"], misfit, int(evidence.used.sum()) - 4)
+    trustworthy, reason = judge(both, bands["spectra"], bands["edges"], misfit, freedom)
     qualities = sorted(trace.jpeg_quality for trace in traces if trace.jpeg_quality is not None)
     return TransferEstimate(
         transfer=transfer_of(np.median(found.draws, axis=0)),

@@ -84,6 +84,25 @@ def test_one_photograph_leaves_a_wider_band_than_twelve(sharp: SharpPhotographs)
     assert few.band.widest > 1.3 * many.band.widest
 
 
+def test_what_no_camera_explains_leaves_no_narrow_spread(sharp: SharpPhotographs) -> None:
+    photos = taken(12)
+    odd, plain = (
+        estimate_from_photographs(each, sharp, different_scenes=0, file_qualities=[None] * 12)
+        for each in ([notched(photo) for photo in photos], photos)
+    )
+    odd_spread, plain_spread = (np.std([draw.at(GRID) for draw in e.draws], axis=0).mean() for e in (odd, plain))
+    assert odd.misfit > 10 * plain.misfit
+    assert odd_spread > 0.9 * plain_spread
+
+
+def notched(photo: np.ndarray) -> np.ndarray:
+    """Contrast that falls and rises again over frequency, as by no blur and sharpening."""
+    fy, fx = np.fft.fftfreq(photo.shape[0])[:, None], np.fft.rfftfreq(photo.shape[1])[None]
+    gain = 1 - 0.6 * np.exp(-(((np.hypot(fy, fx) - 0.2) / 0.06) ** 2))
+    changed = np.fft.irfft2(np.fft.rfft2(photo, axes=(0, 1)) * gain[..., None], s=photo.shape[:2], axes=(0, 1))
+    return np.clip(np.rint(changed), 0, 255).astype(np.uint8)
+
+
 def test_photographs_that_are_too_small_are_refused(sharp: SharpPhotographs) -> None:
     with pytest.raises(DataError, match="no LR photograph"):
         estimate_from_photographs([np.zeros((40, 40, 3), np.uint8)], sharp)
