@@ -324,7 +324,7 @@ def to_markdown(report: dict[str, Any]) -> str:
             lines += ["", f"{MAIN_COUNT} photographs: the true camera does at least half of the estimated change in "
                       f"{kept} of the {of} cameras where that is {SEEN} of m or more."]  # fmt: skip
     for row in report["summary"]:
-        if row["cameras_of_cautious"]:
+        if row["cameras_of_cautious"] and row["photographs"] == MAIN_COUNT:
             lines += [
                 "",
                 f"{row['photographs']} photographs, {row['cameras_of_cautious']} cameras (scenes may differ by "
