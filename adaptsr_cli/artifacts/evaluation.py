@@ -236,6 +236,7 @@ class Evaluation(StrictModel):
         split: Which images of the data: ``test``: those that the run has never seen; ``held-out``: those it was not
             trained on; ``all``; ``folds``: each image was scored by a training that has never seen it.
         seen: What the run whose models are scored has seen of the images; None where nobody knows.
+        simulated_lr: Whether the LR side was made by a degradation, so that the scores are not a camera's.
     """
 
     artifact: Literal["eval"] = "eval"
@@ -249,6 +250,7 @@ class Evaluation(StrictModel):
     data: str
     split: Literal["held-out", "test", "all", "folds"]
     seen: Seen | None = None
+    simulated_lr: Annotated[bool, Field(exclude_if=lambda simulated: not simulated)] = False
     skipped_metrics: dict[str, str]
     models: tuple[ModelScores, ...]
     comparisons: tuple[PairedTest, ...]

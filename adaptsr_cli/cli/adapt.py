@@ -50,9 +50,10 @@ def show_adaptation(console: Console, result: AdaptResult) -> None:
         before, after = (model.metrics.get("psnr_y_db") for model in result.evaluation.models)
     console.json(result.to_json())
     if before is not None and after is not None:
+        where = " on simulated LR" if result.evaluation is not None and result.evaluation.simulated_lr else ""
         share = result.training.card.trainable_params / result.rank_map.backbone.params
         console.line(
-            f"adapted: {before:.2f} -> {after:.2f} dB PSNR-Y ({after - before:+.2f}) by "
+            f"adapted: {before:.2f} -> {after:.2f} dB PSNR-Y{where} ({after - before:+.2f}) by "
             f"{format_params(result.training.card.trainable_params)} trained parameters ({share:.1%}) in "
             f"{format_seconds(result.training.card.wall_s)} of training; the merged model costs nothing more"
         )

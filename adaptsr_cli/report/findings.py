@@ -99,7 +99,12 @@ _SEEN: Final = {
 
 
 def describe_seen(evaluation: Evaluation) -> str:
-    """What the run has seen of the images; empty where that is not known."""
+    """What the run has seen of the images, and whether no camera took their LR side; empty for nothing to say."""
+    simulated = "with an LR side that is simulated, not a camera's" if evaluation.simulated_lr else ""
+    return ", ".join(filter(None, (_seen(evaluation), simulated)))
+
+
+def _seen(evaluation: Evaluation) -> str:
     if evaluation.folds:
         return f"each scored by one of {len(evaluation.folds)} trainings, which has not seen it"
     if evaluation.seen is not None:

@@ -122,5 +122,9 @@ def test_what_the_run_has_seen_of_the_images_is_said() -> None:
     assert describe_images(chosen).endswith("(held-out: never trained on, but they chose the iteration)")
     unseen = page.model_copy(update={"split": "test", "seen": "nothing"})
     assert describe_images(unseen).endswith("(test: never seen by the run)")
+    simulated = unseen.model_copy(update={"simulated_lr": True})
+    assert describe_images(simulated).endswith(
+        "never seen by the run, with an LR side that is simulated, not a camera's)"
+    )
     crops = tuple(image.model_copy(update={"scene": "one"}) for image in page.images)
     assert describe_images(page.model_copy(update={"images": crops})).startswith("3 images of 1 scene of camera")

@@ -180,8 +180,8 @@ def _tell_camera(estimate: TransferEstimate, progress: Progress) -> None:
     )
     if not estimate.trustworthy:
         progress.warn(
-            f"the estimate of this camera is not to be relied on: {estimate.reason}. Add photos of the camera (20 or "
-            "more, of varied scenes with fine detail), or make pairs with `adaptsr pair`"
+            "this estimate of the camera is not to be relied on. Add photos of the camera (20 or more, of varied "
+            "scenes with fine detail), or make pairs with `adaptsr pair`"
         )
 
 

@@ -285,6 +285,7 @@ def _make_evaluation(
         split=subject.images.split,
         # Nobody knows what other models than the run's have been trained on.
         seen=subject.images.seen if options.scores_models_of_run else None,
+        simulated_lr=protocol.has_reference and any(pairs.ratio is None for pairs in subject.images.sets),
         skipped_metrics=scorer.measures.skipped,
         models=models,
         comparisons=comparisons,
