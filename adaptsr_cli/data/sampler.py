@@ -49,6 +49,9 @@ class BatchSampler:
         patch_px: Side of the HR crop, a multiple of the scale.
         seed: Together with the iteration it decides everything, so resuming needs no random state.
         device: Where photographs are degraded.
+        shift_levels: Shift each colour channel of a real pair's crop, on both sides by the same random number of grey
+            levels, as far as nothing is clipped. Where all pairs show one scene, the network would else learn that
+            scene's colours and brightness, and get those of others wrong.
 
     Raises:
         UsageError: `patch_px` is not a positive multiple of the scale, or `batch` is not positive.
@@ -63,6 +66,7 @@ class BatchSampler:
         patch_px: int,
         seed: int,
         device: torch.device = _CPU,
+        shift_levels: bool = False,
     ) -> None:
         mixture = source if isinstance(source, Mixture) else Mixture((source,))
         scale = mixture.scale
@@ -84,6 +88,7 @@ class BatchSampler:
         self._batch = batch
         self._patch_px = patch_px
         self._device = device
+        self._shift_levels = shift_levels
         self._seed = seed % (1 << 64)  # NumPy takes no negative seeds
 
     def sample(self, iteration: int) -> Batch:
@@ -138,6 +143,8 @@ class BatchSampler:
                 degrade(wide, scale, degradation, rng, device=self._device), top - above, left - before, side_px
             )
         turn = rng.integers(2, size=3)
+        if lr is not None and self._shift_levels:
+            lr_crop, hr_crop = _shift_levels(lr_crop, hr_crop, rng)
         return _turn(lr_crop, turn), _turn(hr_crop, turn)
 
 
@@ -160,6 +167,14 @@ def _turn(crop: Uint8Array, turn: Int64Array) -> Uint8Array:
     if turn[1]:
         crop = crop[::-1]
     return crop.transpose(1, 0, 2) if turn[2] else crop
+
+
+def _shift_levels(lr: Uint8Array, hr: Uint8Array, rng: np.random.Generator) -> tuple[Uint8Array, Uint8Array]:
+    """Both sides, each channel brighter or darker by one number of levels for which there is room."""
+    darkest = np.minimum(lr.min(axis=(0, 1)), hr.min(axis=(0, 1))).astype(int)
+    brightest = np.maximum(lr.max(axis=(0, 1)), hr.max(axis=(0, 1))).astype(int)
+    shift = rng.integers(-darkest, 255 - brightest, endpoint=True)  # (3,)
+    return (lr + shift).astype(np.uint8), (hr + shift).astype(np.uint8)
 
 
 def _to_tensor(crops: tuple[Uint8Array, ...]) -> Tensor:

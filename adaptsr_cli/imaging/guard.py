@@ -36,6 +36,8 @@ STRENGTHS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 _FUNCTIONS: Final = 6
 # Of 160 known cameras 149 did at least half of what was estimated (`benchmarks/transfer_estimate.py`).
 _SHARES: Final = (1.0, 0.5)
+# A band wider than the contrast itself leaves everything open, also that the camera does nothing.
+_OPEN: Final = 1.0
 # In turn: what the training adds to the estimated noise, and twice that.
 _UNEXPLAINED_LEVELS: Final = (UNEXPLAINED_LEVELS, 2 * UNEXPLAINED_LEVELS)
 # Gains below this are not worth the risk.
@@ -68,7 +70,8 @@ def plausible_cameras(record: DegradationRecord) -> tuple[Degradation, ...]:
     """
     match record.estimate:
         case TransferEstimate() as estimate:
-            functions = [draw.between(share) for share in _SHARES for draw in _spread(estimate)]
+            shares = (*_SHARES, 0.0) if estimate.band.widest > _OPEN else _SHARES
+            functions = [draw.between(share) for share in shares for draw in _spread(estimate)]
             noises = [with_unexplained(estimate.noise, levels) for levels in _UNEXPLAINED_LEVELS]
             return tuple(
                 _with_camera(record.degradation, function, noises[number % len(noises)])

@@ -57,7 +57,7 @@ def _noise(noise: CameraNoise) -> Chart:
 
 
 def guard_charts(guard: GuardRecord | None) -> list[Chart]:
-    """What the adapter gains in simulation over its strength; nothing without a guard."""
+    """What the adapter gains over its strength, as the guard tried it; nothing without a guard."""
     if guard is None:
         return []
     lines = [
@@ -65,4 +65,9 @@ def guard_charts(guard: GuardRecord | None) -> list[Chart]:
         ("half gain more", "faint", guard.strengths, guard.median_db),
         ("backbone", "level", (guard.strengths[0], guard.strengths[-1]), (0.0, 0.0)),
     ]
-    return [line_chart("Simulated gain over plausible cameras (dB)", f"{guard.describe()}.", "strength", lines)]
+    title = (
+        "Simulated gain over plausible cameras (dB)"
+        if guard.varied == "cameras"
+        else "Gain over orders of colours (dB)"
+    )
+    return [line_chart(title, f"{guard.describe()}.", "strength", lines)]

@@ -189,3 +189,17 @@ def test_sets_are_drawn_by_their_weights(tmp_path: Path) -> None:
     sampler = BatchSampler(Mixture([first, second], sets), batch=8, patch_px=16, seed=0)
     white = sum(int((sampler.sample(it).hr == 1).all(dim=(1, 2, 3)).sum()) for it in range(5))
     assert white == 10  # a quarter of 40
+
+
+def test_shifted_levels_keep_contrast_and_both_sides_together(tmp_path: Path) -> None:
+    reader = make_reader(tmp_path)
+    plain, shifted = (
+        BatchSampler(reader, batch=8, patch_px=16, seed=2, shift_levels=shift).sample(0) for shift in (False, True)
+    )
+    moved = []
+    for before, after in ((plain.lr, shifted.lr), (plain.hr, shifted.hr)):
+        change = bytes_of(after) - bytes_of(before)
+        assert (change == change[:, :, :1, :1]).all()  # nothing is clipped
+        moved.append(change[:, :, 0, 0])
+    assert (moved[0] == moved[1]).all()
+    assert len(np.unique(moved[0])) > 12  # of 24: each channel of each crop by itself

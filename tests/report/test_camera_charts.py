@@ -19,8 +19,9 @@ ALONE = CameraEstimate(
 )
 GUARD = GuardRecord(
     adapter_sha256="0" * 64,
-    cameras=12,
-    photographs=6,
+    varied="cameras",
+    versions=12,
+    images=6,
     strengths=(0.0, 0.5, 1.0),
     low_db=(0.0, 0.2, -0.3),
     median_db=(0.0, 0.3, 0.4),

@@ -163,6 +163,16 @@ class TrainingData:
         """Identity of both parts together."""
         return f"{fingerprint_of(self.train)}-{fingerprint_of(self.held_out)}"
 
+    @property
+    def shows_known_scenes(self) -> bool:
+        """Whether all images are real pairs and none that is watched is of another scene, as with a single shot."""
+        watched, trained = (
+            {self.scenes.get(pair.hr, pair.hr) for part in sets for pair in part.pairs}
+            for sets in (self.held_out, self.train)
+        )
+        are_real = all(part.ratio is not None for part in (*self.train, *self.held_out))
+        return are_real and watched <= trained and not self.watches_train
+
     def record(self, choice: DataSpec) -> SplitRecord:
         """The split as an artifact, images named and fingerprinted."""
         return SplitRecord(

@@ -182,7 +182,7 @@ def _open_adapted(options: ExportOptions, run: RunFolder, progress: Progress) ->
     adapter = open_adapter(options.adapter or run.adapter)
     guard = read_guard(run, adapter.sha256)
     if guard is not None and guard.strength != 1:
-        told = f"{adapter.path} was trained without pairs, and its guard chose strength {guard.strength:g}"
+        told = f"the guard of the training chose strength {guard.strength:g} for {adapter.path}"
         if not FORMATS[options.to].of_adapter:
             raise ArtifactError(told, "fold it in first by `adaptsr merge`, at that strength or another")
         progress.note(f"{told}: scale the adapter by that where it is used")

@@ -52,7 +52,7 @@ def _describe_guard(document: GuardRecord) -> Facts:
     gains = ", ".join(f"{strength:g}: {low:+.2f} / {median:+.2f}" for strength, low, median in rows)
     return {
         "strength": f"{document.strength:g}",
-        "tried on": f"{document.cameras} plausible cameras, {document.photographs} photos",
+        "tried on": document.describe_trial(),
         "gain in dB, of nine in ten / of half": gains,
     }
 

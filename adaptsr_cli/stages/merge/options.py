@@ -49,7 +49,7 @@ class MergeOptions(OptionsModel):
         Field(
             ge=0, le=2, description="Scales the updates: 0 is the backbone, 1 the adapter as trained, above 1 stronger."
         ),
-        Flag(default_text="what the guard of a training without pairs chose, else 1"),
+        Flag(default_text="what the guard of the training chose, else 1"),
     ] = None
     sharpness: fields.Sharpness = None
     tune: Annotated[

@@ -124,7 +124,12 @@ def make_trainer(options: TrainOptions, inputs: TrainingInputs, run: RunFolder, 
     backbone.to(device)
     block = world.block(config.batch)
     sampler = BatchSampler(
-        inputs.readers.train, batch=config.batch, patch_px=config.patch_px, seed=config.seed, device=device
+        inputs.readers.train,
+        batch=config.batch,
+        patch_px=config.patch_px,
+        seed=config.seed,
+        device=device,
+        shift_levels=opened.data.shows_known_scenes,
     )
     batches = _Share(sampler, block.start, len(block))
     saved: dict[str, Tensor] | None = None

@@ -204,6 +204,11 @@ def _tell_start(trainer: Trainer, inputs: TrainingInputs, progress: Progress) ->
         f"training {format_params(params)} of {format_params(total_params)} parameters ({params / total_params:.1%}) "
         f"on {where}, {precision}; objective: {trainer.objective.describe()}"
     )
+    if inputs.opened.data.shows_known_scenes:
+        progress.note(
+            "no held-out pair shows another scene than those trained on, so the colours of each crop are shifted at "
+            "random, lest those of these scenes be learnt"
+        )
     images = len(inputs.readers.train)
     if images < FEW_IMAGES:
         progress.warn(

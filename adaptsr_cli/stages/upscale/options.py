@@ -84,7 +84,7 @@ class UpscaleOptions(OptionsModel):
     strength: Annotated[
         float | None,
         Field(ge=0, le=1, description="From 0, the backbone, to 1, the adapted model."),
-        Flag(default_text="1; with --sharpness what the guard of a training without pairs chose"),
+        Flag(default_text="1; with --sharpness what the guard of the training chose"),
     ] = None
     sharpness: Annotated[
         fields.Sharpness,

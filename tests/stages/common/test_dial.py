@@ -181,8 +181,9 @@ def test_the_guards_strength_is_what_lies_below(adaptsr: Command, camera: Path) 
     assert adaptsr(*plain, "--data", camera).code == 0
     guard = GuardRecord(
         adapter_sha256=file_sha256(Path("r/adapter.safetensors")),
-        cameras=1,
-        photographs=1,
+        varied="cameras",
+        versions=1,
+        images=1,
         strengths=(0.0, 0.5),
         low_db=(0.0, 0.1),
         median_db=(0.0, 0.2),

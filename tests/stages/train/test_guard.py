@@ -1,4 +1,4 @@
-"""A training without pairs is guarded: its strength is chosen, kept, told, and used by merge."""
+"""A training without pairs, or on one shot alone, is guarded: its strength is chosen, kept, told, and used by merge."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def trained(adaptsr: Command, once: Path) -> Command:
 def test_the_strength_is_chosen_once_and_merged_with(trained: Command) -> None:
     found = read_document(GUARD, GuardRecord)
     assert found.adapter_sha256 == file_sha256(RUN / "adapter.safetensors")
-    assert (found.strengths, found.cameras, found.photographs) == (STRENGTHS, 12, 2)
+    assert (found.varied, found.versions, found.images, found.strengths) == ("cameras", 12, 2, STRENGTHS)
     before = GUARD.stat().st_mtime_ns
     again = trained(*WITHOUT_PAIRS, "--json")
     assert json.loads(again.out)["guard"]["strength"] == found.strength
@@ -87,7 +87,7 @@ def test_the_strength_is_chosen_once_and_merged_with(trained: Command) -> None:
     assert any((halves[key] != full[key]).any() for key in halves)
     refused = trained("export", "--to", "onnx")
     assert refused.code == 1
-    assert "its guard chose strength 0.5" in refused.err
+    assert "guard of the training chose strength 0.5" in refused.err
 
 
 def test_a_kept_backbone_is_warned_of_and_merges_to_itself(trained: Command) -> None:
@@ -127,3 +127,24 @@ def test_real_pairs_and_named_degradations_are_not_guarded(trained: Command, pai
         read_document(Path("file") / "training" / "guard.json", GuardRecord).low_db
         == read_document(GUARD, GuardRecord).low_db
     )
+
+
+@pytest.mark.parametrize("is_grey", [False, True])
+def test_parts_of_one_shot_are_tried_in_other_colours(trained: Command, is_grey: bool) -> None:
+    hr = dead_leaves(3, 256, 256)
+    hr = np.repeat(hr[..., :1], 3, axis=2) if is_grey else hr
+    lr = photograph(
+        hr, 4, SimulatedCamera(CAMERA.transfer, CameraNoise(read_variance=0), (None,)), np.random.default_rng(0)
+    )
+    for y in range(0, 64, 16):
+        for x in range(0, 64, 16):
+            name = f"shot_x{x}_y{y}.png"
+            write_rgb(Path("shot") / "hr" / name, hr[4 * y : 4 * y + 64, 4 * x : 4 * x + 64])
+            write_rgb(Path("shot") / "lr" / name, lr[y : y + 16, x : x + 16])
+    done = trained("train", "--data", "shot", *OPTIONS, "--run", "one")
+    assert done.code == 0, done.err
+    assert "6 orders of the colours" in " ".join(done.err.split())
+    found = read_document(Path("one") / "training" / "guard.json", GuardRecord)
+    assert (found.varied, found.versions, max(found.strengths)) == ("colours", 6, 0.5)
+    # In grey pictures both sides stay the same, whatever is exchanged.
+    assert (found.low_db == pytest.approx(found.median_db, abs=1e-9)) is is_grey
