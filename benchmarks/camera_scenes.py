@@ -57,12 +57,12 @@ def scenes_of(data: Path, camera: str, scale: int) -> Iterator[Scene]:
 
 
 def blocks_of(scene: Scene, scale: int, side_px: int = 60) -> Iterator[Scene]:
-    """Blocks of a pair, `side_px` LR pixels wide."""
+    """Blocks of a pair, `side_px` LR pixels wide, named as crops of one photograph."""
     for top in range(0, scene.lr.shape[0] - side_px + 1, side_px):
         for left in range(0, scene.lr.shape[1] - side_px + 1, side_px):
             y, x = top * scale, left * scale
             yield Scene(
-                f"{scene.name}_{top:04d}_{left:04d}",
+                f"{scene.name}_x{x:04d}_y{y:04d}",
                 scene.hr[y : y + side_px * scale, x : x + side_px * scale],
                 scene.lr[top : top + side_px, left : left + side_px],
             )

@@ -10,6 +10,7 @@ given an LR side and trained on by `adaptsr adapt`, which chooses the strength b
 * likeliest function*, and spread*: the same, but of the estimate the median function, or all draws;
 * noise only*: the plain reduction with the estimated noise and JPEG;
 * plain bicubic: trained on the plain reduction, so what training itself does;
+* realesrgan: on the random degradations of Real-ESRGAN, which know no camera;
 * correction filter: no training, but the LR image filtered to what a bicubic reduction would be (Hussein et al. 2020);
 * true function: as the known pairs show the camera, in full;
 * real pairs: the known pairs themselves; one pair: blocks of the first of them alone;
@@ -58,14 +59,16 @@ from benchmarks.camera_scenes import (  # noqa: E402
     to_multiple,
     write_pairs,
 )
+from benchmarks.guard_record import record_of_guard  # noqa: E402
 
 RESULTS: Final = ROOT / "benchmarks" / "results"
 HELD_OUT: Final = 1 / 3
 
 DEFAULT, PLAIN, NOISE, TRUE = "the default", "plain bicubic", "noise only", "true function"
+REALESRGAN = "realesrgan"
 LIKELIEST, SPREAD, FILTER = "likeliest function", "spread", "correction filter"
 PAIRS, ONE_PAIR, ONE_AND_PHOTOS = "real pairs", "one pair", "one pair and photographs"
-ROWS: Final = (DEFAULT, TRUE, PAIRS, ONE_PAIR, ONE_AND_PHOTOS, FILTER, NOISE, PLAIN, SPREAD, LIKELIEST)
+ROWS: Final = (DEFAULT, TRUE, PAIRS, ONE_PAIR, ONE_AND_PHOTOS, FILTER, NOISE, PLAIN, REALESRGAN, SPREAD, LIKELIEST)
 GUARDED: Final = frozenset({DEFAULT, NOISE, LIKELIEST, SPREAD})
 NEED_ESTIMATE: Final = frozenset({FILTER, *GUARDED} - {DEFAULT})  # which makes its own
 # Of the filter's inverse, what it may divide by at the least, squared: noise over the power of the picture.
@@ -197,8 +200,8 @@ def make_sources(
         write_rgb(folder / "sharp" / f"{number:04d}.png", photo)
     if row == ONE_AND_PHOTOS:
         return [folder / "pair", folder / "sharp"], "pairs"
-    if row == PLAIN:
-        return [folder / "sharp"], "bicubic"
+    if row in {PLAIN, REALESRGAN}:
+        return [folder / "sharp"], "bicubic" if row == PLAIN else row
     if row == DEFAULT:
         for scene in known:
             write_rgb(folder / "known" / f"{scene.name}.png", scene.lr)
@@ -224,7 +227,7 @@ def functions_of(row: str, estimate: TransferEstimate) -> tuple[TransferFunction
 def adapt(
     folder: Path, sources: list[Path], degrade: str | None, seed: int, options: argparse.Namespace
 ) -> dict[str, Any]:
-    """`adaptsr adapt` with the fast preset: scores on held-out pairs; of a guarded adapter also as it was trained."""
+    """`adaptsr adapt` with the fast preset: scores on held-out pairs; of a guarded adapter at every strength."""
     run = folder / "run"
     command = ["adapt", "--run", str(run), "--test", str(folder / "held_out"), "--preset", "fast"]
     command += ["--lr", "2e-3"]
@@ -242,13 +245,19 @@ def adapt(
     guard = run / "training" / "guard.json"
     if guard.exists():
         found = json.loads(guard.read_text(encoding="utf-8"))
-        done["strength"], done["low_db"] = found["strength"], [round(gain, 3) for gain in found["low_db"]]
-        full = after
-        if found["strength"] != 1:
-            call(["merge", "--run", str(run), "--strength", "1", "--offline", "--force"], options.threads)
-            score(run, folder / "held_out", options)
-            full = read_scores(run)[1]
-        done["as_trained_psnr_y_db"] = full["psnr_y_db"]
+        done["strength"] = found["strength"]
+        for name in ("low_db", "median_db"):
+            done[name] = [round(gain, 3) for gain in found[name]]
+        true = {0.0: before["psnr_y_db"], found["strength"]: after["psnr_y_db"]}
+        strengths = sorted({*found["strengths"], 1.0})
+        for strength in strengths:
+            if strength not in true:
+                call(["merge", "--run", str(run), "--strength", str(strength), "--offline", "--force"], options.threads)
+                alone = folder / f"at_{strength}"
+                score(alone, folder / "held_out", str(run / "merged.safetensors"), options)
+                true[strength] = read_scores(alone)[0]["psnr_y_db"]
+        done["gains_db"] = [round(true[strength] - true[0.0], 4) for strength in strengths]
+        done["as_trained_psnr_y_db"] = true[1.0]
     return done
 
 
@@ -261,7 +270,7 @@ def score_filtered(
     found = []
     for name in ("held_out", "filtered"):
         run = folder / f"run_{name}"
-        score(run, folder / name, options)
+        score(run, folder / name, options.model, options)
         found.append(read_scores(run)[0])
     return {name: [scores[name] for scores in found] for name in ("psnr_y_db", "ssim_y")}
 
@@ -278,11 +287,11 @@ def correct(lr: Image, transfer: TransferFunction, scale: int) -> Image:
     return np.clip(np.rint(whole), 0, 255).astype(np.uint8)
 
 
-def score(run: Path, data: Path, options: argparse.Namespace) -> None:
-    """`adaptsr eval`: of the run's models, or of the backbone in a new run."""
-    command = ["eval", "--run", str(run), "--data", str(data), "--metrics", "psnr,ssim", "--offline", "--force"]
+def score(run: Path, data: Path, model: str | None, options: argparse.Namespace) -> None:
+    """`adaptsr eval` of one model, in a run folder of its own."""
+    command = ["eval", "--run", str(run), "--data", str(data), "--metrics", "psnr,ssim", "--offline"]
     command += ["--device", options.device]
-    command += ["--model", options.model] if options.model and not run.exists() else []
+    command += ["--model", model] if model else []
     call(command, options.threads)
 
 
@@ -328,7 +337,7 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
             if any("as_trained_psnr_y_db" in row for row in trials):
                 cells = [cell(trials, camera, None) for camera in cameras]
                 lines.append(f"| {name}, without its guard | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, *guard_record([row for row in rows if "as_trained_psnr_y_db" in row])]) + "\n"
+    return "\n".join([*lines, *record_of_guard(rows, ONE_PAIR)]) + "\n"
 
 
 def cell(trials: list[dict[str, Any]], camera: str, place: int | None) -> str:
@@ -340,25 +349,6 @@ def cell(trials: list[dict[str, Any]], camera: str, place: int | None) -> str:
             gains.append(after - row["psnr_y_db"][0])
     spread = f" ± {np.std(gains, ddof=1):.2f}" if len(gains) > 1 else ""
     return f"{np.mean(gains):+.2f}{spread} ({len(gains)})" if gains else ""
-
-
-def guard_record(judged: list[dict[str, Any]]) -> list[str]:
-    """How often it kept what harms, and threw away what does good."""
-    if not judged:
-        return []
-    harmful = [row for row in judged if row["as_trained_psnr_y_db"] < row["psnr_y_db"][0]]
-    good = [row for row in judged if row["as_trained_psnr_y_db"] >= row["psnr_y_db"][0]]
-    still = sum(row["psnr_y_db"][1] < row["psnr_y_db"][0] for row in harmful)
-    spoiled = sum(row["psnr_y_db"][1] < row["psnr_y_db"][0] for row in good)
-    kept = sum(row["strength"] == 0 for row in harmful)
-    lost = sum(row["strength"] == 0 for row in good)
-    sure = sum(row["trustworthy"] for row in judged)
-    return [
-        "",
-        f"Of {len(judged)} guarded trainings {len(harmful)} were harmful as trained: at the strength that the guard "
-        f"chose {still} still are, and in {kept} of them it kept the backbone. Of the {len(good)} good ones it threw "
-        f"away {lost} and made {spoiled} harmful. The estimate called itself trustworthy in {sure} of the trials.",
-    ]
 
 
 if __name__ == "__main__":
