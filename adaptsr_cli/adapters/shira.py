@@ -1,9 +1,9 @@
 """SHiRA (Bhardwaj et al. 2024): a sparse high-rank update, W' = W0 + D with a D that is zero but at chosen entries.
 
-The entries are those of the largest importance: of every site by magnitude in W0 (the paper's SHiRA-WM), drawn at
-random (SHiRA-Rand) or by |w dL/dw| (SHiRA-SNIP; Lee et al. 2019); or of all planned sites together by the mean gradient
-|dL/dw|, so that the budget goes where the loss wants single weights changed (as FISH masks do; Sung et al. 2021). They
-are kept in the adapter file.
+The entries are those of the largest importance. In every site by itself: by magnitude in W0 (the paper's SHiRA-WM),
+drawn at random (SHiRA-Rand) or by |w dL/dw| (SHiRA-SNIP; Lee et al. 2019). Over all planned sites together: by how far
+a short full fine-tuning moves them (LT-SFT; Ansell et al. 2022), so that the budget goes where weights have to change.
+The adapter file keeps them.
 
 Trainable parameters: the sum over the planned sites of rank x rank cost, exactly what the rank map says.
 """
@@ -134,6 +134,6 @@ METHOD: Final = MethodSpec(
     name="shira",
     place=place_shira,
     summary="single weights chosen by their importance",
-    learning_rate_factor=0.5,
-    masks=("gradient", "magnitude", "random", "snip"),
+    learning_rate_factor=3.0,
+    masks=("movement", "magnitude", "random", "snip"),
 )

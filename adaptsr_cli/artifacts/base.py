@@ -32,7 +32,7 @@ MethodChoice = Literal["auto", Method]
 """``auto``: what the search for method and learning rate finds."""
 LoraScaling = Literal["alpha/r", "alpha/sqrt(r)"]
 LoraInit = Literal["default", "gradient", "pissa", "adapter"]
-ShiraMask = Literal["gradient", "magnitude", "random", "snip"]
+ShiraMask = Literal["movement", "magnitude", "random", "snip"]
 Strategy = Literal["greedy", "uniform", "proportional", "spectral"]
 
 NotNegative = Annotated[float, Field(ge=0)]

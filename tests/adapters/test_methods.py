@@ -26,7 +26,7 @@ from adaptsr_cli.backbones.backbone import Backbone, Traits, set_differentiable,
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.data.sampler import Batch
 from adaptsr_cli.errors import ArtifactError, UsageError
-from adaptsr_cli.ranking.importance import measure_importance
+from adaptsr_cli.ranking.importance import measure_movement, measure_snip
 
 Plan = list[tuple[Site, int]]
 NAMES = ("edsr_basicsr", "safmn", "swinir", "drct")
@@ -44,7 +44,7 @@ CASES: dict[str, dict[str, Any]] = {method: {"method": method} for method in MET
     "dora pissa": {"method": "dora", "principal": True},
     "shira random": {"method": "shira"},
     "shira snip": {"method": "shira"},
-    "shira gradient": {"method": "shira"},
+    "shira movement": {"method": "shira"},
 }
 KEPT = {"entries", "start_A", "start_B"}  # what does not train
 
@@ -64,13 +64,12 @@ def put(
     entries = read_entries(saved or {})
     if case == "shira random" and entries is None:
         entries = choose_by_site(draw_importance(planned, seed), planned)
-    elif case in ("shira snip", "shira gradient") and entries is None:
+    elif case in ("shira snip", "shira movement") and entries is None:
         image = torch.rand(2, 3, 16, 16)
         batch = Batch(image, torch.rand(2, 3, 16 * backbone.scale, 16 * backbone.scale))
         sites, is_snip = [site for site, _ in planned], case == "shira snip"
-        importance = measure_importance(
-            backbone, sites, [batch], times_weight=is_snip, device=torch.device("cpu"), precision="fp32"
-        )
+        measure = measure_snip if is_snip else measure_movement
+        importance = measure(backbone, sites, [[batch]], device=torch.device("cpu"), precision="fp32")
         entries = (choose_by_site if is_snip else choose_over_sites)(importance, planned)
     return attach(backbone.model, plan, alpha=4.0, seed=seed, entries=entries, **CASES[case])
 

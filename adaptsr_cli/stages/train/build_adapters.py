@@ -17,14 +17,15 @@ from adaptsr_cli.data.prefetch import BatchSource
 from adaptsr_cli.data.sampler import Batch
 from adaptsr_cli.distributed import World
 from adaptsr_cli.progress import Progress
-from adaptsr_cli.ranking.importance import measure_importance
+from adaptsr_cli.ranking.importance import measure_movement, measure_snip
 from adaptsr_cli.stages.common.init_directions import find_init_directions, read_init_directions
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.train.rank_plan import RankPlan
 from adaptsr_cli.training.accumulation import split_rows
 from adaptsr_cli.units import plural
 
-MASK_BATCHES: Final = 4
+SNIP_BATCHES: Final = 4
+PROBE_STEPS: Final = 20
 
 PlannedSites = Sequence[tuple[Site, int]]
 
@@ -37,6 +38,7 @@ def build_adapters(
     batches: BatchSource,
     *,
     saved: Mapping[str, Tensor] | None,
+    masks: dict[str, dict[str, Tensor]],
     device: torch.device,
     world: World,
     progress: Progress,
@@ -50,6 +52,7 @@ def build_adapters(
         run: The run folder, where the gradient's directions lie.
         batches: This process's share of every training batch.
         saved: The adapter of a state to continue from; None where there is none.
+        masks: Masks of sparse updates that were measured, so that the trials of a search share one; this one is added.
         device: Where to compute.
         world: The processes that train together.
         progress: Told what is measured, and what is left of the plan.
@@ -72,7 +75,7 @@ def build_adapters(
         factorization=config.conv_factorization,
         principal=config.init == "pissa",
         directions=directions,
-        entries=_choose_entries(config, backbone, sites, batches, device, world, progress)
+        entries=_choose_entries(config, backbone, sites, batches, masks, device, world, progress)
         if saved is None
         else read_entries(saved),
     )
@@ -86,6 +89,7 @@ def _choose_entries(
     backbone: Backbone,
     sites: PlannedSites,
     batches: BatchSource,
+    masks: dict[str, dict[str, Tensor]],
     device: torch.device,
     world: World,
     progress: Progress,
@@ -96,27 +100,31 @@ def _choose_entries(
     planned = [(site, rank) for site, rank in sites if rank]
     if config.shira_mask == "random":
         return choose_by_site(draw_importance(planned, config.seed), planned)
+    same = config.model_copy(update={"learning_rate": 1.0}).model_dump_json()  # it does not decide the mask
+    if same in masks:
+        return masks[same]
     is_snip = config.shira_mask == "snip"
-    by = "SNIP on" if is_snip else "the mean gradient of"
-    progress.note(f"choosing the weights to train by {by} the first {MASK_BATCHES} batches")
-    importance = measure_importance(
+    if is_snip:
+        progress.note(f"choosing the weights to train by SNIP on the first {SNIP_BATCHES} batches")
+    else:
+        progress.note(f"choosing the weights to train by how far {PROBE_STEPS} steps of full fine-tuning move them")
+    importance = (measure_snip if is_snip else measure_movement)(
         backbone,
         [site for site, _ in planned],
-        _first_batches(batches, config.accumulate),
-        times_weight=is_snip,
+        _first_batches(batches, SNIP_BATCHES if is_snip else PROBE_STEPS, config.accumulate),
         device=device,
         precision=config.precision,
         world=world,
     )
-    return (choose_by_site if is_snip else choose_over_sites)(importance, planned)
+    masks[same] = (choose_by_site if is_snip else choose_over_sites)(importance, planned)
+    return masks[same]
 
 
-def _first_batches(batches: BatchSource, parts: int) -> Iterator[Batch]:
-    """The first batches, in as many parts as training takes them."""
-    for iteration in range(MASK_BATCHES):
+def _first_batches(batches: BatchSource, count: int, parts: int) -> Iterator[list[Batch]]:
+    """The first batches, each in as many parts as training takes it."""
+    for iteration in range(count):
         batch = batches.sample(iteration)
-        for rows in split_rows(len(batch.lr), parts):
-            yield Batch(batch.lr[rows], batch.hr[rows])
+        yield [Batch(batch.lr[rows], batch.hr[rows]) for rows in split_rows(len(batch.lr), parts)]
 
 
 def _describe_unspent(config: TrainConfig, sites: PlannedSites, attachment: Attachment) -> str:

@@ -76,8 +76,8 @@ class TrainOptions(DataOptions):
     conv_factorization: Annotated[Factorization, Field(description="Low-rank updates of convolutions.")] = "1x1-kxk"
     shira_mask: Annotated[
         ShiraMask | None,
-        Field(description="Which weights the method shira trains; gradient shares the budget over all planned sites."),
-        Flag(default_text="gradient"),
+        Field(description="Which weights the method shira trains; movement shares the budget over all planned sites."),
+        Flag(default_text="movement"),
     ] = None
     lora_plus: Annotated[
         float, Field(ge=1, description="The B factors learn at so many times the learning rate (LoRA+).")

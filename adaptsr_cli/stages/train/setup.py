@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -68,6 +68,7 @@ class TrainingInputs:
 
     Attributes:
         base: The adapter that is folded into the network, on top of which is trained; None for none.
+        masks: Measured masks of sparse updates, as `build_adapters` keeps them.
     """
 
     opened: OpenRun
@@ -77,6 +78,7 @@ class TrainingInputs:
     device: torch.device
     world: World
     base: AdapterBase | None = None
+    masks: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
 
 def open_readers(options: TrainOptions, opened: OpenRun, progress: Progress, world: World) -> Readers:
@@ -220,6 +222,7 @@ def _prepare_adapters(
         opened.run,
         batches,
         saved=saved,
+        masks=inputs.masks,
         device=inputs.device,
         world=inputs.world,
         progress=progress,

@@ -96,7 +96,7 @@ def test_parameters_are_told_as_in_the_papers_table_3(adaptsr: Command, prepared
     assert f"+{format_params(count)} / +0" in adaptsr("info", RUN / "training" / "card.json").out
 
 
-@pytest.mark.parametrize(("mask", "said"), [("snip", "by SNIP"), ("gradient", "by the mean gradient")])
+@pytest.mark.parametrize(("mask", "said"), [("snip", "by SNIP"), ("movement", "by how far 20 steps")])
 def test_a_measured_mask_is_chosen_once(adaptsr: Command, prepared: Path, mask: str, said: str) -> None:
     words = ("train", "--data", prepared, *QUICK, "--method", "shira")
     first = adaptsr(*words, "--shira-mask", mask, "--accumulate", 2)
