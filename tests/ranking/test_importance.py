@@ -39,7 +39,10 @@ def test_movement_is_what_adam_does_to_the_weights(tmp_path: Path) -> None:
     backbone = load_backbone(save_tiny("swinir", tmp_path / "net.safetensors"))
     sites = find_sites(backbone.model, backbone.traits).sites
     before = {name: tensor.clone() for name, tensor in backbone.model.state_dict().items()}
-    batches = [Batch(torch.rand(2, 3, 16, 16), torch.rand(2, 3, 64, 64)) for _ in range(3)]
+    noise = torch.Generator().manual_seed(0)  # else a gradient near zero may change its sign with the rounding
+    batches = [
+        Batch(torch.rand(2, 3, 16, 16, generator=noise), torch.rand(2, 3, 64, 64, generator=noise)) for _ in range(3)
+    ]
     in_parts = [[Batch(batch.lr[[place]], batch.hr[[place]]) for place in (0, 1)] for batch in batches]
     found = measure_movement(backbone, sites, in_parts, device=CPU, precision="fp32")
     assert all(torch.equal(tensor, before[name]) for name, tensor in backbone.model.state_dict().items())
@@ -53,7 +56,7 @@ def test_movement_is_what_adam_does_to_the_weights(tmp_path: Path) -> None:
         optimizer.step()
     (fused,) = {site.module for site in sites if site.name.endswith("blocks.0.attn.qkv#k")}
     moved = (weights[fused].detach() - before[f"{fused}.weight"]).abs()
-    torch.testing.assert_close(torch.cat([found[f"{fused}#{letter}"] for letter in "qkv"]), moved, atol=1e-6, rtol=0)
+    torch.testing.assert_close(torch.cat([found[f"{fused}#{letter}"] for letter in "qkv"]), moved, atol=1e-5, rtol=0)
     assert {name: tensor.shape for name, tensor in found.items()} == {site.name: site.shape for site in sites}
 
 
