@@ -6,8 +6,10 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from conftest import Command, write_pairs
 from networks import save_tiny
 from stages.small_runs import write_camera
@@ -15,7 +17,9 @@ from stages.small_runs import write_camera
 from adaptsr_cli.artifacts.search import SearchRecord
 from adaptsr_cli.errors import AdaptsrError
 from adaptsr_cli.io.documents import read_document
-from adaptsr_cli.stages.train import search
+from adaptsr_cli.ranking.importance import measure_movement
+from adaptsr_cli.stages.common.adapter_file import read_adapter
+from adaptsr_cli.stages.train import build_adapters, search
 from adaptsr_cli.training import halving
 from adaptsr_cli.training.presets import TRAIN_PRESETS
 
@@ -212,3 +216,27 @@ def test_a_short_search_tries_the_method_that_suits_the_network(
         record = read_document(run / "training" / "search.json", SearchRecord)
         tried[name] = [trial.method for trial in record.trials]
     assert tried == {"tiny": ["full", "full"], "larger": ["lora", "lora"]}
+
+
+def test_the_trials_of_sparse_updates_share_one_mask(
+    adaptsr: Command, camera: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is measured once, and is the one that the winner's rate gives by itself."""
+    measured = []
+
+    def measure(*args: Any, **options: Any) -> Any:
+        measured.append(measure_movement(*args, **options))
+        return measured[-1]
+
+    monkeypatch.setattr(build_adapters, "measure_movement", measure)
+    done = adaptsr("train", "--data", camera, *WORDS, "--method", "shira")
+    assert done.code == 0, done.err
+    assert len(measured) == 1
+    record = read_document(Path("adaptsr-run") / "training" / "search.json", SearchRecord)
+    assert record.winner is not None
+    assert len(record.trials) > 1
+    words = ("--method", "shira", "--lr", record.winner.learning_rate, "--run", copy_plan("given"))
+    assert adaptsr("train", "--data", camera, *WORDS, *words).code == 0
+    first, second = (read_adapter(Path(run) / "adapter.safetensors")[1] for run in ("adaptsr-run", "given"))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
