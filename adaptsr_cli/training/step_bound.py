@@ -1,11 +1,9 @@
 """Bound of the learning rate: up to where one step of Adam changes the picture in proportion to the rate.
 
 Adam's first step moves every parameter by the rate, however small the gradient is. Beyond some rate, which depends on
-the network, the changes of its layers multiply, and the picture changes far more than in proportion: SPAN, whose
-activations lie in [0, 255], by 7 times as much at 1e-3 and by 150 times at 2e-3, where SAFMN x4 is in proportion up to
-1.6e-2. Trainings at half of the largest rate in proportion were the best of those tried: low-rank updates of SPAN x4 on
-the iPhone pairs at 2.5e-4 (+0.38 dB on validation images after 60 steps; 1.25e-4 +0.35 dB, 5e-4 had to be lowered), of
-SAFMN x2 on the NTIRE pairs at 5e-4.
+the network, the changes of its layers multiply, and the picture changes far more than in proportion: with low-rank
+updates SPAN x4, whose activations lie in [0, 255], by 4.7 times as much at 1e-3 and by 132 times at 2e-3; SAFMN x4
+is in proportion up to 4e-3 (`benchmarks/first_step.py`). A training needs a lower rate than its first step bears.
 """
 
 from __future__ import annotations
@@ -27,46 +25,59 @@ _REFERENCE: Final = 2.0**-12
 """A rate that is surely in proportion, as a share of the highest one; its change is still far above rounding."""
 
 
+class FirstStep:
+    """The first step of a training, taken at any rate and back again: the adapters are as before.
+
+    The step is that of the first batch, and is looked at on this one and the next.
+
+    Args:
+        trainer: One whose training has not begun.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        config = trainer.plan.config
+        self._backbone, self._device = trainer.backbone, trainer.device
+        self._parameters = list(trainer.attachment.parameters())
+        groups = trainer.attachment.parameter_groups(config.lora_plus)
+        self._optimizer = make_adam(groups, config.learning_rate, trainer.device)
+        first, second = (trainer.batches.sample(iteration) for iteration in (0, 1))
+        set_differentiable(trainer.backbone, True)
+        means, _ = trainer.gradients().run(first.lr.to(trainer.device), first.hr.to(trainer.device), 0)
+        set_differentiable(trainer.backbone, False)
+        means.put_back()
+        self._start = [parameter.detach().clone() for parameter in self._parameters]
+        self._lrs = [batch.lr.to(trainer.device) for batch in (first, second)]
+        self._before = self._pictures()
+
+    @torch.no_grad()
+    def change(self, rate: float) -> float:
+        """Root mean square of the pictures' change by one step at a rate; of values in [0, 1], not clamped."""
+        set_rate(self._optimizer, rate)
+        self._optimizer.step()
+        self._optimizer.state.clear()
+        after = self._pictures()
+        for parameter, value in zip(self._parameters, self._start, strict=True):
+            parameter.copy_(value)
+        return float((after - self._before).square().mean().sqrt())
+
+    @torch.no_grad()
+    def _pictures(self) -> Tensor:
+        with exact_products(self._device):
+            return torch.cat([super_resolve(self._backbone, lr) for lr in self._lrs]).double()
+
+
 def bound_rate(trainer: Trainer, highest: float) -> float:
     """The largest of `highest`, its half, its quarter ... at which the first step is in proportion to the rate.
 
-    The step is that of the first batch and is looked at on this one and the next. Costs the time of two or three steps
-    of training; the adapters are as before.
+    Takes the time of two or three steps of training.
 
     Args:
         trainer: One whose training has not begun.
         highest: A learning rate.
     """
-    config, parameters = trainer.plan.config, list(trainer.attachment.parameters())
-    optimizer = make_adam(trainer.attachment.parameter_groups(config.lora_plus), highest, trainer.device)
-    first, second = (trainer.batches.sample(iteration) for iteration in (0, 1))
-    set_differentiable(trainer.backbone, True)
-    means, _ = trainer.gradients().run(first.lr.to(trainer.device), first.hr.to(trainer.device), 0)
-    set_differentiable(trainer.backbone, False)
-    means.put_back()
-    start = [parameter.detach().clone() for parameter in parameters]
-    lrs = [batch.lr.to(trainer.device) for batch in (first, second)]
-
-    @torch.no_grad()
-    def change(rate: float) -> float:
-        """Root mean square of the pictures' change by one step at a rate."""
-        set_rate(optimizer, rate)
-        optimizer.step()
-        optimizer.state.clear()
-        after = pictures()
-        for parameter, value in zip(parameters, start, strict=True):
-            parameter.copy_(value)
-        return float((after - before).square().mean().sqrt())
-
-    @torch.no_grad()
-    def pictures() -> Tensor:
-        with exact_products(trainer.device):
-            return torch.cat([super_resolve(trainer.backbone, lr) for lr in lrs]).double()
-
-    before = pictures()
-    lowest = highest * _REFERENCE
-    slope = change(lowest) / lowest
+    step, lowest = FirstStep(trainer), highest * _REFERENCE
+    slope = step.change(lowest) / lowest
     rate = highest
-    while rate > lowest and not change(rate) <= DEPARTURE * rate * slope:  # that of a NaN is too large too
+    while rate > lowest and not step.change(rate) <= DEPARTURE * rate * slope:  # that of a NaN is too large too
         rate /= 2
     return rate
