@@ -31,7 +31,7 @@ class Case:
         """The gradients of our training step by name, and the output as ``sr``."""
         from pathlib import Path
 
-        objective = make_objective("fidelity", weights_dir=Path(), device=device, seed=0, iterations=1, scale=4)
+        objective = make_objective("l1", weights_dir=Path(), device=device, seed=0, iterations=1, scale=4)
         step = GradientStep(self.backbone, self.attachment, objective, device=device, precision="fp32")
         means, sr = step.run(self.lr, self.hr, 0)
         means.put_back()

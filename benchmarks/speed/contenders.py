@@ -154,11 +154,11 @@ class Contender:
 
 
 def make_ours(name: str, device: torch.device, precision: Precision, *, graph: bool = True) -> Contender:
-    """`adaptsr train`: its own gradient step and optimiser, rank 8 (or the largest legal rank) at every site."""
+    """`adaptsr train --objective l1`: its own gradient step and optimiser, rank 8 (or the largest) at all sites."""
     backbone = make_backbone(name, build(name)).to(device)
     plan = [(site, min(RANK, site.max_rank)) for site in find_all_sites(name, backbone.model)]
     attachment = attach(backbone.model, plan, alpha=float(RANK))
-    objective = make_objective("fidelity", weights_dir=Path(), device=device, seed=0, iterations=1, scale=4)
+    objective = make_objective("l1", weights_dir=Path(), device=device, seed=0, iterations=1, scale=4)
     gradients = GradientStep(backbone, attachment, objective, device=device, precision=precision)
     parameters = list(attachment.parameters())
     optimizer = make_adam(attachment.parameter_groups(1), 1e-3, device)  # as in `Trainer`
