@@ -111,9 +111,9 @@ def begin_by_held_out(record: DialRecord | None) -> AutoSharpness:
     setting, on = record.curve.keeping(KEPT_SHARE), plural(record.curve.images, "held-out image")
     if setting is None:
         return AutoSharpness(0.0, f"on {on} the faithful adapter gains no PSNR-Y that could be given up")
-    kept = f"on {on} it keeps {KEPT_SHARE:.0%} of what the faithful adapter gains in PSNR-Y"
-    if setting == record.curve.points[-1].sharpness:
-        kept = kept.replace("keeps", "keeps more than")
+    more = " more than" if setting == record.curve.points[-1].sharpness else ""
+    gain_db = record.curve.points[0].metrics["psnr_y_db"] - record.curve.backbone["psnr_y_db"]
+    kept = f"keeps{more} {KEPT_SHARE:.0%} of the {gain_db:+.2f} dB PSNR-Y that the faithful adapter gains on {on}"
     return AutoSharpness(math.floor(100 * setting) / 100, kept)
 
 

@@ -40,8 +40,8 @@ def record(*psnr_y_db: float) -> DialRecord:
 @pytest.mark.parametrize(
     ("found", "setting", "said"),
     [
-        (record(30.4, 30.3, 30.0, 29.5, 29.0), 0.41, "it keeps 25% of what the faithful adapter gains"),
-        (record(30.4, 30.6, 30.5), 1.0, "it keeps more than 25%"),
+        (record(30.4, 30.3, 30.0, 29.5, 29.0), 0.41, "keeps 25% of the +0.40 dB PSNR-Y that the faithful"),
+        (record(30.4, 30.6, 30.5), 1.0, "keeps more than 25%"),
         (record(29.9, 30.2), 0.0, "gains no PSNR-Y"),
         (None, 1.0, "older version"),
     ],
