@@ -4,11 +4,12 @@
     python benchmarks/perceptual.py --weights FOLDER --cost
 
 Every fifth pair is a test pair and looked at once, at the end; of the others every fifth is held out. Each trial trains
-two adapters with the same ranks, steps and seed, faithful and perceptual, and takes as much of the perceptual one as
-keeps the PSNR-Y of the held-out pairs at the backbone's (`share`: 1, 0.75, 0.5 or 0.25; the rest is of the faithful
-one). Trials are appended to ``benchmarks/results/perceptual.jsonl`` as they end, and those that are there are not run
-again; ``perceptual.md`` is made of what is there. LPIPS (squeeze) is what the objective trains on where no other
-network is at hand, so judge by NIQE, blur and noise too. ``--cost`` prints what a step of each objective takes.
+three adapters with the same ranks, steps and seed: by L1 alone, faithful (with the loss against a grid) and perceptual.
+It takes as much of the perceptual one as keeps the PSNR-Y of the held-out pairs at the backbone's (`share`: 1, 0.75,
+0.5 or 0.25; the rest is of the faithful one). Trials are appended to ``benchmarks/results/perceptual.jsonl`` as they
+end, and those that are there are not run again; ``perceptual.md`` is made of what is there. LPIPS (squeeze) is what the
+objective trains on where no other network is at hand, so judge by NIQE, blur and noise too. ``--cost`` prints what a
+step of each objective takes.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, median
 from typing import Any, Final
@@ -52,7 +54,7 @@ from adaptsr_cli.training.objective import make_objective
 RESULTS: Final = Path(__file__).parent / "results"
 METRICS: Final = ("delta_e", "lpips_squeeze", "ms_ssim", "niqe", "sharpness", "noise")
 SHOWN: Final = ("psnr_y_db", "lpips_squeeze", "ms_ssim_y", "niqe", "delta_e_2000", "blur_px", "noise_levels")
-SHOWN_GRID: Final = ("grid_flat", "grid_textured")
+SHOWN_GRID: Final = ("grid_flat", "grid_textured", "grid_flat_levels", "grid_textured_levels")
 EVERY: Final = 5
 SHARES: Final = (1.0, 0.75, 0.5, 0.25)
 RATE: Final = 2e-3
@@ -117,7 +119,7 @@ def trial(work: Path, folder: Path, model: Path, key: Mapping[str, Any], options
     run_allocate(AllocateOptions(run=scored.root))
     networks = {"backbone": load_backbone(model)}
     cpu_s = {}
-    objectives: tuple[ObjectiveName, ...] = ("fidelity", "perceptual")
+    objectives: tuple[ObjectiveName, ...] = ("l1", "fidelity", "perceptual")
     for objective in objectives:
         run = RunFolder(work / objective)
         run.root.mkdir()
@@ -198,12 +200,11 @@ def score(network: Backbone, folder: Path, weights: Path, pictures: Path | None)
         if pictures is not None:
             write_rgb(pictures / name, sr)
         inner = slice(scale, -scale)
-        grid = measure_grid(sr, scale)
         rows.append(
             score_images(sr, hr, protocol=PAPER, scale=scale, metrics=("psnr",))
             | measures.score(sr[inner, inner], hr[inner, inner])
             | measures.score_alone(sr[inner, inner])
-            | {"grid_flat": grid.flat, "grid_textured": grid.textured}
+            | grid_of(sr, scale)
         )
     return means(rows)
 
@@ -213,10 +214,14 @@ def photographs(folder: Path, weights: Path) -> dict[str, float]:
     rows = []
     for path in sorted((folder / "HR").iterdir()):
         hr = read_rgb(path)
-        grid = measure_grid(hr, 4)
         alone = Measures(("niqe", "sharpness", "noise"), PAPER, weights).score_alone(hr)
-        rows.append({**alone, "grid_flat": grid.flat, "grid_textured": grid.textured})
+        rows.append(alone | grid_of(hr, 4))
     return means(rows)
+
+
+def grid_of(image: np.ndarray, period_px: int) -> dict[str, float]:
+    """The grid of a picture by its names in the table."""
+    return {f"grid_{part}": value for part, value in asdict(measure_grid(image, period_px)).items()}
 
 
 def means(rows: list[dict[str, float]]) -> dict[str, float]:
@@ -257,8 +262,8 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
     """A row for each network of each trial."""
     lines = [
         "| pairs | network | steps | seed | adapter | PSNR-Y | LPIPS (squeeze) | MS-SSIM-Y | NIQE | dE 2000 "
-        "| blur | noise | grid, flat | grid, textured | CPU s |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| blur | noise | grid, flat | grid, textured | its levels, flat | its levels, textured | CPU s |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         key = row["trial"]
