@@ -14,11 +14,13 @@ from typing import Any
 
 import torch
 
+from adaptsr_cli.adapters.attach import detach
 from adaptsr_cli.adapters.methods import METHODS
 from adaptsr_cli.artifacts.adapter import AdapterBase
 from adaptsr_cli.artifacts.card import RunCard
 from adaptsr_cli.artifacts.dial import DialRecord
 from adaptsr_cli.artifacts.evaluation import DialCurve, DialPoint
+from adaptsr_cli.artifacts.search import RateBound
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.inference.picture import upscale_rgb
@@ -41,6 +43,7 @@ from adaptsr_cli.stages.train.time_plan import plan_training
 from adaptsr_cli.training.log import read_log
 from adaptsr_cli.training.presets import TRAIN_PRESETS
 from adaptsr_cli.training.state import read_state
+from adaptsr_cli.training.step_bound import bound_rate
 from adaptsr_cli.units import format_seconds
 
 
@@ -74,9 +77,8 @@ def faithful_part(options: TrainOptions) -> TrainOptions:
 def perceptual_part(options: TrainOptions, inputs: TrainingInputs) -> TrainOptions:
     """What `options` say of the perceptual adapter.
 
-    Its rate is the preset's and not searched for, since no score could choose between rates that give PSNR up on
-    purpose; nor is it that of the first training, which is found by PSNR. Its method is the one that is named, else
-    ``lora``: all as by ``objective`` perceptual alone.
+    Its rate is not searched for, since no score could choose between rates that give PSNR up on purpose: it is the
+    preset's, or what `_bounded` finds where that is too high. Its method is the one that is named, else ``lora``.
 
     Args:
         options: Of both.
@@ -118,6 +120,7 @@ def train_on_top(options: TrainOptions, inputs: TrainingInputs, progress: Progre
     inner = OpenRun(run, _open_faithful(opened.run, faithful, base), opened.data)
     plan = open_rank_plan(options, inner, progress, world)
     inputs = replace(inputs, opened=inner, plan=plan, base=base)
+    options = _bounded(options, inputs, progress)
     planned = plan_training(options, inputs, progress)
     trainer = make_trainer(planned.options, inputs, run, progress)
     trainer.reserve_s = planned.reserve(is_new=not run.training.state.exists()) + len(SETTINGS) * planned.validation_s
@@ -135,6 +138,24 @@ def train_on_top(options: TrainOptions, inputs: TrainingInputs, progress: Progre
     if outcome.seconds_per_iteration is None:
         progress.note(f"the perceptual adapter is finished already ({format_seconds(outcome.state.elapsed_s)})")
     return PerceptualResult(run.adapter, card, _measure_dial(opened.run, inputs, progress).curve)
+
+
+def _bounded(options: TrainOptions, inputs: TrainingInputs, progress: Progress) -> TrainOptions:
+    """The options at a rate at which the first step is in proportion; at that of the training that is there, if any."""
+    run, world = inputs.opened.run, inputs.world
+    usual, method = options.learning_rate, options.method
+    assert usual is not None
+    assert method != "auto"
+    if world.gather(run.training.state.exists())[0]:
+        known = read_state(run.training.state)[0].plan.config.learning_rate
+        return options.model_copy(update={"learning_rate": known})
+    untimed = options.model_copy(update={"minutes": None})
+    trainer = make_trainer(untimed, inputs, RunFolder(run.training.root / "bound"), SILENT)
+    bound = RateBound(method=method, usual=usual, highest=world.gather(bound_rate(trainer, 2 * usual) / 2)[0])
+    detach(trainer.attachment)
+    if bound.highest < bound.usual:
+        progress.note(f"perceptual adapter: {bound.describe()}")
+    return options.model_copy(update={"learning_rate": bound.highest})
 
 
 def _measure_dial(run: RunFolder, inputs: TrainingInputs, progress: Progress) -> DialRecord:

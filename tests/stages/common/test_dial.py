@@ -23,7 +23,7 @@ from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.hashing import file_sha256
 from adaptsr_cli.io.images import read_rgb
 from adaptsr_cli.stages.common.adapter_file import read_adapter
-from adaptsr_cli.stages.train import setup
+from adaptsr_cli.stages.train import on_top, setup
 from adaptsr_cli.training.objective import PixelObjective, Term
 
 TRAIN = ("train", "--run", "r", "--objective", "both", "--lr", "0.01", *QUICK)
@@ -153,7 +153,7 @@ def test_the_second_training_resumes_bit_for_bit(
 
     def stop_at_the_second(self: Contrast, *batch: Any) -> Any:
         steps["perceptual"] += 1
-        if steps["perceptual"] == 2:
+        if steps["perceptual"] == 1 + 2:  # the bound of the rate takes one as well
             os.kill(os.getpid(), signal.SIGTERM)
         return losses(self, *batch)
 
@@ -163,10 +163,25 @@ def test_the_second_training_resumes_bit_for_bit(
     assert "iteration 2 of 3" in stopped.err
     assert Path("stopped/adapter.safetensors").read_bytes() == faithful
     assert adaptsr(*words, "--data", camera).code == 0
-    assert steps["perceptual"] == 3
+    assert steps["perceptual"] == 1 + 3
     assert Path("stopped/perceptual/adapter.safetensors").read_bytes() == straight
     assert "already" in adaptsr(*words, "--data", camera).err
-    assert steps["perceptual"] == 3
+    assert steps["perceptual"] == 1 + 3
+
+
+def test_a_rate_out_of_proportion_is_lowered_once(
+    adaptsr: Command, camera: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_top, "bound_rate", lambda trainer, highest: highest / 8)
+    done = adaptsr(*TRAIN, "--data", camera)
+    assert done.code == 0, done.err
+    assert "perceptual adapter: the preset's learning rate of 0.002" in done.err
+    header, _ = read_adapter(Path("r/perceptual/adapter.safetensors"))
+    assert header.provenance.options["learning_rate"] == pytest.approx(0.002 / 8)
+    monkeypatch.setattr(on_top, "bound_rate", lambda trainer, highest: highest)
+    again = adaptsr(*TRAIN, "--data", camera)  # goes on at that rate, whatever would be found now
+    assert again.code == 0, again.err
+    assert "finished already" in again.err
 
 
 def test_a_changed_faithful_adapter_gets_a_new_one_on_top(adaptsr: Command, camera: Path, run: Path) -> None:
