@@ -23,8 +23,8 @@ from adaptsr_cli.units import format_params
 FFT_WEIGHT: Final = 0.05
 CHARBONNIER_EPSILON: Final = 1e-3
 GRID_WEIGHT: Final = 1.0
-"""Of `grid_loss`, beside L1. More takes more of the grid away, but PSNR too: on seven held-out iPhone pairs weights of 3
-and 10 cost 0.05 dB and more, by one seed."""
+"""Of `grid_loss`, beside L1. More takes more of the grid away, but PSNR too: on seven held-out iPhone pairs a weight of
+3 cost 0.05 dB (one seed)."""
 
 # Of the perceptual objective, beside L1; chosen on five held-out iPhone pairs, by one seed.
 GAN_WEIGHT: Final = 0.005
@@ -343,10 +343,13 @@ class PerceptualObjective:
 
     def describe(self) -> str:
         """See `Objective.describe`."""
+        judges = (
+            f"{self._distance.weight:g} {self._distance.name} + {PERCEPTUAL_GRID_WEIGHT:g} grid + {GAN_WEIGHT:g} GAN"
+        )
+        params = format_params(self._adversary.params)
         return (
-            f"L1 + {LOW_WEIGHT:g} L1 of means + {self._distance.weight:g} {self._distance.name} + "
-            f"{PERCEPTUAL_GRID_WEIGHT:g} grid + {GAN_WEIGHT:g} GAN (discriminator of {format_params(self._adversary.params)} parameters, "
-            f"from iteration {self._warm_up})"
+            f"L1 + {LOW_WEIGHT:g} L1 of means + {judges} "
+            f"(discriminator of {params} parameters, from iteration {self._warm_up})"
         )
 
 

@@ -22,6 +22,7 @@ from adaptsr_cli.training.objective import (
     GAN_WEIGHT,
     GRID_WEIGHT,
     LOW_WEIGHT,
+    PERCEPTUAL_GRID_WEIGHT,
     Objective,
     PerceptualObjective,
     charbonnier_loss,
@@ -130,7 +131,7 @@ def test_total_is_the_weighted_sum_of_detached_parts(choice: ObjectiveName, sque
     objective = perceptual(squeeze_dir) if choice == "perceptual" else make(choice, squeeze_dir)
     losses = objective.losses(sr, hr, 50)
     weights = {"l1": 1.0, "fft": 0.05, "charbonnier": 1.0, "perceptual": 0.1, "gan": GAN_WEIGHT}
-    weights |= {"low": LOW_WEIGHT, "grid": GRID_WEIGHT}
+    weights |= {"low": LOW_WEIGHT, "grid": PERCEPTUAL_GRID_WEIGHT if choice == "perceptual" else GRID_WEIGHT}
     expected = sum(weights[name] * part.item() for name, part in losses.parts.items())
     assert losses.total.item() == pytest.approx(expected, rel=1e-6)
     assert losses.total.shape == ()
@@ -181,11 +182,11 @@ def test_pixel_objectives_have_nothing_to_train_or_keep(choice: ObjectiveName, t
 def test_descriptions_say_what_is_minimised(squeeze_dir: Path) -> None:
     texts = [make(choice, squeeze_dir).describe() for choice in get_args(ObjectiveName)]
     assert texts == [
-        "L1 + 10 grid",
+        "L1 + 1 grid",
         "L1",
         "L1 + 0.05 FFT",
         "Charbonnier (epsilon 0.001)",
-        "L1 + 1 L1 of means + 0.1 LPIPS (squeeze, squeezenet1_1_random.safetensors) + 10 grid + 0.005 GAN "
+        "L1 + 1 L1 of means + 0.1 LPIPS (squeeze, squeezenet1_1_random.safetensors) + 3 grid + 0.005 GAN "
         "(discriminator of 13.2k parameters, from iteration 10)",
     ]
 
