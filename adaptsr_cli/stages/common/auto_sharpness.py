@@ -27,7 +27,7 @@ from adaptsr_cli.artifacts.dial import DialRecord
 from adaptsr_cli.errors import AdaptsrError, DataError, UsageError
 from adaptsr_cli.imaging.estimate_noise import flat_noise_levels
 from adaptsr_cli.inference.engine import Upscaler
-from adaptsr_cli.inference.picture import to_depth, upscale_rgb
+from adaptsr_cli.inference.picture import upscale_rgb
 from adaptsr_cli.io.images import list_images, read_rgb
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.stages.common.dial import Dial
@@ -126,7 +126,7 @@ def open_crops(files: Sequence[Path], progress: Progress) -> list[Uint8Array]:
     crops, fault = [], ""
     for place in np.linspace(0, len(files) - 1, min(len(files), MOST_PHOTOGRAPHS)).round().astype(int):
         try:
-            rgb = to_depth(read_rgb(files[place]), np.uint8)
+            rgb = read_rgb(files[place])
         except (AdaptsrError, OSError) as error:
             fault = str(error)
             progress.note(f"{files[place]} is left out of the choice: {fault}")

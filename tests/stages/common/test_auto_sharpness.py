@@ -15,7 +15,8 @@ from adaptsr_cli.artifacts.evaluation import DialCurve, DialPoint
 from adaptsr_cli.io.documents import write_document
 from adaptsr_cli.io.hashing import file_sha256
 from adaptsr_cli.io.images import write_rgb
-from adaptsr_cli.stages.common.auto_sharpness import begin_by_held_out, find_worse
+from adaptsr_cli.progress import SILENT
+from adaptsr_cli.stages.common.auto_sharpness import SIDE_LR_PX, begin_by_held_out, find_worse, open_crops
 
 
 def test_what_rises_beyond_its_standard_error_is_worse() -> None:
@@ -50,6 +51,13 @@ def test_it_begins_where_a_share_of_the_gain_is_left(found: DialRecord | None, s
     begin = begin_by_held_out(found)
     assert begin.sharpness == setting
     assert said in begin.describe()
+
+
+def test_crops_are_the_centres_of_the_photographs(tmp_path: Path) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (120, 50, 3), dtype=np.uint8)
+    write_rgb(tmp_path / "a.png", photo)
+    (crop,) = open_crops([tmp_path / "a.png"], SILENT)
+    assert np.array_equal(crop, photo[12 : 12 + SIDE_LR_PX])
 
 
 def test_photographs_lower_it(adaptsr: Command, run: Path) -> None:  # noqa: F811
