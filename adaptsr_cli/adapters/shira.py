@@ -60,7 +60,7 @@ def place_shira(spec: AdapterSpec) -> AdapterLayout:
     """Place updates of single weights at the planned sites.
 
     Raises:
-        ArtifactError: The entries are not as many as the planned ranks cost, or no list.
+        ArtifactError: The entries are not as many as the planned ranks cost, or not in lists.
     """
     entries = spec.entries
     if entries is None:

@@ -81,18 +81,20 @@ def measure_movement(
     with site_weights(backbone, sites) as weights, exact_products(device):
         before = {name: weight.detach().clone() for name, weight in weights.items()}
         optimizer = torch.optim.Adam(weights.values(), lr=_PROBE_RATE)
-        for parts in batches:
-            optimizer.zero_grad()
-            for part in parts:
-                _add_gradient(backbone, part, device, precision)
-            for name, gradient in _sum_gradients(weights, world).items():
-                weights[name].grad = gradient
-            optimizer.step()
-        with torch.no_grad():
-            found = {site.name: (weights[site.module] - before[site.module])[_rows(site)].abs() for site in sites}
-            for name, weight in weights.items():
-                weight.copy_(before[name])
-    return found
+        try:
+            for parts in batches:
+                optimizer.zero_grad()
+                for part in parts:
+                    _add_gradient(backbone, part, device, precision)
+                for name, gradient in _sum_gradients(weights, world).items():
+                    weights[name].grad = gradient
+                optimizer.step()
+            moved = {name: (weight.detach() - before[name]).abs() for name, weight in weights.items()}
+        finally:
+            with torch.no_grad():
+                for name, weight in weights.items():
+                    weight.copy_(before[name])
+    return {site.name: moved[site.module][_rows(site)] for site in sites}
 
 
 def _add_gradient(backbone: Backbone, batch: Batch, device: torch.device, precision: Precision) -> None:

@@ -66,4 +66,9 @@ def test_a_loss_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     broken = Batch(torch.full((1, 3, 8, 8), torch.nan), torch.rand(1, 3, 32, 32))
     with pytest.raises(TrainingError, match="not finite"):
         measure_snip(backbone, sites, [[broken]], device=CPU, precision="fp32")
+    before = {name: tensor.clone() for name, tensor in backbone.model.state_dict().items()}
+    whole = Batch(torch.rand(1, 3, 8, 8), torch.rand(1, 3, 32, 32))
+    with pytest.raises(TrainingError, match="not finite"):
+        measure_movement(backbone, sites, [[whole], [broken]], device=CPU, precision="fp32")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in backbone.model.state_dict().items())
     assert not any(parameter.requires_grad for parameter in backbone.model.parameters())
