@@ -344,7 +344,7 @@ def cell(trials: list[dict[str, Any]], camera: str, place: int | None) -> str:
     """Mean gain, spread and count; of the adapter as trained where `place` is None."""
     gains = []
     for row in trials:
-        if row["camera"] == camera:
+        if row["camera"] == camera and (place is not None or "as_trained_psnr_y_db" in row):
             after = row["psnr_y_db"][place] if place is not None else row["as_trained_psnr_y_db"]
             gains.append(after - row["psnr_y_db"][0])
     spread = f" ± {np.std(gains, ddof=1):.2f}" if len(gains) > 1 else ""

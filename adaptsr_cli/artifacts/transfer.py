@@ -28,6 +28,8 @@ _TWO_PI_SQUARED: Final = 2 * math.pi**2
 _POINTS: Final = 23
 # Of the band between its ends, 90 % are inside.
 _ENDS: Final = (0.05, 0.5, 0.95)
+# Of chi-squared per degree of freedom; known cameras have 0.2 to 0.9.
+_MOST_MISFIT: Final = 2.0
 
 
 class TransferFunction(StrictModel):
@@ -233,6 +235,7 @@ class TransferEstimate(StrictModel):
         jpeg_qualities: Of the photographs that are, or were, JPEG files, rising.
         photographs: How many of the camera's were looked at.
         misfit: Chi-squared of what was seen against the likeliest camera.
+        freedom: Its degrees of freedom.
         trustworthy: Whether to train on it.
         reason: Why, or why not, in words.
     """
@@ -246,8 +249,14 @@ class TransferEstimate(StrictModel):
     jpeg_qualities: tuple[int, ...]
     photographs: Annotated[int, Field(gt=0)]
     misfit: Annotated[float, Field(ge=0)]
+    freedom: Annotated[int, Field(gt=0)]
     trustworthy: bool
     reason: str
+
+    @property
+    def explains_photographs(self) -> bool:
+        """Whether some blur, sharpening and noise come near to what the photographs show."""
+        return self.misfit <= _MOST_MISFIT * self.freedom
 
     def describe(self) -> str:
         """One line for people."""

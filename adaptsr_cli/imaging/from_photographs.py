@@ -263,6 +263,7 @@ def _conclude(
         jpeg_qualities=tuple(qualities),
         photographs=len(traces),
         misfit=misfit,
+        freedom=freedom,
         trustworthy=trustworthy,
         reason=reason,
     )

@@ -20,6 +20,7 @@ ESTIMATE = TransferEstimate(
     jpeg_qualities=(85, 90),
     photographs=3,
     misfit=5.0,
+    freedom=15,
     trustworthy=True,
     reason="spectra and edges agree",
 )

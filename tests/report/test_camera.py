@@ -23,6 +23,7 @@ ESTIMATE = TransferEstimate(
     jpeg_qualities=(80, 92),
     photographs=5,
     misfit=10.0,
+    freedom=15,
     trustworthy=True,
     reason="spectra and edges agree",
 )

@@ -24,7 +24,7 @@ from adaptsr_cli.artifacts.transfer import TransferEstimate
 from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.data.pairs import PairReader
 from adaptsr_cli.imaging.degrade import degrade
-from adaptsr_cli.imaging.guard import STRENGTHS, choose_strength, plausible_cameras
+from adaptsr_cli.imaging.guard import STRENGTHS, UP_TO_HALF, choose_strength, plausible_cameras
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.inference.picture import upscale_rgb
 from adaptsr_cli.io.documents import read_document, write_document
@@ -43,9 +43,6 @@ Views = list[tuple[Uint8Array, Uint8Array]]  # lr (h, w, 3), hr (scale h, scale 
 
 _MOST_IMAGES: Final = 6
 _SIDE_LR_PX: Final = 48
-# What an adapter learns of one scene holds for others in part only. Trained on one pair of each of three cameras it
-# gained on other scenes 0.22, 0.08 and 0.30 dB at half strength, 0.09, 0.02 and 0.00 in full.
-_OF_KNOWN_SCENES: Final = tuple(strength for strength in STRENGTHS if strength <= 0.5)
 
 
 @dataclass(frozen=True)
@@ -108,18 +105,17 @@ def _choose_trial(opened: OpenRun) -> _Trial | None:
     run, data = opened.run, opened.data
     if data.shows_known_scenes:
         advice = "pairs of other scenes (`adaptsr pair`), or photographs beside these (`degrade` pairs)"
-        return _Trial("colours", _OF_KNOWN_SCENES, partial(_exchange_colours, opened), advice)
+        return _Trial("colours", UP_TO_HALF, partial(_exchange_colours, opened), advice)
     if any(pairs.ratio is not None for pairs in data.held_out):
         return None
     record = read_document(run.degradation, DegradationRecord) if run.degradation.exists() else None
     if record is None or not isinstance(record.estimate, TransferEstimate | CameraEstimate):
         return None
-    more = (
-        "more photos of the camera (20 or more, of varied scenes with fine detail)"
-        if isinstance(record.estimate, TransferEstimate)
-        else "photos of the camera that takes the LR side (`degrade` auto:FOLDER)"
-    )
-    return _Trial("cameras", STRENGTHS, partial(_take, opened, record), f"{more}, or a few real pairs (`adaptsr pair`)")
+    strengths, more = STRENGTHS, "photos of the camera that takes the LR side (`degrade` auto:FOLDER)"
+    if isinstance(record.estimate, TransferEstimate):
+        strengths = STRENGTHS if record.estimate.explains_photographs else UP_TO_HALF
+        more = "more photos of the camera (20 or more, of varied scenes with fine detail)"
+    return _Trial("cameras", strengths, partial(_take, opened, record), f"{more}, or a few real pairs (`adaptsr pair`)")
 
 
 def _exchange_colours(opened: OpenRun) -> list[Views]:

@@ -16,8 +16,8 @@ from stages.small_runs import weights_of
 from adaptsr_cli.api import train
 from adaptsr_cli.artifacts.degradation import DegradationRecord
 from adaptsr_cli.artifacts.guard import GuardRecord
-from adaptsr_cli.artifacts.transfer import CameraNoise, TransferFunction
-from adaptsr_cli.imaging.guard import STRENGTHS
+from adaptsr_cli.artifacts.transfer import CameraNoise, TransferEstimate, TransferFunction
+from adaptsr_cli.imaging.guard import STRENGTHS, UP_TO_HALF
 from adaptsr_cli.imaging.sharp_photographs import SimulatedCamera, photograph
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.hashing import file_sha256
@@ -69,7 +69,7 @@ def trained(adaptsr: Command, once: Path) -> Command:
 def test_the_strength_is_chosen_once_and_merged_with(trained: Command) -> None:
     found = read_document(GUARD, GuardRecord)
     assert found.adapter_sha256 == file_sha256(RUN / "adapter.safetensors")
-    assert (found.varied, found.versions, found.images, found.strengths) == ("cameras", 12, 2, STRENGTHS)
+    assert (found.varied, found.versions, found.images) == ("cameras", 12, 2)
     before = GUARD.stat().st_mtime_ns
     again = trained(*WITHOUT_PAIRS, "--json")
     assert json.loads(again.out)["guard"]["strength"] == found.strength
@@ -100,6 +100,18 @@ def test_a_kept_backbone_is_warned_of_and_merges_to_itself(trained: Command) -> 
     assert trained("merge").code == 0
     merged, backbone = weights_of(RUN / "merged.safetensors"), weights_of(Path("m.safetensors"))
     assert all((merged[key] == backbone[key]).all() for key in backbone)
+
+
+def test_half_is_the_most_where_nothing_explains_the_photographs(trained: Command) -> None:
+    record = read_document(RUN / "degradation.json", DegradationRecord)
+    assert isinstance(record.estimate, TransferEstimate)
+    for share, strengths in ((3.0, UP_TO_HALF), (0.5, STRENGTHS)):
+        misfit = share * record.estimate.freedom
+        changed = record.estimate.model_copy(update={"misfit": misfit})
+        write_document(RUN / "degradation.json", record.model_copy(update={"estimate": changed}))
+        GUARD.unlink()
+        assert trained(*WITHOUT_PAIRS).code == 0
+        assert read_document(GUARD, GuardRecord).strengths == strengths
 
 
 def test_another_adapter_is_not_merged_by_the_guard_of_this_one(trained: Command) -> None:
