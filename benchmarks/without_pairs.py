@@ -162,7 +162,10 @@ def trial(
             found = read_document(folder / "run" / "degradation.json", DegradationRecord).estimate
             assert isinstance(found, TransferEstimate)
             estimate = found
-    told = {"estimate": estimate.transfer.describe(), "trustworthy": estimate.trustworthy} if estimate else {}
+    told = {}
+    if estimate:
+        told = {"estimate": estimate.transfer.describe(), "trustworthy": estimate.trustworthy}
+        told["explains_photographs"] = estimate.explains_photographs
     return {
         "held_out": sorted(scene.name for scene in held_out),
         "known": len(known),
