@@ -31,9 +31,9 @@ from adaptsr_cli.imaging.training_cameras import UNEXPLAINED_LEVELS, order_by_ch
 
 Floats = np.ndarray[Any, np.dtype[Any]]  # float32 or float64
 
-STRENGTHS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
+STRENGTHS: Final[tuple[float, ...]] = (0.0, 0.25, 0.5, 0.75, 1.0)
 
-UP_TO_HALF: Final = (0.0, 0.25, 0.5)
+UP_TO_HALF: Final[tuple[float, ...]] = (0.0, 0.25, 0.5)
 """Where the trial is known to be too easy: of what an adapter learnt there half is believed.
 
 Trained on one pair of each of three cameras, adapters gained on other scenes 0.22, 0.08 and 0.30 dB at half strength,
