@@ -83,7 +83,7 @@ def settle_method(
     elif known is not None and covers(known, searched, planned.iterations):
         method, rate = _reuse(known, run, world, progress)
     elif options.seeks_rate and (obstacle := _obstacle(options, inputs, planned.iterations)) is not None:
-        progress.note(f"no search for the learning rate, since {obstacle}: it is the preset's")
+        rate = _rate_without_search(options, inputs, asked, obstacle, progress)
     elif options.seeks_rate:
         record = _Search(planned, inputs, searched, progress).run()
         keep_search(record, options, inputs, searched, progress)
@@ -141,6 +141,46 @@ def _obstacle(options: TrainOptions, inputs: TrainingInputs, iterations: int) ->
     return None
 
 
+def _rate_without_search(
+    options: TrainOptions, inputs: TrainingInputs, method: Method, obstacle: str, progress: Progress
+) -> float | None:
+    """What the network bears of the preset's rate; None for all of it."""
+    progress.note(f"no search for the learning rate, since {obstacle}: it is the preset's")
+    if inputs.world.size > 1:
+        return None
+    bound = _bound(options, inputs, method)
+    if bound.highest == bound.usual:
+        return None
+    progress.note(bound.describe())
+    return bound.highest
+
+
+def _bound(options: TrainOptions, inputs: TrainingInputs, method: Method) -> RateBound:
+    """The highest rate of a method to begin with: half of the largest at which the first step is in proportion."""
+    usual = TRAIN_PRESETS[options.preset].learning_rate * METHODS[method].learning_rate_factor
+    # The step goes by the gradient of L1 whatever the objective: its size is that of the rate.
+    settled = _settle(options.model_copy(update={"objective": "fidelity"}), inputs, method, usual)
+    with _adapted(settled, inputs, RunFolder(inputs.opened.run.trials / "bound"), SILENT) as trainer:
+        return RateBound(method=method, usual=usual, highest=bound_rate(trainer, 2 * usual) / 2)
+
+
+def _settle(options: TrainOptions, inputs: TrainingInputs, method: Method, rate: float) -> TrainOptions:
+    """The options of a trial."""
+    settled = options.model_copy(update={"method": method, "learning_rate": rate})
+    return choose_init(settled, inputs.plan, SILENT)
+
+
+@contextmanager
+def _adapted(options: TrainOptions, inputs: TrainingInputs, run: RunFolder, progress: Progress) -> Iterator[Trainer]:
+    """A trainer whose adapters are taken off again."""
+    trainer = make_trainer(options, inputs, run, progress)
+    try:
+        yield trainer
+    finally:
+        set_differentiable(trainer.backbone, False)
+        detach(trainer.attachment)
+
+
 @dataclass
 class _Search:
     """One search, from its beginning or from where it was stopped.
@@ -163,7 +203,8 @@ class _Search:
         """Train the trials that are missing; every score is written at once, and the winner at the end."""
         run = self.inputs.opened.run
         plan, begin_s = plan_halving(self.methods, self.planned.iterations), time.perf_counter()
-        bounds = tuple(self._bound(method) for method in dict.fromkeys(method for method, _ in plan.trials))
+        tried = dict.fromkeys(method for method, _ in plan.trials)
+        bounds = tuple(_bound(self.planned.options, self.inputs, method) for method in tried)
         spent_s = self.planned.spent_s + time.perf_counter() - begin_s
         record = self._open_record(plan, bounds)
         self._tell(record, plan)
@@ -186,18 +227,6 @@ class _Search:
         write_document(run.search, record)
         draw_search(run.search_picture, record)
         return record
-
-    def _bound(self, method: Method) -> RateBound:
-        """The highest rate of a method to begin with: half of the largest at which the first step is in proportion."""
-        usual = TRAIN_PRESETS[self.planned.options.preset].learning_rate * METHODS[method].learning_rate_factor
-        folder = RunFolder(self.inputs.opened.run.trials / "bound")
-        with self._adapted(self._settle(method, usual), folder) as trainer:
-            return RateBound(method=method, usual=usual, highest=bound_rate(trainer, 2 * usual) / 2)
-
-    def _settle(self, method: Method, rate: float) -> TrainOptions:
-        """The options of a trial."""
-        settled = self.planned.options.model_copy(update={"method": method, "learning_rate": rate})
-        return choose_init(settled, self.inputs.plan, SILENT)
 
     def _open_record(self, plan: Halving, bounds: tuple[RateBound, ...]) -> SearchRecord:
         """The record of the search that was stopped here, if it is the same one; else a new one."""
@@ -233,7 +262,8 @@ class _Search:
         run = trial_folder(self.inputs.opened.run, trial)
         if run.training.state.exists() and read_state(run.training.state)[0].iteration == end:
             shutil.rmtree(run.root)  # killed before its score was written, which is made of its steps
-        with self._adapted(self._settle(trial.method, trial.learning_rate), run) as trainer:
+        options = _settle(self.planned.options, self.inputs, trial.method, trial.learning_rate)
+        with _adapted(options, self.inputs, run, self.progress) as trainer:
             trainer.pause, trainer.start = end, self._start
             trainer.mean = Mean(list(trainer.attachment.parameters()))
             try:
@@ -256,16 +286,6 @@ class _Search:
             losses=tuple(row.loss for row in rows if row.loss is not None and row.iteration > since),
             seconds=time.perf_counter() - begin,
         )
-
-    @contextmanager
-    def _adapted(self, options: TrainOptions, run: RunFolder) -> Iterator[Trainer]:
-        """A trainer whose adapters are taken off again."""
-        trainer = make_trainer(options, self.inputs, run, self.progress)
-        try:
-            yield trainer
-        finally:
-            set_differentiable(trainer.backbone, False)
-            detach(trainer.attachment)
 
 
 def trial_folder(run: RunFolder, trial: Trial) -> RunFolder:

@@ -22,6 +22,7 @@ from adaptsr_cli.stages.common.adapter_file import read_adapter
 from adaptsr_cli.stages.train import build_adapters, search
 from adaptsr_cli.training import halving
 from adaptsr_cli.training.presets import TRAIN_PRESETS
+from adaptsr_cli.training.state import read_state
 
 WORDS = ("--iterations", 60, "--batch", 1, "--patch", 32, "--model", "m.safetensors", "--val-freq", 30)
 
@@ -129,6 +130,20 @@ def test_a_network_that_a_rate_throws_off_gets_lower_ones(
     assert winner is not None
     assert winner.scores[-1].stable
     assert winner.scores[-1].learning_rate is None
+
+
+def test_without_a_search_the_first_step_bounds_the_rate(adaptsr: Command, tmp_path: Path, too_high: float) -> None:
+    pairs = write_pairs(tmp_path / "pairs", count=5, side_px=64)
+    words = ("--data", pairs, *WORDS, "--iterations", 4, "--method", "lora")
+    done = adaptsr("train", *words)
+    assert done.code == 0, done.err
+    assert "no search for the learning rate" in done.err
+    assert f"learning rate of {too_high:g} with --method lora is too high for this network" in done.err
+    rate = read_state(Path("adaptsr-run") / "training" / "state.safetensors")[0].plan.config.learning_rate
+    assert rate in [too_high / 2**times for times in (2, 3, 4, 5)]
+    longer = adaptsr("train", *words, "--iterations", 6)
+    assert longer.code == 0, longer.err
+    assert "now up to iteration 6" in longer.err
 
 
 def test_a_trial_counts_for_the_rate_that_it_ended_with(
