@@ -37,8 +37,8 @@ UP_TO_HALF: Final[tuple[float, ...]] = (0.0, 0.25, 0.5)
 """Where the trial is known to be too easy: of what an adapter learnt there half is believed.
 
 Trained on one pair of each of three cameras, adapters gained on other scenes 0.22, 0.08 and 0.30 dB at half strength,
-and 0.09, 0.02 and 0.00 in full. At x2, with photographs that no blur, sharpening and noise explained, two gained 0.03
-and -0.01 dB at half and lost 0.37 and 0.41 in full, which simulation took for a gain.
+and 0.09, 0.02 and 0.00 in full. At x2, with photographs that no blur, sharpening and noise explained, two gained 0.01
+and -0.01 dB at half and lost 0.08 and 0.41 in full, which simulation took for a gain.
 """
 
 _FUNCTIONS: Final = 6
