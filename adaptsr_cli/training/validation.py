@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -21,10 +22,15 @@ class PairSource(Protocol):
         """One pair: lr (h, w, 3) and hr (s h, s w, 3), uint8."""
 
 
-MAX_IMAGES = 16
-MAX_LR_PX = 128
-SAMPLE_ROWS = 3
-SAMPLE_PX = 256
+MAX_IMAGES: Final = 16
+MAX_LR_PX: Final = 128
+"""Side of the largest image that is scored whole; of a larger one as many pixels are."""
+
+_PIECES: Final = 4  # a side
+_SAMPLE_ROWS: Final = 3
+_SAMPLE_PX: Final = 256
+
+Pair = tuple[np.ndarray, np.ndarray]  # lr (h, w, 3), hr (s h, s w, 3), uint8
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ class Validation:
     """Score and sample outputs of one validation.
 
     Attributes:
-        psnr_y_db: Mean over all held-out crops, by the protocol `paper`.
+        psnr_y_db: Mean over all held-out images, by the protocol `paper`.
         sample: (H, W, 3) uint8: a row for each of the first images, LR enlarged | output | HR.
     """
 
@@ -41,9 +47,11 @@ class Validation:
 
 
 class Validator:
-    """Scores the network on the centres of at most 16 held-out images.
+    """Scores the network on at most 16 held-out images.
 
-    The crop bounds the time that validation takes away from training; `adaptsr eval` scores whole images.
+    Of an image larger than 128 LR pixels 16 pieces are scored that are spread over it, which bounds the time that
+    validation takes away from training; `adaptsr eval` scores whole images. One piece in the middle, of as many pixels,
+    would say little of the image (`benchmarks/validation_pieces.py`).
 
     Args:
         source: The held-out pairs.
@@ -57,33 +65,59 @@ class Validator:
         self._count = len(indices)
         self._scale = scale
         self._world = world
-        self._pairs = [_centre(*source.read(indices[place]), scale, MAX_LR_PX) for place in world.share(len(indices))]
+        self._images: list[list[Pair]] = []
+        self._shown: list[Pair] = []
+        for place in world.share(len(indices)):
+            lr, hr = source.read(indices[place])
+            self._images.append(_pieces(lr, hr, scale))
+            if len(self._shown) < _SAMPLE_ROWS:
+                self._shown.append(_centre(lr, hr, scale, max(1, _SAMPLE_PX // scale)))
 
     def __len__(self) -> int:
         return self._count
 
     def score(self, upscale: Callable[[np.ndarray], np.ndarray]) -> Validation:
-        """Score all held-out crops.
+        """Score all held-out images.
 
         Args:
             upscale: (h, w, 3) uint8 -> (s h, s w, 3) uint8.
         """
-        scores: list[float] = []
-        rows: list[np.ndarray] = []
-        for lr, hr in self._pairs:
-            sr = upscale(lr)
-            scored = score_images(sr, hr, protocol=PAPER, scale=self._scale, metrics=("psnr",))
-            scores.append(scored["psnr_y_db"])
-            if len(rows) < SAMPLE_ROWS:
-                rows.append(_sample_row(lr, sr, hr, self._scale))
+        scores = [_psnr_of_all([self._psnr_db(upscale(lr), hr) for lr, hr in pieces]) for pieces in self._images]
+        rows = [_sample_row(lr, upscale(lr), hr, self._scale) for lr, hr in self._shown]
         # In the order of the images, so that the mean is the same however many processes there are.
         return Validation(float(np.mean(self._world.gather_shares(scores))), _stack(rows))
 
+    def _psnr_db(self, sr: np.ndarray, hr: np.ndarray) -> float:
+        return score_images(sr, hr, protocol=PAPER, scale=self._scale, metrics=("psnr",))["psnr_y_db"]
 
-def _centre(lr: np.ndarray, hr: np.ndarray, scale: int, most_lr_px: int) -> tuple[np.ndarray, np.ndarray]:
+
+def _psnr_of_all(pieces_db: list[float]) -> float:
+    """PSNR in dB of the mean squared error of pieces of one size: that of an image is not the mean of theirs."""
+    if len(pieces_db) == 1:
+        return pieces_db[0]
+    return -10 * math.log10(np.mean([10 ** (-psnr_db / 10) for psnr_db in pieces_db]))
+
+
+def _pieces(lr: np.ndarray, hr: np.ndarray, scale: int) -> list[Pair]:
+    """A small pair itself; of a larger one pieces at even distances, which do not overlap."""
+    if max(lr.shape[:2]) <= MAX_LR_PX:
+        return [(lr, hr)]
+    sides = [min(length, MAX_LR_PX) // _PIECES for length in lr.shape[:2]]
+    rows, columns = (
+        [round((number + 0.5) * length / _PIECES - side / 2) for number in range(_PIECES)]
+        for length, side in zip(lr.shape[:2], sides, strict=True)
+    )
+    return [_cut(lr, hr, scale, row, column, *sides) for row in rows for column in columns]
+
+
+def _centre(lr: np.ndarray, hr: np.ndarray, scale: int, most_lr_px: int) -> Pair:
     """The central crop of a pair, at most `most_lr_px` LR pixels a side."""
     height, width = (min(size, most_lr_px) for size in lr.shape[:2])
-    top, left = (lr.shape[0] - height) // 2, (lr.shape[1] - width) // 2
+    return _cut(lr, hr, scale, (lr.shape[0] - height) // 2, (lr.shape[1] - width) // 2, height, width)
+
+
+def _cut(lr: np.ndarray, hr: np.ndarray, scale: int, top: int, left: int, height: int, width: int) -> Pair:
+    """A part of a pair, in LR pixels."""
     hr_rows = slice(top * scale, (top + height) * scale)
     hr_columns = slice(left * scale, (left + width) * scale)
     return lr[top : top + height, left : left + width], hr[hr_rows, hr_columns]
@@ -91,10 +125,7 @@ def _centre(lr: np.ndarray, hr: np.ndarray, scale: int, most_lr_px: int) -> tupl
 
 def _sample_row(lr: np.ndarray, sr: np.ndarray, hr: np.ndarray, scale: int) -> np.ndarray:
     """LR enlarged without interpolation, output and HR side by side, (h, 3 w, 3) uint8."""
-    most_lr_px = max(1, SAMPLE_PX // scale)
-    small, output = _centre(lr, sr, scale, most_lr_px)
-    _, target = _centre(lr, hr, scale, most_lr_px)
-    return np.concatenate([small.repeat(scale, axis=0).repeat(scale, axis=1), output, target], axis=1)
+    return np.concatenate([lr.repeat(scale, axis=0).repeat(scale, axis=1), sr, hr], axis=1)
 
 
 def _stack(rows: list[np.ndarray]) -> np.ndarray:

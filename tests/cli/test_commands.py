@@ -27,7 +27,7 @@ def complete(words: str) -> list[str]:
 def test_the_shell_completes_commands_options_and_choices() -> None:
     assert complete("adaptsr re") == ["reallocate"]
     assert complete("adaptsr train --lr") == ["--lr-dir", "--lr"]
-    assert complete("adaptsr train --objective ") == ["fidelity", "l1+fft", "charbonnier", "perceptual", "both"]
+    assert complete("adaptsr train --objective ") == ["fidelity", "l1", "l1+fft", "charbonnier", "perceptual", "both"]
     assert complete("adaptsr train --preset p") == ["paper"]
     assert complete("adaptsr allocate --strategy gr") == ["greedy"]
 

@@ -47,7 +47,7 @@ class TuningJob:
 def tune(job: TuningJob, blend: AdapterBlend, progress: Progress) -> tuple[Tuned, Tuning]:
     """Choose weights and strength by PSNR-Y on the images of a folder that none of the adapters was trained on.
 
-    The scores are those of validation during training: the centres of at most 16 images, spread over the folder. The
+    The scores are those of validation during training: at most 16 images, spread over the folder. The
     blend's network is left on the CPU, with the last blend that was tried.
 
     Args:
@@ -76,8 +76,8 @@ def tune(job: TuningJob, blend: AdapterBlend, progress: Progress) -> tuple[Tuned
         tuned = tune_weights(len(blend.updates), score)
     backbone.to(torch.device("cpu"))
     progress.note(
-        f"tuned on the centres ({MAX_LR_PX} LR px at most) of {plural(len(validator), 'held-out image')} of "
-        f"{job.data}; {plural(tuned.tried, 'blend')} tried"
+        f"tuned on {plural(len(validator), 'held-out image')} of {job.data}, of those larger than {MAX_LR_PX} LR px on "
+        f"pieces; {plural(tuned.tried, 'blend')} tried"
     )
     record = Tuning(
         data=str(job.data),

@@ -148,19 +148,19 @@ def _rate_without_search(
     progress.note(f"no search for the learning rate, since {obstacle}: it is the preset's")
     if inputs.world.size > 1:
         return None
-    bound = _bound(options, inputs, method)
+    bound = _bound(options, inputs, method, progress)
     if bound.highest == bound.usual:
         return None
     progress.note(bound.describe())
     return bound.highest
 
 
-def _bound(options: TrainOptions, inputs: TrainingInputs, method: Method) -> RateBound:
+def _bound(options: TrainOptions, inputs: TrainingInputs, method: Method, progress: Progress) -> RateBound:
     """The highest rate of a method to begin with: half of the largest at which the first step is in proportion."""
     usual = TRAIN_PRESETS[options.preset].learning_rate * METHODS[method].learning_rate_factor
     # The step goes by the gradient of L1 whatever the objective: its size is that of the rate.
     settled = _settle(options.model_copy(update={"objective": "fidelity"}), inputs, method, usual)
-    with _adapted(settled, inputs, RunFolder(inputs.opened.run.trials / "bound"), SILENT) as trainer:
+    with _adapted(settled, inputs, RunFolder(inputs.opened.run.trials / "bound"), progress) as trainer:
         return RateBound(method=method, usual=usual, highest=bound_rate(trainer, 2 * usual) / 2)
 
 
@@ -204,7 +204,7 @@ class _Search:
         run = self.inputs.opened.run
         plan, begin_s = plan_halving(self.methods, self.planned.iterations), time.perf_counter()
         tried = dict.fromkeys(method for method, _ in plan.trials)
-        bounds = tuple(_bound(self.planned.options, self.inputs, method) for method in tried)
+        bounds = tuple(_bound(self.planned.options, self.inputs, method, self.progress) for method in tried)
         spent_s = self.planned.spent_s + time.perf_counter() - begin_s
         record = self._open_record(plan, bounds)
         self._tell(record, plan)

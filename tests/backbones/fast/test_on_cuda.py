@@ -118,7 +118,7 @@ def gradients_of(path: Path, lr: Tensor, hr: Tensor, *, by_kernels: bool) -> dic
             up.copy_(0.01 * torch.randn(up.shape, generator=draw))
     set_differentiable(backbone, True)
     if by_kernels:
-        objective = make_objective("fidelity", weights_dir=path.parent, device=cpu, seed=0, iterations=1, scale=4)
+        objective = make_objective("l1", weights_dir=path.parent, device=cpu, seed=0, iterations=1, scale=4)
         means, sr = GradientStep(backbone, attachment, objective, device=cpu, precision="fp32").run(lr, hr, 0)
         means.put_back()
     else:

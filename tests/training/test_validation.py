@@ -1,0 +1,79 @@
+"""Which parts of held-out images are scored, and how their scores become that of the image."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from adaptsr_cli.metrics.protocol import PAPER, score_images
+from adaptsr_cli.training.validation import MAX_LR_PX, Validator
+
+SCALE = 2
+
+
+class Pairs:
+    """Pairs whose output by `enlarge` is wrong by some grey levels, other ones in each quarter of the image."""
+
+    def __init__(self, *sizes: tuple[int, int]) -> None:
+        rng = np.random.default_rng(0)
+        self._pairs = []
+        for height, width in sizes:
+            lr = rng.integers(40, 200, (height, width, 3), dtype=np.uint8)
+            hr = enlarge(lr)
+            for number, (rows, columns) in enumerate(
+                (rows, columns)
+                for rows in (slice(0, height), slice(height, None))
+                for columns in (slice(0, width), slice(width, None))
+            ):
+                hr[rows, columns] += np.uint8(2 + 8 * number)
+            self._pairs.append((lr, hr))
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        return self._pairs[index]
+
+
+def enlarge(lr: np.ndarray) -> np.ndarray:
+    return lr.repeat(SCALE, axis=0).repeat(SCALE, axis=1)
+
+
+def score(sr: np.ndarray, hr: np.ndarray) -> float:
+    return score_images(sr, hr, protocol=PAPER, scale=SCALE, metrics=("psnr",))["psnr_y_db"]
+
+
+@pytest.mark.parametrize("size", [(24, 40), (MAX_LR_PX, MAX_LR_PX)])
+def test_a_small_image_is_scored_whole(size: tuple[int, int]) -> None:
+    pairs = Pairs(size)
+    lr, hr = pairs.read(0)
+    assert Validator(pairs, SCALE).score(enlarge).psnr_y_db == score(enlarge(lr), hr)
+
+
+@pytest.mark.parametrize("size", [(400, 320), (MAX_LR_PX + 1, 600), (70, 300)])
+def test_pieces_of_a_large_image_tell_the_score_of_all_of_it(size: tuple[int, int]) -> None:
+    pairs, seen = Pairs(size), []
+
+    def upscale(lr: np.ndarray) -> np.ndarray:
+        seen.append(lr.shape[0] * lr.shape[1])
+        return enlarge(lr)
+
+    lr, hr = pairs.read(0)
+    found = Validator(pairs, SCALE).score(upscale)
+    assert found.psnr_y_db == pytest.approx(score(enlarge(lr), hr), abs=0.1)
+    *pieces, shown = seen
+    assert len(pieces) == 16
+    assert sum(pieces) <= MAX_LR_PX**2
+    assert found.sample.shape[0] * found.sample.shape[1] == 3 * shown * SCALE**2
+
+
+def test_samples_are_of_three_images() -> None:
+    found = Validator(Pairs(*[(20, 20)] * 5, (200, 200)), SCALE).score(enlarge)
+    assert found.sample.shape == (3 * 20 * SCALE, 3 * 20 * SCALE, 3)
+
+
+def test_a_perfect_image_has_the_score_that_perfect_pieces_have() -> None:
+    pairs = Pairs((200, 200))
+    lr, _ = pairs.read(0)
+    pairs.read = lambda index: (lr, enlarge(lr))  # type: ignore[method-assign]
+    assert Validator(pairs, SCALE).score(enlarge).psnr_y_db == pytest.approx(score(enlarge(lr), enlarge(lr)))
