@@ -100,7 +100,8 @@ def _choose_entries(
     planned = [(site, rank) for site, rank in sites if rank]
     if config.shira_mask == "random":
         return choose_by_site(draw_importance(planned, config.seed), planned)
-    same = config.model_copy(update={"learning_rate": 1.0}).model_dump_json()  # it does not decide the mask
+    # Neither decides the mask.
+    same = config.model_copy(update={"learning_rate": 1.0, "minutes": None}).model_dump_json()
     if same in masks:
         return masks[same]
     is_snip = config.shira_mask == "snip"

@@ -14,13 +14,10 @@ from typing import Any
 
 import torch
 
-from adaptsr_cli.adapters.attach import detach
-from adaptsr_cli.adapters.methods import METHODS
 from adaptsr_cli.artifacts.adapter import AdapterBase
 from adaptsr_cli.artifacts.card import RunCard
 from adaptsr_cli.artifacts.dial import DialRecord
 from adaptsr_cli.artifacts.evaluation import DialCurve, DialPoint
-from adaptsr_cli.artifacts.search import RateBound
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.inference.picture import upscale_rgb
@@ -37,13 +34,12 @@ from adaptsr_cli.stages.common.open_run import OpenRun
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.stages.train.rank_plan import open_rank_plan
+from adaptsr_cli.stages.train.rate_bound import find_bound, usual_rate
 from adaptsr_cli.stages.train.records import fill_card, tell_result
 from adaptsr_cli.stages.train.setup import TrainingInputs, make_trainer
 from adaptsr_cli.stages.train.time_plan import plan_training
 from adaptsr_cli.training.log import read_log
-from adaptsr_cli.training.presets import TRAIN_PRESETS
 from adaptsr_cli.training.state import read_state
-from adaptsr_cli.training.step_bound import bound_rate
 from adaptsr_cli.units import format_seconds
 
 
@@ -89,7 +85,7 @@ def perceptual_part(options: TrainOptions, inputs: TrainingInputs) -> TrainOptio
         update={
             "objective": "perceptual",
             "method": method,
-            "learning_rate": TRAIN_PRESETS[options.preset].learning_rate * METHODS[method].learning_rate_factor,
+            "learning_rate": usual_rate(options.preset, method),
             "init": "default",
             "patience": None,
             "rank_map": inputs.plan.path,
@@ -143,16 +139,11 @@ def train_on_top(options: TrainOptions, inputs: TrainingInputs, progress: Progre
 def _bounded(options: TrainOptions, inputs: TrainingInputs, progress: Progress) -> TrainOptions:
     """The options at a rate at which the first step is in proportion; at that of the training that is there, if any."""
     run, world = inputs.opened.run, inputs.world
-    usual, method = options.learning_rate, options.method
-    assert usual is not None
-    assert method != "auto"
     if world.gather(run.training.state.exists())[0]:
         known = read_state(run.training.state)[0].plan.config.learning_rate
         return options.model_copy(update={"learning_rate": known})
-    untimed = options.model_copy(update={"minutes": None})
-    trainer = make_trainer(untimed, inputs, RunFolder(run.training.root / "bound"), SILENT)
-    bound = RateBound(method=method, usual=usual, highest=world.gather(bound_rate(trainer, 2 * usual) / 2)[0])
-    detach(trainer.attachment)
+    assert options.method != "auto"
+    bound = find_bound(options.model_copy(update={"minutes": None}), inputs, options.method, progress)
     if bound.highest < bound.usual:
         progress.note(f"perceptual adapter: {bound.describe()}")
     return options.model_copy(update={"learning_rate": bound.highest})

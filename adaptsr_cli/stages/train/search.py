@@ -10,17 +10,12 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from adaptsr_cli.adapters.attach import detach
-from adaptsr_cli.adapters.methods import METHODS
 from adaptsr_cli.artifacts.base import Method
 from adaptsr_cli.artifacts.search import RateBound, SearchRecord, Trial, TrialScore
 from adaptsr_cli.artifacts.train_state import ScheduleStart
-from adaptsr_cli.backbones.backbone import set_differentiable
 from adaptsr_cli.distributed import World
 from adaptsr_cli.errors import Interrupted
 from adaptsr_cli.io.documents import read_document, write_document
@@ -30,16 +25,15 @@ from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.train.init import choose_init
 from adaptsr_cli.stages.train.kept_search import covers, keep_search
 from adaptsr_cli.stages.train.options import TrainOptions
-from adaptsr_cli.stages.train.setup import TrainingInputs, make_trainer
+from adaptsr_cli.stages.train.rate_bound import adapted, find_bound, settle_trial
+from adaptsr_cli.stages.train.setup import TrainingInputs
 from adaptsr_cli.stages.train.time_plan import PlannedTraining
 from adaptsr_cli.training.ema import Mean
 from adaptsr_cli.training.halving import LEAST_ITERATIONS, Halving, best_of, mark_unstable, plan_halving
 from adaptsr_cli.training.log import read_log
-from adaptsr_cli.training.loop import StartScore, Trainer
-from adaptsr_cli.training.presets import TRAIN_PRESETS
+from adaptsr_cli.training.loop import StartScore
 from adaptsr_cli.training.recovery import peak_rate
 from adaptsr_cli.training.state import read_state, write_state
-from adaptsr_cli.training.step_bound import bound_rate
 
 SMALL_PARAMS: Final = 1_500_000
 """Networks up to this size are often better off with full updates of the planned sites than with low-rank ones."""
@@ -146,39 +140,11 @@ def _rate_without_search(
 ) -> float | None:
     """What the network bears of the preset's rate; None for all of it."""
     progress.note(f"no search for the learning rate, since {obstacle}: it is the preset's")
-    if inputs.world.size > 1:
-        return None
-    bound = _bound(options, inputs, method, progress)
+    bound = find_bound(options, inputs, method, progress)
     if bound.highest == bound.usual:
         return None
     progress.note(bound.describe())
     return bound.highest
-
-
-def _bound(options: TrainOptions, inputs: TrainingInputs, method: Method, progress: Progress) -> RateBound:
-    """The highest rate of a method to begin with: half of the largest at which the first step is in proportion."""
-    usual = TRAIN_PRESETS[options.preset].learning_rate * METHODS[method].learning_rate_factor
-    # The step goes by the gradient of L1 whatever the objective: its size is that of the rate.
-    settled = _settle(options.model_copy(update={"objective": "fidelity"}), inputs, method, usual)
-    with _adapted(settled, inputs, RunFolder(inputs.opened.run.trials / "bound"), progress) as trainer:
-        return RateBound(method=method, usual=usual, highest=bound_rate(trainer, 2 * usual) / 2)
-
-
-def _settle(options: TrainOptions, inputs: TrainingInputs, method: Method, rate: float) -> TrainOptions:
-    """The options of a trial."""
-    settled = options.model_copy(update={"method": method, "learning_rate": rate})
-    return choose_init(settled, inputs.plan, SILENT)
-
-
-@contextmanager
-def _adapted(options: TrainOptions, inputs: TrainingInputs, run: RunFolder, progress: Progress) -> Iterator[Trainer]:
-    """A trainer whose adapters are taken off again."""
-    trainer = make_trainer(options, inputs, run, progress)
-    try:
-        yield trainer
-    finally:
-        set_differentiable(trainer.backbone, False)
-        detach(trainer.attachment)
 
 
 @dataclass
@@ -204,7 +170,7 @@ class _Search:
         run = self.inputs.opened.run
         plan, begin_s = plan_halving(self.methods, self.planned.iterations), time.perf_counter()
         tried = dict.fromkeys(method for method, _ in plan.trials)
-        bounds = tuple(_bound(self.planned.options, self.inputs, method, self.progress) for method in tried)
+        bounds = tuple(find_bound(self.planned.options, self.inputs, method, self.progress) for method in tried)
         spent_s = self.planned.spent_s + time.perf_counter() - begin_s
         record = self._open_record(plan, bounds)
         self._tell(record, plan)
@@ -262,8 +228,8 @@ class _Search:
         run = trial_folder(self.inputs.opened.run, trial)
         if run.training.state.exists() and read_state(run.training.state)[0].iteration == end:
             shutil.rmtree(run.root)  # killed before its score was written, which is made of its steps
-        options = _settle(self.planned.options, self.inputs, trial.method, trial.learning_rate)
-        with _adapted(options, self.inputs, run, self.progress) as trainer:
+        options = settle_trial(self.planned.options, self.inputs, trial.method, trial.learning_rate)
+        with adapted(options, self.inputs, run, self.progress) as trainer:
             trainer.pause, trainer.start = end, self._start
             trainer.mean = Mean(list(trainer.attachment.parameters()))
             try:

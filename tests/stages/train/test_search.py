@@ -19,7 +19,7 @@ from adaptsr_cli.errors import AdaptsrError
 from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.ranking.importance import measure_movement
 from adaptsr_cli.stages.common.adapter_file import read_adapter
-from adaptsr_cli.stages.train import build_adapters, search
+from adaptsr_cli.stages.train import build_adapters, rate_bound, search
 from adaptsr_cli.training import halving
 from adaptsr_cli.training.presets import TRAIN_PRESETS
 from adaptsr_cli.training.state import read_state
@@ -150,7 +150,7 @@ def test_a_trial_counts_for_the_rate_that_it_ended_with(
     adaptsr: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, too_high: float
 ) -> None:
     """Without the bound all rates are too high: the search goes on with one that was lowered, and says which."""
-    monkeypatch.setattr(search, "bound_rate", lambda trainer, highest: highest)
+    monkeypatch.setattr(rate_bound, "bound_rate", lambda trainer, highest: highest)
     pairs = write_pairs(tmp_path / "pairs", count=5, side_px=64)
     # By L1 alone: the loss against a grid steadies the first steps of the lowest of these rates.
     words = ("--method", "lora", "--val-freq", 5, "--objective", "l1")

@@ -1,0 +1,66 @@
+"""What a network bears of the preset's learning rate: where a training begins whose rate nobody has given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from adaptsr_cli.adapters.attach import detach
+from adaptsr_cli.adapters.methods import METHODS
+from adaptsr_cli.artifacts.base import Method
+from adaptsr_cli.artifacts.search import RateBound
+from adaptsr_cli.artifacts.train_config import PresetName
+from adaptsr_cli.backbones.backbone import set_differentiable
+from adaptsr_cli.progress import SILENT, Progress
+from adaptsr_cli.stages.common.run_folder import RunFolder
+from adaptsr_cli.stages.train.init import choose_init
+from adaptsr_cli.stages.train.options import TrainOptions
+from adaptsr_cli.stages.train.setup import TrainingInputs, make_trainer
+from adaptsr_cli.training.loop import Trainer
+from adaptsr_cli.training.presets import TRAIN_PRESETS
+from adaptsr_cli.training.step_bound import bound_rate
+
+
+def usual_rate(preset: PresetName, method: Method) -> float:
+    """The learning rate of a method by the preset."""
+    return TRAIN_PRESETS[preset].learning_rate * METHODS[method].learning_rate_factor
+
+
+def find_bound(options: TrainOptions, inputs: TrainingInputs, method: Method, progress: Progress) -> RateBound:
+    """The highest rate of a method to begin with: half of the largest at which the first step is in proportion.
+
+    Args:
+        options: Of the training, of a settled length.
+        inputs: What is trained on what; several processes take what the first one finds, by its share of the batch.
+        method: Whose rate it is.
+        progress: Told what is measured for the adapters.
+    """
+    usual = usual_rate(options.preset, method)
+    settled = settle_trial(options, inputs, method, usual)
+    with adapted(settled, inputs, RunFolder(inputs.opened.run.trials / "bound"), progress) as trainer:
+        highest = bound_rate(trainer, 2 * usual) / 2
+    return RateBound(method=method, usual=usual, highest=inputs.world.gather(highest)[0])
+
+
+def settle_trial(options: TrainOptions, inputs: TrainingInputs, method: Method, rate: float) -> TrainOptions:
+    """The options of a training by a method at a rate, with an initialisation."""
+    settled = options.model_copy(update={"method": method, "learning_rate": rate})
+    return choose_init(settled, inputs.plan, SILENT)
+
+
+@contextmanager
+def adapted(options: TrainOptions, inputs: TrainingInputs, run: RunFolder, progress: Progress) -> Iterator[Trainer]:
+    """A trainer whose adapters are taken off the network again.
+
+    Args:
+        options: From `settle_trial`.
+        inputs: What is trained on what.
+        run: Where its files lie.
+        progress: As for `make_trainer`.
+    """
+    trainer = make_trainer(options, inputs, run, progress)
+    try:
+        yield trainer
+    finally:
+        set_differentiable(trainer.backbone, False)
+        detach(trainer.attachment)
