@@ -50,8 +50,8 @@ def measure_grid(image: np.ndarray, period_px: int) -> GridPower:
     """Measure the grid of a period, such as that of an upsampler, which has the period of its scale.
 
     The power spectra of blocks are averaged, each divided by its own power near the grid's frequencies, so that a faint
-    grid in a flat block counts like a strong one in a textured block. Photographs have about 1,
-    more where they were saved as JPEG if the period divides 8.
+    grid in a flat block counts like a strong one in a textured block. Photographs have about 1, more where they were
+    saved as JPEG if the period divides 8.
 
     Args:
         image: (H, W, 3) uint8.

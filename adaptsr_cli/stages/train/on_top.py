@@ -32,9 +32,9 @@ from adaptsr_cli.stages.common.dial import SETTINGS, open_perceptual, open_run_d
 from adaptsr_cli.stages.common.models import ModelSpec, open_backbone
 from adaptsr_cli.stages.common.open_run import OpenRun
 from adaptsr_cli.stages.common.run_folder import RunFolder
-from adaptsr_cli.stages.train.options import TrainOptions
+from adaptsr_cli.stages.train.options import TrainOptions, usual_rate
 from adaptsr_cli.stages.train.rank_plan import open_rank_plan
-from adaptsr_cli.stages.train.rate_bound import find_bound, usual_rate
+from adaptsr_cli.stages.train.rate_bound import find_bound
 from adaptsr_cli.stages.train.records import fill_card, tell_result
 from adaptsr_cli.stages.train.setup import TrainingInputs, make_trainer
 from adaptsr_cli.stages.train.time_plan import plan_training

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from adaptsr_cli.artifacts.base import Factorization, LoraInit, LoraScaling, MethodChoice, ShiraMask, Strategy
+from adaptsr_cli.artifacts.base import Factorization, LoraInit, LoraScaling, Method, MethodChoice, ShiraMask, Strategy
 from adaptsr_cli.artifacts.train_config import ObjectiveChoice, PresetName, ScheduleName, TrainConfig
 from adaptsr_cli.options import Flag
 from adaptsr_cli.ranking.allocation import DEFAULT_STRATEGY
@@ -127,6 +127,13 @@ def plan_iterations(options: TrainOptions) -> int:
     return options.iterations or TRAIN_PRESETS[options.preset].iterations
 
 
+def usual_rate(preset: PresetName, method: Method) -> float:
+    """The learning rate of a method by the preset."""
+    from adaptsr_cli.adapters.methods import METHODS  # with torch, which the options alone do without
+
+    return TRAIN_PRESETS[preset].learning_rate * METHODS[method].learning_rate_factor
+
+
 def resolve_config(options: TrainOptions, *, patch_px: int, precision: str) -> TrainConfig:
     """The preset with the options put over it.
 
@@ -135,16 +142,17 @@ def resolve_config(options: TrainOptions, *, patch_px: int, precision: str) -> T
         patch_px: Side of the HR patch that the images allow.
         precision: One that the device and the network can compute in.
     """
-    from adaptsr_cli.adapters.methods import METHODS  # with torch, which the options alone do without
+    from adaptsr_cli.adapters.methods import METHODS  # as above
 
-    preset = TRAIN_PRESETS[options.preset]
     assert options.method != "auto"
     given = {name: value for name in TrainConfig.model_fields if (value := getattr(options, name, None)) is not None}
     iterations = plan_iterations(options)
     often = min(1000, max(10, iterations // 10))
-    method = METHODS[options.method]
-    own = {"learning_rate": preset.learning_rate * method.learning_rate_factor, "shira_mask": method.masks[0]}
-    values: dict[str, Any] = preset.model_dump() | own | {"val_freq": often, "save_freq": often}
+    own = {
+        "learning_rate": usual_rate(options.preset, options.method),
+        "shira_mask": METHODS[options.method].masks[0],
+    }
+    values: dict[str, Any] = TRAIN_PRESETS[options.preset].model_dump() | own | {"val_freq": often, "save_freq": often}
     return TrainConfig(**(values | given | {"patch_px": patch_px, "precision": precision}))
 
 

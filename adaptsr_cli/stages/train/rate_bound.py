@@ -6,24 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from adaptsr_cli.adapters.attach import detach
-from adaptsr_cli.adapters.methods import METHODS
 from adaptsr_cli.artifacts.base import Method
 from adaptsr_cli.artifacts.search import RateBound
-from adaptsr_cli.artifacts.train_config import PresetName
 from adaptsr_cli.backbones.backbone import set_differentiable
 from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.train.init import choose_init
-from adaptsr_cli.stages.train.options import TrainOptions
+from adaptsr_cli.stages.train.options import TrainOptions, usual_rate
 from adaptsr_cli.stages.train.setup import TrainingInputs, make_trainer
 from adaptsr_cli.training.loop import Trainer
-from adaptsr_cli.training.presets import TRAIN_PRESETS
 from adaptsr_cli.training.step_bound import bound_rate
-
-
-def usual_rate(preset: PresetName, method: Method) -> float:
-    """The learning rate of a method by the preset."""
-    return TRAIN_PRESETS[preset].learning_rate * METHODS[method].learning_rate_factor
 
 
 def find_bound(options: TrainOptions, inputs: TrainingInputs, method: Method, progress: Progress) -> RateBound:

@@ -12,7 +12,6 @@ from typing import Final
 import torch
 
 from adaptsr_cli.adapters.attach import detach
-from adaptsr_cli.adapters.methods import METHODS
 from adaptsr_cli.artifacts.base import Method
 from adaptsr_cli.artifacts.search import SearchRecord
 from adaptsr_cli.artifacts.train_config import TrainConfig
@@ -22,11 +21,10 @@ from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.train.init import choose_init
 from adaptsr_cli.stages.train.kept_search import covers
-from adaptsr_cli.stages.train.options import TrainOptions, plan_iterations
+from adaptsr_cli.stages.train.options import TrainOptions, plan_iterations, usual_rate
 from adaptsr_cli.stages.train.setup import TrainingInputs, make_trainer
 from adaptsr_cli.training.halving import EXTRA, LEAST_ITERATIONS, plan_halving
 from adaptsr_cli.training.loop import StartScore, Trainer
-from adaptsr_cli.training.presets import TRAIN_PRESETS
 from adaptsr_cli.training.state import read_state
 from adaptsr_cli.units import plural
 
@@ -203,7 +201,7 @@ def _measure(
     A batch that does not fit into the device's memory is computed in parts.
     """
     method = "lora" if options.method == "auto" else options.method
-    rate = TRAIN_PRESETS[options.preset].learning_rate * METHODS[method].learning_rate_factor
+    rate = usual_rate(options.preset, method)
     run, begin = RunFolder(inputs.opened.run.training.root / "pace"), time.perf_counter()
     while True:
         settled = options.model_copy(
