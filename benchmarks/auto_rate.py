@@ -132,8 +132,8 @@ def prepare(trial: Trial, work: Path, options: argparse.Namespace) -> tuple[RunF
     return run, data, shared
 
 
-def run_trial(trial: Trial, work: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """One training, merged and scored on the test pairs."""
+def run_trial(trial: Trial, work: Path, options: argparse.Namespace, **more: Any) -> dict[str, Any]:
+    """One training, with `more` of its options, merged and scored on the test pairs."""
     scored, data, shared = prepare(trial, work, options)
     run = RunFolder(work / "run")
     shutil.rmtree(run.root, ignore_errors=True)
@@ -150,6 +150,7 @@ def run_trial(trial: Trial, work: Path, options: argparse.Namespace) -> dict[str
             method=trial.method,
             learning_rate=trial.learning_rate,
             **shared,
+            **more,
         )
     )
     run_merge(MergeOptions(run=run.root, **shared))

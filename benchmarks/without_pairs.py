@@ -230,10 +230,9 @@ def functions_of(row: str, estimate: TransferEstimate) -> tuple[TransferFunction
 def adapt(
     folder: Path, sources: list[Path], degrade: str | None, seed: int, options: argparse.Namespace
 ) -> dict[str, Any]:
-    """`adaptsr adapt` with the fast preset: scores on held-out pairs; of a guarded adapter at every strength."""
+    """`adaptsr adapt` with its defaults, the search included: scores on held-out pairs; of a guarded adapter at every strength."""
     run = folder / "run"
     command = ["adapt", "--run", str(run), "--test", str(folder / "held_out"), "--preset", "fast"]
-    command += ["--lr", "2e-3"]
     command += [part for source in sources for part in ("--data", str(source))]
     command += ["--iterations", str(options.iterations), "--seed", str(seed), "--device", options.device]
     command += ["--metrics", "psnr,ssim", "--offline", "--json"]

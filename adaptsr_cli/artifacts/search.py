@@ -14,8 +14,7 @@ class TrialScore(StrictModel):
 
     Attributes:
         iteration: Steps done.
-        gain_db: Held-out PSNR-Y above the backbone's, of the mean of the round's later steps; None where training
-            failed.
+        gain_db: Held-out PSNR-Y above the backbone's, of what is kept of the steps so far; None where training failed.
         learning_rate: Peak of the rate that the score is of, where the trial's own was too high and had to be lowered.
         losses: Mean training loss of every ten steps at that rate.
         seconds: What the round took, scoring included.

@@ -9,7 +9,7 @@ from pydantic import AliasChoices, Field
 from adaptsr_cli.artifacts.base import Factorization, LoraInit, LoraScaling, Method, ShiraMask, StrictModel
 
 PresetName = Literal["fast", "paper"]
-ScheduleName = Literal["cosine", "steps"]
+ScheduleName = Literal["constant", "cosine", "steps"]
 ObjectiveName = Literal["fidelity", "l1", "l1+fft", "charbonnier", "perceptual"]
 ObjectiveChoice = Literal[ObjectiveName, "both"]
 """``both``: fidelity, and on top of that adapter a second one that is trained by the perceptual objective."""
@@ -26,8 +26,8 @@ class TrainConfig(StrictModel):
         accumulate: In how many parts a process computes its share of a batch, one after the other, to save memory.
         patch_px: Side of the HR patch in pixels.
         learning_rate: Peak learning rate of Adam; ``lr`` in files of older versions.
-        schedule: ``cosine`` with a warm-up, down to 1 % of the peak, or the paper's ``steps`` (x0.75 at 50 %, 75 %
-            and 90 %).
+        schedule: ``constant`` after a warm-up, where the mean of all steps is kept, the late ones weighing most;
+            ``cosine`` with a warm-up, down to 1 % of the peak; or the paper's ``steps`` (x0.75 at 50 %, 75 % and 90 %).
         alpha: Numerator of LoRA's scaling.
         lora_scaling: ``alpha/r``, or ``alpha/sqrt(r)``, which keeps large ranks from learning slower (rsLoRA);
             ``scale`` in files of older versions.
@@ -37,7 +37,7 @@ class TrainConfig(StrictModel):
         conv_factorization: Of low-rank updates of convolutions.
         shira_mask: How SHiRA chooses the weights that it trains.
         lora_plus: The B factors learn at so many times the learning rate (LoRA+).
-        ema: Decay of the moving average of the adapter that is validated and kept; None: the last step's.
+        ema: Decay of the moving average of the adapter that is validated and kept; None: what the schedule says.
         patience: Validations without improvement after which the run ends; None: never.
         degrade: Degradation that makes LR from photos without pairs.
         val_freq: Iterations between validations.

@@ -28,7 +28,7 @@ from adaptsr_cli.progress import Progress, Task
 from adaptsr_cli.runtime import freed_memory_kept
 from adaptsr_cli.training.cuda_graph import RecordedStep
 from adaptsr_cli.training.due import describe_end, end_of_plan, find_due, finished_share, is_out_of_patience
-from adaptsr_cli.training.ema import Mean, MovingAverage
+from adaptsr_cli.training.ema import AdapterAverage, make_average
 from adaptsr_cli.training.folder import TrainingFolder
 from adaptsr_cli.training.log import append_row, cut_log
 from adaptsr_cli.training.objective import Objective
@@ -53,10 +53,12 @@ class TrainingOutcome:
     Attributes:
         state: The last state.
         seconds_per_iteration: Of this sitting, validation left out; None where nothing was left to train.
+        average: What is validated and kept; None where it is the last step.
     """
 
     state: LoopState
     seconds_per_iteration: float | None
+    average: AdapterAverage | None
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,6 @@ class Trainer:
         start: The score before the first step, where it is known.
         reserve_s: Of the `minutes`, what the last validation needs.
         pause: Stop at this iteration as if the process had ended after a save; None: train to the end.
-        mean: Told of every step in the second half of those before the pause.
     """
 
     backbone: Backbone
@@ -106,7 +107,6 @@ class Trainer:
     start: StartScore | None = None
     reserve_s: float = 0.0
     pause: int | None = None
-    mean: Mean | None = None
     _board: TensorBoard | None = field(default=None, init=False)
     _warned: bool = field(default=False, init=False)
 
@@ -121,11 +121,11 @@ class Trainer:
         """
         config = self.plan.config
         optimizer = make_adam(self.attachment.parameter_groups(config.lora_plus), config.learning_rate, self.device)
-        average = MovingAverage(list(self.attachment.parameters()), config.ema) if config.ema is not None else None
+        average = make_average(config, list(self.attachment.parameters()))
         train_state = TrainState(self.attachment, optimizer, self.objective, average)
         state = self._start(train_state, progress)
         if state.finished:
-            return TrainingOutcome(state, None)
+            return TrainingOutcome(state, None, average)
         first, reason = state.iteration, None
         pending: list[LossLog] = [dict(losses) for losses in state.pending_losses]
         gradients = self.gradients()
@@ -151,9 +151,7 @@ class Trainer:
                 batch = batches.sample(state.iteration)
                 pending.append({**step.run(batch.lr, batch.hr)})
                 if average is not None:
-                    average.update(state.iteration + 1)
-                if self.mean is not None and self.pause is not None and 2 * state.iteration >= self.pause:
-                    self.mean.update(state.iteration + 1)
+                    average.update()
                 # Agreed upon, so that all processes stop, validate and save at the same iteration.
                 elapsed_s, stopping = self.world.all_reduce_max([usage.elapsed_s, float(stop.name is not None)])
                 state = state.model_copy(update={"iteration": state.iteration + 1, "elapsed_s": elapsed_s})
@@ -191,7 +189,7 @@ class Trainer:
             spent_s = usage.counted_s
         if (said := describe_end(reason, state, config)) is not None:
             progress.note(said)
-        return TrainingOutcome(state, spent_s / (state.iteration - first))
+        return TrainingOutcome(state, spent_s / (state.iteration - first), average)
 
     def score(self) -> float:
         """Held-out PSNR-Y in dB of the network as it stands."""
@@ -321,8 +319,6 @@ class Trainer:
     ) -> LoopState:
         """Go back to the best state with a lower rate, and say so."""
         state, said = lower_rate(state, train_state, self.folder, reason, lost_db)
-        if self.mean is not None:
-            self.mean.begin_anew()
         progress.warn(said)
         return state
 

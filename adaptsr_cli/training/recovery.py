@@ -11,7 +11,7 @@ from adaptsr_cli.errors import TrainingError
 from adaptsr_cli.training.due import finished_share
 from adaptsr_cli.training.folder import TrainingFolder
 from adaptsr_cli.training.schedule import learning_rate, warm_up
-from adaptsr_cli.training.state import RESTART_SHARE, TrainState, read_state, restore
+from adaptsr_cli.training.state import TrainState, read_state, restart_share, restore
 from adaptsr_cli.units import format_seconds
 
 RATE_CUT: Final = 0.25
@@ -60,8 +60,10 @@ def describe_resuming(state: LoopState, saved: LoopState) -> str:
     end = f"iteration {config.iterations}" if config.minutes is None else f"{config.minutes:g} minutes"
     if not saved.finished:
         return f"{said}, now up to {end}, by the schedule of that length"
-    peak = peak_rate(state) * RESTART_SHARE
-    return f"{said}, now up to {end}: the learning rate begins its schedule anew, at half of its peak ({peak:.2g})"
+    peak = f"{peak_rate(state) * restart_share(config):.2g}"
+    if config.schedule == "constant":
+        return f"{said}, now up to {end}, at the same learning rate ({peak})"
+    return f"{said}, now up to {end}: the learning rate begins its schedule anew, at half of its peak ({peak})"
 
 
 def is_lost(score: float, state: LoopState, config: TrainConfig, *, seeks_psnr: bool) -> bool:
@@ -122,6 +124,8 @@ def lower_rate(
         )
     good, tensors = read_state(folder.good)
     restore(tensors, train_state, folder.good)
+    if train_state.average is not None:
+        train_state.average.begin_anew()
     factor = RATE_CUT if lost_db < _DEEP_FALL_DB else RATE_CUT**2
     cut = RateCut(iteration=state.iteration, reason=reason, factor=factor, back_to=good.iteration)
     state = state.model_copy(update={"rate_cuts": (*state.rate_cuts, cut)})

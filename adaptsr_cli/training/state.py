@@ -15,12 +15,13 @@ from torch import Tensor
 
 from adaptsr_cli.adapters.attach import Attachment
 from adaptsr_cli.artifacts.base import HEADER
+from adaptsr_cli.artifacts.train_config import TrainConfig
 from adaptsr_cli.artifacts.train_state import LoopState, RunFingerprint, ScheduleStart
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.documents import parse_document
 from adaptsr_cli.io.tensors import read_tensors, write_tensors
 from adaptsr_cli.training.due import end_of_plan
-from adaptsr_cli.training.ema import MovingAverage
+from adaptsr_cli.training.ema import AdapterAverage
 from adaptsr_cli.training.objective import Objective
 from adaptsr_cli.training.optimizer_state import put_moments, read_moments
 from adaptsr_cli.units import format_seconds, plural
@@ -30,8 +31,7 @@ _FREE_OPTIONS = frozenset({"save_freq"})
 # A longer plan goes on from the state of a shorter one, and its validations may be farther apart.
 _LENGTH_OPTIONS = ("iterations", "minutes")
 _FREE_WITH_LENGTH = frozenset({*_FREE_OPTIONS, *_LENGTH_OPTIONS, "val_freq"})
-RESTART_SHARE: Final = 0.5
-"""Peak of the rate after a finished training was given more iterations, as a share of the first peak."""
+_RESTART_SHARE: Final = 0.5
 
 _DAMAGED = "start again with `force`"
 
@@ -41,13 +41,13 @@ class TrainState:
     """Everything that training changes.
 
     Attributes:
-        average: The moving average of the adapter, where one is wanted.
+        average: Of the adapter, where one is kept.
     """
 
     attachment: Attachment
     optimizer: torch.optim.Adam
     objective: Objective
-    average: MovingAverage | None
+    average: AdapterAverage | None
 
 
 def save_state(path: Path, state: LoopState, train_state: TrainState) -> None:
@@ -133,9 +133,17 @@ def continue_run(state: LoopState, wanted: RunFingerprint, folder: Path) -> Loop
     update: dict[str, object] = {"plan": wanted, "finished": False}
     if state.finished:
         update["schedule_start"] = ScheduleStart(
-            iteration=state.iteration, elapsed_s=state.elapsed_s, peak_share=RESTART_SHARE
+            iteration=state.iteration, elapsed_s=state.elapsed_s, peak_share=restart_share(wanted.config)
         )
     return state.model_copy(update=update)
+
+
+def restart_share(config: TrainConfig) -> float:
+    """Peak of the rate after a finished training was given more iterations, as a share of the first peak.
+
+    What has fallen to a hundredth must not rise to the whole again, which would undo what it found.
+    """
+    return 1.0 if config.schedule == "constant" else _RESTART_SHARE
 
 
 def _other_length(saved: RunFingerprint, wanted: RunFingerprint) -> bool:

@@ -6,7 +6,7 @@ import os
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -197,11 +197,12 @@ def test_interrupted_and_resumed_equals_straight(action: str, at: int, tmp_path:
         {"conv_factorization": "single"},
         {"init": "pissa"},
         {"method": "shira", "shira_mask": "random"},
+        {"schedule": "constant", "ema": None},
     ],
-    ids=lambda options: " ".join(options.values()),
+    ids=lambda options: " ".join(map(str, options.values())),
 )
-def test_every_method_resumes_bit_for_bit(options: dict[str, str], tmp_path: Path) -> None:
-    config = CONFIG.model_copy(update={**options, "iterations": 12, "ema": 0.9})
+def test_every_method_resumes_bit_for_bit(options: dict[str, Any], tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"iterations": 12, "ema": 0.9, **options})
     (tmp_path / "straight").mkdir()
     (tmp_path / "broken").mkdir()
     _, kept, attachment = run(tmp_path / "straight", config=config)
@@ -324,13 +325,49 @@ def test_loss_that_is_not_finite_lowers_the_rate_and_goes_on(tmp_path: Path) -> 
     assert all(np.isfinite(row.loss) for row in rows if row.loss is not None)
 
 
-def test_going_on_after_a_lowered_rate_is_resumed_bit_for_bit(tmp_path: Path) -> None:
+STEADY = CONFIG.model_copy(update={"schedule": "constant"})
+
+
+@pytest.mark.parametrize("config", [CONFIG, STEADY], ids=lambda config: config.schedule)
+def test_going_on_after_a_lowered_rate_is_resumed_bit_for_bit(config: TrainConfig, tmp_path: Path) -> None:
     for name in ("straight", "broken"):
         (tmp_path / name).mkdir()
-    straight = run(tmp_path / "straight", Batches(12, "nan"))[2].state()
+    _, kept, straight = run(tmp_path / "straight", Batches(12, "nan"), config)
     with pytest.raises(OSError, match="the power went"):
-        run(tmp_path / "broken", Batches(12, "nan", crash_at=18))
-    assert same(run(tmp_path / "broken", Batches(12, "nan"))[2].state(), straight)
+        run(tmp_path / "broken", Batches(12, "nan", crash_at=18), config)
+    _, kept_later, resumed = run(tmp_path / "broken", Batches(12, "nan"), config)
+    assert same(resumed.state(), straight.state())
+    assert same(kept_later[24], kept[24])
+
+
+def test_at_a_constant_rate_the_mean_of_the_steps_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer, kept = make_trainer(tmp_path, Batches(), STEADY)
+    steps: list[dict[str, torch.Tensor]] = []
+
+    def record(*args: object) -> dict[str, torch.Tensor]:
+        steps.append(trainer.attachment.state())
+        return {}
+
+    monkeypatch.setattr(trainer.objective, "after_step", record)
+    trainer.run(Silent())
+    for iteration, best in kept.items():
+        if iteration:
+            weights = [step * (step + 1) for step in range(1, iteration + 1)]
+            for name, tensor in best.items():
+                values = [weight * after[name] for weight, after in zip(weights, steps[:iteration], strict=True)]
+                assert torch.allclose(tensor, sum(values) / sum(weights), atol=1e-6)
+    assert len(kept) > 1
+
+
+def test_a_finished_training_at_a_constant_rate_goes_on_with_its_mean(tmp_path: Path) -> None:
+    run(tmp_path, config=STEADY)
+    progress = Silent()
+    longer = STEADY.model_copy(update={"iterations": 48, "val_freq": 12})
+    state = run(tmp_path, config=longer, progress=progress)[0].state
+    assert "at the same learning rate (0.005)" in progress.notes[0]
+    scores = [row.val_psnr_y_db for row in read_log(tmp_path / "training" / "log.jsonl") if row.val_psnr_y_db]
+    assert state.iteration == 48
+    assert scores[3] > scores[2] - 0.05  # after the first half of the new steps: no fall
 
 
 def test_a_loss_that_is_never_finite_ends_in_one_line(tmp_path: Path) -> None:

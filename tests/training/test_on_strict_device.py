@@ -68,7 +68,7 @@ class Training:
         means, _ = self.gradients.run(lr, hr, number)
         means.put_back()
         self.optimizer.step()
-        self.average.update(number + 1)
+        self.average.update()
         return means.losses["loss"]
 
 

@@ -13,6 +13,13 @@ def test_paper_steps() -> None:
     assert rates == pytest.approx([1e-3, 1e-3, 7.5e-4, 7.5e-4, 5.625e-4, 5.625e-4, 4.21875e-4, 4.21875e-4])
 
 
+def test_constant_warms_up_and_stays() -> None:
+    rates = [learning_rate(1.0, "constant", step / 100) for step in range(101)]
+    assert rates[0] == pytest.approx(0.01)
+    assert rates[:6] == sorted(rates[:6])
+    assert set(rates[5:]) == {1.0}
+
+
 def test_cosine_warms_up_and_falls_to_a_hundredth() -> None:
     rates = [learning_rate(1.0, "cosine", step / 100) for step in range(101)]
     assert rates[:6] == sorted(rates[:6])

@@ -60,7 +60,12 @@ class TrainOptions(DataOptions):
         Flag(("--lr",), default_text="auto; with --preset paper, the paper's", metavar="RATE", as_text=True),
     ] = None
     schedule: Annotated[
-        ScheduleName | None, Field(description="cosine with a warm-up, or the paper's steps."), _PRESET
+        ScheduleName | None,
+        Field(
+            description="constant keeps the mean of all steps, the late ones weighing most; cosine falls to a "
+            "hundredth of the peak; steps is the paper's."
+        ),
+        Flag(default_text="the preset's; cosine for a perceptual objective"),
     ] = None
     alpha: Annotated[float | None, Field(gt=0, description="Numerator of LoRA's scaling."), _PRESET] = None
     lora_scaling: Annotated[
@@ -83,7 +88,8 @@ class TrainOptions(DataOptions):
         float, Field(ge=1, description="The B factors learn at so many times the learning rate (LoRA+).")
     ] = 1.0
     ema: Annotated[
-        float | None, Field(gt=0, lt=1, description="Keep a moving average of the adapter, with this decay: 0.999.")
+        float | None,
+        Field(gt=0, lt=1, description="Keep a moving average of this decay, whatever the schedule: 0.999."),
     ] = None
     patience: Annotated[int | None, Field(ge=1, description="Stop after so many validations without improvement.")] = (
         None
@@ -148,11 +154,14 @@ def resolve_config(options: TrainOptions, *, patch_px: int, precision: str) -> T
     given = {name: value for name in TrainConfig.model_fields if (value := getattr(options, name, None)) is not None}
     iterations = plan_iterations(options)
     often = min(1000, max(10, iterations // 10))
-    own = {
+    own: dict[str, Any] = {
         "learning_rate": usual_rate(options.preset, options.method),
         "shira_mask": METHODS[options.method].masks[0],
     }
-    values: dict[str, Any] = TRAIN_PRESETS[options.preset].model_dump() | own | {"val_freq": often, "save_freq": often}
+    preset = TRAIN_PRESETS[options.preset]
+    if options.objective == "perceptual" and preset.schedule == "constant":
+        own["schedule"] = "cosine"  # by which it was measured: the discriminator changes on the way
+    values: dict[str, Any] = preset.model_dump() | own | {"val_freq": often, "save_freq": often}
     return TrainConfig(**(values | given | {"patch_px": patch_px, "precision": precision}))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -28,7 +29,6 @@ from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.stages.train.rate_bound import adapted, find_bound, settle_trial
 from adaptsr_cli.stages.train.setup import TrainingInputs
 from adaptsr_cli.stages.train.time_plan import PlannedTraining
-from adaptsr_cli.training.ema import Mean
 from adaptsr_cli.training.halving import LEAST_ITERATIONS, Halving, best_of, mark_unstable, plan_halving
 from adaptsr_cli.training.log import read_log
 from adaptsr_cli.training.loop import StartScore
@@ -231,16 +231,16 @@ class _Search:
         options = settle_trial(self.planned.options, self.inputs, trial.method, trial.learning_rate)
         with adapted(options, self.inputs, run, self.progress) as trainer:
             trainer.pause, trainer.start = end, self._start
-            trainer.mean = Mean(list(trainer.attachment.parameters()))
             try:
-                state = trainer.run(SILENT).state
+                outcome = trainer.run(SILENT)
             except Interrupted as stop:
                 raise Interrupted(
                     f"{str(stop).partition(' at ')[0]} in the search for the learning rate; its scores are saved",
                     "the same command goes on with it",
                 ) from None
             self._start = self._start or trainer.start
-            with trainer.mean.in_place():
+            state = outcome.state
+            with outcome.average.in_place() if outcome.average is not None else nullcontext():
                 gain_db = trainer.score() - state.backbone_psnr_y_db
         # One that had to lower its rate shows nothing about the rate that it was begun with.
         since = state.rate_cuts[-1].iteration if state.rate_cuts else 0
