@@ -6,11 +6,12 @@ The pairs of each camera are cut, scene by scene, into known ones, whose LR phot
 without pairs), and held-out ones, which are scored on. Sharp photographs of other scenes, `FOLDER/data/train_hr`, are
 given an LR side and trained on by `adaptsr adapt`, which chooses the strength by its guard in rows marked by *:
 
-* the default*: `adaptsr adapt --degrade auto:FOLDER` with the known LR photographs;
+* the default*: `adaptsr adapt --degrade auto:FOLDER` with the known LR photographs, search included;
 * likeliest function*, and spread*: the same, but of the estimate the median function, or all draws;
 * noise only*: the plain reduction with the estimated noise and JPEG;
 * plain bicubic: trained on the plain reduction, so what training itself does;
 * realesrgan: on the random degradations of Real-ESRGAN, which know no camera;
+* kernel by a GAN: photographs reduced by the kernel that `kernel_gan.py` finds in the known LR photographs;
 * correction filter: no training, but the LR image filtered to what a bicubic reduction would be (Hussein et al. 2020);
 * true function: as the known pairs show the camera, in full;
 * real pairs: the known pairs themselves; one pair: blocks of the first of them alone;
@@ -60,6 +61,7 @@ from benchmarks.camera_scenes import (  # noqa: E402
     write_pairs,
 )
 from benchmarks.guard_record import record_of_guard  # noqa: E402
+from benchmarks.kernel_gan import estimate_kernel, reduce_by  # noqa: E402
 
 RESULTS: Final = ROOT / "benchmarks" / "results"
 HELD_OUT: Final = 1 / 3
@@ -67,8 +69,11 @@ HELD_OUT: Final = 1 / 3
 DEFAULT, PLAIN, NOISE, TRUE = "the default", "plain bicubic", "noise only", "true function"
 REALESRGAN = "realesrgan"
 LIKELIEST, SPREAD, FILTER = "likeliest function", "spread", "correction filter"
+KERNEL_GAN = "kernel by a GAN"
 PAIRS, ONE_PAIR, ONE_AND_PHOTOS = "real pairs", "one pair", "one pair and photographs"
-ROWS: Final = (DEFAULT, TRUE, PAIRS, ONE_PAIR, ONE_AND_PHOTOS, FILTER, NOISE, PLAIN, REALESRGAN, SPREAD, LIKELIEST)
+ROWS: Final = (
+    DEFAULT, TRUE, PAIRS, ONE_PAIR, ONE_AND_PHOTOS, FILTER, KERNEL_GAN, NOISE, PLAIN, REALESRGAN, SPREAD, LIKELIEST
+)  # fmt: skip
 GUARDED: Final = frozenset({DEFAULT, NOISE, LIKELIEST, SPREAD})
 NEED_ESTIMATE: Final = frozenset({FILTER, *GUARDED} - {DEFAULT})  # which makes its own
 # Of the filter's inverse, what it may divide by at the least, squared: noise over the power of the picture.
@@ -194,6 +199,11 @@ def make_sources(
         made = [Scene(f"{number:04d}", photo, photograph(photo, scale, camera, rng)) for number, photo in enumerate(hr)]
         write_pairs(folder / "photographs", made)
         return [folder / "photographs"], None
+    if row == KERNEL_GAN:
+        kernel = estimate_kernel([scene.lr for scene in known], int(rng.integers(2**31)))
+        made = [Scene(f"{number:04d}", photo, reduce_by(kernel, photo, scale)) for number, photo in enumerate(hr)]
+        write_pairs(folder / "photographs", made)
+        return [folder / "photographs"], None
     if row in {ONE_PAIR, ONE_AND_PHOTOS}:
         # Cut in blocks, so that one scene can be split in those to train on and those to watch.
         write_pairs(folder / "pair", list(blocks_of(known[0], scale)))
@@ -230,7 +240,7 @@ def functions_of(row: str, estimate: TransferEstimate) -> tuple[TransferFunction
 def adapt(
     folder: Path, sources: list[Path], degrade: str | None, seed: int, options: argparse.Namespace
 ) -> dict[str, Any]:
-    """`adaptsr adapt` with its defaults, the search included: scores on held-out pairs; of a guarded adapter at every strength."""
+    """`adaptsr adapt` with its defaults: scores on held-out pairs; of a guarded adapter at every strength."""
     run = folder / "run"
     command = ["adapt", "--run", str(run), "--test", str(folder / "held_out"), "--preset", "fast"]
     command += [part for source in sources for part in ("--data", str(source))]

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from adaptsr_cli.artifacts.adapter import AdapterHeader, AdapterSite
-from adaptsr_cli.artifacts.base import BackboneIdentity, Provenance, StrictModel
+from adaptsr_cli.artifacts.base import BackboneIdentity, Method, Provenance, StrictModel
 from adaptsr_cli.artifacts.kinds import ARTIFACTS, KINDS, json_schemas
 from adaptsr_cli.artifacts.log import LogRow
 from adaptsr_cli.artifacts.rank_map import RankMap, SiteRank
@@ -18,6 +18,7 @@ from adaptsr_cli.artifacts.saliency import Saliency, SiteSaliency
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.artifacts import parse_artifact
 from adaptsr_cli.io.documents import parse_document
+from adaptsr_cli.stages.info.describe import describe
 
 ROOT = Path(__file__).resolve().parents[1]
 BACKBONE = BackboneIdentity(architecture="SAFMN", scale=4, params=100, sha256="0" * 64, source="x.pth")
@@ -118,3 +119,8 @@ def test_an_artifact_is_read_whatever_its_kind() -> None:
     ):
         with pytest.raises(ArtifactError, match=said):
             parse_artifact(text, "x.json")
+
+
+@pytest.mark.parametrize(("method", "sites"), [("lora", "2: 2 x r1"), ("shira", "2"), ("full", "2")])
+def test_ranks_are_told_where_the_method_has_them(method: Method, sites: str) -> None:
+    assert describe(adapter("a", "b").model_copy(update={"method": method}))["sites"] == sites

@@ -105,14 +105,15 @@ def _describe_rank_map(document: RankMap) -> Facts:
 
 @describe.register
 def _describe_adapter(document: AdapterHeader) -> Facts:
-    ranks = Counter(site.rank for site in document.sites)
     facts = {
         "backbone": describe_backbone(document.backbone),
         "method": document.method,
-        "sites": f"{len(document.sites)}: " + ", ".join(f"{n} x r{rank}" for rank, n in sorted(ranks.items())),
+        "sites": str(len(document.sites)),
         "iteration": str(document.iteration),
     }
     if METHODS[document.method].is_low_rank:
+        ranks = Counter(site.rank for site in document.sites)
+        facts["sites"] += ": " + ", ".join(f"{n} x r{rank}" for rank, n in sorted(ranks.items()))
         facts["method"] += f", {document.factorization}, {document.lora_scaling} with alpha {document.sites[0].alpha:g}"
         facts["method"] += f", init {document.init}" if document.init != "default" else ""
     if document.val_psnr_y_db is not None and document.backbone_psnr_y_db is not None:

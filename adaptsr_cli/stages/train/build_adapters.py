@@ -27,6 +27,10 @@ from adaptsr_cli.units import plural
 SNIP_BATCHES: Final = 4
 PROBE_STEPS: Final = 20
 
+_DECIDE_NO_MASK: Final = (
+    "learning_rate", "schedule", "ema", "iterations", "minutes", "patience", "val_freq", "save_freq",
+)  # fmt: skip
+
 PlannedSites = Sequence[tuple[Site, int]]
 
 
@@ -100,8 +104,7 @@ def _choose_entries(
     planned = [(site, rank) for site, rank in sites if rank]
     if config.shira_mask == "random":
         return choose_by_site(draw_importance(planned, config.seed), planned)
-    # Neither decides the mask.
-    same = config.model_copy(update={"learning_rate": 1.0, "minutes": None}).model_dump_json()
+    same = config.model_dump_json(exclude=set(_DECIDE_NO_MASK))
     if same in masks:
         return masks[same]
     is_snip = config.shira_mask == "snip"

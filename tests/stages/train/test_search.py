@@ -233,17 +233,29 @@ def test_a_short_search_tries_the_method_that_suits_the_network(
     assert tried == {"tiny": ["full", "full"], "larger": ["lora", "lora"]}
 
 
-def test_the_trials_of_sparse_updates_share_one_mask(
-    adaptsr: Command, camera: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is measured once, and is the one that the winner's rate gives by itself."""
-    measured = []
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Every measurement of how far full fine-tuning moves the weights."""
+    found = []
 
     def measure(*args: Any, **options: Any) -> Any:
-        measured.append(measure_movement(*args, **options))
-        return measured[-1]
+        found.append(measure_movement(*args, **options))
+        return found[-1]
 
     monkeypatch.setattr(build_adapters, "measure_movement", measure)
+    return found
+
+
+def test_what_a_mask_takes_counts_among_the_minutes(adaptsr: Command, camera: Path, measured: list[Any]) -> None:
+    """Planning measures it, and the training takes over what planning has measured."""
+    done = adaptsr("train", "--data", camera, *WORDS, "--method", "shira", "--lr", 1e-3, "--minutes", 0.05)
+    assert done.code == 0, done.err
+    assert "0.05 minutes: " in done.err
+    assert len(measured) == 1
+
+
+def test_the_trials_of_sparse_updates_share_one_mask(adaptsr: Command, camera: Path, measured: list[Any]) -> None:
+    """It is measured once, and is the one that the winner's rate gives by itself."""
     done = adaptsr("train", "--data", camera, *WORDS, "--method", "shira")
     assert done.code == 0, done.err
     assert len(measured) == 1
