@@ -8,13 +8,12 @@ validation, by which each contender keeps its best network and the peers their b
 * ``peft``: LoRA of rank 8 on all sites of the network as spandrel builds it, Adam, the best of three rates.
 * ``full``: every parameter, as BasicSR fine-tunes: Adam (0.9, 0.99), L1, an average with decay 0.999 beside the
   weights (the better of both counts), the best of three rates.
-* ``adaptsr``: ``adapt`` with its defaults: scores, ranks, search and training; ``adaptsr --ema`` is the same with
-  ``--ema 0.999``.
+* ``adaptsr``: ``adapt`` with its defaults: scores, ranks, search and training.
 
-All draw the same crops by the same code, with cosine decay. Time is the CPU time of the process with one thread, which
-other work on the machine changes less than the time on the wall; what scoring the watched images takes is left out.
-Importing is too. A peer's two other rates are not counted, as if its user had known the best one. Runs are appended to
-``benchmarks/results/race.jsonl`` and not run again; the table and the pictures are made of what is there.
+All draw the same crops by the same code; the peers' rates fall by a cosine. Time is the CPU time of the process with one
+thread, which other work on the machine changes less than the time on the wall; what scoring the watched images takes is
+left out. Importing is too. A peer's two other rates are not counted, as if its user had known the best one. Runs are
+appended to ``benchmarks/results/race.jsonl`` and not run again; the table and the pictures are made of what is there.
 """
 
 from __future__ import annotations
@@ -61,9 +60,9 @@ CPU: Final = torch.device("cpu")
 RATES: Final = {"peft": (2e-3, 5e-4, 8e-3), "full": (2e-4, 1e-3, 5e-5)}
 RANK: Final = 8
 DECAY: Final = 0.999
-OURS: Final = {"adaptsr": None, "adaptsr --ema": DECAY}
+OURS: Final = "adaptsr"
 EVERY: Final = 5  # every fifth pair is watched, and every fifth is for validation
-COLOURS: Final = {"peft": "tab:orange", "full": "tab:green", "adaptsr": "tab:blue", "adaptsr --ema": "tab:purple"}
+COLOURS: Final = {"peft": "tab:orange", "full": "tab:green", OURS: "tab:blue"}
 
 Upscale = Callable[[np.ndarray], np.ndarray]
 
@@ -119,7 +118,7 @@ def main() -> None:
     parser.add_argument("--network", action="append", default=[], help="NAME=FILE, or NAME= for the embedded one")
     parser.add_argument("--iterations", type=int, default=TRAIN_PRESETS["fast"].iterations)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", choices=[*OURS, *RATES], help="this contender alone")
+    parser.add_argument("--only", choices=[OURS, *RATES], help="this contender alone")
     options = parser.parse_args()
     torch.set_num_threads(1)
     log = RESULTS / "race.jsonl"
@@ -127,7 +126,7 @@ def main() -> None:
     for network in options.network:
         for data in options.pairs:
             for contender, rate in [
-                *((name, None) for name in OURS),
+                (OURS, None),
                 *((name, rate) for name in RATES for rate in RATES[name]),
             ]:
                 run = {
@@ -157,7 +156,7 @@ def race(run: dict[str, Any], model: str | None, folder: Path) -> dict[str, Any]
         backbone = load_model(ModelSpec.of(model, None, offline=True), SILENT)
         watched = open_part(parts["watched"], backbone.scale)
         clock = Clock(Validator(watched, backbone.scale))
-        if run["contender"] in OURS:
+        if run["contender"] == OURS:
             found = adapt(run, model, parts, Path(work) / "run", clock)
         else:
             found = fine_tune(run, backbone, parts, clock)
@@ -190,7 +189,6 @@ def adapt(run: dict[str, Any], model: str | None, parts: dict[str, Path], root: 
         val=parts["val"],
         model=model,
         iterations=run["iterations"],
-        ema=OURS[run["contender"]],
         seed=run["seed"],
         device="cpu",
         offline=True,
@@ -309,22 +307,22 @@ def write_results(rows: Sequence[dict[str, Any]]) -> None:
         run = row["run"]
         groups[run["network"], run["data"], run["iterations"], run["seed"]][run["contender"]].append(row)
     lines = [
-        "| network | data | peer, its best rate | it reaches | after | ours | reaches that after | share of its time "
+        "| network | data | peer, its best rate | it reaches | after | ours reaches that after | share of its time "
         "| ours at the peer's time | ours at its end |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for (network, data, iterations, seed), found in groups.items():
-        best = {name: best_rate(found[name]) for name in (*OURS, *RATES) if name in found}
+        best = {name: best_rate(found[name]) for name in (OURS, *RATES) if name in found}
         draw(RESULTS / f"race_{network}_{data}_{iterations}_{seed}.png", f"{network}, {data}", best)
-        for ours, name in [(ours, name) for ours in OURS for name in RATES if ours in best and name in best]:
-            own, peer = curve(best[ours]), curve(best[name])
+        for name in [name for name in RATES if OURS in best and name in best]:
+            own, peer = curve(best[OURS]), curve(best[name])
             end_db = peer[-1][1]
             needed = time_to(peer, end_db) or peer[-1][0]
             reached = time_to(own, end_db)
             share = "never |" if reached is None else f"{reached:.0f} s | {reached / needed:.2f}"
             rate = f"{best[name]['run']['rate']:g} of {len(found[name])}"
             lines.append(
-                f"| {network} | {data} | {name}, {rate} | {end_db:+.3f} dB | {needed:.0f} s | {ours} | {share} "
+                f"| {network} | {data} | {name}, {rate} | {end_db:+.3f} dB | {needed:.0f} s | {share} "
                 f"| {at_time(own, needed) - end_db:+.3f} dB against it "
                 f"| {own[-1][1]:+.3f} dB after {own[-1][0]:.0f} s |"
             )
