@@ -211,7 +211,7 @@ def train_on(device: torch.device, photos: Path, iterations: int) -> list[float]
     from adaptsr_cli.data.sampler import BatchSampler
     from adaptsr_cli.training.cuda_graph import RecordedStep
     from adaptsr_cli.training.objective import make_objective
-    from adaptsr_cli.training.optimizer import make_adam
+    from adaptsr_cli.training.optimizer import make_optimizer
     from adaptsr_cli.training.step import GradientStep
 
     backbone = load_backbone(default_model()).to(device)
@@ -219,7 +219,7 @@ def train_on(device: torch.device, photos: Path, iterations: int) -> list[float]
     sampler = BatchSampler(reader, batch=4, patch_px=128, seed=0)
     sites = find_sites(backbone.model, backbone.traits).sites
     attachment = attach(backbone.model, [(site, min(2, site.max_rank)) for site in sites], alpha=8.0)
-    optimizer = make_adam(attachment.parameter_groups(1), 1e-3, device)
+    optimizer = make_optimizer("muon", attachment.parameter_groups(1), 1e-3, device)
     objective = make_objective("fidelity", weights_dir=Path(), device=device, seed=0, iterations=iterations, scale=4)
     gradients = GradientStep(backbone, attachment, objective, device=device, precision="fp32")
     set_differentiable(backbone, True)

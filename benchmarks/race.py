@@ -10,10 +10,11 @@ validation, by which each contender keeps its best network and the peers their b
   weights (the better of both counts), the best of three rates.
 * ``adaptsr``: ``adapt`` with its defaults: scores, ranks, search and training.
 
-All draw the same crops by the same code; the peers' rates fall by a cosine. Time is the CPU time of the process with one
-thread, which other work on the machine changes less than the time on the wall; what scoring the watched images takes is
-left out. Importing is too. A peer's two other rates are not counted, as if its user had known the best one. Runs are
-appended to ``benchmarks/results/race.jsonl`` and not run again; the table and the pictures are made of what is there.
+All draw the same crops by the same code; the peers' rates fall by a cosine. Time is the CPU time of the process with
+one thread, which other work on the machine changes less than the time on the wall; what scoring the watched images
+takes is left out. Importing is too. A peer's two other rates are not counted, as if its user had known the best one.
+Runs are appended to ``benchmarks/results/race.jsonl`` and not run again; the table and the pictures are made of what is
+there.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from adaptsr_cli.artifacts.base import Factorization, LoraInit, LoraScaling, Met
 
 PresetName = Literal["fast", "paper"]
 ScheduleName = Literal["constant", "cosine", "steps"]
+OptimizerName = Literal["muon", "adam"]
 ObjectiveName = Literal["fidelity", "l1", "l1+fft", "charbonnier", "perceptual"]
 ObjectiveChoice = Literal[ObjectiveName, "both"]
 """``both``: fidelity, and on top of that adapter a second one that is trained by the perceptual objective."""
@@ -25,7 +26,8 @@ class TrainConfig(StrictModel):
         batch: Patches a step, over all processes together.
         accumulate: In how many parts a process computes its share of a batch, one after the other, to save memory.
         patch_px: Side of the HR patch in pixels.
-        learning_rate: Peak learning rate of Adam; ``lr`` in files of older versions.
+        learning_rate: Peak learning rate; ``lr`` in files of older versions.
+        optimizer: ``muon`` for matrices and kernels, with Adam for the rest; or Adam for all.
         schedule: ``constant`` after a warm-up, where the mean of all steps is kept, the late ones weighing most;
             ``cosine`` with a warm-up, down to 1 % of the peak; or the paper's ``steps`` (x0.75 at 50 %, 75 % and 90 %).
         alpha: Numerator of LoRA's scaling.
@@ -53,6 +55,7 @@ class TrainConfig(StrictModel):
     accumulate: Annotated[int, Field(ge=1)] = 1
     patch_px: Annotated[int, Field(ge=8)]
     learning_rate: Annotated[float, Field(gt=0, le=1, validation_alias=AliasChoices("learning_rate", "lr"))]
+    optimizer: OptimizerName = "adam"
     schedule: ScheduleName
     alpha: Annotated[float, Field(gt=0)]
     lora_scaling: Annotated[LoraScaling, Field(validation_alias=AliasChoices("lora_scaling", "scale"))] = "alpha/r"

@@ -11,6 +11,7 @@ from torch.nn.functional import softplus
 
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.training.discriminator import FEATURES, make_discriminator
+from adaptsr_cli.training.optimizer import JointOptimizer
 from adaptsr_cli.training.optimizer_state import put_moments, read_moments
 
 # Of the discriminator only; held through the run. Five times Real-ESRGAN's: it has hundreds of steps, not hundreds of
@@ -92,8 +93,7 @@ class Adversary:
             f"{_WEIGHTS}{key}": tensor.detach().cpu().clone()
             for key, tensor in self._discriminator.state_dict().items()
         }
-        moments = read_moments(self._optimizer, self._parameters)
-        return {**weights, **{f"{_ADAM}{key}": tensor for key, tensor in moments.items()}}
+        return {**weights, **read_moments(self._as_joint(), self._parameters)}
 
     def load(self, state: Mapping[str, Tensor], place: str) -> None:
         """Put a saved state back.
@@ -102,10 +102,13 @@ class Adversary:
             ArtifactError: A tensor is missing, too many or of another shape.
         """
         weights = {key.removeprefix(_WEIGHTS): t for key, t in state.items() if key.startswith(_WEIGHTS)}
-        moments = {key.removeprefix(_ADAM): t for key, t in state.items() if key.startswith(_ADAM)}
+        moments = {key: tensor for key, tensor in state.items() if key.startswith(_ADAM)}
         own = self._discriminator.state_dict()
         fits = weights.keys() == own.keys() and all(weights[key].shape == own[key].shape for key in own)
         if not fits or len(weights) + len(moments) != len(state):
             raise ArtifactError(f"{place}: the discriminator's state is damaged", "start again with `force`")
-        put_moments(self._optimizer, self._parameters, moments, place)
+        put_moments(self._as_joint(), self._parameters, moments, place)
         self._discriminator.load_state_dict(weights)
+
+    def _as_joint(self) -> JointOptimizer:
+        return JointOptimizer({"adam": self._optimizer})

@@ -32,7 +32,7 @@ from adaptsr_cli.training.ema import AdapterAverage, make_average
 from adaptsr_cli.training.folder import TrainingFolder
 from adaptsr_cli.training.log import append_row, cut_log
 from adaptsr_cli.training.objective import Objective
-from adaptsr_cli.training.optimizer import make_adam, set_rate
+from adaptsr_cli.training.optimizer import JointOptimizer, make_optimizer
 from adaptsr_cli.training.recovery import SETTLED_SHARE, describe_resuming, is_lost, keeps, lower_rate, rate_now
 from adaptsr_cli.training.resource_usage import ResourceUsage
 from adaptsr_cli.training.signals import catch_stop
@@ -120,7 +120,8 @@ class Trainer:
             GroupError: Another process has ended; the last saved state is on disk.
         """
         config = self.plan.config
-        optimizer = make_adam(self.attachment.parameter_groups(config.lora_plus), config.learning_rate, self.device)
+        groups = self.attachment.parameter_groups(config.lora_plus)
+        optimizer = make_optimizer(config.optimizer, groups, config.learning_rate, self.device)
         average = make_average(config, list(self.attachment.parameters()))
         train_state = TrainState(self.attachment, optimizer, self.objective, average)
         state = self._start(train_state, progress)
@@ -147,7 +148,7 @@ class Trainer:
             set_differentiable(self.backbone, True)
             while reason is None and state.iteration != self.pause:
                 rate = rate_now(state, config)
-                set_rate(optimizer, rate)
+                optimizer.set_rate(rate)
                 batch = batches.sample(state.iteration)
                 pending.append({**step.run(batch.lr, batch.hr)})
                 if average is not None:
@@ -298,7 +299,7 @@ class Trainer:
         return None if self.objective.is_steady else f"--objective {self.objective.name} changes on the way"
 
     def _step(
-        self, gradients: GradientStep, optimizer: torch.optim.Adam, lr: Tensor, hr: Tensor, iteration: int
+        self, gradients: GradientStep, optimizer: JointOptimizer, lr: Tensor, hr: Tensor, iteration: int
     ) -> dict[str, Tensor]:
         """One optimiser step; returns the detached losses of this share without waiting for the device."""
         means, outputs = gradients.run(lr, hr, iteration)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from adaptsr_cli.artifacts.base import StrictModel
-from adaptsr_cli.artifacts.train_config import PresetName, ScheduleName
+from adaptsr_cli.artifacts.train_config import OptimizerName, PresetName, ScheduleName
 
 
 class Preset(StrictModel):
@@ -15,13 +15,18 @@ class Preset(StrictModel):
     batch: int
     patch_px: int
     learning_rate: float
+    optimizer: OptimizerName
     schedule: ScheduleName
     alpha: float
 
 
 TRAIN_PRESETS: Final[dict[PresetName, Preset]] = {
     # Chosen by measurement on real pairs: README, "How the fast preset was chosen".
-    "fast": Preset(iterations=300, batch=8, patch_px=128, learning_rate=2e-3, schedule="constant", alpha=8.0),
+    "fast": Preset(
+        iterations=300, batch=8, patch_px=128, learning_rate=2e-3, optimizer="muon", schedule="constant", alpha=8.0
+    ),
     # AdaptSR, Section 4.1.
-    "paper": Preset(iterations=100_000, batch=8, patch_px=256, learning_rate=1e-3, schedule="steps", alpha=1.0),
+    "paper": Preset(
+        iterations=100_000, batch=8, patch_px=256, learning_rate=1e-3, optimizer="adam", schedule="steps", alpha=1.0
+    ),
 }

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import torch
 from torch import Tensor
 
 from adaptsr_cli.adapters.attach import Attachment
@@ -23,6 +22,7 @@ from adaptsr_cli.io.tensors import read_tensors, write_tensors
 from adaptsr_cli.training.due import end_of_plan
 from adaptsr_cli.training.ema import AdapterAverage
 from adaptsr_cli.training.objective import Objective
+from adaptsr_cli.training.optimizer import JointOptimizer
 from adaptsr_cli.training.optimizer_state import put_moments, read_moments
 from adaptsr_cli.units import format_seconds, plural
 
@@ -33,6 +33,7 @@ _LENGTH_OPTIONS = ("iterations", "minutes")
 _FREE_WITH_LENGTH = frozenset({*_FREE_OPTIONS, *_LENGTH_OPTIONS, "val_freq"})
 _RESTART_SHARE: Final = 0.5
 
+_MOMENTS: Final = ("adam/", "muon/")
 _DAMAGED = "start again with `force`"
 
 
@@ -45,7 +46,7 @@ class TrainState:
     """
 
     attachment: Attachment
-    optimizer: torch.optim.Adam
+    optimizer: JointOptimizer
     objective: Objective
     average: AdapterAverage | None
 
@@ -54,8 +55,7 @@ def save_state(path: Path, state: LoopState, train_state: TrainState) -> None:
     """Write adapter, optimiser, objective and position, atomically."""
     tensors = {f"adapter/{name}": tensor for name, tensor in train_state.attachment.state().items()}
     parameters = list(train_state.attachment.parameters())
-    moments = read_moments(train_state.optimizer, parameters)
-    tensors |= {f"adam/{name}": tensor for name, tensor in moments.items()}
+    tensors |= read_moments(train_state.optimizer, parameters)
     tensors |= {f"objective/{name}": tensor for name, tensor in train_state.objective.state().items()}
     if train_state.average is not None:
         tensors |= {f"ema/{name}": tensor for name, tensor in train_state.average.state().items()}
@@ -95,7 +95,8 @@ def restore(tensors: Mapping[str, Tensor], train_state: TrainState, path: Path) 
     if train_state.average is not None:
         train_state.average.load(_below("ema/", tensors), str(path))
     parameters = list(train_state.attachment.parameters())
-    put_moments(train_state.optimizer, parameters, _below("adam/", tensors), str(path))
+    moments = {name: tensor for name, tensor in tensors.items() if name.startswith(_MOMENTS)}
+    put_moments(train_state.optimizer, parameters, moments, str(path))
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

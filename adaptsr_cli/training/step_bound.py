@@ -1,9 +1,10 @@
-"""Bound of the learning rate: up to where one step of Adam changes the picture in proportion to the rate.
+"""Bound of the learning rate: up to where the first step changes the picture in proportion to the rate.
 
-Adam's first step moves every parameter by the rate, however small the gradient is. Beyond some rate, which depends on
-the network, the changes of its layers multiply, and the picture changes far more than in proportion: with low-rank
-updates SPAN x4, whose activations lie in [0, 255], by 4.7 times as much at 1e-3 and by 132 times at 2e-3; SAFMN x4
-is in proportion up to 4e-3 (`benchmarks/first_step.py`). A training needs a lower rate than its first step bears.
+Adam's first step moves every parameter by the rate, however small the gradient is, and Muon's every matrix. Beyond some
+rate, which depends on the network, the changes of its layers multiply, and the picture changes far more than in
+proportion: with low-rank updates and Adam SPAN x4, whose activations lie in [0, 255], by 4.7 times as much at 1e-3 and
+by 132 times at 2e-3; SAFMN x4 is in proportion up to 4e-3 (`benchmarks/first_step.py`). A training needs a lower rate
+than its first step bears.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor
 from adaptsr_cli.backbones.backbone import set_differentiable, super_resolve
 from adaptsr_cli.runtime import exact_products
 from adaptsr_cli.training.loop import Trainer
-from adaptsr_cli.training.optimizer import make_adam, set_rate
+from adaptsr_cli.training.optimizer import make_optimizer
 
 DEPARTURE: Final = 1.5
 """A change so many times that in proportion is too large a step. A smaller one is none: activations saturate."""
@@ -39,7 +40,7 @@ class FirstStep:
         self._backbone, self._device = trainer.backbone, trainer.device
         self._parameters = list(trainer.attachment.parameters())
         groups = trainer.attachment.parameter_groups(config.lora_plus)
-        self._optimizer = make_adam(groups, config.learning_rate, trainer.device)
+        self._optimizer = make_optimizer(config.optimizer, groups, config.learning_rate, trainer.device)
         first, second = (trainer.batches.sample(iteration) for iteration in (0, 1))
         set_differentiable(trainer.backbone, True)
         means, _ = trainer.gradients().run(first.lr.to(trainer.device), first.hr.to(trainer.device), 0)
@@ -52,9 +53,9 @@ class FirstStep:
     @torch.no_grad()
     def change(self, rate: float) -> float:
         """Root mean square of the pictures' change by one step at a rate; of values in [0, 1], not clamped."""
-        set_rate(self._optimizer, rate)
+        self._optimizer.set_rate(rate)
         self._optimizer.step()
-        self._optimizer.state.clear()
+        self._optimizer.forget()
         after = self._pictures()
         for parameter, value in zip(self._parameters, self._start, strict=True):
             parameter.copy_(value)

@@ -22,7 +22,7 @@ from adaptsr_cli.io.checkpoints import Checkpoint
 from adaptsr_cli.runtime import Precision, autocast
 from adaptsr_cli.training.cuda_graph import RecordedStep
 from adaptsr_cli.training.objective import make_objective
-from adaptsr_cli.training.optimizer import make_adam
+from adaptsr_cli.training.optimizer import JointOptimizer, make_optimizer
 from adaptsr_cli.training.step import GradientStep
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -138,7 +138,7 @@ class Contender:
 
     parameters: list[nn.Parameter]
     gradients: Callable[[Tensor, Tensor], Tensor]
-    optimizer: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer | JointOptimizer
     model: nn.Module
     recorded: RecordedStep | None = None
 
@@ -161,7 +161,7 @@ def make_ours(name: str, device: torch.device, precision: Precision, *, graph: b
     objective = make_objective("l1", weights_dir=Path(), device=device, seed=0, iterations=1, scale=4)
     gradients = GradientStep(backbone, attachment, objective, device=device, precision=precision)
     parameters = list(attachment.parameters())
-    optimizer = make_adam(attachment.parameter_groups(1), 1e-3, device)  # as in `Trainer`
+    optimizer = make_optimizer("muon", attachment.parameter_groups(1), 1e-3, device)  # as in `Trainer`
     set_differentiable(backbone, True)
 
     def compute(lr: Tensor, hr: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.training.cuda_graph import WARM_UP, InputsKept, RecordedStep
 from adaptsr_cli.training.objective import make_objective
-from adaptsr_cli.training.optimizer import make_adam, set_rate
+from adaptsr_cli.training.optimizer import make_optimizer
 from adaptsr_cli.training.step import GradientStep
 
 CUDA = torch.device("cuda")
@@ -44,7 +44,7 @@ class Training:
             precision=precision,  # type: ignore[arg-type]
             **more,  # type: ignore[arg-type]
         )
-        self.optimizer = make_adam(attachment.parameter_groups(1), 1e-2, device)
+        self.optimizer = make_optimizer("muon", attachment.parameter_groups(1), 1e-2, device)
         set_differentiable(self.backbone, True)
 
         def step(lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
@@ -60,7 +60,7 @@ class Training:
         generator = torch.Generator().manual_seed(0)
         losses = []
         for step in range(steps):
-            set_rate(self.optimizer, 1e-2 / (1 + step))
+            self.optimizer.set_rate(1e-2 / (1 + step))
             lr = torch.rand(2, 3, 16, 16, generator=generator)
             hr = torch.rand(2, 3, 16 * self.backbone.scale, 16 * self.backbone.scale, generator=generator)
             if self.device.type == "cuda":
@@ -103,7 +103,7 @@ def test_no_step_waits_for_the_device(name: str, graph: bool, tmp_path: Path) ->
         with warnings.catch_warnings(action="ignore"):  # it is a prototype
             torch.cuda.set_sync_debug_mode("error")
         for _ in range(5):
-            set_rate(training.optimizer, 1e-3)
+            training.optimizer.set_rate(1e-3)
             training.recorded.run(batch[0], batch[1])
     finally:
         torch.cuda.set_sync_debug_mode("default")
@@ -180,6 +180,6 @@ def test_inputs_are_kept_and_what_is_made_of_them_is_not() -> None:
 def test_the_rate_is_set_for_every_group() -> None:
     parameters = [torch.nn.Parameter(torch.ones(2)) for _ in range(2)]
     groups = [{"params": [parameter], "ratio": ratio} for parameter, ratio in zip(parameters, (1, 4), strict=True)]
-    optimizer = make_adam(groups, 1e-3, CPU)
-    set_rate(optimizer, 5e-4)
-    assert [group["lr"] for group in optimizer.param_groups] == [5e-4, 2e-3]
+    optimizer = make_optimizer("adam", groups, 1e-3, CPU)
+    optimizer.set_rate(5e-4)
+    assert [group["lr"] for group in optimizer.parts["adam"].param_groups] == [5e-4, 2e-3]

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from adaptsr_cli.adapters.attach import attach
 from adaptsr_cli.adapters.sites import find_sites
+from adaptsr_cli.artifacts.train_config import OptimizerName
 from adaptsr_cli.backbones.backbone import set_differentiable, super_resolve
 from adaptsr_cli.backbones.fast import on_cuda
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.training.ema import MovingAverage
 from adaptsr_cli.training.objective import make_objective
-from adaptsr_cli.training.optimizer import make_adam, set_rate
+from adaptsr_cli.training.optimizer import make_optimizer
 from adaptsr_cli.training.step import GradientStep
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="where CUDA is, it is tested itself")
@@ -45,7 +46,14 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmulatedDevice]:
 class Training:
     """Steps of a tiny network; the same on all devices."""
 
-    def __init__(self, name: str, folder: Path, device: torch.device, objective: str = "fidelity") -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        device: torch.device,
+        objective: str = "fidelity",
+        optimizer: OptimizerName = "muon",
+    ) -> None:
         self.device = device
         self.backbone = load_backbone(save_tiny(name, folder / "net.safetensors")).to(device)
         plan = [(site, min(2, site.max_rank)) for site in find_sites(self.backbone.model, self.backbone.traits).sites]
@@ -54,7 +62,7 @@ class Training:
         self.gradients = GradientStep(
             self.backbone, self.attachment, self.objective, device=device, precision="fp32", accumulate=2
         )
-        self.optimizer = make_adam(self.attachment.parameter_groups(1), 1e-3, device)
+        self.optimizer = make_optimizer(optimizer, self.attachment.parameter_groups(1), 1e-3, device)
         self.average = MovingAverage(list(self.attachment.parameters()), 0.9)
         set_differentiable(self.backbone, True)
 
@@ -64,7 +72,7 @@ class Training:
         scale = self.backbone.scale
         lr = torch.rand(2, 3, 16, 16, generator=generator).to(self.device, non_blocking=True)
         hr = torch.rand(2, 3, 16 * scale, 16 * scale, generator=generator).to(self.device, non_blocking=True)
-        set_rate(self.optimizer, 1e-3 / (1 + number))
+        self.optimizer.set_rate(1e-3 / (1 + number))
         means, _ = self.gradients.run(lr, hr, number)
         means.put_back()
         self.optimizer.step()
@@ -72,11 +80,11 @@ class Training:
         return means.losses["loss"]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(("name", "optimizer"), [*((name, "muon") for name in NETWORKS), ("safmn", "adam")])
 def test_a_training_step_waits_for_nothing_and_keeps_to_its_device(
-    name: str, tmp_path: Path, device: EmulatedDevice
+    name: str, optimizer: OptimizerName, tmp_path: Path, device: EmulatedDevice
 ) -> None:
-    training = Training(name, tmp_path, DEVICE)
+    training = Training(name, tmp_path, DEVICE, optimizer=optimizer)
     parameters = list(training.attachment.parameters())
     assert all(isinstance(parameter, DeviceTensor) for parameter in parameters)
     device.waits.clear()
@@ -85,11 +93,12 @@ def test_a_training_step_waits_for_nothing_and_keeps_to_its_device(
     assert all(isinstance(loss, DeviceTensor) for loss in losses)
     found = [float(loss) for loss in losses]
     assert len(device.waits) == STEPS  # what is looked at for the log
-    expected = Training(name, tmp_path, torch.device("cpu"))
+    expected = Training(name, tmp_path, torch.device("cpu"), optimizer=optimizer)
     assert found == pytest.approx([float(expected.step(number)) for number in range(STEPS)], rel=1e-4)
     # What is trained, its moments and its average are in full precision.
-    state = training.optimizer.state.values()
-    kept = [tensor for moments in state for tensor in moments.values()] + parameters
+    states = [part.state for part in training.optimizer.parts.values()]
+    kept = [tensor for state in states for moments in state.values() for tensor in moments.values()] + parameters
+    assert len(kept) > len(parameters)
     assert {tensor.dtype for tensor in kept} == {torch.float32}
 
 

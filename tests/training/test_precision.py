@@ -22,7 +22,7 @@ from adaptsr_cli.errors import UsageError
 from adaptsr_cli.runtime import pick_precision
 from adaptsr_cli.training import objective as objectives
 from adaptsr_cli.training.objective import make_objective
-from adaptsr_cli.training.optimizer import make_adam
+from adaptsr_cli.training.optimizer import make_optimizer
 from adaptsr_cli.training.step import GradientStep
 
 CPU = torch.device("cpu")
@@ -62,7 +62,7 @@ class Training:
         self.attachment = attach(self.backbone.model, plan, alpha=2.0)
         loss = make_objective(objective, weights_dir=Path(), device=CPU, seed=0, iterations=1, scale=4)  # type: ignore[arg-type]
         self.gradients = GradientStep(self.backbone, self.attachment, loss, device=CPU, precision="bf16")
-        self.optimizer = make_adam(self.attachment.parameter_groups(1), 1e-3, CPU)
+        self.optimizer = make_optimizer("muon", self.attachment.parameter_groups(1), 1e-3, CPU)
         set_differentiable(self.backbone, True)
 
     def step(self, number: int, px: int = 8) -> Tensor:
@@ -90,7 +90,8 @@ def test_three_hundred_steps_stay_finite(tmp_path: Path) -> None:
     losses = [float(training.step(number)) for number in range(300)]
     assert all(math.isfinite(loss) for loss in losses)
     assert sum(losses[-20:]) < sum(losses[:20])
-    kept = [tensor for moments in training.optimizer.state.values() for tensor in moments.values()]
+    states = [part.state for part in training.optimizer.parts.values()]
+    kept = [tensor for state in states for moments in state.values() for tensor in moments.values()]
     kept += [*training.attachment.parameters(), *training.backbone.model.parameters()]
     assert {tensor.dtype for tensor in kept} == {torch.float32}
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from adaptsr_cli.artifacts.base import Factorization, LoraInit, LoraScaling, Method, MethodChoice, ShiraMask, Strategy
-from adaptsr_cli.artifacts.train_config import ObjectiveChoice, PresetName, ScheduleName, TrainConfig
+from adaptsr_cli.artifacts.train_config import ObjectiveChoice, OptimizerName, PresetName, ScheduleName, TrainConfig
 from adaptsr_cli.options import Flag
 from adaptsr_cli.ranking.allocation import DEFAULT_STRATEGY
 from adaptsr_cli.stages.common import fields as f
@@ -58,6 +58,11 @@ class TrainOptions(DataOptions):
         BeforeValidator(lambda value: None if value == "auto" else value),
         Field(description="Peak learning rate; auto searches for it by short trainings."),
         Flag(("--lr",), default_text="auto; with --preset paper, the paper's", metavar="RATE", as_text=True),
+    ] = None
+    optimizer: Annotated[
+        OptimizerName | None,
+        Field(description="muon makes the step of every matrix orthogonal; adam is the paper's."),
+        Flag(default_text="the preset's; adam for a perceptual objective"),
     ] = None
     schedule: Annotated[
         ScheduleName | None,
@@ -159,8 +164,9 @@ def resolve_config(options: TrainOptions, *, patch_px: int, precision: str) -> T
         "shira_mask": METHODS[options.method].masks[0],
     }
     preset = TRAIN_PRESETS[options.preset]
-    if options.objective == "perceptual" and preset.schedule == "constant":
-        own["schedule"] = "cosine"  # by which it was measured: the discriminator changes on the way
+    if options.objective == "perceptual":
+        own["optimizer"] = "adam"  # by which it was measured, as by the cosine: the discriminator changes on the way
+        own["schedule"] = "cosine" if preset.schedule == "constant" else preset.schedule
     values: dict[str, Any] = preset.model_dump() | own | {"val_freq": often, "save_freq": often}
     return TrainConfig(**(values | given | {"patch_px": patch_px, "precision": precision}))
 

@@ -153,7 +153,7 @@ def test_a_trial_counts_for_the_rate_that_it_ended_with(
     monkeypatch.setattr(rate_bound, "bound_rate", lambda trainer, highest: highest)
     pairs = write_pairs(tmp_path / "pairs", count=5, side_px=64)
     # By L1 alone: the loss against a grid steadies the first steps of the lowest of these rates.
-    words = ("--method", "lora", "--val-freq", 5, "--objective", "l1")
+    words = ("--method", "lora", "--val-freq", 5, "--objective", "l1", "--optimizer", "adam")
     done = adaptsr("train", "--data", pairs, *WORDS, *words)
     assert done.code == 0, done.err
     run = Path("adaptsr-run")

@@ -1,0 +1,99 @@
+"""Is one value of an option of `train` better than another, everything else the same?
+
+    python benchmarks/option_values.py optimizer adam muon --pairs cam1=FOLDER --network safmn_x4= \\
+        --cell safmn_x4=full:1e-3 [--seeds 0 1]
+    python benchmarks/option_values.py schedule cosine constant --others optimizer=adam ...
+
+Each cell, a method and its rate for a network, is trained once with each value; the split and the scores are those of
+`auto_rate.py`. Trials are appended to ``benchmarks/results/option_NAME.jsonl`` as they end, and those that are there are
+not run again; ``option_NAME.md`` is made of what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from dataclasses import asdict
+from itertools import product
+from pathlib import Path
+from statistics import mean
+from typing import Any
+from unittest.mock import patch
+
+from auto_rate import RESULTS, TEST_SHARE, Trial, run_trial
+
+from adaptsr_cli.io.cache_folder import CACHE_VARIABLE
+
+
+def main() -> None:
+    """Run what is missing and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("option", help="as a field: learning_rate")
+    parser.add_argument("values", nargs=2, help="the one before, and the one that is to be better")
+    parser.add_argument("--others", nargs="*", default=[], help="NAME=VALUE of further options")
+    parser.add_argument("--pairs", action="append", default=[], help="NAME=FOLDER with LR_samesize/ and HR/")
+    parser.add_argument("--network", action="append", default=[], help="NAME=FILE, or NAME= for the embedded one")
+    parser.add_argument("--cell", action="append", default=[], help="NETWORK=METHOD:RATE")
+    parser.add_argument("--iterations", nargs="+", type=int, default=[60])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    others = dict(text.split("=", 1) for text in options.others)
+    log = RESULTS / f"option_{options.option}.jsonl"
+    rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
+    with tempfile.TemporaryDirectory() as work, patch.dict("os.environ", {CACHE_VARIABLE: f"{work}/cache"}):
+        for iterations, seed, cell, data, value in product(
+            options.iterations, options.seeds, options.cell, options.pairs, options.values
+        ):
+            network, _, chosen = cell.partition("=")
+            method, _, rate = chosen.partition(":")
+            trial = Trial(network, data.partition("=")[0], seed, iterations, method, float(rate))
+            what = {"value": value, "others": others, "trial": asdict(trial)}
+            if any(what.items() <= row.items() for row in rows):
+                continue
+            row = {**what, **run_trial(trial, Path(work), options, **{options.option: value}, **others)}
+            rows.append(row)
+            with log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+            print(value, row["trial"], f"{row['gain_db']:+.3f} dB", flush=True)
+    log.with_suffix(".md").write_text(to_markdown(rows, options.option, *options.values), encoding="utf-8")
+
+
+def to_markdown(rows: list[dict[str, Any]], option: str, before: str, after: str) -> str:
+    """A row for each cell: both values, and how far the second one is ahead."""
+    lines = [
+        f"| network | data | method, rate | iterations | seed | held-out crops: {before}, {after} "
+        f"| test images: {before}, {after} | difference |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    found = {(row["value"], json.dumps([row["others"], row["trial"]])): row for row in rows}
+    differences = []
+    for key in dict.fromkeys(key for _, key in found):
+        if (before, key) not in found or (after, key) not in found:
+            continue
+        pair = [found[value, key] for value in (before, after)]
+        trial = pair[0]["trial"]
+        differences.append(pair[1]["gain_db"] - pair[0]["gain_db"])
+        scores = " | ".join(
+            ", ".join(f"{row[name]:+.3f}" for row in pair) + " dB" for name in ("held_out_gain_db", "gain_db")
+        )
+        lines.append(
+            f"| {trial['network']} | {trial['data']} | {trial['method']} {trial['learning_rate']:.2g} "
+            f"| {trial['iterations']} | {trial['seed']} | {scores} | {differences[-1]:+.3f} dB |"
+        )
+    fixed = ", ".join(f"`{name}` {value}" for name, value in rows[0]["others"].items())
+    machines = ", ".join(sorted({row["machine"] for row in rows}))
+    lines += [
+        "",
+        f"{after} above {before} on test images: {mean(differences):+.3f} dB on average, "
+        f"in {sum(value > 0 for value in differences)} of {len(differences)}.",
+        "",
+        f"Made by `python benchmarks/option_values.py {option} {before} {after}`{f' with {fixed}' if fixed else ''} on "
+        f"{machines}. PSNR-Y above the backbone's; test images: every {TEST_SHARE}th pair, whole.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
