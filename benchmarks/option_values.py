@@ -5,8 +5,8 @@
     python benchmarks/option_values.py schedule cosine constant --others optimizer=adam ...
 
 Each cell, a method and its rate for a network, is trained once with each value; the split and the scores are those of
-`auto_rate.py`. Trials are appended to ``benchmarks/results/option_NAME.jsonl`` as they end, and those that are there are
-not run again; ``option_NAME.md`` is made of what is there.
+`auto_rate.py`. Trials are appended to ``benchmarks/results/option_NAME.jsonl`` as they end, and those that are there
+are not run again; ``option_NAME.md`` is made of what is there.
 """
 
 from __future__ import annotations
