@@ -83,7 +83,7 @@ def measure(trial: Trial, work: Path, options: argparse.Namespace) -> Iterator[d
                 "data": trial.data,
                 "method": method,
                 "usual": usual,
-                "begins_at": bound_rate(trainer, 2 * usual) / 2,
+                "begins_at": bound_rate(trainer, usual),
                 "levels_at_1e-3": 255 * slope * 1e-3,
                 "times_proportion": {f"{rate:g}": step.change(rate) / (slope * rate) for rate in RATES},
                 "machine": describe_machine(device),

@@ -14,6 +14,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from adaptsr_cli.artifacts.train_config import OptimizerName
 from adaptsr_cli.backbones.backbone import set_differentiable, super_resolve
 from adaptsr_cli.runtime import exact_products
 from adaptsr_cli.training.loop import Trainer
@@ -21,6 +22,10 @@ from adaptsr_cli.training.optimizer import make_optimizer
 
 DEPARTURE: Final = 1.5
 """A change so many times that in proportion is too large a step. A smaller one is none: activations saturate."""
+
+_ROOM: Final[dict[OptimizerName, float]] = {"adam": 2.0, "muon": 8.0}
+"""How many times its rate the first step must bear, where later steps add up. Adam's first step is about five times as
+long as its later ones, Muon's is as long as all."""
 
 _REFERENCE: Final = 2.0**-12
 """A rate that is surely in proportion, as a share of the highest one; its change is still far above rounding."""
@@ -67,7 +72,18 @@ class FirstStep:
             return torch.cat([super_resolve(self._backbone, lr) for lr in self._lrs]).double()
 
 
-def bound_rate(trainer: Trainer, highest: float) -> float:
+def bound_rate(trainer: Trainer, usual: float) -> float:
+    """The highest rate to train at: `usual`, its half, its quarter ..., well below the largest that the network bears.
+
+    Args:
+        trainer: One whose training has not begun.
+        usual: A learning rate.
+    """
+    room = _ROOM[trainer.plan.config.optimizer]
+    return largest_in_proportion(trainer, room * usual) / room
+
+
+def largest_in_proportion(trainer: Trainer, highest: float) -> float:
     """The largest of `highest`, its half, its quarter ... at which the first step is in proportion to the rate.
 
     Takes the time of two or three steps of training.

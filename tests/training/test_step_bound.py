@@ -10,7 +10,7 @@ from training.test_loop import CONFIG, Batches, make_trainer
 
 from adaptsr_cli.backbones.backbone import super_resolve
 from adaptsr_cli.training.loop import Trainer
-from adaptsr_cli.training.step_bound import DEPARTURE, bound_rate
+from adaptsr_cli.training.step_bound import DEPARTURE, largest_in_proportion
 
 HIGHEST = 0.512
 
@@ -32,7 +32,7 @@ def change(trainer: Trainer, rate: float) -> float:
 def test_up_to_it_a_step_is_in_proportion(tmp_path: Path) -> None:
     trainer, _ = make_trainer(tmp_path, Batches(), network="span")
     before = trainer.attachment.state()
-    bound = bound_rate(trainer, HIGHEST)
+    bound = largest_in_proportion(trainer, HIGHEST)
     assert HIGHEST / 2**8 < bound < HIGHEST
     after = trainer.attachment.state()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -46,11 +46,11 @@ def test_a_network_of_small_activations_bears_more(tmp_path: Path) -> None:
     for name in ("span", "safmn"):
         folder = tmp_path / name
         folder.mkdir()
-        bounds[name] = bound_rate(make_trainer(folder, Batches(), network=name)[0], HIGHEST)
+        bounds[name] = largest_in_proportion(make_trainer(folder, Batches(), network=name)[0], HIGHEST)
     assert 4 * bounds["span"] <= bounds["safmn"]
 
 
 @pytest.mark.parametrize("method", ["full", "dora", "bitfit", "arc"])
 def test_every_method_has_one(method: str, tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"method": method})
-    assert 0 < bound_rate(make_trainer(tmp_path, Batches(), config)[0], HIGHEST) <= HIGHEST
+    assert 0 < largest_in_proportion(make_trainer(tmp_path, Batches(), config)[0], HIGHEST) <= HIGHEST

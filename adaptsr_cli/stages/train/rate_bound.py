@@ -19,7 +19,7 @@ from adaptsr_cli.training.step_bound import bound_rate
 
 
 def find_bound(options: TrainOptions, inputs: TrainingInputs, method: Method, progress: Progress) -> RateBound:
-    """The highest rate of a method to begin with: half of the largest at which the first step is in proportion.
+    """The highest rate of a method to begin with, by what the first step does.
 
     Args:
         options: Of the training, of a settled length.
@@ -30,7 +30,7 @@ def find_bound(options: TrainOptions, inputs: TrainingInputs, method: Method, pr
     usual = usual_rate(options.preset, method)
     settled = settle_trial(options, inputs, method, usual)
     with adapted(settled, inputs, RunFolder(inputs.opened.run.trials / "bound"), progress) as trainer:
-        highest = bound_rate(trainer, 2 * usual) / 2
+        highest = bound_rate(trainer, usual)
     return RateBound(method=method, usual=usual, highest=inputs.world.gather(highest)[0])
 
 
