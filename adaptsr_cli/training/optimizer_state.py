@@ -20,10 +20,12 @@ _MOMENTS: Final[dict[OptimizerName, tuple[str, ...]]] = {
 
 
 def read_moments(optimizer: JointOptimizer, parameters: Sequence[nn.Parameter]) -> dict[str, Tensor]:
-    """Copies on the CPU of the moments of all parameters that were stepped, as ``adam/<index>/<moment>``."""
+    """Copies on the CPU of the moments, as ``adam/<index>/<moment>``; Adam's only of what was stepped."""
     tensors: dict[str, Tensor] = {}
     for name, part, index, parameter in _walk(optimizer, parameters):
         moments = part.state.get(parameter, {})
+        if name == "muon" and not moments:
+            moments = {MOMENTUM: torch.zeros_like(parameter)}  # the same, so that a file with too few is known
         for moment in _MOMENTS[name]:
             if moment in moments:
                 # The fused optimiser keeps `step` as a tensor on the device, the other one as a CPU tensor.
@@ -53,7 +55,7 @@ def put_moments(
     for name, part, index, parameter in walk:
         saved = {moment: tensors.get(f"{name}/{index}/{moment}") for moment in _MOMENTS[name]}
         present = part.state.get(parameter, {})
-        if all(tensor is None for tensor in saved.values()):
+        if name == "adam" and all(tensor is None for tensor in saved.values()):
             for tensor in present.values():
                 tensor.zero_()
             continue
