@@ -81,7 +81,17 @@ def test_moments_are_copies(name: OptimizerName) -> None:
         {"muon/0/momentum": torch.zeros(3, 2)},
         {"muon/0/momentum": torch.full((2, 3), torch.nan)},
     ],
-    ids=["missing", "shape", "step", "one too many", "unknown", "of the other", "matrix missing", "matrix", "not finite"],
+    ids=[
+        "missing",
+        "shape",
+        "step",
+        "one too many",
+        "unknown",
+        "of the other",
+        "matrix missing",
+        "matrix",
+        "not finite",
+    ],
 )
 def test_moments_that_do_not_fit_are_refused(change: dict[str, Tensor | None]) -> None:
     saved = {key: tensor for key, tensor in ({**read_moments(*make(1)), **change}).items() if tensor is not None}
