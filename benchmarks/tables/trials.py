@@ -310,7 +310,7 @@ def _adapt(trial: Trial, run: RunFolder, choice: ModelSpec, images: Images, sali
         seed=trial.seed,
         val_freq=max(1, trial.iterations // trial.checks),
         save_freq=trial.iterations,
-        **dict(trial.extra),
+        **({"optimizer": "adam", "schedule": "cosine"} | dict(trial.extra)),  # the paper compares by Adam
     )
     report = run_train(options)
     run_merge(MergeOptions(run=run.root, model=choice.name, offline=True))

@@ -66,10 +66,10 @@ def test_a_named_degradation_has_no_plausible_cameras() -> None:
 @pytest.mark.parametrize(
     ("full", "chosen"),
     [
-        (lambda s: s * np.ones(20), 1.0),  # all gain
+        (lambda s: s * np.ones(20), STRENGTHS[-1]),  # all gain
         (lambda s: -s * np.ones(20), 0.0),  # none does
         (lambda s: np.where(np.arange(20) < 5, 2 * s - 3 * s**2, 2 * s), 0.25),  # too much for a quarter of them
-        (lambda s: np.where(np.arange(20) < 1, -s, s), 1.0),  # one in twenty may lose
+        (lambda s: np.where(np.arange(20) < 1, -s, s), STRENGTHS[-1]),  # one in twenty may lose
         (lambda s: 0.01 * s * np.ones(20), 0.0),  # too little to be worth it
     ],
 )
@@ -82,6 +82,7 @@ def test_the_strength_is_that_of_the_largest_low_gain(full: object, chosen: floa
 
 
 def test_gains_and_strengths_must_go_together() -> None:
-    for gains in (np.zeros((4, 3)), np.zeros((5, 0)), np.zeros(5)):
+    tried = len(STRENGTHS)
+    for gains in (np.zeros((tried - 1, 3)), np.zeros((tried, 0)), np.zeros(tried)):
         with pytest.raises(ValueError, match="together"):
             choose_strength(STRENGTHS, gains)
