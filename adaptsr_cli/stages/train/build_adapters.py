@@ -28,7 +28,7 @@ SNIP_BATCHES: Final = 4
 PROBE_STEPS: Final = 20
 
 _DECIDE_NO_MASK: Final = (
-    "learning_rate", "schedule", "ema", "iterations", "minutes", "patience", "val_freq", "save_freq",
+    "learning_rate", "optimizer", "schedule", "ema", "iterations", "minutes", "patience", "val_freq", "save_freq",
 )  # fmt: skip
 
 PlannedSites = Sequence[tuple[Site, int]]
