@@ -52,7 +52,6 @@ def measure(run: Path, pairs: Path, model: Path | None, options: argparse.Namesp
         offline=True,
         data=str(pairs),
         iterations=options.iterations,
-        learning_rate=2e-3,
         batch=options.batch,
         budget=options.budget,
         metrics="psnr,ssim",

@@ -55,6 +55,11 @@ class FirstStep:
         self._lrs = [batch.lr.to(trainer.device) for batch in (first, second)]
         self._before = self._pictures()
 
+    @property
+    def room(self) -> float:
+        """How many times the rate of the training this step must bear."""
+        return max(_ROOM[name] for name in self._optimizer.parts)
+
     @torch.no_grad()
     def change(self, rate: float) -> float:
         """Root mean square of the pictures' change by one step at a rate; of values in [0, 1], not clamped."""
@@ -79,20 +84,20 @@ def bound_rate(trainer: Trainer, usual: float) -> float:
         trainer: One whose training has not begun.
         usual: A learning rate.
     """
-    room = _ROOM[trainer.plan.config.optimizer]
-    return largest_in_proportion(trainer, room * usual) / room
+    step = FirstStep(trainer)
+    return largest_in_proportion(step, step.room * usual) / step.room
 
 
-def largest_in_proportion(trainer: Trainer, highest: float) -> float:
+def largest_in_proportion(step: FirstStep, highest: float) -> float:
     """The largest of `highest`, its half, its quarter ... at which the first step is in proportion to the rate.
 
     Takes the time of two or three steps of training.
 
     Args:
-        trainer: One whose training has not begun.
+        step: Of a training.
         highest: A learning rate.
     """
-    step, lowest = FirstStep(trainer), highest * _REFERENCE
+    lowest = highest * _REFERENCE
     slope = step.change(lowest) / lowest
     rate = highest
     while rate > lowest and not step.change(rate) <= DEPARTURE * rate * slope:  # that of a NaN is too large too

@@ -10,7 +10,7 @@ from training.test_loop import CONFIG, Batches, make_trainer
 
 from adaptsr_cli.backbones.backbone import super_resolve
 from adaptsr_cli.training.loop import Trainer
-from adaptsr_cli.training.step_bound import DEPARTURE, largest_in_proportion
+from adaptsr_cli.training.step_bound import DEPARTURE, FirstStep, bound_rate, largest_in_proportion
 
 HIGHEST = 0.512
 
@@ -32,7 +32,7 @@ def change(trainer: Trainer, rate: float) -> float:
 def test_up_to_it_a_step_is_in_proportion(tmp_path: Path) -> None:
     trainer, _ = make_trainer(tmp_path, Batches(), network="span")
     before = trainer.attachment.state()
-    bound = largest_in_proportion(trainer, HIGHEST)
+    bound = largest_in_proportion(FirstStep(trainer), HIGHEST)
     assert HIGHEST / 2**8 < bound < HIGHEST
     after = trainer.attachment.state()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -46,11 +46,24 @@ def test_a_network_of_small_activations_bears_more(tmp_path: Path) -> None:
     for name in ("span", "safmn"):
         folder = tmp_path / name
         folder.mkdir()
-        bounds[name] = largest_in_proportion(make_trainer(folder, Batches(), network=name)[0], HIGHEST)
+        bounds[name] = largest_in_proportion(FirstStep(make_trainer(folder, Batches(), network=name)[0]), HIGHEST)
     assert 4 * bounds["span"] <= bounds["safmn"]
 
 
 @pytest.mark.parametrize("method", ["full", "dora", "bitfit", "arc"])
 def test_every_method_has_one(method: str, tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"method": method})
-    assert 0 < largest_in_proportion(make_trainer(tmp_path, Batches(), config)[0], HIGHEST) <= HIGHEST
+    assert 0 < largest_in_proportion(FirstStep(make_trainer(tmp_path, Batches(), config)[0]), HIGHEST) <= HIGHEST
+
+
+@pytest.mark.parametrize(
+    ("method", "optimizer", "room"), [("lora", "muon", 8), ("bitfit", "muon", 2), ("lora", "adam", 2)]
+)
+def test_where_no_matrix_is_trained_muon_asks_for_no_more_room(
+    method: str, optimizer: str, room: int, tmp_path: Path
+) -> None:
+    config = CONFIG.model_copy(update={"method": method, "optimizer": optimizer})
+    trainer, _ = make_trainer(tmp_path, Batches(), config, network="span")
+    step = FirstStep(trainer)
+    assert step.room == room
+    assert bound_rate(trainer, HIGHEST) == largest_in_proportion(step, room * HIGHEST) / room
