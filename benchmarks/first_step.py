@@ -14,7 +14,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 from unittest.mock import patch
 
 from auto_rate import RESULTS, Trial, prepare
@@ -22,6 +22,7 @@ from auto_rate import RESULTS, Trial, prepare
 from adaptsr_cli.adapters.attach import detach
 from adaptsr_cli.adapters.methods import METHODS
 from adaptsr_cli.artifacts.base import Method
+from adaptsr_cli.artifacts.train_config import OptimizerName
 from adaptsr_cli.distributed import SINGLE_PROCESS
 from adaptsr_cli.io.cache_folder import CACHE_VARIABLE
 from adaptsr_cli.progress import SILENT
@@ -45,6 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", action="append", default=[], help="NAME=FOLDER with LR_samesize/ and HR/")
     parser.add_argument("--network", action="append", default=[], help="NAME=FILE, or NAME= for the embedded one")
+    parser.add_argument("--optimizer", default="muon", choices=get_args(OptimizerName))
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     log = RESULTS / "first_step.jsonl"
@@ -53,7 +55,8 @@ def main() -> None:
         for network in options.network:
             for data in options.pairs:
                 trial = Trial(network.partition("=")[0], data.partition("=")[0], 0, 60, "auto", None)
-                if any((row["network"], row["data"]) == (trial.network, trial.data) for row in rows):
+                place = trial.network, trial.data, options.optimizer
+                if any((row["network"], row["data"], row["optimizer"]) == place for row in rows):
                     continue
                 for row in measure(trial, Path(work), options):
                     rows.append(row)
@@ -65,7 +68,8 @@ def main() -> None:
 def measure(trial: Trial, work: Path, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """The changes by the first step of each method on one network and data set."""
     scored, data, shared = prepare(trial, work, options)
-    asked = TrainOptions(run=scored.root, data=str(data / "train"), test=data / "test", seed=trial.seed, **shared)
+    shared |= {"optimizer": options.optimizer, "seed": trial.seed}
+    asked = TrainOptions(run=scored.root, data=str(data / "train"), test=data / "test", **shared)
     device = pick_device(options.device)
     with open_run(asked, SILENT, SINGLE_PROCESS) as opened:
         plan = open_rank_plan(asked, opened, SILENT, SINGLE_PROCESS)
@@ -81,6 +85,7 @@ def measure(trial: Trial, work: Path, options: argparse.Namespace) -> Iterator[d
             yield {
                 "network": trial.network,
                 "data": trial.data,
+                "optimizer": options.optimizer,
                 "method": method,
                 "usual": usual,
                 "begins_at": bound_rate(trainer, usual),
@@ -94,16 +99,16 @@ def measure(trial: Trial, work: Path, options: argparse.Namespace) -> Iterator[d
 def to_markdown(rows: list[dict[str, Any]]) -> str:
     """A row for each network, data set and method."""
     lines = [
-        "| network | data | method | grey levels in proportion at 1e-3 | "
+        "| network | data | optimizer | method | grey levels in proportion at 1e-3 | "
         + " | ".join(f"{rate:g}" for rate in RATES)
         + " | preset's rate | search begins at |",
-        "|---" * (len(RATES) + 6) + "|",
+        "|---" * (len(RATES) + 7) + "|",
     ]
     for row in rows:
         times = " | ".join(f"{value:.3g}" for value in row["times_proportion"].values())
         lines.append(
-            f"| {row['network']} | {row['data']} | {row['method']} | {row['levels_at_1e-3']:.1f} | {times} "
-            f"| {row['usual']:.2g} | {row['begins_at']:.2g} |"
+            f"| {row['network']} | {row['data']} | {row['optimizer']} | {row['method']} | {row['levels_at_1e-3']:.1f} "
+            f"| {times} | {row['usual']:.2g} | {row['begins_at']:.2g} |"
         )
     lines += [
         "",

@@ -36,11 +36,11 @@ def test_the_size_of_a_gradient_does_not_matter() -> None:
 
 
 def test_torchs_own_takes_the_same_steps() -> None:
-    """With its scaling by Adam's root mean square, 0.2, to which ours is twice."""
+    """With its scaling by Adam's root mean square, 0.2, to which ours is four times."""
     ours, theirs = (nn.Parameter(draw(6, 9)) for _ in range(2))
     first = Muon([{"params": [ours]}], 0.01)
     second = torch.optim.Muon(
-        [theirs], lr=0.02, weight_decay=0.0, momentum=0.8, nesterov=True, adjust_lr_fn="match_rms_adamw"
+        [theirs], lr=0.04, weight_decay=0.0, momentum=0.8, nesterov=True, adjust_lr_fn="match_rms_adamw"
     )
     for step in range(4):
         gradient = draw(6, 9 + step)[:, :9]
@@ -48,7 +48,7 @@ def test_torchs_own_takes_the_same_steps() -> None:
         first.step()
         second.step()
     # Torch computes in bfloat16, and weighs the momentum's newest gradient by 1 - 0.8, which cancels out.
-    assert torch.allclose(ours, theirs, atol=2e-3)
+    assert torch.allclose(ours, theirs, atol=4e-3)
     assert not torch.allclose(ours, draw(6, 9), atol=1e-2)
 
 
