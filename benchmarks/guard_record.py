@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from adaptsr_cli.imaging.guard import STRENGTHS
+
 Row = dict[str, Any]
 
 
@@ -34,7 +36,7 @@ class Rule:
 
     def choose(self, row: Row) -> int:
         """The place of the strength among those tried."""
-        gains = row[self.by]
+        gains = row[self.by][: len(STRENGTHS)]  # older lines have full strength too
         best = int(np.argmax(gains))
         return max(best - self.back, 1) if best and gains[best] >= self.least_db else 0
 

@@ -70,6 +70,7 @@ DEFAULT, PLAIN, NOISE, TRUE = "the default", "plain bicubic", "noise only", "tru
 REALESRGAN = "realesrgan"
 LIKELIEST, SPREAD, FILTER = "likeliest function", "spread", "correction filter"
 KERNEL_GAN = "kernel by a GAN"
+TRAINING: Final = "Muon"  # the default of this version; lines of older ones are kept beside it
 PAIRS, ONE_PAIR, ONE_AND_PHOTOS = "real pairs", "one pair", "one pair and photographs"
 ROWS: Final = (
     DEFAULT, TRUE, PAIRS, ONE_PAIR, ONE_AND_PHOTOS, FILTER, KERNEL_GAN, NOISE, PLAIN, REALESRGAN, SPREAD, LIKELIEST
@@ -121,6 +122,7 @@ def make_trials(options: argparse.Namespace, kept: Path) -> None:
             "network": Path(options.model).name if options.model else "embedded SAFMN x4",
             "iterations": options.iterations,
             "photographs": options.photographs,
+            "training": TRAINING,
         }
         if any(all(line[name] == value for name, value in key.items()) for line in read_rows(kept)):
             continue
@@ -333,14 +335,14 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
         "Made by `python benchmarks/without_pairs.py`. PSNR-Y on held-out real pairs, gain over the backbone in dB:",
         "mean and standard deviation over seeds, which also choose the held-out scenes; in brackets how many seeds.",
     ]
-    for network, known in dict.fromkeys((row["network"], row["camera"] in SIMULATED) for row in rows):
-        these = [row for row in rows if (row["network"], row["camera"] in SIMULATED) == (network, known)]
+    for network, known, training in dict.fromkeys(map(group_of, rows)):
+        these = [row for row in rows if group_of(row) == (network, known, training)]
         cameras = [camera for camera in (*CAMERAS, *SIMULATED) if any(row["camera"] == camera for row in these)]
         settings = ", ".join(
             dict.fromkeys(f"{row['iterations']} iterations, {row['photographs']} sharp photographs" for row in these)
         )
         simulated = f", simulated cameras, {FEW} LR photographs each" if known else ""
-        lines += ["", f"**{network}{simulated}** ({settings})", ""]
+        lines += ["", f"**{network}{simulated}** ({training}; {settings})", ""]
         lines += ["| trained on | " + " | ".join(cameras) + " |", "|---" * (1 + len(cameras)) + "|"]
         for name in ROWS:
             trials = [row for row in these if row["row"] == name]
@@ -350,6 +352,11 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
                 cells = [cell(trials, camera, None) for camera in cameras]
                 lines.append(f"| {name}, without its guard | " + " | ".join(cells) + " |")
     return "\n".join([*lines, *record_of_guard(rows, ONE_PAIR)]) + "\n"
+
+
+def group_of(row: dict[str, Any]) -> tuple[str, bool, str]:
+    """The table that a line belongs to: network, whether the camera is simulated, and how was trained."""
+    return row["network"], row["camera"] in SIMULATED, row["training"]
 
 
 def cell(trials: list[dict[str, Any]], camera: str, place: int | None) -> str:

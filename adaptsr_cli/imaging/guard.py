@@ -34,7 +34,7 @@ Floats = np.ndarray[Any, np.dtype[Any]]  # float32 or float64
 STRENGTHS: Final[tuple[float, ...]] = (0.0, 0.25, 0.5, 0.75)
 """What a simulation lacks of a camera it cannot show, so no adapter is believed in full. Of 13 trainings of four
 networks on three cameras three quarters gained 0.50 dB on average and 0.18 at worst, full strength 0.31 and -0.51. Any
-two of the cameras say so of the third (`benchmarks/results/without_pairs_adam.jsonl`)."""
+two of the cameras say so of the third (`benchmarks/without_pairs.py`)."""
 
 UP_TO_HALF: Final[tuple[float, ...]] = (0.0, 0.25, 0.5)
 """Where the trial is known to be too easy: of what an adapter learnt there half is believed.
