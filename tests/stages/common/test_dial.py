@@ -26,7 +26,7 @@ from adaptsr_cli.stages.common.adapter_file import read_adapter
 from adaptsr_cli.stages.train import rate_bound, setup
 from adaptsr_cli.training.objective import PixelObjective, Term
 
-TRAIN = ("train", "--run", "r", "--objective", "both", "--lr", "0.01", *QUICK)
+TRAIN = ("train", "--run", "r", "--objective", "both", "--lr", "0.002", *QUICK)
 
 
 class Contrast(PixelObjective):
