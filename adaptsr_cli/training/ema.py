@@ -7,6 +7,7 @@ initial adapter: its numbers would differ.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
@@ -22,7 +23,7 @@ _STEPS: Final = "steps"
 _UNKNOWN_STEPS: Final = 1_000_000  # in files of older versions, whose only average forgets its first steps
 
 
-class AdapterAverage:
+class AdapterAverage(ABC):
     """An average of the adapter's values after its steps.
 
     The average of A and of B, not of B A: it costs no more than the adapter itself.
@@ -47,9 +48,9 @@ class AdapterAverage:
         for average, parameter in zip(self._averages, self._parameters, strict=True):
             average.lerp_(parameter.detach(), share)
 
+    @abstractmethod
     def _share(self, step: int) -> float:
-        """How far the average goes to the parameters' values after a step, counted from 1."""
-        raise NotImplementedError
+        """How far the average goes to the parameters' values after a step, counted from 1; in (0, 1]."""
 
     @torch.no_grad()
     def begin_anew(self) -> None:

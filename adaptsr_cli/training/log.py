@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Final
 
 from adaptsr_cli.artifacts.log import LogRow
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.atomic import write_text
 from adaptsr_cli.io.documents import parse_document
+
+_TWO_NUMBERS: Final = re.compile(r"[1-9][\d.]{18,}")
+"""More than the 17 digits of any number that is written: a hole, across which two have run together."""
 
 
 def read_log(path: Path) -> list[LogRow]:
@@ -24,6 +29,8 @@ def read_log(path: Path) -> list[LogRow]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise ArtifactError(f"cannot read {path}: {reason}", "repair the file, or start again with `force`") from error
+    if any(_TWO_NUMBERS.search(line) for line in lines):
+        raise ArtifactError(f"{path}: a part of the file is missing", "repair the file, or start again with `force`")
     return [parse_document(line, LogRow, str(path)) for line in lines if line]
 
 

@@ -17,7 +17,7 @@ MOMENTUM: Final = "momentum"
 _DECAY: Final = 0.8
 _STEP_RMS: Final = 0.8
 """Root mean square of a step, as a share of the rate. Adam's is about 0.2; with four times that the preset's rates,
-which are good for Adam, are good here: steps half as long gained less on the validation images of three networks."""
+which are good for Adam, are good here: steps half as long gained less (`benchmarks/auto_rate.py`)."""
 
 _ITERATIONS: Final = 5
 _COEFFICIENTS: Final = (3.4445, -4.7750, 2.0315)  # Jordan's, by which all singular values come to about 1
@@ -66,6 +66,9 @@ def orthogonalise(matrices: Tensor) -> Tensor:
 
     Args:
         matrices: (N, R, C) float32.
+
+    Returns:
+        The same shape.
     """
     is_tall = matrices.shape[1] > matrices.shape[2]
     x: Tensor = matrices.mT if is_tall else matrices

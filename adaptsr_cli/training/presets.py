@@ -21,7 +21,7 @@ class Preset(StrictModel):
 
 
 TRAIN_PRESETS: Final[dict[PresetName, Preset]] = {
-    # Chosen by measurement on real pairs: README, "How the fast preset was chosen".
+    # Chosen by measurement on real pairs: docs/results/presets.md.
     "fast": Preset(
         iterations=300, batch=8, patch_px=128, learning_rate=2e-3, optimizer="muon", schedule="constant", alpha=8.0
     ),

@@ -340,36 +340,6 @@ def test_going_on_after_a_lowered_rate_is_resumed_bit_for_bit(config: TrainConfi
     assert same(kept_later[24], kept[24])
 
 
-def test_at_a_constant_rate_the_mean_of_the_steps_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer, kept = make_trainer(tmp_path, Batches(), STEADY)
-    steps: list[dict[str, torch.Tensor]] = []
-
-    def record(*args: object) -> dict[str, torch.Tensor]:
-        steps.append(trainer.attachment.state())
-        return {}
-
-    monkeypatch.setattr(trainer.objective, "after_step", record)
-    trainer.run(Silent())
-    for iteration, best in kept.items():
-        if iteration:
-            weights = [step * (step + 1) for step in range(1, iteration + 1)]
-            for name, tensor in best.items():
-                values = [weight * after[name] for weight, after in zip(weights, steps[:iteration], strict=True)]
-                assert torch.allclose(tensor, sum(values) / sum(weights), atol=1e-6)
-    assert len(kept) > 1
-
-
-def test_a_finished_training_at_a_constant_rate_goes_on_with_its_mean(tmp_path: Path) -> None:
-    run(tmp_path, config=STEADY)
-    progress = Silent()
-    longer = STEADY.model_copy(update={"iterations": 48, "val_freq": 12})
-    state = run(tmp_path, config=longer, progress=progress)[0].state
-    assert "at the same learning rate (0.005)" in progress.notes[0]
-    scores = [row.val_psnr_y_db for row in read_log(tmp_path / "training" / "log.jsonl") if row.val_psnr_y_db]
-    assert state.iteration == 48
-    assert scores[3] > scores[2] - 0.05  # after the first half of the new steps: no fall
-
-
 def test_a_loss_that_is_never_finite_ends_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="stopped being finite") as caught:
         run(tmp_path, Batches(-1, "always nan"), CONFIG.model_copy(update={"iterations": 90}))
@@ -404,6 +374,15 @@ def test_torn_last_log_line_is_left_out(tmp_path: Path) -> None:
     assert read_log(log) == whole
     append_row(tmp_path / "new.jsonl", whole[0])
     assert read_log(tmp_path / "new.jsonl") == whole[:1]
+
+
+def test_a_hole_across_which_two_numbers_ran_together_is_seen(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"iteration":4,"loss":2.5,"parts":{"l1":1.3352508842945099}}\n')
+    assert read_log(log)[0].parts == {"l1": 1.3352508842945099}
+    log.write_text('{"iteration":4,"loss":2.5,"parts":{"l1":1.3352508842945096945496}}\n')
+    with pytest.raises(ArtifactError, match=r"log\.jsonl: a part of the file is missing"):
+        read_log(log)
 
 
 def test_damaged_state_is_one_line(tmp_path: Path) -> None:
