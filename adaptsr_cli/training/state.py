@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from torch import Tensor
 
 from adaptsr_cli.adapters.attach import Attachment
 from adaptsr_cli.artifacts.base import HEADER
-from adaptsr_cli.artifacts.train_config import TrainConfig
+from adaptsr_cli.artifacts.train_config import OptimizerName, TrainConfig
 from adaptsr_cli.artifacts.train_state import LoopState, RunFingerprint, ScheduleStart
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.documents import parse_document
@@ -33,7 +33,7 @@ _LENGTH_OPTIONS = ("iterations", "minutes")
 _FREE_WITH_LENGTH = frozenset({*_FREE_OPTIONS, *_LENGTH_OPTIONS, "val_freq"})
 _RESTART_SHARE: Final = 0.5
 
-_MOMENTS: Final = ("adam/", "muon/")
+_MOMENTS: Final = tuple(f"{name}/" for name in get_args(OptimizerName))
 _DAMAGED = "start again with `force`"
 
 
