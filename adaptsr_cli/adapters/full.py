@@ -40,5 +40,4 @@ METHOD: Final = MethodSpec(
     name="full",
     place=place_full,
     summary="the whole weights of the planned sites",
-    learning_rate_factor=0.5,
 )

@@ -19,7 +19,7 @@ LEAST_ITERATIONS: Final = 60
 EXTRA: Final = 0.3
 """Steps of the trials that do not win, as a share of the whole training."""
 
-_FACTORS: Final = (1.0, 0.25, 0.5, 0.125, 2.0)
+_FACTORS: Final = (1.0, 0.5, 0.25, 0.125, 2.0)
 """Of the highest rate to begin with, in the order in which they are tried where there are steps for more of them."""
 
 _STEPS_A_TRIAL: Final = 22

@@ -21,7 +21,7 @@ def test_a_search_costs_at_most_three_tenths_of_the_training(methods: tuple[str,
 
 def test_the_default_training_tries_two_rates_of_two_methods() -> None:
     plan = plan_halving(("lora", "full"), 300)
-    assert plan.trials == (("lora", 1.0), ("full", 1.0), ("lora", 0.25), ("full", 0.25))
+    assert plan.trials == (("lora", 1.0), ("full", 1.0), ("lora", 0.5), ("full", 0.5))
     assert plan.describe(300) == "4 trials of 22 steps, the best 2 of them to 44, and the best one to 300"
     assert (plan.all_iterations, plan.lost_iterations, plan.validations) == (132, 88, 6)
 

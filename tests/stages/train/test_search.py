@@ -150,7 +150,7 @@ def test_a_trial_counts_for_the_rate_that_it_ended_with(
     adaptsr: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, too_high: float
 ) -> None:
     """Without the bound all rates are too high: the search goes on with one that was lowered, and says which."""
-    monkeypatch.setattr(rate_bound, "bound_rate", lambda trainer, highest: highest)
+    monkeypatch.setattr(rate_bound, "bound_rate", lambda trainer, highest: 2 * highest)
     pairs = write_pairs(tmp_path / "pairs", count=5, side_px=64)
     # By L1 alone: the loss against a grid steadies the first steps of the lowest of these rates.
     words = ("--method", "lora", "--val-freq", 5, "--objective", "l1", "--optimizer", "adam")
