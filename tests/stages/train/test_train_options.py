@@ -52,9 +52,9 @@ def test_images_are_named_in_one_way_whichever_layer_names_them() -> None:
 
 
 def test_what_is_resolved_reads_back_as_the_same_configuration(tmp_path: Path) -> None:
-    options = TrainOptions(data=str(tmp_path), method="full", lora_plus=1, ema=0.5, degrade="phone", seed=0)
+    options = TrainOptions(data=str(tmp_path), method="shira", lora_plus=1, ema=0.5, degrade="phone", seed=0)
     config = resolve_config(options, patch_px=64, precision="fp32")
-    assert (config.iterations, config.val_freq, config.learning_rate) == (300, 30, pytest.approx(1e-3))
+    assert (config.iterations, config.val_freq, config.learning_rate) == (300, 30, pytest.approx(6e-3))
     path = tmp_path / "config.toml"
     write_toml(path, resolved_options(options.images, config, {"val": None, "rank_map": Path("r.json")}), "made")
     again = read_toml(path, TrainOptions)
