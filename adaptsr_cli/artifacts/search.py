@@ -16,7 +16,7 @@ class TrialScore(StrictModel):
         iteration: Steps done.
         gain_db: Held-out PSNR-Y above the backbone's, of what is kept of the steps so far; None where training failed.
         learning_rate: Peak of the rate that the score is of, where the trial's own was too high and had to be lowered.
-        losses: Mean training loss of every ten steps at that rate.
+        losses: Mean training loss of every ten steps at that rate, and of those that are left over.
         seconds: What the round took, scoring included.
         stable: Whether none of these was far above that of another trial on the same batches. At a lowered rate there
             is at least one of them.
@@ -65,7 +65,7 @@ class RateBound(StrictModel):
 
     Attributes:
         usual: The preset's.
-        highest: The same, or lower where the first step at twice that rate changes the picture out of proportion.
+        highest: The same, or lower where a first step at a few times that rate changes the picture out of proportion.
     """
 
     method: Method
@@ -76,8 +76,7 @@ class RateBound(StrictModel):
         """Why it is lower than usual, in one line."""
         return (
             f"the preset's learning rate of {self.usual:.2g} with `method` {self.method} is too high for this network: "
-            f"one step at more than {2 * self.highest:.2g} changes the picture out of proportion; {self.highest:.2g} "
-            "takes its place"
+            f"a step at a few times that changes the picture out of proportion; {self.highest:.2g} takes its place"
         )
 
 

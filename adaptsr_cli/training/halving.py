@@ -9,7 +9,7 @@ from itertools import pairwise, zip_longest
 from typing import Final, TypeVar
 
 from adaptsr_cli.artifacts.base import Method
-from adaptsr_cli.artifacts.search import TrialScore
+from adaptsr_cli.artifacts.search import RateBound, TrialScore
 
 Key = TypeVar("Key")
 
@@ -20,7 +20,11 @@ EXTRA: Final = 0.3
 """Steps of the trials that do not win, as a share of the whole training."""
 
 _FACTORS: Final = (1.0, 0.5, 0.25, 0.125, 2.0)
-"""Of the highest rate to begin with, in the order in which they are tried where there are steps for more of them."""
+"""Of the rate to begin with, in the order in which they are tried where there are steps for more of them."""
+
+_FACTORS_BELOW_USUAL: Final = (1.0, 2.0, 0.5, 0.25, 4.0)
+"""The same where the first step asks for a lower rate than usual: it is a careful witness, and many networks bear more;
+the losses show those that do not."""
 
 _STEPS_A_TRIAL: Final = 22
 """Fewer steps do not tell: in the first 20 the rates that spoil a network look like the best one."""
@@ -48,11 +52,11 @@ class Halving:
     """The plan of a search.
 
     Attributes:
-        trials: Method and factor of the highest rate to begin with, in the order in which they run.
+        trials: Method and place of the rate among its `rates_to_try`, in the order in which they run.
         rounds: The last one keeps one trial, which goes on to the end of the training.
     """
 
-    trials: tuple[tuple[Method, float], ...]
+    trials: tuple[tuple[Method, int], ...]
     rounds: tuple[Round, ...]
 
     @property
@@ -93,11 +97,21 @@ def plan_halving(methods: Sequence[Method], iterations: int) -> Halving:
     extra = int(EXTRA * iterations)
     count = max(2, min(extra // _STEPS_A_TRIAL, len(_FACTORS) * len(methods)))
     if count < 4:
-        trials = tuple((methods[0], factor) for factor in _FACTORS[:count])
+        trials = tuple((methods[0], place) for place in range(count))
         return Halving(trials, (Round(extra // (count - 1), 1),))
-    trials = tuple((method, factor) for factor in _FACTORS for method in methods)[:count]
+    trials = tuple((method, place) for place in range(len(_FACTORS)) for method in methods)[:count]
     first = extra // count
     return Halving(trials, (Round(first, 2), Round(2 * first, 1)))
+
+
+def rates_to_try(bound: RateBound) -> tuple[float, ...]:
+    """The learning rates of a method, the likeliest ones first.
+
+    Args:
+        bound: Of its rate, by the network's first step.
+    """
+    factors = _FACTORS if bound.highest == bound.usual else _FACTORS_BELOW_USUAL
+    return tuple(bound.highest * factor for factor in factors)
 
 
 def mark_unstable(scores: Mapping[Key, TrialScore]) -> dict[Key, TrialScore]:

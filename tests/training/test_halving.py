@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from adaptsr_cli.artifacts.search import TrialScore
-from adaptsr_cli.training.halving import LEAST_ITERATIONS, best_of, mark_unstable, plan_halving
+from adaptsr_cli.artifacts.search import RateBound, TrialScore
+from adaptsr_cli.training.halving import LEAST_ITERATIONS, best_of, mark_unstable, plan_halving, rates_to_try
 
 
 @pytest.mark.parametrize("iterations", [LEAST_ITERATIONS, 100, 300, 777, 2_000, 100_000])
@@ -15,15 +15,20 @@ def test_a_search_costs_at_most_three_tenths_of_the_training(methods: tuple[str,
     assert 0.25 * iterations < plan.lost_iterations <= 0.3 * iterations
     assert plan.rounds[-1].keep == 1
     assert len(set(plan.trials)) == len(plan.trials) >= 2
-    assert plan.trials[0] == (methods[0], 1.0)
+    assert plan.trials[0] == (methods[0], 0)
     assert plan.rounds[-1].end < iterations
 
 
 def test_the_default_training_tries_two_rates_of_two_methods() -> None:
     plan = plan_halving(("lora", "full"), 300)
-    assert plan.trials == (("lora", 1.0), ("full", 1.0), ("lora", 0.5), ("full", 0.5))
+    assert plan.trials == (("lora", 0), ("full", 0), ("lora", 1), ("full", 1))
     assert plan.describe(300) == "4 trials of 22 steps, the best 2 of them to 44, and the best one to 300"
     assert (plan.all_iterations, plan.lost_iterations, plan.validations) == (132, 88, 6)
+
+
+def test_half_of_the_usual_rate_is_second_and_twice_a_lower_one() -> None:
+    assert rates_to_try(RateBound(method="full", usual=2e-3, highest=2e-3))[:2] == (2e-3, 1e-3)
+    assert rates_to_try(RateBound(method="full", usual=2e-3, highest=2.5e-4))[:3] == (2.5e-4, 5e-4, 1.25e-4)
 
 
 def test_a_lowered_rate_is_judged_by_the_batches_since() -> None:

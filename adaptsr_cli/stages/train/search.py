@@ -12,6 +12,7 @@ import shutil
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Final
 
 from adaptsr_cli.artifacts.base import Method
@@ -29,7 +30,14 @@ from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.stages.train.rate_bound import adapted, find_bound, settle_trial
 from adaptsr_cli.stages.train.setup import TrainingInputs
 from adaptsr_cli.stages.train.time_plan import PlannedTraining
-from adaptsr_cli.training.halving import LEAST_ITERATIONS, Halving, best_of, mark_unstable, plan_halving
+from adaptsr_cli.training.halving import (
+    LEAST_ITERATIONS,
+    Halving,
+    best_of,
+    mark_unstable,
+    plan_halving,
+    rates_to_try,
+)
 from adaptsr_cli.training.log import read_log
 from adaptsr_cli.training.loop import StartScore
 from adaptsr_cli.training.recovery import peak_rate
@@ -196,16 +204,14 @@ class _Search:
 
     def _open_record(self, plan: Halving, bounds: tuple[RateBound, ...]) -> SearchRecord:
         """The record of the search that was stopped here, if it is the same one; else a new one."""
-        opened, highest = self.inputs.opened, {bound.method: bound.highest for bound in bounds}
+        opened, rates = self.inputs.opened, {bound.method: rates_to_try(bound) for bound in bounds}
         new = SearchRecord(
             backbone_sha256=opened.backbone.identity.sha256,
             data_fingerprint=opened.data.fingerprint,
             seed=self.planned.options.seed,
             planned_iterations=self.planned.iterations,
             bounds=bounds,
-            trials=tuple(
-                Trial(method=method, learning_rate=highest[method] * factor) for method, factor in plan.trials
-            ),
+            trials=tuple(Trial(method=method, learning_rate=rates[method][place]) for method, place in plan.trials),
         )
         if opened.run.search.exists():
             known = read_document(opened.run.search, SearchRecord)
@@ -244,12 +250,14 @@ class _Search:
                 gain_db = trainer.score() - state.backbone_psnr_y_db
         # One that had to lower its rate shows nothing about the rate that it was begun with.
         since = state.rate_cuts[-1].iteration if state.rate_cuts else 0
-        rows = read_log(trainer.folder.log)
+        losses = [row.loss for row in read_log(trainer.folder.log) if row.loss is not None and row.iteration > since]
+        if state.pending_losses:  # of the steps since the last row, which may be the first ones that fail
+            losses.append(fmean(parts["loss"] for parts in state.pending_losses))
         return TrialScore(
             iteration=end,
             gain_db=gain_db if math.isfinite(gain_db) else None,
             learning_rate=peak_rate(state) if state.rate_cuts else None,
-            losses=tuple(row.loss for row in rows if row.loss is not None and row.iteration > since),
+            losses=tuple(losses),
             seconds=time.perf_counter() - begin,
         )
 

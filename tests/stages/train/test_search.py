@@ -55,6 +55,8 @@ def test_the_training_that_follows_is_that_of_the_rate_found(adaptsr: Command, c
     assert winner is not None
     assert [len(trial.scores) for trial in record.trials].count(2) == 2
     assert {trial.method for trial in record.trials} == {"lora", "full"}
+    # Four and eight steps, of which the log has no row yet.
+    assert {len(score.losses) for trial in record.trials for score in trial.scores} == {1}
     assert record.lost_iterations <= 0.3 * 60
     assert "searching for the learning rate: 4 trials of 4 steps, the best 2 of them to 8" in done.err
     assert "goes on" in done.out
