@@ -30,7 +30,7 @@ _STEPS_A_TRIAL: Final = 22
 """Fewer steps do not tell: in the first 20 the rates that spoil a network look like the best one."""
 
 _UNSTABLE: Final = 1.25
-"""A loss so many times that of another trial on the same batches is a sign of a rate that is too high, which costs
+"""A loss so many times that of another rate on the same batches is a sign of a rate that is too high, which costs
 quality for good, even where the held-out score has recovered."""
 
 
@@ -114,20 +114,27 @@ def rates_to_try(bound: RateBound) -> tuple[float, ...]:
     return tuple(bound.highest * factor for factor in factors)
 
 
-def mark_unstable(scores: Mapping[Key, TrialScore]) -> dict[Key, TrialScore]:
-    """Mark the trials whose loss was at some time far above that of another trial on the same batches.
+def mark_unstable(scores: Mapping[Key, TrialScore], methods: Mapping[Key, Method]) -> dict[Key, TrialScore]:
+    """Mark the trials whose loss was at some time far above that of another rate of their method on the same batches.
+
+    Between methods a higher loss says nothing: full updates go further than low-rank ones, and the score is of the mean
+    of their steps.
 
     Args:
         scores: Of all trials of a round. One that lowered its rate has fewer losses than others, those of the last
             batches; with none its rate is as good as untried.
+        methods: Of these trials.
     """
     latest_first = {key: score.losses[::-1] for key, score in scores.items() if score.gain_db is not None}
-    lowest = [min(values) for values in zip_longest(*latest_first.values(), fillvalue=math.inf)]
+    lowest = {}
+    for method in set(methods.values()):
+        rates = (losses for key, losses in latest_first.items() if methods[key] == method)
+        lowest[method] = [min(values) for values in zip_longest(*rates, fillvalue=math.inf)]
     unstable = {
         key
-        for key, values in latest_first.items()
-        if any(value > _UNSTABLE * least for value, least in zip(values, lowest, strict=False))
-        or (not values and scores[key].learning_rate is not None)
+        for key, losses in latest_first.items()
+        if any(loss > _UNSTABLE * least for loss, least in zip(losses, lowest[methods[key]], strict=False))
+        or (not losses and scores[key].learning_rate is not None)
     }
     return {key: score.model_copy(update={"stable": key not in unstable}) for key, score in scores.items()}
 

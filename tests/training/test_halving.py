@@ -31,8 +31,13 @@ def test_half_of_the_usual_rate_is_second_and_twice_a_lower_one() -> None:
     assert rates_to_try(RateBound(method="full", usual=2e-3, highest=2.5e-4))[:3] == (2.5e-4, 5e-4, 1.25e-4)
 
 
+def mark(scores: dict[str, TrialScore]) -> dict[str, TrialScore]:
+    """Marked as rates of one method."""
+    return mark_unstable(scores, dict.fromkeys(scores, "full"))
+
+
 def test_a_lowered_rate_is_judged_by_the_batches_since() -> None:
-    scores = mark_unstable(
+    scores = mark(
         {
             "calm": TrialScore(iteration=30, gain_db=0.1, losses=(0.03, 0.02, 0.04)),
             "lowered": TrialScore(iteration=30, gain_db=0.2, losses=(0.021, 0.041), learning_rate=1e-4),
@@ -45,7 +50,7 @@ def test_a_lowered_rate_is_judged_by_the_batches_since() -> None:
 
 
 def test_an_unstable_trial_goes_on_only_where_there_are_not_enough_others() -> None:
-    scores = mark_unstable(
+    scores = mark(
         {
             "calm": TrialScore(iteration=20, gain_db=0.1, losses=(0.02, 0.02)),
             "spiky": TrialScore(iteration=20, gain_db=0.4, losses=(0.02, 0.03)),
@@ -57,3 +62,15 @@ def test_an_unstable_trial_goes_on_only_where_there_are_not_enough_others() -> N
     assert best_of(scores, 1) == ["best"]
     assert best_of(scores, 2) == ["calm", "best"]
     assert best_of(scores, 3) == ["calm", "spiky", "best"]
+
+
+def test_a_loss_is_compared_among_rates_of_one_method() -> None:
+    """Full updates with a higher loss than low-rank ones and a higher score win; those at a rate too high do not."""
+    scores = {
+        "lora": TrialScore(iteration=22, gain_db=0.0, losses=(0.02, 0.02)),
+        "full": TrialScore(iteration=22, gain_db=0.1, losses=(0.02, 0.03)),
+        "full, too high": TrialScore(iteration=22, gain_db=0.2, losses=(0.02, 0.04)),
+    }
+    marked = mark_unstable(scores, {"lora": "lora", "full": "full", "full, too high": "full"})
+    assert [key for key, score in marked.items() if not score.stable] == ["full, too high"]
+    assert best_of(marked, 1) == ["full"]

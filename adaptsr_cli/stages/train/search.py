@@ -192,7 +192,10 @@ class _Search:
                     trial = record.trials[place]
                     task.advance(round_.end - begin)
                     task.show(trial=f"{trial.method} {trial.learning_rate:.1e}", val=trial.scores[number].describe())
-                scores = mark_unstable({place: record.trials[place].scores[number] for place in going})
+                scores = mark_unstable(
+                    {place: record.trials[place].scores[number] for place in going},
+                    {place: record.trials[place].method for place in going},
+                )
                 for place, score in scores.items():
                     record = record.with_score(place, number, score)
                 going, begin = best_of(scores, round_.keep), round_.end
