@@ -37,6 +37,8 @@ def assert_one_clear_fault(outcome: Outcome, code: int, *texts: str) -> None:
         (["train", "--data", "camera", "--device", "mps"], 2, ["--device mps: Apple's GPUs are not supported"]),
         (["train", "--data", "camera", "--device", "rocm"], 2, ["--device rocm: torch for ROCm calls AMD's GPUs cuda"]),
         (["train", "--data", "camera", "--patch", "500"], 1, ["less than --patch 500"]),
+        (["train", "--data", "camera", "--lr", "high"], 2, ["--lr 'high' is not a learning rate", "give auto"]),
+        (["train", "--data", "camera", "--lr", "2"], 2, ["--lr '2' is not a learning rate", "at most 1"]),
         (["train", "--data", "camera", "--degrade", "x", "--model", "nothing"], 2, ["nothing"]),
         (["allocate"], 1, ["there is no", "saliency.json", "adaptsr score"]),
         (["allocate", "--budget", "lots"], 2, ["budget 'lots' is not a number", "886k"]),
