@@ -26,6 +26,9 @@ _TYPICAL_RADIUS_PX, _RADIUS_SPREAD = 2.8, 0.8
 _GAIN_SPREAD: Final = 1.0
 # How far the measured noise may be off, as a logarithm: where it was found by its whiteness, and where texture counts.
 NOISE_SPREAD, BOUND_NOISE_SPREAD = 0.15, 0.5
+# In grey levels: noise beside detail, which a measure in flat places does not see. Left out, what it leaves at the fine
+# end of a spectrum was taken for detail, and the blur of photographs that hold little of it (x2) found too small.
+_NOISE_OF_DETAIL_LEVELS: Final = 2.0
 # Of noise that is independent between the channels, the share that brightness keeps: the root of the squared weights.
 LUMA_KEEPS: Final = 0.669
 _FIRST_DRAWS: Final = 6000
@@ -116,6 +119,11 @@ def transfer_of(row: Floats) -> TransferFunction:
         sharpening=float(max(row[_SHARPENING], 0)),
         radius_px=float(np.exp(row[_LOG_RADIUS])),
     )
+
+
+def noise_spread_of(noise: CameraNoise, measure_spread: float) -> float:
+    """How far, as a logarithm, the noise may be from what flat places show."""
+    return math.hypot(measure_spread, 0.5 * math.log1p((_NOISE_OF_DETAIL_LEVELS / max(noise.levels, 0.1)) ** 2))
 
 
 def noise_power_of(noise: CameraNoise) -> Floats:

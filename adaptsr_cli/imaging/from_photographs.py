@@ -32,9 +32,17 @@ from adaptsr_cli.imaging.camera_density import (
     draw_cameras,
     expected_of,
     noise_power_of,
+    noise_spread_of,
     transfer_of,
 )
-from adaptsr_cli.imaging.camera_noise import FileTrace, brightness_of, noise_of_photographs, trace_of, typical_levels
+from adaptsr_cli.imaging.camera_noise import (
+    FileTrace,
+    brightness_of,
+    contrast_of,
+    noise_of_photographs,
+    trace_of,
+    typical_levels,
+)
 from adaptsr_cli.imaging.posterior import Sample
 from adaptsr_cli.imaging.sharp_photographs import SharpPhotographs, SimulatedCamera, simulate, simulate_traces
 from adaptsr_cli.imaging.transfer_estimate import judge
@@ -54,6 +62,8 @@ _MODEL_SPREAD: Final = (0.03, 0.05)
 _OFFSET_SPREAD: Final = 0.25
 # Blur, sharpening, its radius, and contrast; the noise is measured by itself.
 _PARAMETERS: Final = 4
+# In grey levels, of photographs without any detail.
+_LEAST_CONTRAST: Final = 1.0
 # By so much the formulas above understate the variance: bands meant to hold 90 % held 78 % of 50 known cameras, which
 # are not those that are reported (`benchmarks/transfer_estimate.py --part develop`).
 _UNDERSTATED: Final = 1.6
@@ -101,7 +111,9 @@ def estimate_from_photographs(
     ]
     noise = noise_of_photographs([photo for photo, _ in usable], levels)
     qualities = tuple(trace.jpeg_quality for trace in traces)
-    evidence = _first_evidence(summarise(heard), sharp, noise, traces)
+    # Texture may have added to what is measured in most of the photographs.
+    measure_spread = BOUND_NOISE_SPREAD if np.mean([trace.is_bound for trace in traces]) > 0.5 else NOISE_SPREAD
+    evidence = _first_evidence(summarise(heard), sharp, noise, noise_spread_of(noise, measure_spread))
     found = draw_cameras(evidence, rng)
     for step in _SIMULATED_OF:
         camera = SimulatedCamera(transfer_of(found.draws.mean(axis=0)), noise, qualities)
@@ -115,7 +127,7 @@ def estimate_from_photographs(
         # What no camera of the model explains makes every answer as much less certain (Birge 1932).
         evidence = replace(evidence, covariance=evidence.covariance * (misfit / freedom))
         found = draw_cameras(evidence, rng)
-    noise = noise.scaled(float(np.exp(np.median(found.draws[:, LOG_NOISE]))))
+    noise = _with_noise_of_detail(noise, found, measure_spread, [photo for photo, _ in usable])
     return _conclude(evidence, found, noise, traces, misfit, freedom, rng)
 
 
@@ -150,10 +162,9 @@ def _nodes(log_power: Floats) -> Floats:
     return np.array([group.mean(axis=0) for group in np.array_split(ordered, min(_NODES, len(ordered)))])
 
 
-def _first_evidence(seen: Floats, sharp: SharpPhotographs, noise: CameraNoise, traces: Sequence[FileTrace]) -> Evidence:
+def _first_evidence(seen: Floats, sharp: SharpPhotographs, noise: CameraNoise, noise_spread: float) -> Evidence:
     spread = np.log(sharp.power).std(axis=0).mean()
     covariance = np.diag(np.full(FIGURES, spread**2 / 4))
-    sure = np.mean([not trace.is_bound for trace in traces]) >= 0.5
     return Evidence(
         seen=seen,
         power=np.exp(_nodes(np.log(sharp.power))),
@@ -161,7 +172,7 @@ def _first_evidence(seen: Floats, sharp: SharpPhotographs, noise: CameraNoise, t
         following=sharp.following,
         scale=sharp.scale,
         noise_power=noise_power_of(noise),
-        noise_spread=NOISE_SPREAD if sure else BOUND_NOISE_SPREAD,
+        noise_spread=noise_spread,
         offset=np.zeros(FIGURES),
         covariance=covariance,
         used=~np.isnan(seen) & ~np.isnan(np.concatenate([np.zeros(spectra.BANDS), sharp.response])),
@@ -222,6 +233,20 @@ def _heterogeneity(heard: Sequence[Testimony], simulated: Sequence[Testimony]) -
     # Without exposure and contrast, which are free.
     variances = [np.var(rows - rows.mean(axis=1, keepdims=True), axis=0, ddof=1).sum() for rows in (ours, theirs)]
     return float(np.clip(variances[0] / max(variances[1], 1e-9), 1.0, 4.0))
+
+
+def _with_noise_of_detail(
+    noise: CameraNoise, found: Sample, measure_spread: float, photographs: Sequence[Image]
+) -> CameraNoise:
+    """The noise as the spectra show it: what a measure in flat places cannot have missed lies beside detail."""
+    larger = float(np.median(found.draws[:, LOG_NOISE]))
+    most = 2 * measure_spread
+    if larger <= most:
+        return noise.scaled(math.exp(larger))
+    flat = noise.scaled(math.exp(most))
+    contrast = float(np.mean([contrast_of(photo).mean() for photo in photographs]))
+    more = (noise.levels * math.exp(larger)) ** 2 - flat.levels**2
+    return flat.model_copy(update={"texture_variance": more / max(contrast, _LEAST_CONTRAST)})
 
 
 def _misfit(evidence: Evidence, found: Sample) -> tuple[float, int]:

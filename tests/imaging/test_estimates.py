@@ -95,6 +95,17 @@ def test_what_no_camera_explains_leaves_no_narrow_spread(sharp: SharpPhotographs
     assert odd_spread > 0.9 * plain_spread
 
 
+@pytest.mark.parametrize("strength", [1.0, 2.0])
+def test_noise_beside_detail_is_not_read_as_detail(sharp: SharpPhotographs, strength: float) -> None:
+    # A strong blur leaves next to no detail at the fine end of the spectra, so what is there is noise.
+    noise = CameraNoise(read_variance=0.1, texture_variance=strength, correlation_px=0.7, shared=0.5)
+    camera = SimulatedCamera(TransferFunction(blur_px=5.0), noise, (None,))
+    found = estimate_from_photographs(taken(12, camera), sharp, different_scenes=0, file_qualities=[None] * 12)
+    assert_allclose(found.noise.texture_variance, strength, rtol=0.3)
+    assert np.abs(np.array(found.band.median) - camera.transfer.at(GRID)).mean() < 0.05
+    assert found.trustworthy
+
+
 def notched(photo: np.ndarray) -> np.ndarray:
     """Contrast that falls and rises again over frequency, as by no blur and sharpening."""
     fy, fx = np.fft.fftfreq(photo.shape[0])[:, None], np.fft.rfftfreq(photo.shape[1])[None]
