@@ -24,6 +24,9 @@ Floats = np.ndarray[Any, np.dtype[Any]]  # float32 or float64
 
 MOST_CORRELATION_PX: Final = 1.5
 
+STRONG_CONTRAST: Final = 10.0
+"""Of a place with strong detail, in grey levels."""
+
 _TWO_PI_SQUARED: Final = 2 * math.pi**2
 _POINTS: Final = 23
 # Of the band between its ends, 90 % are inside.
@@ -183,10 +186,10 @@ class CameraNoise(StrictModel):
 
     def describe(self) -> str:
         """In words."""
-        return (
-            f"noise {self.deviation(np.array(32.0)):.1f} levels in shadows, {self.deviation(np.array(224.0)):.1f} "
-            f"in highlights"
-        )
+        flat = f"noise {self.deviation(np.array(32.0)):.1f} levels in shadows, {self.deviation(np.array(224.0)):.1f}"
+        if not self.texture_variance:
+            return f"{flat} in highlights"
+        return f"{flat} in highlights, {self.deviation(np.array(127.5), STRONG_CONTRAST):.1f} beside strong detail"
 
 
 class Band(StrictModel):

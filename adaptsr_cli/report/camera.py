@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from matplotlib.axes import Axes
 
-from adaptsr_cli.artifacts.transfer import CameraNoise, PairEstimate, TransferEstimate
+from adaptsr_cli.artifacts.transfer import STRONG_CONTRAST, CameraNoise, PairEstimate, TransferEstimate
 from adaptsr_cli.report.page import MUTED, axes_in, page_of, write_heading
 from adaptsr_cli.units import plural
 
@@ -87,6 +87,10 @@ def _draw_noise(axes: Axes, noise: CameraNoise) -> None:
     """Standard deviation over brightness."""
     levels = np.linspace(0, 255, 64)
     deviation = noise.deviation(levels)
-    axes.plot(levels, deviation, color=_BLUE, linewidth=1.8)
+    axes.plot(levels, deviation, color=_BLUE, linewidth=1.8, label="in flat places")
+    if noise.texture_variance:
+        deviation = noise.deviation(levels, STRONG_CONTRAST)
+        axes.plot(levels, deviation, color=_ORANGE, linewidth=1.8, label="beside strong detail")
+        axes.legend(frameon=False, fontsize=8)
     axes.set(xlabel="brightness, 0 to 255", xlim=(0, 255), ylim=(0, max(1.0, 1.2 * float(deviation.max()))))
     axes.set_title("Noise, grey levels", loc="left", fontsize=10, fontweight="bold")

@@ -6,7 +6,7 @@ import numpy as np
 
 from adaptsr_cli.artifacts.camera import CameraEstimate
 from adaptsr_cli.artifacts.guard import GuardRecord
-from adaptsr_cli.artifacts.transfer import CameraNoise, PairEstimate, TransferEstimate
+from adaptsr_cli.artifacts.transfer import STRONG_CONTRAST, CameraNoise, PairEstimate, TransferEstimate
 from adaptsr_cli.report.charts import Chart, line_chart
 
 Estimate = CameraEstimate | TransferEstimate | PairEstimate
@@ -51,9 +51,12 @@ def _transfer(estimate: TransferEstimate | PairEstimate) -> Chart:
 
 def _noise(noise: CameraNoise) -> Chart:
     levels = np.linspace(0, 255, 32)
-    found = noise.deviation(levels)
-    line = ("noise", "strong", tuple(map(float, levels)), tuple(map(float, found)))
-    return line_chart("Noise, grey levels", f"{noise.describe()}.", "brightness", [line], from_zero=True)
+    kinds = [("in flat places", "strong", 0.0)]
+    if noise.texture_variance:
+        kinds.append(("beside strong detail", "faint", STRONG_CONTRAST))
+    x = tuple(map(float, levels))
+    lines = [(name, style, x, tuple(map(float, noise.deviation(levels, contrast)))) for name, style, contrast in kinds]
+    return line_chart("Noise, grey levels", f"{noise.describe()}.", "brightness", lines, from_zero=True)
 
 
 def guard_charts(guard: GuardRecord | None) -> list[Chart]:

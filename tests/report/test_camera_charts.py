@@ -66,6 +66,14 @@ def test_a_camera_without_noise_has_a_chart_too() -> None:
     assert "not to be relied on" in describe_camera(quiet)[0]
 
 
+def test_noise_beside_detail_is_told_and_drawn() -> None:
+    noisy = ESTIMATE.model_copy(update={"noise": CameraNoise(read_variance=1.0, texture_variance=1.5)})
+    curves = camera_charts(noisy)[1].curves
+    assert [curve.label for curve in curves] == ["in flat places", "beside strong detail"]
+    # The square root of 1 + 1.5 * 10 at a contrast of 10 levels.
+    assert any("1.0 in highlights, 4.0 beside strong detail" in line for line in describe_camera(noisy))
+
+
 def test_a_guard_that_keeps_the_backbone_says_so_and_contradictions_are_refused() -> None:
     kept = GUARD.model_copy(update={"strength": 0.0})
     assert kept.keeps_backbone
