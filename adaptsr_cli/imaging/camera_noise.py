@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Any, Final
 
@@ -29,6 +30,8 @@ _FLATTEST: Final = 0.1
 _DARKEST, _BRIGHTEST = 12, 243
 # In grey levels: of a flatter block it cannot be said what its detail adds.
 _LEAST_CONTRAST: Final = 2.0
+# Of photographs without any detail.
+_LEAST_MEAN_CONTRAST: Final = 0.1
 # Correlation at one pixel's distance of white noise filtered by a Gaussian of sigma s: exp(-1 / (4 s^2)).
 
 CONTRAST_SIDE_PX: Final = 5
@@ -80,6 +83,28 @@ def _kept_by_gaussian(sigma_px: float) -> float:
     impulse = np.zeros(2 * int(4 * sigma_px + 0.5) + 3)
     impulse[len(impulse) // 2] = 1
     return float(np.square(ndimage.gaussian_filter1d(impulse, sigma_px)).sum())
+
+
+@dataclass(frozen=True)
+class DetailNoise:
+    """Noise that lies beside detail, not in flat places.
+
+    Attributes:
+        levels: Standard deviation over whole photographs, in grey levels.
+        correlation_px: As of `CameraNoise`.
+    """
+
+    levels: float
+    correlation_px: float
+
+    def in_photographs(self, photographs: Sequence[Floats]) -> CameraNoise:
+        """As noise that grows with the contrast of the place, over photographs of (H, W, C) in grey levels."""
+        contrast = float(np.mean([contrast_of(photo).mean() for photo in photographs]))
+        return CameraNoise(
+            read_variance=0.0,
+            texture_variance=self.levels**2 / max(contrast, _LEAST_MEAN_CONTRAST),
+            correlation_px=min(self.correlation_px, MOST_CORRELATION_PX),
+        )
 
 
 class FileTrace(StrictModel):

@@ -23,6 +23,8 @@ from adaptsr_cli.imaging import edges, spectra
 from adaptsr_cli.imaging.bootstrap import EDGES, FIGURES, SPECTRUM, Testimony, hear, resample, summarise
 from adaptsr_cli.imaging.camera_density import (
     BOUND_NOISE_SPREAD,
+    DETAIL_NOISE,
+    LOG_CORRELATION,
     LOG_GAIN,
     LOG_NOISE,
     LUMA_KEEPS,
@@ -32,13 +34,12 @@ from adaptsr_cli.imaging.camera_density import (
     draw_cameras,
     expected_of,
     noise_power_of,
-    noise_spread_of,
     transfer_of,
 )
 from adaptsr_cli.imaging.camera_noise import (
+    DetailNoise,
     FileTrace,
     brightness_of,
-    contrast_of,
     noise_of_photographs,
     trace_of,
     typical_levels,
@@ -60,10 +61,10 @@ _PARTS, _LARGE = 4, 8
 # Errors of the model itself, which no number of photographs makes smaller: of a log power, of a log edge response.
 _MODEL_SPREAD: Final = (0.03, 0.05)
 _OFFSET_SPREAD: Final = 0.25
-# Blur, sharpening, its radius, and contrast; the noise is measured by itself.
-_PARAMETERS: Final = 4
-# In grey levels, of photographs without any detail.
-_LEAST_CONTRAST: Final = 1.0
+# Blur, sharpening, its radius, contrast, and noise beside detail with its smoothness; other noise is measured.
+_PARAMETERS: Final = 6
+# Of the draws of noise beside detail, the share that lies below what the network is trained with.
+_SURE_DETAIL_NOISE: Final = 0.1
 # By so much the formulas above understate the variance: bands meant to hold 90 % held 78 % of 50 known cameras, which
 # are not those that are reported (`benchmarks/transfer_estimate.py --part develop`).
 _UNDERSTATED: Final = 1.6
@@ -111,9 +112,7 @@ def estimate_from_photographs(
     ]
     noise = noise_of_photographs([photo for photo, _ in usable], levels)
     qualities = tuple(trace.jpeg_quality for trace in traces)
-    # Texture may have added to what is measured in most of the photographs.
-    measure_spread = BOUND_NOISE_SPREAD if np.mean([trace.is_bound for trace in traces]) > 0.5 else NOISE_SPREAD
-    evidence = _first_evidence(summarise(heard), sharp, noise, noise_spread_of(noise, measure_spread))
+    evidence = _first_evidence(summarise(heard), sharp, noise, traces)
     found = draw_cameras(evidence, rng)
     for step in _SIMULATED_OF:
         camera = SimulatedCamera(transfer_of(found.draws.mean(axis=0)), noise, qualities)
@@ -127,7 +126,7 @@ def estimate_from_photographs(
         # What no camera of the model explains makes every answer as much less certain (Birge 1932).
         evidence = replace(evidence, covariance=evidence.covariance * (misfit / freedom))
         found = draw_cameras(evidence, rng)
-    noise = _with_noise_of_detail(noise, found, measure_spread, [photo for photo, _ in usable])
+    noise = _with_noise_of_detail(noise, found, [photo for photo, _ in usable])
     return _conclude(evidence, found, noise, traces, misfit, freedom, rng)
 
 
@@ -162,9 +161,10 @@ def _nodes(log_power: Floats) -> Floats:
     return np.array([group.mean(axis=0) for group in np.array_split(ordered, min(_NODES, len(ordered)))])
 
 
-def _first_evidence(seen: Floats, sharp: SharpPhotographs, noise: CameraNoise, noise_spread: float) -> Evidence:
+def _first_evidence(seen: Floats, sharp: SharpPhotographs, noise: CameraNoise, traces: Sequence[FileTrace]) -> Evidence:
     spread = np.log(sharp.power).std(axis=0).mean()
     covariance = np.diag(np.full(FIGURES, spread**2 / 4))
+    sure = np.mean([not trace.is_bound for trace in traces]) >= 0.5
     return Evidence(
         seen=seen,
         power=np.exp(_nodes(np.log(sharp.power))),
@@ -172,7 +172,7 @@ def _first_evidence(seen: Floats, sharp: SharpPhotographs, noise: CameraNoise, n
         following=sharp.following,
         scale=sharp.scale,
         noise_power=noise_power_of(noise),
-        noise_spread=noise_spread,
+        noise_spread=NOISE_SPREAD if sure else BOUND_NOISE_SPREAD,
         offset=np.zeros(FIGURES),
         covariance=covariance,
         used=~np.isnan(seen) & ~np.isnan(np.concatenate([np.zeros(spectra.BANDS), sharp.response])),
@@ -203,11 +203,12 @@ def _simulated_evidence(
 ) -> Evidence:
     """The evidence with what the formulas leave out, and with the scatter of photographs as this camera takes them."""
     luma_levels = camera.noise.levels * LUMA_KEEPS * math.exp(float(found.draws[:, LOG_NOISE].mean()))
-    simulated = simulate(sharp, camera, luma_levels, rng, step=step)
     centre = found.draws.mean(axis=0)
+    detail = DetailNoise(float(centre[DETAIL_NOISE]), math.exp(centre[LOG_CORRELATION]))
+    simulated = simulate(sharp, camera, luma_levels, rng, step=step, detail=detail)
     centre[LOG_GAIN] = 0.0  # the simulation has the contrast of the sharp photographs
-    noise_power = noise_power_of(camera.noise)
-    computed = expected_of(evidence, centre[None], noise_power)[0]
+    evidence = replace(evidence, noise_power=noise_power_of(camera.noise))
+    computed = expected_of(evidence, centre[None])[0]
     scatter = resample(simulated, photographs, rng)  # parts of one photograph are no further witnesses
     whole = summarise(simulated)
     # Few photographs hold few edges, whose sharpest are less sharp than those of many.
@@ -222,7 +223,7 @@ def _simulated_evidence(
     offset = np.where(np.isnan(offset), 0, offset)
     # The offset holds for the simulated camera, and changes over the cameras that the photographs leave possible.
     covariance += np.outer(_OFFSET_SPREAD * offset, _OFFSET_SPREAD * offset) + np.diag((_OFFSET_SPREAD * offset) ** 2)
-    return replace(evidence, noise_power=noise_power, offset=offset, covariance=covariance, used=used)
+    return replace(evidence, offset=offset, covariance=covariance, used=used)
 
 
 def _heterogeneity(heard: Sequence[Testimony], simulated: Sequence[Testimony]) -> float:
@@ -235,23 +236,17 @@ def _heterogeneity(heard: Sequence[Testimony], simulated: Sequence[Testimony]) -
     return float(np.clip(variances[0] / max(variances[1], 1e-9), 1.0, 4.0))
 
 
-def _with_noise_of_detail(
-    noise: CameraNoise, found: Sample, measure_spread: float, photographs: Sequence[Image]
-) -> CameraNoise:
-    """The noise as the spectra show it: what a measure in flat places cannot have missed lies beside detail."""
-    larger = float(np.median(found.draws[:, LOG_NOISE]))
-    most = 2 * measure_spread
-    if larger <= most:
-        return noise.scaled(math.exp(larger))
-    flat = noise.scaled(math.exp(most))
-    contrast = float(np.mean([contrast_of(photo).mean() for photo in photographs]))
-    more = (noise.levels * math.exp(larger)) ** 2 - flat.levels**2
-    return flat.model_copy(update={"texture_variance": more / max(contrast, _LEAST_CONTRAST)})
+def _with_noise_of_detail(noise: CameraNoise, found: Sample, photographs: Sequence[Image]) -> CameraNoise:
+    """The noise as the spectra show it: beside detail no more than they show for sure."""
+    flat = noise.scaled(float(np.exp(np.median(found.draws[:, LOG_NOISE]))))
+    sure = np.quantile(found.draws[:, DETAIL_NOISE], _SURE_DETAIL_NOISE) / LUMA_KEEPS
+    beside_detail = DetailNoise(float(sure), flat.correlation_px).in_photographs(photographs)
+    return flat.model_copy(update={"texture_variance": beside_detail.texture_variance})
 
 
 def _misfit(evidence: Evidence, found: Sample) -> tuple[float, int]:
     """Chi-squared of the likeliest camera, and its degrees of freedom."""
-    expected = expected_of(evidence, found.best[None], evidence.noise_power)[0]
+    expected = expected_of(evidence, found.best[None])[0]
     off = (evidence.seen - evidence.offset - expected)[evidence.used]
     covariance = evidence.covariance[np.ix_(evidence.used, evidence.used)]
     return float(off @ np.linalg.solve(covariance, off)), max(len(off) - _PARAMETERS, 1)

@@ -12,7 +12,7 @@ from adaptsr_cli.artifacts.transfer import CameraNoise, TransferFunction
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.imaging import edges
 from adaptsr_cli.imaging.bootstrap import EDGES, Testimony, hear, summarise
-from adaptsr_cli.imaging.camera_noise import FileTrace, add_noise, brightness_of, trace_of
+from adaptsr_cli.imaging.camera_noise import DetailNoise, FileTrace, add_noise, brightness_of, trace_of
 from adaptsr_cli.imaging.spectra import WINDOW_PX
 from adaptsr_cli.imaging.transfer_function import apply_transfer
 from adaptsr_cli.io.images import decode_rgb, encode_jpeg, resize
@@ -134,6 +134,7 @@ def simulate(
     rng: np.random.Generator,
     *,
     step: int = 1,
+    detail: DetailNoise | None = None,
 ) -> list[Testimony]:
     """What the camera's LR photographs of the sharp scenes show; brightness only, which is all that is asked.
 
@@ -143,13 +144,20 @@ def simulate(
         luma_noise_levels: Standard deviation of the noise of brightness at middle grey.
         rng: Draws the noise.
         step: Only every so many photographs are taken, but eight at least.
+        detail: Noise of brightness beside detail; None for none.
     """
     step = max(1, min(step, len(sharp.brightness) // _FEWEST))
     noise = camera.noise.scaled(luma_noise_levels / camera.noise.levels) if camera.noise.levels else camera.noise
     heard = []
-    for index, picture in enumerate(sharp.brightness[::step]):
-        lr = reduce_to_lr(apply_transfer(camera.transfer, picture), sharp.scale)
-        noisy = add_noise(noise, lr[..., None], rng)
+    taken = [
+        reduce_to_lr(apply_transfer(camera.transfer, picture), sharp.scale)[..., None]
+        for picture in sharp.brightness[::step]
+    ]
+    beside_detail = detail.in_photographs(taken) if detail else None
+    for index, lr in enumerate(taken):
+        noisy = add_noise(noise, lr, rng)
+        if beside_detail:
+            noisy += add_noise(beside_detail, lr, rng) - lr
         stored = _store(np.repeat(noisy, 3, axis=2), camera.qualities[index % len(camera.qualities)])
         heard.append(hear(stored[..., 0].astype(np.float32), camera.noise.levels))
     return heard
