@@ -4,9 +4,8 @@
 
 `FOLDER/data/train_hr` is cut into four parts that share no photograph: the cameras' photographs and the sharp ones, to
 develop with and to report with. Every camera (blur 0 to 3 HR px, sharpening 0 to 1.2, noise 0 to 10 levels, JPEG none
-or 75 to 95) takes its photographs at x4. Then the estimate from real LR photographs, `FOLDER/data/real_pairs`, is put
-beside the function that their pairs show; no setting was chosen by those. One line is kept per estimate, and those that
-are there already are not made again. Writes ``benchmarks/results/transfer_estimate.json``, ``.md`` and ``.png``.
+or 75 to 95) takes its photographs at x4. One line is kept per estimate, and those that are there already are not made
+again. Writes ``benchmarks/results/transfer_estimate.json``, ``.md`` and ``.png``. Real cameras: `transfer_real.py`.
 """
 
 from __future__ import annotations
@@ -26,14 +25,11 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from adaptsr_cli.artifacts.transfer import IDENTITY, Band, CameraNoise, TransferEstimate, TransferFunction  # noqa: E402
-from adaptsr_cli.imaging.camera_noise import brightness_of  # noqa: E402
-from adaptsr_cli.imaging.from_pairs import estimate_from_pairs  # noqa: E402
+from adaptsr_cli.artifacts.transfer import Band, CameraNoise, TransferEstimate, TransferFunction  # noqa: E402
 from adaptsr_cli.imaging.from_photographs import DIFFERENT_SCENES, estimate_from_photographs  # noqa: E402
-from adaptsr_cli.imaging.sharp_photographs import SimulatedCamera, photograph, reduce_to_lr, study_sharp  # noqa: E402
+from adaptsr_cli.imaging.sharp_photographs import SimulatedCamera, photograph, study_sharp  # noqa: E402
 from adaptsr_cli.imaging.training_cameras import cautious_draws  # noqa: E402
-from adaptsr_cli.imaging.transfer_function import apply_transfer  # noqa: E402
-from adaptsr_cli.io.images import list_images, read_rgb, resize_bicubic  # noqa: E402
+from adaptsr_cli.io.images import list_images, read_rgb  # noqa: E402
 
 SCALE: Final = 4
 RESULTS: Final = ROOT / "benchmarks" / "results"
@@ -44,11 +40,6 @@ SEEN: Final = 0.03
 CURVE_CAMERAS: Final = 20
 # Quarters of the folder: photographs for the cameras, sharp photographs; and the seed of the cameras.
 PARTS: Final = {"develop": (0, 1, 1), "report": (2, 3, 2)}
-REAL: Final = (
-    ("iphone", "iphone", ""),
-    ("NTIRE 2019, camera 1", "ntire2019", "cam1"),
-    ("NTIRE 2019, camera 2", "ntire2019", "cam2"),
-)
 
 
 def main() -> None:
@@ -58,7 +49,6 @@ def main() -> None:
     parser.add_argument("--part", choices=tuple(PARTS), default="report")
     parser.add_argument("--cameras", type=int, default=200)
     parser.add_argument("--no-curve", action="store_true", help="only as many photographs as in the main table")
-    parser.add_argument("--no-real", action="store_true", help="leave the real cameras as they stand in the results")
     options = parser.parse_args()
     if options.shared is None:
         parser.error("name the folder by --shared or ADAPTSR_SHARED")
@@ -69,12 +59,7 @@ def main() -> None:
     known = [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()] if kept.exists() else []
     rows = estimate_known(data / "train_hr", options, known, kept)
     name = "transfer_estimate" if options.part == "report" else f"transfer_estimate_{options.part}"
-    before = RESULTS / f"{name}.json"
-    if not options.no_real:
-        real = [estimate_real(data, *which) for which in REAL]
-    else:
-        real = json.loads(before.read_text(encoding="utf-8"))["real"] if before.exists() else []
-    report = {"part": options.part, "summary": summary(rows), "real": real}
+    report = {"part": options.part, "summary": summary(rows)}
     (RESULTS / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     (RESULTS / f"{name}.md").write_text(to_markdown(report), encoding="utf-8")
     draw(report, RESULTS / f"{name}.png")
@@ -227,70 +212,9 @@ def median_of(rows: list[dict[str, Any]], witness: str) -> float | None:
     return round(float(np.median(errors)), 4) if errors else None
 
 
-def estimate_real(data: Path, title: str, folder: str, prefix: str) -> dict[str, Any]:
-    """A real camera: estimated from its LR photographs and unrelated sharp ones, and as its pairs show it."""
-    pairs = []
-    for path in list_images(data / "real_pairs" / folder / "HR"):
-        if path.name.startswith(prefix):
-            hr, same = to_multiple(read_rgb(path)), to_multiple(read_rgb(path.parents[1] / "LR_samesize" / path.name))
-            pairs.append((hr, resize_bicubic(same, same.shape[1] // SCALE, same.shape[0] // SCALE)))
-    sharp = study_sharp([read_rgb(path) for path in list_images(data / "train_hr")[::3]], SCALE)
-    found = estimate_from_photographs([lr for _, lr in pairs], sharp)
-    truth = estimate_from_pairs(pairs, SCALE)
-    true = np.interp(Band.grid(SCALE), truth.frequency, truth.gain)
-    band = found.band
-    inside = (np.array(band.low) <= true) & (true <= np.array(band.high))
-    own = study_sharp([hr for hr, _ in pairs], SCALE) if len(pairs) >= 8 and min(pairs[0][0].shape) >= 192 else None
-    return {
-        "camera": title,
-        "photographs": len(pairs),
-        "true": [round(float(value), 3) for value in true],
-        "median": [round(value, 3) for value in band.median],
-        "low": [round(value, 3) for value in band.low],
-        "high": [round(value, 3) for value in band.high],
-        "spectra": [round(value, 3) for value in band_or_nothing(found.by_spectra)],
-        "edges": [round(value, 3) for value in band_or_nothing(found.by_edges)],
-        "mean_error": round(float(np.abs(np.array(band.median) - true).mean()), 3),
-        "plain_error": round(float(np.abs(1 - true).mean()), 3),
-        "coverage": round(float(inside.mean()), 3),
-        "words": found.describe(),
-        "from_pairs": truth.transfer.describe(),
-        "noise_of_pairs": truth.noise.describe(),
-        "sharpness_of_its_hr": None if own is None else [round(float(v), 3) for v in sharper(own.power, sharp.power)],
-        "trustworthy": found.trustworthy,
-        "lr_psnr_db": {
-            name: round(float(np.mean([lr_psnr_db(hr, lr, function) for hr, lr in pairs])), 2)
-            for name, function in (
-                ("plain", IDENTITY),
-                ("pairs", truth.transfer),
-                ("estimated", found.transfer),
-                ("cautious", middle_of(cautious_draws(found))),
-            )
-        },
-    }
-
-
-def lr_psnr_db(hr: Any, lr: Any, function: TransferFunction) -> float:
-    """How near the LR side made of the HR side comes to the real one; gain and offset of brightness are free."""
-    made, real = reduce_to_lr(apply_transfer(function, brightness_of(hr)), SCALE), brightness_of(lr)
-    slope, offset = np.polyfit(made.ravel(), real.ravel(), 1)
-    return float(10 * np.log10(255**2 / np.square(slope * made + offset - real).mean()))
-
-
-def middle_of(draws: tuple[TransferFunction, ...]) -> TransferFunction:
+def middle_of(draws: tuple[TransferFunction, ...], scale: int = SCALE) -> TransferFunction:
     """The draw in the middle, by its gain at middle frequencies."""
-    return sorted(draws, key=lambda draw: float(draw.at(Band.grid(SCALE))[8:16].mean()))[len(draws) // 2]
-
-
-def sharper(one: Any, other: Any) -> Any:
-    """How far the spectra of one set of HR photographs lie above another's: the gain of each band, coarsest as 1."""
-    ratio = (np.log(one).mean(axis=0) - np.log(other).mean(axis=0)) / 2
-    return np.exp(ratio - ratio[0])
-
-
-def band_or_nothing(band: Band | None) -> tuple[float, ...]:
-    """The median of a band."""
-    return () if band is None else band.median
+    return sorted(draws, key=lambda draw: float(draw.at(Band.grid(scale))[8:16].mean()))[len(draws) // 2]
 
 
 def to_multiple(rgb: Any) -> Any:
@@ -346,52 +270,23 @@ def to_markdown(report: dict[str, Any]) -> str:
                 f"| {Band.grid(SCALE)[index]:.3f} | {row['median_error_at'][index]:.3f} "
                 f"| {row['p90_error_at'][index]:.3f} | {row['coverage_at'][index]:.0%} |"
             )
-    for real in report["real"]:
-        lines += [
-            "",
-            f"**{real['camera']}**, {real['photographs']} LR photographs, unpaired: {real['words']}. "
-            f"From its pairs: {real['from_pairs']}, {real['noise_of_pairs']}. Mean error {real['mean_error']:.3f}, of "
-            f"plain bicubic {real['plain_error']:.3f}; {real['coverage']:.0%} in the band. "
-            "LR made of HR against the real LR: "
-            + ", ".join(f"{name} {value:.2f} dB" for name, value in real["lr_psnr_db"].items())
-            + ".",
-            "",
-            "| cycles per HR px | from the pairs | estimated (band) | spectra | edges |",
-            "|---|---|---|---|---|",
-        ]
-        for index in range(1, 23, 3):
-            cells = [real[key][index] if real[key] else "none" for key in ("spectra", "edges")]
-            lines.append(
-                f"| {Band.grid(SCALE)[index]:.3f} | {real['true'][index]:.2f} | {real['median'][index]:.2f} "
-                f"({real['low'][index]:.2f} to {real['high'][index]:.2f}) | {cells[0]} | {cells[1]} |"
-            )
     return "\n".join(lines) + "\n"
 
 
 def draw(report: dict[str, Any], target: Path) -> None:
-    """The error against the number of photographs, and the real cameras with their bands."""
+    """The error against the number of photographs."""
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(
-        1, 1 + len(report["real"]), figsize=(4 * (1 + len(report["real"])), 3.4), squeeze=False
-    )
+    figure, axes = pyplot.subplots(figsize=(4.6, 3.4))
     rows = [row for row in report["summary"] if not row["different_scenes"]]
     counts = [row["photographs"] for row in rows]
-    axes[0][0].loglog(counts, [row["median_error"] for row in rows], "o-", label="median")
-    axes[0][0].loglog(counts, [row["p90_error"] for row in rows], "s-", label="90th percentile")
-    axes[0][0].set(xlabel="photographs of the camera", ylabel="error of m(f)", title="known cameras")
-    axes[0][0].legend()
-    for axis, real in zip(axes[0][1:], report["real"], strict=True):
-        f = Band.grid(SCALE)
-        axis.fill_between(f, real["low"], real["high"], alpha=0.3, label="90 % band, no pairs")
-        axis.plot(f, real["median"], label="estimate, no pairs")
-        axis.plot(f, real["true"], "k--", label="from the pairs")
-        axis.set(xlabel="cycles per HR px", title=real["camera"])
-    if report["real"]:
-        axes[0][1].legend(fontsize=8)
+    axes.loglog(counts, [row["median_error"] for row in rows], "o-", label="median")
+    axes.loglog(counts, [row["p90_error"] for row in rows], "s-", label="90th percentile")
+    axes.set(xlabel="photographs of the camera", ylabel="error of m(f)", title="known cameras")
+    axes.legend()
     figure.tight_layout()
     figure.savefig(target, dpi=110)
 
