@@ -45,7 +45,7 @@ and -0.01 dB at half and lost 0.08 and 0.41 in full, which simulation took for a
 """
 
 _FUNCTIONS: Final = 6
-# Of 160 known cameras 149 did at least half of what was estimated (`benchmarks/transfer_estimate.py`).
+# Of 162 known cameras 152 did at least half of what was estimated (`benchmarks/transfer_estimate.py`).
 _SHARES: Final = (1.0, 0.5)
 # In turn: what the training adds to the estimated noise, and twice that.
 _UNEXPLAINED_LEVELS: Final = (UNEXPLAINED_LEVELS, 2 * UNEXPLAINED_LEVELS)
