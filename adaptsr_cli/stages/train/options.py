@@ -6,7 +6,6 @@ To add an option, add a field to `TrainOptions`; if it decides what the trained 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +14,6 @@ from pydantic import BeforeValidator, Field
 
 from adaptsr_cli.artifacts.base import Factorization, LoraInit, LoraScaling, Method, MethodChoice, ShiraMask, Strategy
 from adaptsr_cli.artifacts.train_config import ObjectiveChoice, OptimizerName, PresetName, ScheduleName, TrainConfig
-from adaptsr_cli.errors import UsageError
 from adaptsr_cli.options import Flag
 from adaptsr_cli.ranking.allocation import DEFAULT_STRATEGY
 from adaptsr_cli.stages.common import fields as f
@@ -28,20 +26,14 @@ if TYPE_CHECKING:
 _PRESET = Flag(default_text="the preset's")
 
 
-def _read_rate(value: Any) -> float | None:
-    """Read ``auto`` or a rate above 0 and at most 1, as text or number."""
-    if value is None or value == f.AUTO:
+def _read_rate(value: Any) -> Any:
+    """Read ``auto``; numbers are checked by the field."""
+    if value == f.AUTO:
         return None
     try:
-        rate = float(value)
+        return value if value is None else float(value)
     except (TypeError, ValueError):
-        rate = math.nan
-    if not 0 < rate <= 1:
-        raise UsageError(
-            f"`learning_rate` {value!r} is not a learning rate",
-            "give auto, or a number above 0 and at most 1, such as 5e-4",
-        )
-    return rate
+        raise ValueError("auto, or a number above 0 and at most 1, such as 5e-4") from None
 
 
 class TrainOptions(DataOptions):
@@ -72,7 +64,7 @@ class TrainOptions(DataOptions):
     accumulate: Annotated[int, Field(ge=1, description="Compute each batch in so many parts, to save memory.")] = 1
     patch: Annotated[f.Patch, Flag(default_text="the preset's, or what the images allow")] = None
     learning_rate: Annotated[
-        float | None,
+        Annotated[float, Field(gt=0, le=1)] | None,
         BeforeValidator(_read_rate),
         Field(description="Peak learning rate; auto searches for it by short trainings."),
         Flag(("--lr",), default_text="auto; with --preset paper, the paper's", metavar="RATE", as_text=True),

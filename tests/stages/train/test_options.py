@@ -84,6 +84,7 @@ def test_the_command_line_goes_before_the_file(adaptsr: Command, pairs: Path, pr
         ("iterations = 0\n", ["iterations", "greater than or equal to 1"]),
         ("learning_rate = 2.0\n", ["learning_rate", "less than or equal to 1"]),
         ("learning_rate = nan\n", ["learning_rate", "finite"]),
+        ('learning_rate = "high"\n', ["learning_rate", "auto, or a number above 0"]),
         ("tensorboard = 1\n", ["tensorboard", "boolean"]),
         ("data = 3\n", ["data", "valid"]),
         ("precision = 1979-05-27\n", ["precision"]),
