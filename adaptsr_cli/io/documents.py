@@ -11,7 +11,7 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 
 from adaptsr_cli.artifacts.base import StrictModel
-from adaptsr_cli.errors import ArtifactError, nearest
+from adaptsr_cli.errors import ArtifactError, UsageError, nearest
 from adaptsr_cli.io.atomic import write_text
 from adaptsr_cli.io.file_kinds import require_regular
 from adaptsr_cli.io.strict_json import MAX_CHARACTERS, parse_json
@@ -94,7 +94,10 @@ def read_toml(path: Path, kind: type[Options]) -> Options:
         where = ".".join(str(part) for part in first["loc"]) or "the whole file"
         known = ", ".join(kind.model_fields)
         hint = nearest(where, kind.model_fields) if first["type"] == "extra_forbidden" else ""
-        raise ArtifactError(f"{path}: {where}: {first['msg']}", hint or f"known keys: {known}") from error
+        said = first["msg"].removeprefix("Value error, ")  # pydantic's word, of no use here
+        raise ArtifactError(f"{path}: {where}: {said}", hint or f"known keys: {known}") from error
+    except UsageError as error:  # of a validator of ours, which names the field
+        raise ArtifactError(f"{path}: {error.message}", error.hint) from error
 
 
 def write_toml(path: Path, document: BaseModel, comment: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from adaptsr_cli.artifacts.log import LogRow
 from adaptsr_cli.artifacts.train_config import TrainConfig
-from adaptsr_cli.errors import UsageError
+from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.documents import parse_document, read_toml, write_toml
 from adaptsr_cli.stages.adapt.options import AdaptOptions
 from adaptsr_cli.stages.common.data_options import pick
@@ -62,6 +62,17 @@ def test_what_is_resolved_reads_back_as_the_same_configuration(tmp_path: Path) -
     assert again.rank_map == Path("r.json").resolve()
     assert not {"run", "force", "device", "weights_dir"} & again.given().keys()
     assert read_toml(path, AdaptOptions).learning_rate == config.learning_rate
+
+
+def test_a_file_is_named_whoever_refuses_its_value(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.toml"
+    for line, said in (
+        ('budget = "lots"', "budget 'lots' is not a number"),
+        ('learning_rate = "x"', "auto, or a number"),
+    ):
+        path.write_text(line)
+        with pytest.raises(ArtifactError, match=rf"wrong\.toml: .*{said}"):
+            read_toml(path, AdaptOptions)
 
 
 def test_options_of_one_stage_are_taken_over_by_another() -> None:
