@@ -18,6 +18,7 @@ from adaptsr_cli.artifacts.base import BackboneIdentity
 from adaptsr_cli.backbones.backbone import Backbone, Traits, set_differentiable, traits_of
 from adaptsr_cli.backbones.edsr import BasicsrEDSR
 from adaptsr_cli.backbones.fast.network import fuse
+from adaptsr_cli.backbones.products import fuse_products
 from adaptsr_cli.io.checkpoints import Checkpoint
 from adaptsr_cli.runtime import Precision, autocast
 from adaptsr_cli.training.cuda_graph import RecordedStep
@@ -37,6 +38,7 @@ ARCHITECTURES = {
     "drct": "DRCT",
     "dat": "DAT",
     "dctlsa": "DCTLSA",
+    "span": "SPAN",
 }
 TITLES = {
     "swinir": "SwinIR-M x4 (embed 180, depths 6x6, heads 6, window 8)",
@@ -46,6 +48,7 @@ TITLES = {
     "drct": "DRCT x4 (embed 180, 6 groups, window 16)",
     "dat": "DAT-light x4 (embed 60, 18 blocks, windows 8 x 32)",
     "dctlsa": "DCTLSA x4 (55 channels, 24 blocks, window 16)",
+    "span": "SPAN x4 (48 channels; its products of three are one convolution each, for the peers too)",
 }
 
 
@@ -55,6 +58,7 @@ def build(name: str) -> nn.Module:
     from spandrel.architectures.DCTLSA import DCTLSA
     from spandrel.architectures.DRCT import DRCT
     from spandrel.architectures.SAFMN import SAFMN
+    from spandrel.architectures.SPAN import SPAN
     from spandrel.architectures.SwinIR import SwinIR
 
     torch.manual_seed(0)
@@ -88,6 +92,9 @@ def build(name: str) -> nn.Module:
                 )
             case "dctlsa":
                 model = DCTLSA(upscale=SCALE)
+            case "span":
+                model = SPAN(num_in_ch=3, num_out_ch=3, feature_channels=48, upscale=SCALE)
+                fuse_products(model)
             case "safmn":
                 model = SAFMN(dim=36, n_blocks=8, upscaling_factor=SCALE)
             case "edsr":
