@@ -117,7 +117,7 @@ def draw_cameras(evidence: Evidence, rng: np.random.Generator) -> Sample:
 
 
 def camera_columns(parameters: Floats) -> tuple[Floats, Floats, Floats]:
-    """Blur, sharpening and radius of (P, 5) parameters."""
+    """Blur, sharpening and radius of (P, 7) parameters: (P,) each."""
     return parameters[:, _BLUR], parameters[:, _SHARPENING], np.exp(parameters[:, _LOG_RADIUS])
 
 

@@ -240,6 +240,7 @@ def _with_noise_of_detail(noise: CameraNoise, found: Sample, photographs: Sequen
     """The noise as the spectra show it: beside detail no more than they show for sure."""
     flat = noise.scaled(float(np.exp(np.median(found.draws[:, LOG_NOISE]))))
     sure = np.quantile(found.draws[:, DETAIL_NOISE], _SURE_DETAIL_NOISE) / LUMA_KEEPS
+    # As smooth as in flat places: a camera's noise has one smoothness, whatever it grows with.
     beside_detail = DetailNoise(float(sure), flat.correlation_px).in_photographs(photographs)
     return flat.model_copy(update={"texture_variance": beside_detail.texture_variance})
 
