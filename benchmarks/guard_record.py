@@ -8,16 +8,17 @@ strength, so it is of the lines that hold it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Final
 
 import numpy as np
 
-from adaptsr_cli.imaging.guard import STRENGTHS
+from adaptsr_cli.imaging.guard import STRENGTHS, careful_gain
 
 Row = dict[str, Any]
+Floats = np.ndarray[Any, np.dtype[Any]]  # float32 or float64
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Rule:
     """A way to choose a strength from what is gained in simulation.
 
     Attributes:
-        by: The simulated gain that is maximised: that which nine in ten cameras exceed, or the median camera's.
+        by: The simulated gain that is maximised, one of `GAINS`.
         least_db: Below this the backbone is kept.
         back: How many steps the strength is less than the best.
     """
@@ -36,19 +37,24 @@ class Rule:
 
     def choose(self, row: Row) -> int:
         """The place of the strength among those tried."""
-        gains = row[self.by][: len(STRENGTHS)]  # older lines have full strength too
-        best = int(np.argmax(gains))
+        low, median = (np.array(row[name][: len(STRENGTHS)]) for name in ("low_db", "median_db"))  # older have full too
+        gains = GAINS[self.by](low, median)
+        best = int(gains.argmax())
         return max(best - self.back, 1) if best and gains[best] >= self.least_db else 0
 
     def describe(self) -> str:
         """In words."""
-        name = {"low_db": "the gain that nine in ten cameras exceed", "median_db": "the median camera's gain"}[self.by]
         less = f", {self.back} step less" if self.back else ""
-        return f"{name}{less}, the backbone below {self.least_db:g} dB"
+        return f"{self.by}{less}, the backbone below {self.least_db:g} dB"
 
 
-PRODUCT: Final = Rule("low_db", 0.02, 0)
-RULES: Final = tuple(Rule(*parts) for parts in product(("low_db", "median_db"), (0.02, 0.05, 0.1, 0.2, 0.4), (0, 1)))
+GAINS: Final[dict[str, Callable[[Floats, Floats], Floats]]] = {
+    "the gain that nine in ten cameras exceed": lambda low, median: low,
+    "the careful gain": careful_gain,
+    "the median camera's gain": lambda low, median: median,
+}
+PRODUCT: Final = Rule("the careful gain", 0.02, 0)
+RULES: Final = tuple(Rule(*parts) for parts in product(GAINS, (0.02, 0.05, 0.1, 0.2, 0.4), (0, 1)))
 
 
 def record_of_guard(rows: Sequence[Row], from_one_pair: str) -> list[str]:

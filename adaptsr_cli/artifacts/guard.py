@@ -59,7 +59,8 @@ class GuardRecord(StrictModel):
         """One line for people."""
         if self.keeps_backbone:
             return (
-                f"guard: the backbone is kept, for the adapter does not gain on nine in ten of {self.describe_trial()}"
+                f"guard: the backbone is kept, for the adapter gains too little, or too unevenly, on "
+                f"{self.describe_trial()}"
             )
         place = self.strengths.index(self.strength)
         how = " in simulation" if self.varied == "cameras" else ""

@@ -68,12 +68,14 @@ def test_a_named_degradation_has_no_plausible_cameras() -> None:
     [
         (lambda s: s * np.ones(20), STRENGTHS[-1]),  # all gain
         (lambda s: -s * np.ones(20), 0.0),  # none does
-        (lambda s: np.where(np.arange(20) < 5, 2 * s - 3 * s**2, 2 * s), 0.25),  # too much for a quarter of them
+        (lambda s: np.where(np.arange(20) < 5, s - 8 * s**2, 0.3 * s), 0.0),  # a quarter lose what half of them gain
+        (lambda s: np.where(np.arange(20) < 5, 2 * s - 6 * s**2, s), 0.25),  # too much for a quarter of them
+        (lambda s: np.where(np.arange(20) < 5, 2 * s - 3 * s**2, 2 * s), STRENGTHS[-1]),  # they lose little
         (lambda s: np.where(np.arange(20) < 1, -s, s), STRENGTHS[-1]),  # one in twenty may lose
         (lambda s: 0.01 * s * np.ones(20), 0.0),  # too little to be worth it
     ],
 )
-def test_the_strength_is_that_of_the_largest_low_gain(full: object, chosen: float) -> None:
+def test_the_strength_is_that_of_the_largest_careful_gain(full: object, chosen: float) -> None:
     gains = np.array([full(strength) for strength in STRENGTHS])  # type: ignore[operator]
     choice = choose_strength(STRENGTHS, gains)
     assert choice.strength == chosen
