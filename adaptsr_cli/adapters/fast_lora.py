@@ -7,21 +7,13 @@ to be multiplied out of it. Here the layer's own backward pass makes them from t
 the output, without any array of the weight's size:
 
     Linear       h = A x^T (r, N),  grad B = s (h g)^T,          grad A = s (B^T g^T) x
-    convolution  h = A x (1x1),     grad B = s unfold(h) g^T,    grad A = s fold(B^T g) x^T
+    convolution  h = A x (1x1),     grad B and h' as of s B h,   grad A = h' x^T
 
 What is saved is x, and h of a Linear, whose A and B border W' so that A x^T and B^T g^T come with the two large
 products as a few more columns: a step of SwinIR-M takes 5 % (one thread) to 8 % (four) less than with four thin
 products. The others have the rank in front, (r, N) and not (N, r): with rows of 8 numbers the same product takes up to
-five times as long on a CPU. Measured (one thread of an EPYC 9xx4, fp32, rank 8, 4,096 pixels, milliseconds for the
-gradients of A and B; full-size means the gradient of the whole weight alone):
-
-    layer                   full-size   thin
-    Linear 180 -> 180             3.7    1.0
-    Linear 180 -> 540            10.1    2.9   (three row blocks, one product forward)
-    Linear 360 -> 180             6.6    1.4
-    conv 3x3, 180 -> 180         25.8    4.1
-    conv 3x3, 64 -> 256          11.8    4.2
-    conv 3x3, 64 -> 3            11.1   35.2   (at 256 x 256; stays a parametrization, as `_is_thin` says)
+five times as long on a CPU. For windows of more than one pixel h and its gradient are convolutions of r channels, which
+takes less than unfolding h does. `benchmarks/speed/thin_products.py` times layers of both ways.
 
 The adapters stay parametrizations of the weight: that is what is folded, saved, validated and resumed. Only within
 `LowRankStep.weights` do the layers compute in this way. Other methods and layers keep their parametrization.
@@ -32,6 +24,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from math import prod
 from typing import Any, Final
 
 import torch
@@ -47,7 +41,9 @@ from adaptsr_cli.backbones.fast.forwards import forwards_replaced
 from adaptsr_cli.backbones.fast.linear import multiply_rows
 
 _VECTOR: Final = 8  # bf16 numbers in 16 bytes, which tensor cores want rows to be multiples of
-_UNFOLD_COST: Final = 64  # moving one number of an unfolded window about takes as long as so many multiplications
+# Reading x and g once more takes as long as so many multiplications a number (`benchmarks/speed/thin_products.py`).
+_PIXEL_COST: Final = 10
+_WINDOW_COST: Final = 40
 
 
 @dataclass(frozen=True)
@@ -73,6 +69,23 @@ class _Window:
     stride: tuple[int, ...]
     padding: tuple[int, ...]
     dilation: tuple[int, ...]
+
+    @classmethod
+    def of(cls, module: nn.Conv2d) -> _Window:
+        """The window of a layer whose padding is given in numbers."""
+        assert not isinstance(module.padding, str)
+        return cls(module.kernel_size, module.stride, module.padding, module.dilation)
+
+    @property
+    def is_of_single_pixels(self) -> bool:
+        """Whether each pixel of the result is made of one pixel, at the same place."""
+        return (self.kernel, self.stride, self.padding) == ((1, 1), (1, 1), (0, 0))
+
+    @property
+    def geometry(self) -> dict[str, Any]:
+        """What torch's backward pass of a convolution wants to know."""
+        window = {"stride": self.stride, "padding": self.padding, "dilation": self.dilation}
+        return {**window, "transposed": False, "output_padding": (0, 0), "groups": 1}
 
 
 class _LinearStep(torch.autograd.Function):
@@ -137,14 +150,16 @@ class _LinearStep(torch.autograd.Function):
             last = first + len(down)
             own, part = slice(first, last), slice(block.first, block.last)
             to_up = to_ups[own, part] if together else torch.mm(hidden[:, own].t(), gradient[:, part])  # (r, out)
-            found.append(_times(to_downs[first:last].to(down.dtype), block.scaling))
-            found.append(_times(to_up.t().to(up.dtype), block.scaling))
+            found.append(_like(to_downs[first:last], down, block.scaling))
+            found.append(_like(to_up.t(), up, block.scaling))
             first = last
         return to_x, None, None, None, None, *found
 
 
-def _times(gradient: Tensor, scaling: float) -> Tensor:
-    return gradient if scaling == 1 else gradient * scaling
+def _like(gradient: Tensor, factor: Tensor, scaling: float) -> Tensor:
+    """A factor's gradient in its type and shape, times the scaling."""
+    whole = gradient.to(factor.dtype).reshape(factor.shape)
+    return whole if scaling == 1 else whole * scaling
 
 
 class _ConvStep(torch.autograd.Function):
@@ -182,32 +197,24 @@ class _ConvStep(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Compute the gradients of x and of the factors."""
         x, weight, down, up = ctx.saved_tensors
-        window: _Window = ctx.window
         gradient = gradients[0]
+        # Not `torch.nn.grad.conv2d_input`, which does not know the layout of x: the gradient must have it too, or all
+        # of the backward pass before it works on numbers that lie apart.
+        differentiate = partial(torch.ops.aten.convolution_backward, gradient, bias_sizes=None, **ctx.window.geometry)
         to_x = None
         if ctx.needs_input_grad[0]:
-            # Not `torch.nn.grad.conv2d_input`, which does not know the layout of x: the gradient must have it too, or
-            # all of the backward pass before it works on numbers that lie apart.
-            geometry = (window.stride, window.padding, window.dilation, False, (0, 0), 1)
-            to_x = torch.ops.aten.convolution_backward(gradient, x, weight, None, *geometry, (True, False, False))[0]
-        batch, _, height, width = x.shape
-        rank = len(down)
+            to_x = differentiate(x, weight, output_mask=(True, False, False))[0]
         images = _channels_first(x)  # (Cin, B H W)
-        outputs = _channels_first(gradient)  # (Cout, B L)
-        hidden = torch.mm(down.flatten(1).to(x.dtype), images)  # (r, B H W)
-        hidden = hidden.view(rank, batch, height, width).transpose(0, 1)
-        # (B, r k k, L) -> (r k k, B L)
-        columns = functional.unfold(hidden, window.kernel, window.dilation, window.padding, window.stride)
-        columns = columns.transpose(0, 1).reshape(up[0].numel(), -1)
-        to_up = torch.mm(columns, outputs.t()).t().to(up.dtype).view(up.shape) * ctx.scaling
-        to_columns = torch.mm(up.flatten(1).t().to(x.dtype), outputs)  # (r k k, B L)
-        to_columns = to_columns.view(len(to_columns), batch, -1).transpose(0, 1)
-        size = (height, width)
-        to_hidden = functional.fold(
-            to_columns, size, window.kernel, window.dilation, window.padding, window.stride
-        )  # (B, r, H, W)
-        to_down = torch.mm(_channels_first(to_hidden), images.t()).to(down.dtype).view(down.shape) * ctx.scaling
-        return to_x, None, None, None, None, to_down, to_up
+        if ctx.window.is_of_single_pixels:
+            outputs = _channels_first(gradient)
+            to_up = torch.mm(torch.mm(down.flatten(1).to(x.dtype), images), outputs.t()).t()
+            to_hidden = torch.mm(up.flatten(1).t().to(x.dtype), outputs)  # (r, B H W)
+        else:
+            hidden = functional.conv2d(x, down.to(x.dtype))  # (B, r, H, W)
+            to_images, to_up, _ = differentiate(hidden, up.to(x.dtype), output_mask=(True, True, False))
+            to_hidden = _channels_first(to_images)
+        to_down = torch.mm(to_hidden, images.t())  # (r, Cin)
+        return to_x, None, None, None, None, _like(to_down, down, ctx.scaling), _like(to_up, up, ctx.scaling)
 
 
 def _channels_first(images: Tensor) -> Tensor:
@@ -302,7 +309,7 @@ class _ConvLayer:
     def forward(self, x: Tensor) -> Tensor:
         """Compute the layer, of any shape that it takes."""
         x, weight, bias = _autocast(x, self.weight, self.module.bias)
-        window, factors = _window_of(self.module), self.factors
+        window, factors = _Window.of(self.module), self.factors
         return _ConvStep.apply(  # type: ignore[no-any-return]
             x, weight, bias, window, factors.scaling, factors.lora_A, factors.lora_B
         )
@@ -363,30 +370,25 @@ def _layer_of(module: nn.Module) -> _LinearLayer | _ConvLayer | None:
         parts.append((_Block(first, last, factors.scaling), factors))
     blocks = tuple(parts)
     if isinstance(module, nn.Linear):
-        return _LinearLayer.of(module, frozen, blocks) if _all_thin(blocks, frozen, ()) else None
+        return _LinearLayer.of(module, frozen, blocks) if _all_thin(blocks, frozen) else None
     if frozen.device.type == "cuda":  # there the gradient of the whole weight takes less: SAFMN's step 6.2 and 8.4 ms
         return None
     if module.groups > 1 or module.padding_mode != "zeros" or isinstance(module.padding, str) or len(blocks) > 1:
         return None
-    if not _all_thin(blocks, frozen, module.kernel_size):
+    if not _all_thin(blocks, frozen):
         return None
     return _ConvLayer(module, frozen, torch.empty_like(frozen), blocks[0][1])
 
 
-def _all_thin(blocks: tuple[tuple[_Block, LowRankFactors], ...], frozen: Tensor, kernel: tuple[int, ...]) -> bool:
-    inside = frozen.shape[1]
-    return all(_is_thin(block.last - block.first, inside, kernel, factors.rank) for block, factors in blocks)
+def _all_thin(blocks: tuple[tuple[_Block, LowRankFactors], ...], frozen: Tensor) -> bool:
+    return all(_is_thin((block.last - block.first, *frozen.shape[1:]), factors.rank) for block, factors in blocks)
 
 
-def _is_thin(out: int, inside: int, kernel: tuple[int, ...], rank: int) -> bool:
+def _is_thin(shape: tuple[int, ...], rank: int) -> bool:
     """Tell whether the thin products take less than the gradient of the whole weight, by multiplications a pixel."""
-    area = 1
-    for size in kernel:
-        area *= size
-    moved = area if area > 1 else 0
-    return rank * (2 * (inside + out * area) + _UNFOLD_COST * moved) < inside * out * area
-
-
-def _window_of(module: nn.Conv2d) -> _Window:
-    assert not isinstance(module.padding, str)
-    return _Window(module.kernel_size, module.stride, module.padding, module.dilation)
+    out, inside, *kernel = shape
+    area = prod(kernel)
+    moved = (_WINDOW_COST if area > 1 else _PIXEL_COST if kernel else 0) * (inside + out)
+    # A convolution of few channels takes what one of a whole vector of them takes.
+    ranks = -(-rank // _VECTOR) * _VECTOR if area > 1 else rank
+    return 2 * ranks * (inside + out * area) + moved < inside * out * area

@@ -24,12 +24,12 @@ LAYERS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "linear": (nn.Linear(16, 24), (2, 9, 16)),
     "linear without bias": (nn.Linear(16, 24, bias=False), (30, 16)),
     "fused projection": (nn.Linear(16, 48), (2, 9, 16)),
-    "conv": (nn.Conv2d(16, 24, 3, padding=1), (1, 16, 7, 9)),
-    "batch of conv": (nn.Conv2d(16, 24, 3, padding=1), (3, 16, 7, 9)),
-    "1x1": (nn.Conv2d(16, 24, 1), (2, 16, 7, 9)),
+    "conv": (nn.Conv2d(32, 48, 3, padding=1), (1, 32, 7, 9)),
+    "batch of conv": (nn.Conv2d(32, 48, 3, padding=1), (3, 32, 7, 9)),
+    "1x1": (nn.Conv2d(32, 48, 1), (2, 32, 7, 9)),
     "strided, dilated, oblong": (
-        nn.Conv2d(16, 24, (3, 5), stride=(2, 1), padding=(1, 2), dilation=(1, 2)),
-        (2, 16, 9, 12),
+        nn.Conv2d(32, 48, (3, 5), stride=(2, 1), padding=(1, 2), dilation=(1, 2)),
+        (2, 32, 9, 12),
     ),
 }
 
