@@ -195,6 +195,8 @@ def main() -> None:
         run_peer(
             Path(path), images, Path(folder), int(tile_px), options.overlap if int(tile_px) else 0, options.threads
         )
+    elif options.size != 2 * options.peer_tile:
+        parser.error("the peer's converted network takes tiles of one shape: give --peer-tile half of --size")
     else:
         with tempfile.TemporaryDirectory() as folder:
             row = compare(options, Path(folder))
