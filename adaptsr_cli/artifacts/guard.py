@@ -59,7 +59,7 @@ class GuardRecord(StrictModel):
         """One line for people."""
         if self.keeps_backbone:
             return (
-                f"guard: the backbone is kept, for the adapter gains too little, or too unevenly, on "
+                "guard: the backbone is kept, for the adapter gains too little, or too unevenly, on "
                 f"{self.describe_trial()}"
             )
         place = self.strengths.index(self.strength)
