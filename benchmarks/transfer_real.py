@@ -3,8 +3,9 @@
     python benchmarks/transfer_real.py --shared FOLDER
 
 The LR sides of `FOLDER/data/real_pairs`, reduced to x4 and to x2, are compared with every third photograph of
-`FOLDER/data/train_hr`, which shows other scenes. Writes ``benchmarks/results/transfer_real.json``, ``.md`` and
-``.png``.
+`FOLDER/data/train_hr`, which shows other scenes. The pairs' HR side is measured in the same way: where it is sharper or
+softer than those photographs, a camera looks different beside it, and no estimate without pairs can tell. Writes
+``benchmarks/results/transfer_real.json``, ``.md`` and ``.png``.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from adaptsr_cli.imaging.sharp_photographs import reduce_to_lr, study_sharp  # n
 from adaptsr_cli.imaging.training_cameras import cautious_draws  # noqa: E402
 from adaptsr_cli.imaging.transfer_function import apply_transfer  # noqa: E402
 from adaptsr_cli.io.images import list_images, read_rgb  # noqa: E402
-from benchmarks.camera_scenes import CAMERAS, scenes_of  # noqa: E402
+from benchmarks.camera_scenes import CAMERAS, hr_side_of, scenes_of  # noqa: E402
 from benchmarks.transfer_estimate import middle_of  # noqa: E402
 
 RESULTS: Final = ROOT / "benchmarks" / "results"
@@ -56,12 +57,14 @@ def main() -> None:
 
 def estimate_camera(data: Path, camera: str, scale: int) -> dict[str, Any]:
     """A camera without pairs and by them."""
-    pairs = [(scene.hr, scene.lr) for scene in scenes_of(data, camera, scale)]
+    scenes = list(scenes_of(data, camera, scale))
+    pairs = [(scene.hr, scene.lr) for scene in scenes]
     sharp = study_sharp([read_rgb(path) for path in list_images(data / "train_hr")[::3]], scale)
     found = estimate_from_photographs([lr for _, lr in pairs], sharp)
     truth = estimate_from_pairs(pairs, scale)
     grid, band = Band.grid(scale), found.band
     true = np.interp(grid, truth.frequency, truth.gain)
+    hr_side = np.array(hr_side_of(scenes, sharp).band.median)
     cautious = cautious_draws(found)
     functions = {
         "plain": IDENTITY,
@@ -77,7 +80,9 @@ def estimate_camera(data: Path, camera: str, scale: int) -> dict[str, Any]:
         **{name: rounded(getattr(band, name)) for name in ("median", "low", "high")},
         "spectra": rounded(found.by_spectra.median if found.by_spectra else ()),
         "edges": rounded(found.by_edges.median if found.by_edges else ()),
+        "hr_side": rounded(hr_side),
         "mean_error": error_of(band.median, true),
+        "product_error": error_of(band.median, true * hr_side),
         "cautious_error": error_of(np.mean([draw.at(grid) for draw in cautious], axis=0), true),
         "plain_error": error_of(np.ones_like(true), true),
         "coverage": round(float(((np.array(band.low) <= true) & (true <= np.array(band.high))).mean()), 3),
@@ -113,34 +118,38 @@ def to_markdown(cameras: list[dict[str, Any]]) -> str:
     """A table of all, and for each what the command says and the function over frequency."""
     lines = [
         "Made by `python benchmarks/transfer_real.py`: real cameras without pairs, beside what their pairs show.",
-        "Errors are of m(f), means over frequency. The misfit is chi-squared, about as large as its degrees of freedom",
-        "where blur, sharpening and noise explain the photographs. The last columns are the PSNR of brightness of LR",
-        "images made of the HR side, against the real ones.",
+        "Errors are of m(f), means over frequency. The HR side is how sharp the pairs' HR photographs are beside the",
+        "sharp ones, 1 where they are alike: without pairs only the product of both can be known, and the second error",
+        "is of it. The misfit is chi-squared, about as large as its degrees of freedom where blur, sharpening and",
+        "noise explain the photographs. The last columns are the PSNR of brightness of LR images made of the HR side,",
+        "against the real ones.",
         "",
-        "| camera | photographs | error | of the cautious draws | of plain bicubic | in the band | misfit (freedom) "
+        "| camera | photographs | error | of the product with the HR side | of the cautious draws | of plain bicubic "
+        "| in the band | misfit (freedom) "
         "| LR, plain | pairs | estimated | cautious |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for found in cameras:
         decibels = " | ".join(f"{value:.2f} dB" for value in found["lr_psnr_db"].values())
         lines.append(
-            f"| {title_of(found)} | {found['photographs']} | {found['mean_error']:.3f} | {found['cautious_error']:.3f} "
-            f"| {found['plain_error']:.3f} | {found['coverage']:.0%} | {found['misfit']:.0f} ({found['freedom']}) "
-            f"| {decibels} |"
+            f"| {title_of(found)} | {found['photographs']} | {found['mean_error']:.3f} | {found['product_error']:.3f} "
+            f"| {found['cautious_error']:.3f} | {found['plain_error']:.3f} | {found['coverage']:.0%} "
+            f"| {found['misfit']:.0f} ({found['freedom']}) | {decibels} |"
         )
     for found in cameras:
         lines += [
             "",
             f"**{title_of(found)}**: {found['words']}. From its pairs: {found['from_pairs']}.",
             "",
-            "| cycles per HR px | from the pairs | estimated (band) | spectra | edges |",
-            "|---|---|---|---|---|",
+            "| cycles per HR px | from the pairs | HR side | estimated (band) | spectra | edges |",
+            "|---|---|---|---|---|---|",
         ]
         for index, frequency in list(enumerate(Band.grid(found["scale"])))[1:23:3]:
             cells = [found[key][index] if found[key] else "none" for key in ("spectra", "edges")]
             lines.append(
-                f"| {frequency:.3f} | {found['true'][index]:.2f} | {found['median'][index]:.2f} "
-                f"({found['low'][index]:.2f} to {found['high'][index]:.2f}) | {cells[0]} | {cells[1]} |"
+                f"| {frequency:.3f} | {found['true'][index]:.2f} | {found['hr_side'][index]:.2f} "
+                f"| {found['median'][index]:.2f} ({found['low'][index]:.2f} to {found['high'][index]:.2f}) "
+                f"| {cells[0]} | {cells[1]} |"
             )
     return "\n".join(lines) + "\n"
 

@@ -13,11 +13,14 @@ given an LR side and trained on by `adaptsr adapt`, which chooses the strength b
 * realesrgan: on the random degradations of Real-ESRGAN, which know no camera;
 * kernel by a GAN: photographs reduced by the kernel that `kernel_gan.py` finds in the known LR photographs;
 * correction filter: no training, but the LR image filtered to what a bicubic reduction would be (Hussein et al. 2020);
-* true function: as the known pairs show the camera, in full;
+* true function: as the known pairs show the camera, in full, so beside their own HR side;
+* true function beside the photographs: that times how sharp their HR side is beside the sharp photographs, so all that
+  an estimate without pairs can find;
 * real pairs: the known pairs themselves; one pair: blocks of the first of them alone;
 * one pair and photographs: `adapt --degrade pairs` with those blocks and the sharp photographs.
 
-`--cameras` takes simulated cameras too, of `FOLDER/data/test_sr/BSD100`, which show three LR photographs each.
+`--cameras` takes simulated cameras too, of `FOLDER/data/test_sr/BSD100`: a few that were thought of, which show three
+LR photographs each, and a dozen that were drawn at random (`drawn 1` and so on), which show twelve.
 
 Each trial is one line of ``benchmarks/results/without_pairs.jsonl``; those that are there are not made again, and
 several processes may share the work by `--shard 0/4` and so on. `--table` only writes ``without_pairs.md``.
@@ -51,29 +54,34 @@ from adaptsr_cli.io.documents import read_document, write_document  # noqa: E402
 from adaptsr_cli.io.images import list_images, read_rgb, write_rgb  # noqa: E402
 from benchmarks.camera_scenes import (  # noqa: E402
     CAMERAS,
+    CHOSEN,
     FEW,
     SIMULATED,
     Image,
     Scene,
     blocks_of,
+    hr_side_of,
+    product_of,
     scenes_of,
     to_multiple,
     write_pairs,
 )
-from benchmarks.guard_record import record_of_guard  # noqa: E402
 from benchmarks.kernel_gan import estimate_kernel, reduce_by  # noqa: E402
+from benchmarks.without_pairs_table import to_markdown  # noqa: E402
 
 RESULTS: Final = ROOT / "benchmarks" / "results"
 HELD_OUT: Final = 1 / 3
 
 DEFAULT, PLAIN, NOISE, TRUE = "the default", "plain bicubic", "noise only", "true function"
+TRUE_BESIDE = "true function beside the photographs"
 REALESRGAN = "realesrgan"
 LIKELIEST, SPREAD, FILTER = "likeliest function", "spread", "correction filter"
 KERNEL_GAN = "kernel by a GAN"
 TRAINING: Final = "Muon"  # the default of this version; lines of older ones are kept beside it
 PAIRS, ONE_PAIR, ONE_AND_PHOTOS = "real pairs", "one pair", "one pair and photographs"
 ROWS: Final = (
-    DEFAULT, TRUE, PAIRS, ONE_PAIR, ONE_AND_PHOTOS, FILTER, KERNEL_GAN, NOISE, PLAIN, REALESRGAN, SPREAD, LIKELIEST
+    DEFAULT, TRUE, TRUE_BESIDE, PAIRS, ONE_PAIR, ONE_AND_PHOTOS,
+    FILTER, KERNEL_GAN, NOISE, PLAIN, REALESRGAN, SPREAD, LIKELIEST,
 )  # fmt: skip
 GUARDED: Final = frozenset({DEFAULT, NOISE, LIKELIEST, SPREAD})
 NEED_ESTIMATE: Final = frozenset({FILTER, *GUARDED} - {DEFAULT})  # which makes its own
@@ -103,7 +111,7 @@ def main() -> None:
         if options.shared is None:
             parser.error("name the folder by --shared or ADAPTSR_SHARED")
         make_trials(options, kept)
-    table = to_markdown(read_rows(kept))
+    table = to_markdown(read_rows(kept), ROWS, ONE_PAIR)
     kept.with_suffix(".md").write_text(table, encoding="utf-8")
     print(table)
 
@@ -148,7 +156,7 @@ def trial(
     order = np.random.default_rng(seed).permutation(len(scenes))
     held = max(2, round(HELD_OUT * len(scenes)))
     held_out, known = [scenes[index] for index in order[:held]], [scenes[index] for index in order[held:]]
-    known = known[:FEW] if camera in SIMULATED else known
+    known = known[:FEW] if camera in CHOSEN else known
     rng = np.random.default_rng((seed, 1))
     hr = [to_multiple(sharp[index], scale) for index in rng.permutation(len(sharp))[: options.photographs]]
     estimate = None
@@ -195,9 +203,12 @@ def make_sources(
     if row == PAIRS:
         write_pairs(folder / "pairs", known)
         return [folder / "pairs"], None
-    if row == TRUE:
+    if row in {TRUE, TRUE_BESIDE}:
         true = estimate_from_pairs([(scene.hr, scene.lr) for scene in known], scale)
-        camera = SimulatedCamera(true.transfer, true.noise, (None,))
+        transfer = true.transfer
+        if row == TRUE_BESIDE:
+            transfer = product_of(transfer, hr_side_of(known, study_sharp(hr, scale)).transfer, scale)
+        camera = SimulatedCamera(transfer, true.noise, (None,))
         made = [Scene(f"{number:04d}", photo, photograph(photo, scale, camera, rng)) for number, photo in enumerate(hr)]
         write_pairs(folder / "photographs", made)
         return [folder / "photographs"], None
@@ -327,47 +338,6 @@ def call(command: list[str], threads: int) -> None:
     )
     if done.returncode:
         raise RuntimeError(f"adaptsr {' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-
-
-def to_markdown(rows: list[dict[str, Any]]) -> str:
-    """Gain over the backbone for each row and camera, mean over seeds, and the guard's record."""
-    lines = [
-        "Made by `python benchmarks/without_pairs.py`. PSNR-Y on held-out real pairs, gain over the backbone in dB:",
-        "mean and standard deviation over seeds, which also choose the held-out scenes; in brackets how many seeds.",
-    ]
-    for network, known, training in dict.fromkeys(map(group_of, rows)):
-        these = [row for row in rows if group_of(row) == (network, known, training)]
-        cameras = [camera for camera in (*CAMERAS, *SIMULATED) if any(row["camera"] == camera for row in these)]
-        settings = ", ".join(
-            dict.fromkeys(f"{row['iterations']} iterations, {row['photographs']} sharp photographs" for row in these)
-        )
-        simulated = f", simulated cameras, {FEW} LR photographs each" if known else ""
-        lines += ["", f"**{network}{simulated}** ({training}; {settings})", ""]
-        lines += ["| trained on | " + " | ".join(cameras) + " |", "|---" * (1 + len(cameras)) + "|"]
-        for name in ROWS:
-            trials = [row for row in these if row["row"] == name]
-            if trials:
-                lines.append(f"| {name} | " + " | ".join(cell(trials, camera, 1) for camera in cameras) + " |")
-            if any("as_trained_psnr_y_db" in row for row in trials):
-                cells = [cell(trials, camera, None) for camera in cameras]
-                lines.append(f"| {name}, without its guard | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, *record_of_guard(rows, ONE_PAIR)]) + "\n"
-
-
-def group_of(row: dict[str, Any]) -> tuple[str, bool, str]:
-    """The table that a line belongs to: network, whether the camera is simulated, and how was trained."""
-    return row["network"], row["camera"] in SIMULATED, row["training"]
-
-
-def cell(trials: list[dict[str, Any]], camera: str, place: int | None) -> str:
-    """Mean gain, spread and count; of the adapter as trained where `place` is None."""
-    gains = []
-    for row in trials:
-        if row["camera"] == camera and (place is not None or "as_trained_psnr_y_db" in row):
-            after = row["psnr_y_db"][place] if place is not None else row["as_trained_psnr_y_db"]
-            gains.append(after - row["psnr_y_db"][0])
-    spread = f" ± {np.std(gains, ddof=1):.2f}" if len(gains) > 1 else ""
-    return f"{np.mean(gains):+.2f}{spread} ({len(gains)})" if gains else ""
 
 
 if __name__ == "__main__":
