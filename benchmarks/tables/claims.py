@@ -23,6 +23,10 @@ from rates import choose, climb
 from scipy.stats import ttest_1samp
 from trials import RESULTS, Bench, Trial, read_ledger, run_trials
 
+from adaptsr_cli.adapters.sites import find_sites
+from adaptsr_cli.progress import SILENT
+from adaptsr_cli.stages.common.models import ModelSpec, load_model
+
 START_RATES: Final = {"lora": 2e-3, "full": 5e-4, "shira": 4e-3}
 """Where the search begins; it goes up and down by factors of 2 from there."""
 
@@ -169,6 +173,8 @@ def main() -> None:
 def run_claims(base: Trial, bench: Bench, claims: list[Claim], seeds: int, search_seeds: int) -> None:
     """Run the searches and then the rows of some claims."""
     rows = [ROWS[name] for name in dict.fromkeys(name for claim in claims for name in (claim.better, claim.worse))]
+    kinds = kinds_of(bench.backbone)
+    rows = [row for row in rows if row.changes.get("modules", "") in ("", *kinds)]
     with tempfile.TemporaryDirectory(prefix="adaptsr-claims-") as place:
         folder = Path(place)
         rates = {
@@ -177,6 +183,12 @@ def run_claims(base: Trial, bench: Bench, claims: list[Claim], seeds: int, searc
         }
         for seed in range(seeds):
             run_trials([trial_of(base, row, rates[row.rate_of or row.name], seed) for row in rows], bench, folder)
+
+
+def kinds_of(checkpoint: Path | None) -> set[str]:
+    """The kinds of layers that a network has: SAFMN and SPAN have no attention."""
+    backbone = load_model(ModelSpec(str(checkpoint) if checkpoint else None, Path(), offline=True), SILENT)
+    return {site.kind for site in find_sites(backbone.model, backbone.traits).sites}
 
 
 def trial_of(base: Trial, row: Row, rate: float, seed: int) -> Trial:
