@@ -111,7 +111,7 @@ def main() -> None:
         if options.shared is None:
             parser.error("name the folder by --shared or ADAPTSR_SHARED")
         make_trials(options, kept)
-    table = to_markdown(read_rows(kept), ROWS, ONE_PAIR)
+    table = to_markdown(read_rows(kept), ROWS, (DEFAULT, TRUE), TRAINING, ONE_PAIR)
     kept.with_suffix(".md").write_text(table, encoding="utf-8")
     print(table)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -22,12 +23,16 @@ KIND_CHOSEN: Final = f", simulated cameras, {FEW} LR photographs each"
 KIND_DRAWN: Final = ", cameras drawn at random"
 
 
-def to_markdown(rows: Sequence[Row], names: Sequence[str], from_one_pair: str) -> str:
+def to_markdown(
+    rows: Sequence[Row], names: Sequence[str], beside: tuple[str, str], present: str, from_one_pair: str
+) -> str:
     """Gain over the backbone for each kind of training and camera, mean over seeds, and the guard's record.
 
     Args:
         rows: All lines.
         names: The kinds of training, as they are to be listed.
+        beside: The default, and that which it is a share of: each trial beside that of the same camera and seed.
+        present: The training of this version.
         from_one_pair: What trainings on one pair are called.
     """
     lines = [
@@ -47,6 +52,9 @@ def to_markdown(rows: Sequence[Row], names: Sequence[str], from_one_pair: str) -
         heading = ["| " + " | ".join(table[0]) + " |", "|---" * len(table[0]) + "|"]
         lines += ["", f"**{network}{kind}** ({training}; {settings})", "", *heading]
         lines += ["| " + " | ".join(row) + " |" for row in table[1:]]
+        lines += _share_of(these, *beside)
+    real = [row for row in rows if row["training"] == present and row["camera"] in CAMERAS]
+    lines += ["", f"Real cameras and all networks together, {present}:", *_share_of(real, *beside)]
     return "\n".join([*lines, *record_of_guard(rows, from_one_pair)]) + "\n"
 
 
@@ -61,6 +69,21 @@ def _table_of(rows: Sequence[Row], names: Sequence[str]) -> list[list[str]]:
         if any("as_trained_psnr_y_db" in row for row in trials):
             table.append([f"{name}, without its guard", *(_cell(trials, camera, None) for camera in cameras)])
     return table
+
+
+def _share_of(rows: Sequence[Row], name: str, whole: str) -> list[str]:
+    gains: dict[tuple[Any, ...], dict[str, float]] = defaultdict(dict)
+    for row in rows:
+        gains[row["network"], row["camera"], row["seed"]][row["row"]] = row["psnr_y_db"][1] - row["psnr_y_db"][0]
+    both = np.array([[found[name], found[whole]] for found in gains.values() if {name, whole} <= found.keys()])
+    if len(both) < 2:
+        return []
+    part, of = both.mean(axis=0)
+    return [
+        "",
+        f"{name.capitalize()} gains {part:+.2f} dB where the {whole} gains {of:+.2f} dB, over the {len(both)} trials "
+        f"that have both: {part / of:.2f} of it. The least that it gains is {both[:, 0].min():+.3f} dB.",
+    ]
 
 
 def _group_of(row: Row) -> tuple[str, str, str]:
