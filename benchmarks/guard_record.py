@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from adaptsr_cli.imaging.guard import STRENGTHS, careful_gain
+from benchmarks.camera_scenes import DRAWN
 
 Row = dict[str, Any]
 Floats = np.ndarray[Any, np.dtype[Any]]  # float32 or float64
@@ -120,7 +121,7 @@ def _left_out_record(rows: Sequence[Row]) -> list[str]:
 
 def _camera(row: Row) -> str:
     """Cameras drawn at random count as one, so that they are judged by rules of the others alone."""
-    return "drawn" if row["camera"].startswith("drawn ") else str(row["camera"])
+    return "drawn" if row["camera"] in DRAWN else str(row["camera"])
 
 
 def _gains(rule: Rule, rows: Sequence[Row]) -> list[float]:

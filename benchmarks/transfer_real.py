@@ -125,8 +125,7 @@ def to_markdown(cameras: list[dict[str, Any]]) -> str:
         "against the real ones.",
         "",
         "| camera | photographs | error | of the product with the HR side | of the cautious draws | of plain bicubic "
-        "| in the band | misfit (freedom) "
-        "| LR, plain | pairs | estimated | cautious |",
+        "| in the band | misfit (freedom) | LR, plain | pairs | estimated | cautious |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for found in cameras:

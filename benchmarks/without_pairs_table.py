@@ -74,7 +74,8 @@ def _table_of(rows: Sequence[Row], names: Sequence[str]) -> list[list[str]]:
 def _share_of(rows: Sequence[Row], name: str, whole: str) -> list[str]:
     gains: dict[tuple[Any, ...], dict[str, float]] = defaultdict(dict)
     for row in rows:
-        gains[row["network"], row["camera"], row["seed"]][row["row"]] = row["psnr_y_db"][1] - row["psnr_y_db"][0]
+        trial = tuple(row[key] for key in ("network", "camera", "seed", "iterations", "photographs"))
+        gains[trial][row["row"]] = row["psnr_y_db"][1] - row["psnr_y_db"][0]
     both = np.array([[found[name], found[whole]] for found in gains.values() if {name, whole} <= found.keys()])
     if len(both) < 2:
         return []
