@@ -275,7 +275,8 @@ def check_folder(root: Path) -> None:
     if root.is_dir():
         return
     if root.exists():
-        raise DataError(f"{root} is a file; a folder of pairs or photographs is wanted", f"name {root.parent}")
+        own = root.absolute().parent  # in full: of a file in the working folder it would be "."
+        raise DataError(f"{root} is a file; a folder of pairs or photographs is wanted", f"name its folder, {own}")
     near = ""
     if root.parent.is_dir():
         near = nearest(root.name, (entry.name for entry in root.parent.iterdir() if entry.is_dir()))

@@ -254,6 +254,14 @@ def test_photos_may_lie_in_a_folder_that_sounds_like_a_side(tmp_path: Path) -> N
         assert find_pairs(tmp_path / name, role="train").ratio is None
 
 
+def test_a_file_in_the_working_folder_is_told_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "in.png")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"in\.png is a file; a folder") as caught:
+        find_pairs(Path("in.png"), role="train")
+    assert caught.value.hint == f"name its folder, {tmp_path}"
+
+
 def test_missing_folder_file_and_empty_folder(tmp_path: Path) -> None:
     put(tmp_path, "iphone/a.png")
     with pytest.raises(DataError, match="no folder") as caught:
