@@ -15,13 +15,14 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from rates import choose, climb
 from scipy.stats import ttest_1samp
-from trials import RESULTS, Bench, Trial, read_ledger, run_trials
+from trials import RESULTS, Bench, Part, Trial, read_ledger, run_trials
 
 from adaptsr_cli.adapters.sites import find_sites
 from adaptsr_cli.progress import SILENT
@@ -36,8 +37,31 @@ MARGIN_DB: Final = 0.02
 """How far behind still counts as "as good"."""
 
 Changes = Mapping[str, Any]
-Place = tuple[str, str, int, int, int]
-"""Backbone, data, iterations, batch and patch."""
+
+
+class Place(NamedTuple):
+    """What the trials of one line of the table have in common; the fields are those of `Trial`."""
+
+    backbone: str
+    data: str
+    iterations: int
+    batch: int
+    patch: int
+    budget: str
+
+    @classmethod
+    def of(cls, trial: Trial) -> Place:
+        """The place of a trial."""
+        return cls(*(getattr(trial, name) for name in cls._fields))
+
+    def base(self, part: Part) -> Trial:
+        """The trial that rows change."""
+        return Trial(seed=0, part=part, **self._asdict())
+
+    def rows(self) -> list[Row]:
+        """The rows that belong here: those with a rank of their own, but for ``full``, at the usual budget."""
+        usual = self.budget == Trial.budget
+        return [row for row in ROWS.values() if usual or "rank" not in row.changes or row.name == "full"]
 
 
 @dataclass(frozen=True)
@@ -147,21 +171,16 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=100)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--patch", type=int, default=96, help="HR pixels")
+    parser.add_argument("--budget", default="8%", help="as allocate's, of the rows that share one")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--search-seeds", type=int, default=SEARCH_SEEDS)
     parser.add_argument("--claims", nargs="+", choices=names, default=["ranks", "full"])
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
     if not options.table:
-        base = Trial(
-            backbone=options.backbone.name if options.backbone else "",
-            data=options.data.name,
-            seed=0,
-            iterations=options.iterations,
-            batch=options.batch,
-            patch=options.patch,
-            part="score",
-        )
+        backbone = options.backbone.name if options.backbone else ""
+        lengths = (options.iterations, options.batch, options.patch)
+        base = Place(backbone, options.data.name, *lengths, options.budget).base("score")
         bench = Bench(options.backbone, options.data.resolve(), None, only_psnr=True, jobs=options.jobs, threads=1)
         wanted = [claim for claim in CLAIMS if claim.name in options.claims]
         run_claims(base, bench, wanted, options.seeds, options.search_seeds)
@@ -192,8 +211,9 @@ def kinds_of(checkpoint: Path | None) -> set[str]:
 
 
 def trial_of(base: Trial, row: Row, rate: float, seed: int) -> Trial:
-    """The trial of a row."""
-    return base.changed(seed=seed, lr=rate, **row.changes)
+    """The trial of a row: one with a rank of its own spends no budget, so it is the same trial at all budgets."""
+    budget = Trial.budget if "rank" in row.changes else base.budget
+    return base.changed(**{"seed": seed, "lr": rate, "budget": budget, **row.changes})
 
 
 def search_rate(base: Trial, bench: Bench, row: Row, seeds: int, folder: Path) -> float:
@@ -212,23 +232,16 @@ def to_markdown(ledger: Mapping[str, dict[str, Any]]) -> str:
     """The table of all claims for which there are trials of two seeds or more."""
     known = [(Trial(**json.loads(key)), figures) for key, figures in ledger.items()]
     known = [(trial, figures) for trial, figures in known if trial.part != "all"]
-    searched: dict[Place, dict[str, dict[float, list[float]]]] = {}
-    scored: dict[Place, dict[str, dict[float, dict[int, float]]]] = {}
-    for trial, figures in known:
-        place = (trial.backbone, trial.data, trial.iterations, trial.batch, trial.patch)
-        plain = Trial(*place[:2], 0, *place[2:], part=trial.part)
-        rate, score = trial.lr or 0.0, figures["psnr_y_db"]
-        for row in ROWS.values():
-            if trial.key != trial_of(plain, row, rate, trial.seed).key:
-                continue
-            if trial.part == "search":
-                searched.setdefault(place, {}).setdefault(row.name, {}).setdefault(rate, []).append(score)
-            else:
-                scored.setdefault(place, {}).setdefault(row.name, {}).setdefault(rate, {})[trial.seed] = score
     groups: dict[Place, dict[str, dict[int, float]]] = {}
-    for place, rows in scored.items():
-        for name, by_rate in rows.items():
-            groups.setdefault(place, {})[name] = by_rate.get(rate_of_row(searched[place], name), {})
+    for place in dict.fromkeys(Place.of(trial) for trial, _ in known):
+        found: dict[str, dict[str, dict[float, dict[int, float]]]] = {"search": {}, "score": {}}
+        for (trial, figures), row in product(known, place.rows()):
+            if trial.key == trial_of(place.base(trial.part), row, trial.lr or 0.0, trial.seed).key:
+                by_rate = found[trial.part].setdefault(row.name, {}).setdefault(trial.lr or 0.0, {})
+                by_rate[trial.seed] = figures["psnr_y_db"]
+        groups[place] = {
+            name: by_rate.get(rate_of_row(found["search"], name), {}) for name, by_rate in found["score"].items()
+        }
     machines = dict.fromkeys(figures["machine"] for _, figures in known)
     lines = [
         f"Made by `python benchmarks/tables/claims.py` on {', '.join(machines)}.",
@@ -237,8 +250,8 @@ def to_markdown(ledger: Mapping[str, dict[str, Any]]) -> str:
         f'one thing. A claim holds where the interval lies above 0 (of "as good": above -{MARGIN_DB} dB), is',
         "contradicted where it lies below, and else is not told.",
         "",
-        "| claim | network | data | iterations x batch x patch | seeds | difference (dB) | p | holds |",
-        "|---|---|---|---|---|---|---|---|",
+        "| claim | network | data | iterations x batch x patch | budget | seeds | difference (dB) | p | holds |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for claim in CLAIMS:
         for place, rows in sorted(groups.items()):
@@ -246,11 +259,11 @@ def to_markdown(ledger: Mapping[str, dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def rate_of_row(searched: Mapping[str, Mapping[float, list[float]]], name: str) -> float:
+def rate_of_row(searched: Mapping[str, Mapping[float, Mapping[int, float]]], name: str) -> float:
     """The rate that the search of a row chose: among rates of as many seeds as any, as an earlier search had fewer."""
     scores = searched[ROWS[name].rate_of or name]
     most = max(map(len, scores.values()))
-    return choose({rate: float(np.mean(of)) for rate, of in scores.items() if len(of) == most})
+    return choose({rate: float(np.mean([*of.values()])) for rate, of in scores.items() if len(of) == most})
 
 
 def describe(claim: Claim, place: Place, rows: Mapping[str, dict[int, float]]) -> Iterator[str]:
@@ -259,14 +272,14 @@ def describe(claim: Claim, place: Place, rows: Mapping[str, dict[int, float]]) -
     shared = sorted(first.keys() & second.keys())
     if len(shared) < 2:
         return
-    backbone, data, iterations, batch, patch = place
     difference = np.array([first[seed] - second[seed] for seed in shared])
     test = ttest_1samp(difference, -claim.margin_db)
     low, high = ttest_1samp(difference, 0.0).confidence_interval(0.95)
     verdict = "yes" if low > -claim.margin_db else "**no**" if high < -claim.margin_db else "not told"
     yield (
-        f"| {claim.text} | {Path(backbone).stem or 'embedded SAFMN x4'} | {data} | {iterations} x {batch} x {patch} px "
-        f"| {len(shared)} | {difference.mean():+.3f} [{low:+.3f}, {high:+.3f}] | {test.pvalue:.3f} | {verdict} |"
+        f"| {claim.text} | {Path(place.backbone).stem or 'embedded SAFMN x4'} | {place.data} "
+        f"| {place.iterations} x {place.batch} x {place.patch} px | {place.budget} | {len(shared)} "
+        f"| {difference.mean():+.3f} [{low:+.3f}, {high:+.3f}] | {test.pvalue:.3f} | {verdict} |"
     )
 
 

@@ -52,6 +52,7 @@ RESULTS: Final = ROOT / "benchmarks" / "results" / "tables"
 LEDGER: Final = RESULTS / "trials.jsonl"
 
 Method = KnownMethod | Literal["none"]
+Part = Literal["all", "search", "score"]
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Trial:
     alpha: float = 8.0
     checks: int = 1
     extra: tuple[tuple[str, Any], ...] = ()
-    part: Literal["all", "search", "score"] = "all"
+    part: Part = "all"
 
     @property
     def key(self) -> str:
