@@ -44,13 +44,8 @@ from adaptsr_cli.training.recovery import peak_rate
 from adaptsr_cli.training.state import read_state, write_state
 
 SMALL_PARAMS: Final = 1_500_000
-"""Networks up to this size are often better off with full updates of the planned sites than with low-rank ones."""
-
-TINY_PARAMS: Final = 500_000
-"""Networks up to this size mostly are: SAFMN x4 on the iPhone pairs had gained +0.53 dB on the validation images after
-60 iterations of full updates; a search among the rates of low-rank ones led to +0.35 dB after 150. SPAN x4 (426
-thousand) had +0.44 dB after 60 iterations at the best of six rates of full updates, +0.38 dB at that of low-rank ones.
-"""
+"""Networks up to this size are better off with full updates of the planned sites than with low-rank ones, two window
+transformers as well as small convolutional networks (`benchmarks/auto_rate.py`); larger ones were not measured."""
 
 _LOW_RANK_OPTIONS: Final = frozenset({"alpha", "lora_scaling", "init", "conv_factorization", "lora_plus"})
 
@@ -114,7 +109,7 @@ def open_methods(options: TrainOptions, inputs: TrainingInputs) -> tuple[Method,
     params = inputs.opened.backbone.identity.params
     if asks_low_rank or params > SMALL_PARAMS:
         return ("lora",)
-    return ("lora", "full") if params > TINY_PARAMS else ("full", "lora")
+    return ("full", "lora")
 
 
 def _reuse(known: SearchRecord, run: RunFolder, world: World, progress: Progress) -> tuple[Method, float]:

@@ -222,17 +222,17 @@ def test_another_run_reuses_what_a_search_has_found(
 def test_a_short_search_tries_the_method_that_suits_the_network(
     adaptsr: Command, camera: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Time for two trials, of full updates on a tiny network and of low-rank ones on a larger one."""
+    """Time for two trials, of full updates on a small network and of low-rank ones on a larger one."""
     monkeypatch.setattr(halving, "_STEPS_A_TRIAL", 9)
     tried = {}
-    for name, limit in (("tiny", search.TINY_PARAMS), ("larger", 100)):
-        monkeypatch.setattr(search, "TINY_PARAMS", limit)
+    for name, limit in (("small", search.SMALL_PARAMS), ("larger", 100)):
+        monkeypatch.setattr(search, "SMALL_PARAMS", limit)
         run = copy_plan(name)
         done = adaptsr("train", "--data", camera, *WORDS, "--run", run)
         assert done.code == 0, done.err
         record = read_document(run / "training" / "search.json", SearchRecord)
         tried[name] = [trial.method for trial in record.trials]
-    assert tried == {"tiny": ["full", "full"], "larger": ["lora", "lora"]}
+    assert tried == {"small": ["full", "full"], "larger": ["lora", "lora"]}
 
 
 @pytest.fixture
