@@ -5,9 +5,9 @@
 Every fifth pair is a test pair and looked at once, at the end; the others are split as ever. With ``--folds 5`` each
 pair is a test pair of one of five trainings, so that all are scored. Each trial is a training with the defaults
 (``auto``: method and rate by the search), or at one cell of a grid of five rates and two methods, with the same
-steps. They share scores and ranks. Trials are appended to ``benchmarks/results/auto_rate.jsonl`` as they end, and
-those that are there are not run again; the table ``auto_rate.md`` is made of what is there. ``--most N`` ends after N
-trials. ``--network NAME=`` is the embedded network.
+steps; by ``--lora-too`` also with a search between the rates of ``lora`` alone. They share scores and ranks. Trials are
+appended to ``benchmarks/results/auto_rate.jsonl`` as they end, and those that are there are not run again; the table
+``auto_rate.md`` is made of what is there. ``--most N`` ends after N trials. ``--network NAME=`` is the embedded one.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=1, choices=range(1, TEST_SHARE + 1))
     parser.add_argument("--most", type=int, default=None, help="trials to run at most")
     parser.add_argument("--only-auto", action="store_true", help="no grid")
+    parser.add_argument("--lora-too", action="store_true", help="search between rates of lora too")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     log = RESULTS / "auto_rate.jsonl"
@@ -97,8 +98,9 @@ def main() -> None:
 
 
 def list_trials(options: argparse.Namespace) -> Iterator[Trial]:
-    """All trials: for every seed, network and data set the default, then the grid."""
+    """All trials: for every seed, network and data set the default, lora at a rate found for it, then the grid."""
     cells: list[tuple[Choice, float | None]] = [("auto", None)]
+    cells += [("lora", None)] if options.lora_too else []
     cells += [] if options.only_auto else [(method, rate) for method, rate in GRID]  # type: ignore[misc]
     places = product(range(options.seeds), options.network, options.pairs, range(options.folds), cells)
     for seed, network, data, fold, (method, rate) in places:
@@ -189,17 +191,23 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
         groups[trial["network"], trial["data"], trial["iterations"], trial["seed"]].append(row)
     lines = [
         "| network | data | iterations | seed | default finds | on held-out crops | on test images "
+        "| lora alone finds | on test images "
         + "".join(f"| grid: best on {images} | difference " for images in BEST_ON.values())
         + "|",
-        "|---" * (7 + 2 * len(BEST_ON)) + "|",
+        "|---" * (9 + 2 * len(BEST_ON)) + "|",
     ]
     differences: dict[str, list[float]] = {name: [] for name in BEST_ON}
+    beside_lora: list[dict[str, float]] = []
     for (network, data, iterations, seed), found in groups.items():
         auto = next((row for row in found if row["trial"]["method"] == "auto"), None)
-        grid = [row for row in found if row["trial"]["method"] != "auto"]
-        chosen = "preset's" if auto is None or auto["found"] is None else describe(auto["found"])
+        lora = next((row for row in found if row["trial"]["method"] == "lora" and is_searched(row)), None)
+        grid = [row for row in found if not is_searched(row)]
+        chosen = "" if auto is None else "preset's" if auto["found"] is None else describe(auto["found"])
         gain = " | " if auto is None else f"{auto['held_out_gain_db']:+.2f} dB | {auto['gain_db']:+.3f} dB"
         line = f"| {network} | {data} | {iterations} | {seed} | {chosen} | {gain} |"
+        line += " | |" if lora is None else f" {describe(lora['found'])} | {lora['gain_db']:+.3f} dB |"
+        if auto is not None and lora is not None:
+            beside_lora.append({key: auto[key] - lora[key] for key in BEST_ON})
         for name in BEST_ON:
             if len(grid) < len(GRID) or auto is None:
                 line += " | |"
@@ -215,6 +223,17 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
                 f"Against the cell that is best on {BEST_ON[name]}: {mean(of):+.3f} dB on average, in "
                 f"{sum(value < -MARGIN_DB for value in of)} of {len(of)} more than {MARGIN_DB:g} dB below.",
             ]
+    if beside_lora:
+        gains = {key: [of[key] for of in beside_lora] for key in BEST_ON}
+        lines += [
+            "",
+            f"Against lora alone, at the rate that its search finds, over {len(beside_lora)} cells: "
+            + ", ".join(
+                f"{mean(of):+.3f} dB on {BEST_ON[key]} ({sum(gain > 0 for gain in of)} above)"
+                for key, of in gains.items()
+            )
+            + ".",
+        ]
     machines = ", ".join(sorted({row["machine"] for row in rows}))
     lines += [
         "",
@@ -224,6 +243,11 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
         f"{len(GRID)} cells only.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def is_searched(row: dict[str, Any]) -> bool:
+    """Whether a search found the rate."""
+    return row["trial"]["learning_rate"] is None
 
 
 def describe(cell: dict[str, Any]) -> str:
