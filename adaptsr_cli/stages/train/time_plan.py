@@ -145,7 +145,7 @@ def plan_training(
         inputs: What is trained on what.
         progress: Told the plan before anything of it is done.
         known: What an earlier search has found, which saves the time for another one.
-        methods: Between which a search would choose.
+        methods: Between which a search would choose, the one that it begins with first.
     """
     minutes = options.minutes
     if minutes is None:
@@ -159,7 +159,9 @@ def plan_training(
         pace = Pace(saved.elapsed_s / saved.iteration, 0.0)
         more = plan_time(max(0.0, minutes - saved.elapsed_s / 60), pace, seeks_rate=False)
         return _with_plan(options, saved.iteration + more.iterations, more.validations, pace)
-    options, pace, start = _measure(options, inputs, progress)
+    asked: Method = "lora" if options.method == "auto" else options.method
+    first = methods[0] if methods and options.seeks_rate else asked
+    options, pace, start = _measure(options, inputs, first, progress)
     plan = plan_time(minutes, pace, seeks_rate=options.seeks_rate and inputs.world.size == 1)
     if plan.is_searching and covers(known, methods, plan.iterations):
         plan = plan_time(minutes, pace, seeks_rate=False)
@@ -194,13 +196,12 @@ def _saved_state(run: RunFolder) -> LoopState | None:
 
 
 def _measure(
-    options: TrainOptions, inputs: TrainingInputs, progress: Progress
+    options: TrainOptions, inputs: TrainingInputs, method: Method, progress: Progress
 ) -> tuple[TrainOptions, Pace, StartScore | None]:
-    """Time some steps and a validation, whose score is that of the start.
+    """Time some steps of a method and a validation, whose score is that of the start.
 
     A batch that does not fit into the device's memory is computed in parts.
     """
-    method = "lora" if options.method == "auto" else options.method
     rate = usual_rate(options.preset, method)
     run, begin = RunFolder(inputs.opened.run.training.root / "pace"), time.perf_counter()
     while True:

@@ -11,9 +11,12 @@ from conftest import Command
 from stages.small_runs import write_camera
 
 from adaptsr_cli.artifacts.card import RunCard
+from adaptsr_cli.errors import AdaptsrError
 from adaptsr_cli.io.documents import read_document
+from adaptsr_cli.stages.train import time_plan
 from adaptsr_cli.stages.train.time_plan import Pace, plan_time
 from adaptsr_cli.training.halving import plan_halving
+from adaptsr_cli.training.loop import Trainer
 from adaptsr_cli.training.step import GradientStep
 from adaptsr_cli.training.validation import Validator
 
@@ -65,6 +68,25 @@ def test_search_training_and_validations_take_the_minutes(
     assert done.code == 0, done.err
     assert "searching for the learning rate" in done.err
     assert 0.9 * 60 * minutes <= seconds <= 1.1 * 60 * minutes
+
+
+@pytest.mark.parametrize(("words", "method"), [((), "full"), (("--lr", 1e-3), "lora"), (("--method", "lora"), "lora")])
+def test_the_pace_is_that_of_the_method_that_is_trained_first(
+    words: tuple[str | float, ...], method: str, adaptsr: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = write_camera(tmp_path / "pairs")
+    settings = ("--data", pairs, "--model", "m.safetensors", "--patch", 32)
+    assert adaptsr("score", *settings, "--batches", 1).code == 0
+    assert adaptsr("allocate", "--budget", "3k").code == 0
+    timed = []
+
+    def note(trainer: Trainer, timed_s: float) -> Pace:
+        timed.append(trainer.plan.config.method)
+        raise AdaptsrError("timed")
+
+    monkeypatch.setattr(time_plan, "_time", note)
+    assert "timed" in adaptsr("train", *settings, "--batch", 1, "--minutes", 1, *words).err
+    assert timed == [method]
 
 
 def test_a_training_keeps_to_its_minutes_and_goes_on_with_more(adaptsr: Command, tmp_path: Path) -> None:
