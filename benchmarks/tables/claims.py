@@ -13,7 +13,8 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -249,15 +250,26 @@ def to_markdown(ledger: Mapping[str, dict[str, Any]]) -> str:
         "Each method has its own learning rate, found on pairs that are never scored on; rows that share one differ in",
         f'one thing. A claim holds where the interval lies above 0 (of "as good": above -{MARGIN_DB} dB), is',
         "contradicted where it lies below, and else is not told. A seed is harmed that ends below the backbone: by the",
-        "first row, by the second, and the difference over the other seeds.",
+        "first row, by the second, and the difference over the other seeds. Where three networks or more were",
+        f"measured, a line has their mean without harmed seeds, at {Trial.budget}, and its interval over networks.",
         "",
         "| claim | network | data | iterations x batch x patch | budget | seeds | difference (dB) | p | holds "
         "| harmed | without those |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for claim in CLAIMS:
-        for place, rows in sorted(groups.items()):
-            lines.extend(describe(claim, place, rows))
+        compared = {place: Difference.of(claim, rows) for place, rows in sorted(groups.items())}
+        enough = {place: found for place, found in compared.items() if len(found.by_seed) > 1}
+        lines += [describe(claim, place, found) for place, found in enough.items()]
+        for data in dict.fromkeys(place.data for place in enough):
+            by_network = defaultdict(list)
+            for place, found in enough.items():
+                if (place.data, place.budget) == (data, Trial.budget) and found.unharmed.any():
+                    by_network[place.backbone].append(found.by_seed[found.unharmed].mean())
+            if len(by_network) > 2:
+                means = np.array([np.mean(of) for of in by_network.values()])
+                name = f"**{len(means)} networks**"
+                lines.append(f"| {claim.text} | {name} | {data} | | {Trial.budget} | | {test(claim, means)} | | |")
     return "\n".join(lines) + "\n"
 
 
@@ -268,25 +280,46 @@ def rate_of_row(searched: Mapping[str, Mapping[float, Mapping[int, float]]], nam
     return choose({rate: float(np.mean([*of.values()])) for rate, of in scores.items() if len(of) == most})
 
 
-def describe(claim: Claim, place: Place, rows: Mapping[str, dict[int, float]]) -> Iterator[str]:
-    """The line of a claim on one network, camera and length, if there are two seeds of both its rows."""
-    first, second = rows.get(claim.better, {}), rows.get(claim.worse, {})
-    shared = sorted(first.keys() & second.keys())
-    if len(shared) < 2:
-        return
-    difference = np.array([first[seed] - second[seed] for seed in shared])
-    unharmed = np.array([min(first[seed], second[seed]) >= 0 for seed in shared])
-    test = ttest_1samp(difference, -claim.margin_db)
+@dataclass(frozen=True)
+class Difference:
+    """Of the two rows of a claim at one place.
+
+    Attributes:
+        by_seed: (n,) dB, of the seeds that both have.
+        harmed: How many of these end below the backbone, by row.
+        unharmed: (n,) whether neither does.
+    """
+
+    by_seed: np.ndarray
+    harmed: tuple[int, int]
+    unharmed: np.ndarray
+
+    @classmethod
+    def of(cls, claim: Claim, rows: Mapping[str, dict[int, float]]) -> Difference:
+        """Of the gains of all rows by name and seed."""
+        first, second = rows.get(claim.better, {}), rows.get(claim.worse, {})
+        shared = sorted(first.keys() & second.keys())
+        gains = np.array([[row[seed] for seed in shared] for row in (first, second)])
+        better, worse = (int(number) for number in (gains < 0).sum(axis=1))
+        return cls(gains[0] - gains[1], (better, worse), (gains >= 0).all(axis=0))
+
+
+def describe(claim: Claim, place: Place, found: Difference) -> str:
+    """The line of a claim on one network, camera and length."""
+    others = found.by_seed[found.unharmed]
+    harmed = f"{found.harmed[0]}, {found.harmed[1]}" if any(found.harmed) else ""
+    return (
+        f"| {claim.text} | {Path(place.backbone).stem or 'embedded SAFMN x4'} | {place.data} "
+        f"| {place.iterations} x {place.batch} x {place.patch} px | {place.budget} | {len(found.by_seed)} "
+        f"| {test(claim, found.by_seed)} | {harmed} | {show(others) if harmed and len(others) > 1 else ''} |"
+    )
+
+
+def test(claim: Claim, difference: np.ndarray) -> str:
+    """The mean with its interval, p and whether the claim holds, as cells."""
     low, high = interval(difference)
     verdict = "yes" if low > -claim.margin_db else "**no**" if high < -claim.margin_db else "not told"
-    harmed = ", ".join(str(sum(row[seed] < 0 for seed in shared)) for row in (first, second))
-    others = difference[unharmed]
-    yield (
-        f"| {claim.text} | {Path(place.backbone).stem or 'embedded SAFMN x4'} | {place.data} "
-        f"| {place.iterations} x {place.batch} x {place.patch} px | {place.budget} | {len(shared)} "
-        f"| {show(difference)} | {test.pvalue:.3f} | {verdict} "
-        + ("| | |" if unharmed.all() else f"| {harmed} | {show(others) if len(others) > 1 else ''} |")
-    )
+    return f"{show(difference)} | {ttest_1samp(difference, -claim.margin_db).pvalue:.3f} | {verdict}"
 
 
 def interval(difference: np.ndarray) -> tuple[float, float]:
