@@ -194,7 +194,7 @@ def run_claims(base: Trial, bench: Bench, claims: list[Claim], seeds: int, searc
     """Run the searches and then the rows of some claims."""
     rows = [ROWS[name] for name in dict.fromkeys(name for claim in claims for name in (claim.better, claim.worse))]
     kinds = kinds_of(bench.backbone)
-    rows = [row for row in rows if row.changes.get("modules", "") in ("", *kinds)]
+    rows = [row for row in rows if row.changes.get("modules", "") in ("", *kinds) and row in Place.of(base).rows()]
     with tempfile.TemporaryDirectory(prefix="adaptsr-claims-") as place:
         folder = Path(place)
         rates = {
