@@ -138,6 +138,11 @@ class TrainOptions(DataOptions):
         return self.learning_rate is None and (said or self.preset != "paper")
 
     @property
+    def unsearched_method(self) -> Method:
+        """The method where no search chooses one."""
+        return "lora" if self.method == "auto" else self.method
+
+    @property
     def strategy(self) -> Strategy:
         """How ranks are chosen where there is no rank map; the paper's preset goes by the paper's Algorithm 1."""
         return "greedy" if self.preset == "paper" else DEFAULT_STRATEGY

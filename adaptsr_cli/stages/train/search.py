@@ -71,8 +71,7 @@ def settle_method(
     with world.rank_zero_first():
         if world.is_main_process:
             _take_over_winner(run)
-    asked: Method = "lora" if options.method == "auto" else options.method
-    searched, method, rate = open_methods(options, inputs), asked, options.learning_rate
+    searched, method, rate = open_methods(options, inputs), options.unsearched_method, options.learning_rate
     # Asked by one process, so that all do the same.
     if options.seeks_rate and world.gather(run.training.state.exists())[0]:
         config = read_state(run.training.state)[0].plan.config
@@ -80,7 +79,7 @@ def settle_method(
     elif known is not None and covers(known, searched, planned.iterations):
         method, rate = _reuse(known, run, world, progress)
     elif options.seeks_rate and (obstacle := _obstacle(options, inputs, planned.iterations)) is not None:
-        rate = _rate_without_search(options, inputs, asked, obstacle, progress)
+        rate = _rate_without_search(options, inputs, method, obstacle, progress)
     elif options.seeks_rate:
         record = _Search(planned, inputs, searched, progress).run()
         keep_search(record, options, inputs, searched, progress)

@@ -159,8 +159,7 @@ def plan_training(
         pace = Pace(saved.elapsed_s / saved.iteration, 0.0)
         more = plan_time(max(0.0, minutes - saved.elapsed_s / 60), pace, seeks_rate=False)
         return _with_plan(options, saved.iteration + more.iterations, more.validations, pace)
-    asked: Method = "lora" if options.method == "auto" else options.method
-    first = methods[0] if methods and options.seeks_rate else asked
+    first = methods[0] if methods and options.seeks_rate else options.unsearched_method
     options, pace, start = _measure(options, inputs, first, progress)
     plan = plan_time(minutes, pace, seeks_rate=options.seeks_rate and inputs.world.size == 1)
     if plan.is_searching and covers(known, methods, plan.iterations):
