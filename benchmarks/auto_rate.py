@@ -5,9 +5,12 @@
 Every fifth pair is a test pair and looked at once, at the end; the others are split as ever. With ``--folds 5`` each
 pair is a test pair of one of five trainings, so that all are scored. Each trial is a training with the defaults
 (``auto``: method and rate by the search), or at one cell of a grid of five rates and two methods, with the same
-steps; by ``--lora-too`` also with a search between the rates of ``lora`` alone. They share scores and ranks. Trials are
-appended to ``benchmarks/results/auto_rate.jsonl`` as they end, and those that are there are not run again; the table
-``auto_rate.md`` is made of what is there. ``--most N`` ends after N trials. ``--network NAME=`` is the embedded one.
+steps; by ``--lora-too`` also with a search between the rates of ``lora`` alone. By ``--beside`` there is no grid: half
+and twice the rate that the search found are tried, and on from the best until both its neighbours are lower. That is
+the best cell of the grid where the gain rises to one rate and falls behind it. They share scores and ranks. Trials
+are appended to ``benchmarks/results/auto_rate.jsonl`` as they end, and those that are there are not run again; the
+table ``auto_rate.md`` is made of what is there. ``--most N`` ends after N trials. ``--network NAME=`` is the embedded
+one.
 """
 
 from __future__ import annotations
@@ -17,9 +20,9 @@ import json
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from itertools import product
+from itertools import chain, islice, product
 from pathlib import Path
 from statistics import mean
 from typing import Any, Final, Literal
@@ -48,7 +51,12 @@ MARGIN_DB: Final = 0.03
 BEST_ON: Final = {"held_out_gain_db": "held-out crops", "gain_db": "test images"}
 """By what the cell of a grid that the default stands beside is chosen."""
 
+WHOLE: Final = "whole grid"
+BESIDE: Final = "rates beside"
+
 Choice = Literal["auto", "lora", "full"]
+Cell = tuple[Choice, float]
+"""Method and rate."""
 
 
 @dataclass(frozen=True)
@@ -74,20 +82,21 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=1, choices=range(1, TEST_SHARE + 1))
     parser.add_argument("--most", type=int, default=None, help="trials to run at most")
     parser.add_argument("--only-auto", action="store_true", help="no grid")
+    parser.add_argument("--beside", action="store_true", help="no grid; the rates beside the one that is found")
     parser.add_argument("--lora-too", action="store_true", help="search between rates of lora too")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     log = RESULTS / "auto_rate.jsonl"
     done = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
     known = [{"fold": 0, **row["trial"]} for row in done]
-    missing = [trial for trial in list_trials(options) if asdict(trial) not in known][: options.most]
+    missing = [trial for trial in list_trials(options) if asdict(trial) not in known]
     print(f"{len(missing)} trials to run, {len(done)} known", flush=True)
     with (
         tempfile.TemporaryDirectory() as work,
         patch.dict("os.environ", {CACHE_VARIABLE: f"{work}/cache"}),
         log.open("a", encoding="utf-8") as file,
     ):
-        for trial in missing:
+        for trial in islice(chain(missing, list_beside(options, done)), options.most):
             row = run_trial(trial, Path(work), options)
             file.write(json.dumps(row) + "\n")
             file.flush()
@@ -101,11 +110,36 @@ def list_trials(options: argparse.Namespace) -> Iterator[Trial]:
     """All trials: for every seed, network and data set the default, lora at a rate found for it, then the grid."""
     cells: list[tuple[Choice, float | None]] = [("auto", None)]
     cells += [("lora", None)] if options.lora_too else []
-    cells += [] if options.only_auto else [(method, rate) for method, rate in GRID]  # type: ignore[misc]
+    cells += [] if options.only_auto or options.beside else [(method, rate) for method, rate in GRID]  # type: ignore[misc]
     places = product(range(options.seeds), options.network, options.pairs, range(options.folds), cells)
     for seed, network, data, fold, (method, rate) in places:
         names = (text.partition("=")[0] for text in (network, data))
         yield Trial(*names, seed, options.iterations, method, rate, fold)
+
+
+def list_beside(options: argparse.Namespace, done: list[dict[str, Any]]) -> Iterator[Trial]:
+    """The cells beside the best ones so far, as long as one is missing in `done`, which grows as they are run."""
+    for default in list_trials(options) if options.beside else ():
+        if default.method != "auto":
+            continue
+        place = {key: value for key, value in asdict(default).items() if key not in ("method", "learning_rate")}
+        while missing := missing_beside([row for row in done if place.items() <= row["trial"].items()]):
+            method, rate = missing[0]
+            yield Trial(**place, method=method, learning_rate=rate)
+
+
+def missing_beside(rows: list[dict[str, Any]]) -> list[Cell]:
+    """Half and twice the rate of the best cells of one group, where they were not tried; the default is a cell too."""
+    cells = {cell_of(row): row for row in rows if row["trial"]["method"] == "auto" or not is_searched(row)}
+    best = {max(cells, key=lambda cell: cells[cell][name]) for name in BEST_ON}
+    beside = [(method, float(f"{rate * factor:.4g}")) for method, rate in sorted(best) for factor in (0.5, 2)]
+    return [cell for cell in beside if cell not in cells]
+
+
+def cell_of(row: dict[str, Any]) -> Cell:
+    """Method and rate of a training, whether the search found them or not: it ends alike, bit for bit."""
+    cell = row["found"] or row["trial"]
+    return cell["method"], float(f"{cell['learning_rate']:.4g}")
 
 
 def value_of(name: str, texts: list[str]) -> str:
@@ -192,37 +226,41 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
     lines = [
         "| network | data | iterations | seed | default finds | on held-out crops | on test images "
         "| lora alone finds | on test images "
-        + "".join(f"| grid: best on {images} | difference " for images in BEST_ON.values())
-        + "|",
-        "|---" * (9 + 2 * len(BEST_ON)) + "|",
+        + "".join(f"| best on {images} | difference " for images in BEST_ON.values())
+        + "| of |",
+        "|---" * (10 + 2 * len(BEST_ON)) + "|",
     ]
-    differences: dict[str, list[float]] = {name: [] for name in BEST_ON}
+    differences: dict[tuple[str, str], list[float]] = defaultdict(list)
     beside_lora: list[dict[str, float]] = []
+    climbed: list[bool] = []
     for (network, data, iterations, seed), found in groups.items():
         auto = next((row for row in found if row["trial"]["method"] == "auto"), None)
         lora = next((row for row in found if row["trial"]["method"] == "lora" and is_searched(row)), None)
-        grid = [row for row in found if not is_searched(row)]
+        cells = {cell_of(row): row for row in found if row["trial"]["method"] == "auto" or not is_searched(row)}
         chosen = "" if auto is None else "preset's" if auto["found"] is None else describe(auto["found"])
         gain = " | " if auto is None else f"{auto['held_out_gain_db']:+.2f} dB | {auto['gain_db']:+.3f} dB"
         line = f"| {network} | {data} | {iterations} | {seed} | {chosen} | {gain} |"
         line += " | |" if lora is None else f" {describe(lora['found'])} | {lora['gain_db']:+.3f} dB |"
         if auto is not None and lora is not None:
             beside_lora.append({key: auto[key] - lora[key] for key in BEST_ON})
+        extent = "" if auto is None else WHOLE if cells.keys() >= set(GRID) else "" if missing_beside(found) else BESIDE
         for name in BEST_ON:
-            if len(grid) < len(GRID) or auto is None:
+            if auto is None or not extent:
                 line += " | |"
                 continue
-            best = max(grid, key=lambda row: row[name])
-            differences[name].append(auto["gain_db"] - best["gain_db"])
-            line += f" {best['gain_db']:+.3f} dB, {describe(best['trial'])} | {differences[name][-1]:+.3f} dB |"
-        lines.append(line)
-    for name, of in differences.items():
-        if of:
-            lines += [
-                "",
-                f"Against the cell that is best on {BEST_ON[name]}: {mean(of):+.3f} dB on average, in "
-                f"{sum(value < -MARGIN_DB for value in of)} of {len(of)} more than {MARGIN_DB:g} dB below.",
-            ]
+            best = max(cells, key=lambda cell: cells[cell][name])
+            difference = auto["gain_db"] - cells[best]["gain_db"]
+            differences[extent, name].append(difference)
+            line += f" {cells[best]['gain_db']:+.3f} dB, {best[0]} {best[1]:.2g} | {difference:+.3f} dB |"
+            if extent == WHOLE:
+                climbed.append(climb(cells, cell_of(auto), name) == best)
+        lines.append(f"{line} {extent} |")
+    for (extent, name), of in differences.items():
+        lines += [
+            "",
+            f"{extent.capitalize()}, against what is best on {BEST_ON[name]}: {mean(of):+.3f} dB on average, in "
+            f"{sum(value < -MARGIN_DB for value in of)} of {len(of)} more than {MARGIN_DB:g} dB below.",
+        ]
     if beside_lora:
         gains = {key: [of[key] for of in beside_lora] for key in BEST_ON}
         lines += [
@@ -239,10 +277,19 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
         "",
         f"Made by `python benchmarks/auto_rate.py` on {machines}. PSNR-Y of whole test images, every",
         f"{TEST_SHARE}th pair, which neither the training nor the search has seen. A user's grid is judged by held-out",
-        f"crops, as the search is; chosen by the test images it has the luck of {len(GRID)} draws. Grids of all "
-        f"{len(GRID)} cells only.",
+        f"crops, as the search is; chosen by the test images it has the luck of {len(GRID)} draws. A {WHOLE} has",
+        f"{len(GRID)} cells; the {BESIDE} are of the method that the search found, to both sides of its rate as far as",
+        f"the gain rises, which ends at the best cell of a whole grid in {sum(climbed)} of {len(climbed)} choices.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def climb(cells: Mapping[Cell, dict[str, Any]], begin: Cell, name: str) -> Cell:
+    """The cell at which `--beside` ends in a whole grid."""
+    method, rate = begin
+    beside = {cell for cell in cells if cell[0] == method and rate / 2.1 < cell[1] < rate * 2.1}
+    best = max(beside, key=lambda cell: cells[cell][name])
+    return begin if best == begin else climb(cells, best, name)
 
 
 def is_searched(row: dict[str, Any]) -> bool:
