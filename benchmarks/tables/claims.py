@@ -33,6 +33,8 @@ START_RATES: Final = {"lora": 2e-3, "full": 5e-4, "shira": 4e-3}
 
 SEARCH_SEEDS: Final = 3
 """Of a search: with one, a rate was found on SPAN at which other seeds collapse."""
+COLLAPSED_DB: Final = -0.5
+"""A mean gain below which a rate makes the network collapse."""
 MARGIN_DB: Final = 0.02
 """How far behind still counts as "as good"."""
 
@@ -223,9 +225,9 @@ def search_rate(base: Trial, bench: Bench, row: Row, seeds: int, folder: Path) -
     def score(rate: float) -> float:
         # Seeds that are not scored with, so that not even the crops are those of the scores.
         figures = run_trials([trial_of(searching, row, rate, 100 + seed) for seed in range(seeds)], bench, folder)
-        return float(np.mean([entry["psnr_y_db"] for entry in figures]))
+        return float(np.mean([entry["psnr_y_db"] - entry["curve"][0][1] for entry in figures]))
 
-    return climb(START_RATES[row.changes.get("method", "lora")], score)
+    return climb(START_RATES[row.changes.get("method", "lora")], score, COLLAPSED_DB)
 
 
 def to_markdown(ledger: Mapping[str, dict[str, Any]]) -> str:

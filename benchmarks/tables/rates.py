@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Final
 
 ALIKE_DB: Final = 0.01
 
 
-def climb(start: float, score: Callable[[float], float]) -> float:
+def climb(start: float, score: Callable[[float], float], collapsed_db: float = -math.inf) -> float:
     """Climb from the start to the rate, of factors of 2, whose neighbours score below it; then `choose`.
 
     Args:
         start: Rate to begin with.
-        score: PSNR at a rate, in dB; asked once a rate.
+        score: PSNR or gain at a rate, in dB; asked once a rate.
+        collapsed_db: A network below has collapsed. Among such rates the score is chance, so the climb begins at the
+            first lower rate at which it does not.
     """
     scores: dict[float, float] = {}
 
@@ -24,6 +27,8 @@ def climb(start: float, score: Callable[[float], float]) -> float:
         return scores[rate]
 
     step = 0
+    while at(step) < collapsed_db:
+        step -= 1
     while better := [near for near in (step - 1, step + 1) if at(near) > at(step)]:
         step = max(better, key=at)
     return choose(scores)
