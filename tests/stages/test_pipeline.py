@@ -304,11 +304,18 @@ def test_another_evaluation_is_not_replaced_silently(adaptsr: Command, pairs: Pa
     before = Path("adaptsr-run/eval.json").read_bytes()
     assert adaptsr(*words).code == 0
     assert Path("adaptsr-run/eval.json").read_bytes() == before  # the same command gives the same file
-    other = adaptsr(*words, "--model", save_tiny("safmn", Path("other.safetensors")))
-    assert other.code == 1
-    assert "eval.json holds another evaluation (backbone on" in other.err
+    save_tiny("safmn", Path("other.safetensors"))
+    assert adaptsr(*words, "--model", "other.safetensors").code == 0
     assert Path("adaptsr-run/eval.json").read_bytes() == before
+    [beside] = Path("adaptsr-run").glob("eval-*.json")
+    assert [model.name for model in read_document(beside, Evaluation).models] == ["other"]
+    save_tiny("realplksr", Path("other.safetensors"))
+    changed = adaptsr(*words, "--model", "other.safetensors")
+    assert changed.code == 1
+    assert "holds another evaluation (other on" in changed.err
+    assert "of other weights" in changed.err
     assert adaptsr(*words, "--model", "other.safetensors", "--force").code == 0
+    assert Path("adaptsr-run/eval.json").read_bytes() == before
 
 
 def test_missing_lpips_weights_skip_only_lpips(adaptsr: Command, pairs: Path) -> None:

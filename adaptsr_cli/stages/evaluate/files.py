@@ -1,4 +1,4 @@
-"""Files of an evaluation in the run folder: ``eval.json`` for the first data set, ``eval-<name>.json`` for others."""
+"""Files of an evaluation in the run folder: ``eval.json`` for the first one, ``eval-<name>.json`` for others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def choose_files(
     fingerprint: str,
     models: Sequence[EvaluatedModel],
 ) -> EvaluationFiles:
-    """The files that this evaluation is written to: those that hold the same data already, else the first free ones.
+    """The files that this evaluation is written to: those that it has already, else the first free ones.
+
+    Evaluations of other data, of models of other names or by another protocol lie side by side.
 
     Args:
         options: Say what is scored, by which protocol, and whether results may be replaced.
@@ -35,26 +37,25 @@ def choose_files(
         models: What is scored.
 
     Raises:
-        OutputExistsError: The scores of other models, or by another protocol, on the same data lie there, and `force`
-            is not set.
+        OutputExistsError: The same evaluation lies there, of other weights or images, and `force` is not set.
         ArtifactError: A file of that name is no evaluation.
     """
-    data = options.images.describe()
+    data, names = options.images.describe(), [model.name for model in models]
     for files in _list_names(run, options):
         if options.replaces_first or not files.scores.exists():
             return files
         known = read_document(files.scores, Evaluation)
         same_images = known.provenance.data_fingerprint == fingerprint
-        if not same_images and (known.data, known.split) != (data, split):
+        same_data = same_images or (known.data, known.split) == (data, split)
+        known_names = [model.name for model in known.models]
+        if not same_data or (known_names, known.protocol) != (names, options.protocol):
             continue
-        same_models = [(model.name, model.sha256) for model in known.models] == [
-            (model.name, model.sha256) for model in models
-        ]
-        if options.force or (same_images and same_models and known.protocol == options.protocol):
+        same_weights = [model.sha256 for model in known.models] == [model.sha256 for model in models]
+        if options.force or (same_images and same_weights):
             return files
-        names = ", ".join(model.name for model in known.models)
         raise OutputExistsError(
-            f"{files.scores} holds another evaluation ({names} on {known.data}, protocol {known.protocol})",
+            f"{files.scores} holds another evaluation ({', '.join(names)} on {known.data}, protocol {known.protocol}), "
+            f"of other {'weights' if same_images else 'images'}",
             "set `force` to replace it, or use another `run`",
         )
     raise AssertionError("there are always free names")

@@ -117,6 +117,7 @@ def test_another_data_set_has_files_of_its_own(adaptsr: Command, tmp_path: Path)
     changed = adaptsr(*words, "--data", tmp_path / "b/Set5")
     assert changed.code == 1
     assert "one/eval-Set5.json holds another evaluation" in changed.err
+    assert "of other images" in changed.err
 
 
 @pytest.mark.parametrize(

@@ -60,14 +60,15 @@ def test_everything_that_the_scores_depend_on_is_written_down(adaptsr: Command, 
     assert EVAL_JSON.read_bytes() == before
 
 
-def test_scores_by_another_protocol_are_not_replaced_silently(adaptsr: Command, pairs: Path) -> None:
+def test_scores_by_another_protocol_lie_beside_the_first_ones(adaptsr: Command, pairs: Path) -> None:
     words = ("eval", "--data", pairs, "--metrics", "psnr")
     assert adaptsr(*words).code == 0
-    other = adaptsr(*words, "--protocol", "rgb")
-    assert other.code == 1
-    assert "protocol paper" in other.err
-    forced = adaptsr(*words, "--protocol", "rgb", "--force", "--json")
-    assert list(json.loads(forced.out)["models"][0]["metrics"]) == ["psnr_rgb_db"]
+    before = EVAL_JSON.read_bytes()
+    for force in ((), ("--force",)):
+        other = adaptsr(*words, "--protocol", "rgb", "--json", *force)
+        assert list(json.loads(other.out)["models"][0]["metrics"]) == ["psnr_rgb_db"]
+    assert EVAL_JSON.read_bytes() == before
+    assert len([*EVAL_JSON.parent.glob("eval-*.json")]) == 1
 
 
 def test_stablesr_gives_the_networks_the_middle_of_lr(adaptsr: Command, tmp_path: Path) -> None:
