@@ -27,7 +27,8 @@ def choose_files(
 ) -> EvaluationFiles:
     """The files that this evaluation is written to: those that it has already, else the first free ones.
 
-    Evaluations of other data, of models of other names or by another protocol lie side by side.
+    Evaluations of other data, of other models that the user names, or by another protocol lie side by side; one of the
+    run's own models replaces one that was made before these were there.
 
     Args:
         options: Say what is scored, by which protocol, and whether results may be replaced.
@@ -37,7 +38,7 @@ def choose_files(
         models: What is scored.
 
     Raises:
-        OutputExistsError: The same evaluation lies there, of other weights or images, and `force` is not set.
+        OutputExistsError: The evaluation lies there as it was before models or images changed, and `force` is not set.
         ArtifactError: A file of that name is no evaluation.
     """
     data, names = options.images.describe(), [model.name for model in models]
@@ -48,14 +49,18 @@ def choose_files(
         same_images = known.provenance.data_fingerprint == fingerprint
         same_data = same_images or (known.data, known.split) == (data, split)
         known_names = [model.name for model in known.models]
-        if not same_data or (known_names, known.protocol) != (names, options.protocol):
+        is_another = known_names != names and not options.scores_models_of_run
+        if not same_data or is_another or known.protocol != options.protocol:
             continue
-        same_weights = [model.sha256 for model in known.models] == [model.sha256 for model in models]
-        if options.force or (same_images and same_weights):
+        same_models = [(model.name, model.sha256) for model in known.models] == [
+            (model.name, model.sha256) for model in models
+        ]
+        if options.force or (same_images and same_models):
             return files
+        change = "images" if not same_images else "weights" if known_names == names else "models"
         raise OutputExistsError(
-            f"{files.scores} holds another evaluation ({', '.join(names)} on {known.data}, protocol {known.protocol}), "
-            f"of other {'weights' if same_images else 'images'}",
+            f"{files.scores} holds another evaluation ({', '.join(known_names)} on {known.data}, protocol "
+            f"{known.protocol}), of other {change}",
             "set `force` to replace it, or use another `run`",
         )
     raise AssertionError("there are always free names")

@@ -71,6 +71,18 @@ def test_scores_by_another_protocol_lie_beside_the_first_ones(adaptsr: Command, 
     assert len([*EVAL_JSON.parent.glob("eval-*.json")]) == 1
 
 
+def test_scores_from_before_the_merge_are_told_from_those_after_it(adaptsr: Command, pairs: Path) -> None:
+    words = ("eval", "--data", pairs, "--metrics", "psnr", "--split", "held-out")
+    assert adaptsr("train", "--data", pairs, "--lr", 0.01, "--iterations", 3, "--batch", 1, "--patch", 64).code == 0
+    assert adaptsr(*words).code == 0
+    assert adaptsr("merge").code == 0
+    after = adaptsr(*words)
+    assert (after.code, "eval.json holds another evaluation (backbone on" in after.err) == (1, True)
+    assert "of other models" in after.err
+    assert adaptsr(*words, "--force").code == 0
+    assert [model.name for model in read_document(EVAL_JSON, Evaluation).models] == ["backbone", "merged"]
+
+
 def test_stablesr_gives_the_networks_the_middle_of_lr(adaptsr: Command, tmp_path: Path) -> None:
     data = write_pairs(tmp_path / "large", count=2, scale=2, side_px=280)
     outputs = tmp_path / "crops"
