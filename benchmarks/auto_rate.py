@@ -128,18 +128,33 @@ def list_beside(options: argparse.Namespace, done: list[dict[str, Any]]) -> Iter
             yield Trial(**place, method=method, learning_rate=rate)
 
 
-def missing_beside(rows: list[dict[str, Any]]) -> list[Cell]:
-    """Half and twice the rate of the best cells of one group, where they were not tried; the default is a cell too."""
-    cells = {cell_of(row): row for row in rows if row["trial"]["method"] == "auto" or not is_searched(row)}
-    best = {max(cells, key=lambda cell: cells[cell][name]) for name in BEST_ON}
-    beside = [(method, float(f"{rate * factor:.4g}")) for method, rate in sorted(best) for factor in (0.5, 2)]
-    return [cell for cell in beside if cell not in cells]
+def cell_of(row: dict[str, Any]) -> Cell | None:
+    """Where in the grid a training stands: the default where its search ended, as which it ends bit for bit.
 
-
-def cell_of(row: dict[str, Any]) -> Cell:
-    """Method and rate of a training, whether the search found them or not: it ends alike, bit for bit."""
-    cell = row["found"] or row["trial"]
+    None where no search found a rate, and where one was between rates of lora alone.
+    """
+    cell = row["found"] if row["trial"]["method"] == "auto" else row["trial"]
+    if cell is None or cell["learning_rate"] is None:
+        return None
     return cell["method"], float(f"{cell['learning_rate']:.4g}")
+
+
+def cells_of(rows: list[dict[str, Any]]) -> dict[Cell, dict[str, Any]]:
+    """The trainings of one group by their cells."""
+    return {cell: row for row in rows if (cell := cell_of(row)) is not None}
+
+
+def beside(cell: Cell) -> list[Cell]:
+    """Half and twice its rate."""
+    method, rate = cell
+    return [(method, float(f"{rate * factor:.4g}")) for factor in (0.5, 2)]
+
+
+def missing_beside(rows: list[dict[str, Any]]) -> list[Cell]:
+    """What was not tried beside the best cells of one group."""
+    cells = cells_of(rows)
+    best = {max(cells, key=lambda cell: cells[cell][name]) for name in BEST_ON} if cells else set()
+    return [near for cell in sorted(best) for near in beside(cell) if near not in cells]
 
 
 def value_of(name: str, texts: list[str]) -> str:
@@ -227,7 +242,7 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
         "| network | data | iterations | seed | default finds | on held-out crops | on test images "
         "| lora alone finds | on test images "
         + "".join(f"| best on {images} | difference " for images in BEST_ON.values())
-        + "| of |",
+        + "| among |",
         "|---" * (10 + 2 * len(BEST_ON)) + "|",
     ]
     differences: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -236,14 +251,14 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
     for (network, data, iterations, seed), found in groups.items():
         auto = next((row for row in found if row["trial"]["method"] == "auto"), None)
         lora = next((row for row in found if row["trial"]["method"] == "lora" and is_searched(row)), None)
-        cells = {cell_of(row): row for row in found if row["trial"]["method"] == "auto" or not is_searched(row)}
+        cells = cells_of(found)
         chosen = "" if auto is None else "preset's" if auto["found"] is None else describe(auto["found"])
         gain = " | " if auto is None else f"{auto['held_out_gain_db']:+.2f} dB | {auto['gain_db']:+.3f} dB"
         line = f"| {network} | {data} | {iterations} | {seed} | {chosen} | {gain} |"
         line += " | |" if lora is None else f" {describe(lora['found'])} | {lora['gain_db']:+.3f} dB |"
         if auto is not None and lora is not None:
             beside_lora.append({key: auto[key] - lora[key] for key in BEST_ON})
-        extent = "" if auto is None else WHOLE if cells.keys() >= set(GRID) else "" if missing_beside(found) else BESIDE
+        extent = WHOLE if cells.keys() >= set(GRID) else BESIDE if cells and not missing_beside(found) else ""
         for name in BEST_ON:
             if auto is None or not extent:
                 line += " | |"
@@ -252,8 +267,8 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
             difference = auto["gain_db"] - cells[best]["gain_db"]
             differences[extent, name].append(difference)
             line += f" {cells[best]['gain_db']:+.3f} dB, {best[0]} {best[1]:.2g} | {difference:+.3f} dB |"
-            if extent == WHOLE:
-                climbed.append(climb(cells, cell_of(auto), name) == best)
+            if extent == WHOLE and (begin := cell_of(auto)) is not None:
+                climbed.append(climb(cells, begin, name) == best)
         lines.append(f"{line} {extent} |")
     for (extent, name), of in differences.items():
         lines += [
@@ -286,9 +301,7 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
 
 def climb(cells: Mapping[Cell, dict[str, Any]], begin: Cell, name: str) -> Cell:
     """The cell at which `--beside` ends in a whole grid."""
-    method, rate = begin
-    beside = {cell for cell in cells if cell[0] == method and rate / 2.1 < cell[1] < rate * 2.1}
-    best = max(beside, key=lambda cell: cells[cell][name])
+    best = max((cell for cell in (begin, *beside(begin)) if cell in cells), key=lambda cell: cells[cell][name])
     return begin if best == begin else climb(cells, best, name)
 
 

@@ -18,7 +18,7 @@ import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from statistics import mean
@@ -81,10 +81,10 @@ def run_start(start: Start, work: Path, options: argparse.Namespace) -> dict[str
     name = f"{trial.network}-after-{start.after}-{trial.seed}"
     model = work / f"{name}.safetensors"
     if not model.exists():
-        run_trial(Trial(**{**asdict(trial), "data": start.after, "iterations": max(options.lengths)}), work, options)
+        run_trial(replace(trial, data=start.after, iterations=max(options.lengths)), work, options)
         shutil.copy(work / "run" / "merged.safetensors", model)
     adapted = argparse.Namespace(**{**vars(options), "network": [f"{name}={model}"]})
-    return run_trial(Trial(**{**asdict(trial), "network": name}), work, adapted)
+    return run_trial(replace(trial, network=name), work, adapted)
 
 
 def to_markdown(rows: list[dict[str, Any]]) -> str:

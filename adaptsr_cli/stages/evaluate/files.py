@@ -27,8 +27,8 @@ def choose_files(
 ) -> EvaluationFiles:
     """The files that this evaluation is written to: those that it has already, else the first free ones.
 
-    Evaluations of other data, of other models that the user names, or by another protocol lie side by side; one of the
-    run's own models replaces one that was made before these were there.
+    Evaluations of other data, of other models or by another protocol lie side by side. One of the run's own models is
+    the same before and after the merge, so that the earlier scores are replaced, by `force`, and not left as the run's.
 
     Args:
         options: Say what is scored, by which protocol, and whether results may be replaced.
@@ -49,8 +49,8 @@ def choose_files(
         same_images = known.provenance.data_fingerprint == fingerprint
         same_data = same_images or (known.data, known.split) == (data, split)
         known_names = [model.name for model in known.models]
-        is_another = known_names != names and not options.scores_models_of_run
-        if not same_data or is_another or known.protocol != options.protocol:
+        shared = zip(known_names, names, strict=False) if options.scores_models_of_run else [(known_names, names)]
+        if not same_data or known.protocol != options.protocol or any(old != new for old, new in shared):
             continue
         same_models = [(model.name, model.sha256) for model in known.models] == [
             (model.name, model.sha256) for model in models

@@ -64,11 +64,14 @@ def test_scores_by_another_protocol_lie_beside_the_first_ones(adaptsr: Command, 
     words = ("eval", "--data", pairs, "--metrics", "psnr")
     assert adaptsr(*words).code == 0
     before = EVAL_JSON.read_bytes()
-    for force in ((), ("--force",)):
-        other = adaptsr(*words, "--protocol", "rgb", "--json", *force)
+    for more in (("--model", "safmn-x4-bicubic"), (), ("--force",)):
+        other = adaptsr(*words, "--protocol", "rgb", "--json", *more)
+        assert other.code == 0, other.err
         assert list(json.loads(other.out)["models"][0]["metrics"]) == ["psnr_rgb_db"]
     assert EVAL_JSON.read_bytes() == before
-    assert len([*EVAL_JSON.parent.glob("eval-*.json")]) == 1
+    beside = [read_document(path, Evaluation) for path in EVAL_JSON.parent.glob("eval-*.json")]
+    assert {evaluation.models[0].name for evaluation in beside} == {"safmn-x4-bicubic", "backbone"}
+    assert len(beside) == 2
 
 
 def test_scores_from_before_the_merge_are_told_from_those_after_it(adaptsr: Command, pairs: Path) -> None:
