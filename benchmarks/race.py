@@ -24,14 +24,13 @@ import json
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -42,7 +41,7 @@ from adaptsr_cli.data.sampler import BatchSampler
 from adaptsr_cli.data.sources import DataSpec
 from adaptsr_cli.distributed import SINGLE_PROCESS
 from adaptsr_cli.inference.engine import Upscaler
-from adaptsr_cli.inference.picture import upscale_rgb
+from adaptsr_cli.inference.picture import upscale_batch
 from adaptsr_cli.io.cache_folder import CACHE_VARIABLE
 from adaptsr_cli.progress import SILENT
 from adaptsr_cli.runtime import describe_machine, seed_everything
@@ -54,7 +53,7 @@ from adaptsr_cli.stages.common.training_data import DEFAULT_CACHE, open_pairs, o
 from adaptsr_cli.stages.train.stage import train_backbone
 from adaptsr_cli.training.presets import TRAIN_PRESETS
 from adaptsr_cli.training.schedule import learning_rate
-from adaptsr_cli.training.validation import Validation, Validator
+from adaptsr_cli.training.validation import Upscale, Validation, Validator
 
 RESULTS: Final = Path(__file__).parent / "results"
 CPU: Final = torch.device("cpu")
@@ -64,8 +63,6 @@ DECAY: Final = 0.999
 OURS: Final = "adaptsr"
 EVERY: Final = 5  # every fifth pair is watched, and every fifth is for validation
 COLOURS: Final = {"peft": "tab:orange", "full": "tab:green", OURS: "tab:blue"}
-
-Upscale = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -256,7 +253,7 @@ def prepare(contender: str, backbone: Backbone) -> tuple[list[nn.Parameter], tup
 
 def make_upscale(backbone: Backbone) -> Upscale:
     """The network on a whole image."""
-    return lambda lr: upscale_rgb(Upscaler(backbone, device=CPU, precision="fp32", tile_px=0), lr)
+    return lambda lr: upscale_batch(Upscaler(backbone, device=CPU, precision="fp32", tile_px=0), lr)
 
 
 def note(backbone: Backbone, validator: Validator, clock: Clock, upscale: Upscale) -> None:

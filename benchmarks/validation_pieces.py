@@ -4,7 +4,7 @@
 
 Validation cannot score whole photographs after every few steps. For every pair in FOLDER (LR_samesize/ and HR/, as
 large) the gain in PSNR-Y of the whole image is compared with that of one piece in the middle and of pieces at even
-distances, all of 128 x 128 LR pixels in sum; for comparison with four times as many. Whole images are upscaled, so that
+distances, all of 64 x 64 LR pixels in sum; for comparison with four times as many. Whole images are upscaled, so that
 only the choice of the pixels differs. Writes ``benchmarks/results/validation_pieces.md``.
 """
 
@@ -30,7 +30,7 @@ from adaptsr_cli.stages.common.blend import open_blend
 Array = np.ndarray[Any, Any]
 
 RESULTS: Final = Path(__file__).parent / "results"
-CHOICES: Final = ((1, 128), (2, 64), (4, 32), (8, 16), (1, 256), (2, 128))  # pieces a side, and their side in LR px
+CHOICES: Final = ((1, 64), (2, 32), (4, 16), (8, 8), (1, 128), (2, 64), (4, 32), (8, 16))  # pieces a side, and their side in LR px
 
 
 def main() -> None:

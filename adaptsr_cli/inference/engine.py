@@ -288,7 +288,7 @@ class Upscaler:
         scale = self.backbone.scale
         height_px, width_px = plan.vertical.length, plan.horizontal.length
         if len(plan.tiles) == 1:
-            whole = to_host(self._infer(read_rows(0, height_px)[None])[0])
+            whole = to_host(self.infer(read_rows(0, height_px)[None])[0])
             if on_tile:
                 on_tile(1, 1)
             yield done_px, height_px, whole[scale * done_px :]
@@ -305,7 +305,7 @@ class Upscaler:
                 rows = read_rows(rows_start, rows_stop)
             pending.extend(scale * group[-1].vertical.keep_stop)
             lr = np.stack([cut_tile(rows, tile, rows_start) for tile in group])
-            for tile, sr in zip(group, self._infer(lr), strict=True):
+            for tile, sr in zip(group, self.infer(lr), strict=True):
                 blend_tile(pending, plan, tile, sr, scale)
             count += len(group)
             if on_tile:
@@ -342,13 +342,13 @@ class Upscaler:
             DeviceCanvas(plan, self.backbone.scale, done_px, dtype, self._copies),
             [tiles[index : index + self.batch] for index in range(0, len(tiles), self.batch)],
             cut,
-            Networks(lambda lr: self._turned(lr, self._unchecked), self._infer),
+            Networks(lambda lr: self._turned(lr, self._unchecked), self.infer),
             self.device,
             tell,
         )
 
     @torch.inference_mode()
-    def _infer(self, lr: np.ndarray) -> Tensor:
+    def infer(self, lr: np.ndarray) -> Tensor:
         """(B, h, w, 3) on the host -> (B, 3, s h, s w) float32 in [0, 1] on the device, finite."""
         return self._turned(self._to_device(lr), self._forward)
 

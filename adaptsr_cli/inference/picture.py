@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from adaptsr_cli.arrays import Uint8Array
 from adaptsr_cli.inference.engine import OnTile, Upscaler
-from adaptsr_cli.inference.rows import empty_canvas, to_unit_range
+from adaptsr_cli.inference.rows import empty_canvas, to_host, to_unit_range
 from adaptsr_cli.io.pictures import Picture
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
@@ -209,6 +209,15 @@ def _pieces(image: Floats, rows: int) -> Iterator[Floats]:
 def upscale_rgb(upscaler: Upscaler, image: np.ndarray) -> Uint8Array:
     """Upscale (H, W, 3) of any depth to (scale * H, scale * W, 3) uint8, as it is written to a file and scored."""
     return to_depth(upscaler.run(image), np.uint8)
+
+
+def upscale_batch(upscaler: Upscaler, images: np.ndarray) -> Uint8Array:
+    """Upscale small images of one size at a time: (B, h, w, 3) -> (B, scale * h, scale * w, 3), as `upscale_rgb`."""
+    try:
+        batch = [to_host(sr) for sr in upscaler.infer(images)]
+    except RuntimeError:  # not enough memory for so many, or what the network says to each by itself
+        return np.stack([upscale_rgb(upscaler, image) for image in images])
+    return to_depth(np.stack(batch), np.uint8)
 
 
 def to_depth(image: np.ndarray, dtype: np.dtype[Any] | type[np.generic]) -> np.ndarray:

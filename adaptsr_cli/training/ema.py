@@ -59,6 +59,10 @@ class AdapterAverage(ABC):
         for average, parameter in zip(self._averages, self._parameters, strict=True):
             average.copy_(parameter)  # no `lerp_`: what is forgotten may not be finite
 
+    def take_over(self) -> None:
+        """Set the parameters to the average, which goes on."""
+        self._copy(self._averages)
+
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Within this block the parameters hold the average; afterwards their own values again."""

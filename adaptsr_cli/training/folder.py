@@ -19,8 +19,13 @@ class TrainingFolder:
 
     @property
     def good(self) -> Path:
-        """The state to go back to when training fails: the start, later that of the best held-out score."""
+        """The state of the best held-out score, to go back to."""
         return self.root / "good.safetensors"
+
+    @property
+    def start(self) -> Path:
+        """The state before the first step, to go back to where training fails early."""
+        return self.root / "start.safetensors"
 
     @property
     def log(self) -> Path:

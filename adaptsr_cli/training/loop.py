@@ -21,25 +21,25 @@ from adaptsr_cli.data.prefetch import BatchSource, Prefetcher, pin
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import Interrupted
 from adaptsr_cli.inference.engine import Upscaler
-from adaptsr_cli.inference.picture import upscale_rgb
+from adaptsr_cli.inference.picture import upscale_batch
 from adaptsr_cli.io.atomic import drop_old_partial_files
 from adaptsr_cli.io.images import write_rgb
 from adaptsr_cli.progress import Progress, Task
 from adaptsr_cli.runtime import freed_memory_kept
 from adaptsr_cli.training.cuda_graph import RecordedStep
-from adaptsr_cli.training.due import describe_end, end_of_plan, find_due, finished_share, is_out_of_patience
+from adaptsr_cli.training.due import describe_end, end_of_plan, find_due, is_out_of_patience
 from adaptsr_cli.training.ema import AdapterAverage, make_average
 from adaptsr_cli.training.folder import TrainingFolder
 from adaptsr_cli.training.log import append_row, cut_log
 from adaptsr_cli.training.objective import Objective
 from adaptsr_cli.training.optimizer import JointOptimizer, make_optimizer
-from adaptsr_cli.training.recovery import SETTLED_SHARE, describe_resuming, is_lost, keeps, lower_rate, rate_now
+from adaptsr_cli.training.recovery import NOT_FINITE, Fault, describe_resuming, find_fault, keeps, lower_rate, rate_now
 from adaptsr_cli.training.resource_usage import ResourceUsage
 from adaptsr_cli.training.signals import catch_stop
 from adaptsr_cli.training.state import TrainState, continue_run, read_state, restore, save_state
 from adaptsr_cli.training.step import GradientStep
 from adaptsr_cli.training.tensorboard import TensorBoard
-from adaptsr_cli.training.validation import Validation, Validator
+from adaptsr_cli.training.validation import Upscale, Validation, Validator
 from adaptsr_cli.units import plural
 
 LossLog = dict[str, Tensor | float]
@@ -163,7 +163,7 @@ class Trainer:
                 if due.anything:
                     pending = self._read_losses(pending)
                     if not _are_finite(pending):
-                        state = self._lower_rate(state, train_state, "the loss stopped being finite", progress)
+                        state = self._lower_rate(state, train_state, NOT_FINITE, progress)
                         pending, due = [], replace(due, log=False, validate=False)
                 if due.log:
                     self._log_loss(pending, state.iteration, rate, task)
@@ -171,9 +171,9 @@ class Trainer:
                 if due.validate:
                     with usage.not_counted():
                         state, score = self._validate(state, train_state, task)
-                    if is_lost(score, state, config, seeks_psnr=self.objective.seeks_psnr):
-                        fall = f"the held-out score fell to {score:.2f} dB (backbone {state.backbone_psnr_y_db:.2f} dB)"
-                        state = self._lower_rate(state, train_state, fall, progress, state.backbone_psnr_y_db - score)
+                    fault = find_fault(score, state, seeks_psnr=self.objective.seeks_psnr)
+                    if fault is not None:
+                        state = self._lower_rate(state, train_state, fault, progress)
                     else:
                         self._warn_if_worse(score, state, progress)
                 if reason is None and is_out_of_patience(state, config):
@@ -274,6 +274,7 @@ class Trainer:
         if self.world.is_main_process:
             self._keep_sample(validation.sample, 0)
             append_row(self.folder.log, LogRow(iteration=0, val_psnr_y_db=score))
+            save_state(self.folder.start, state, train_state)
             save_state(self.folder.state, state, train_state)
             self._keep_best(state, train_state)
         on = f"on {plural(len(self.validator), 'held-out image')}"
@@ -315,12 +316,10 @@ class Trainer:
                 mean.mul_(self.share)
             self.world.all_reduce_sum_(means)
 
-    def _lower_rate(
-        self, state: LoopState, train_state: TrainState, reason: str, progress: Progress, lost_db: float = 0.0
-    ) -> LoopState:
-        """Go back to the best state with a lower rate, and say so."""
-        state, said = lower_rate(state, train_state, self.folder, reason, lost_db)
-        progress.warn(said)
+    def _lower_rate(self, state: LoopState, train_state: TrainState, fault: Fault, progress: Progress) -> LoopState:
+        """Go back to a good state with a lower rate, and say so."""
+        state, said = lower_rate(state, train_state, self.folder, fault)
+        (progress.note if fault.spares_best else progress.warn)(said)
         return state
 
     def _keep_best(self, state: LoopState, train_state: TrainState) -> None:
@@ -359,7 +358,7 @@ class Trainer:
                 state = state.model_copy(update={"best_psnr_y_db": score, "best_iteration": state.iteration})
                 if self.world.is_main_process:
                     self.keep_best(self.attachment, state)
-        if improved and self.world.is_main_process and finished_share(state, self.plan.config) >= SETTLED_SHARE:
+        if improved and self.world.is_main_process:
             save_state(self.folder.good, state, train_state)
         set_differentiable(self.backbone, True)
         self._log(LogRow(iteration=state.iteration, val_psnr_y_db=score))
@@ -368,8 +367,8 @@ class Trainer:
         task.show(val=f"{score:.2f} dB ({score - state.backbone_psnr_y_db:+.2f})")
         return state, score
 
-    def _upscale(self) -> Callable[[np.ndarray], np.ndarray]:
-        return partial(upscale_rgb, Upscaler(self.backbone, device=self.device, precision="fp32", tile_px=0))
+    def _upscale(self) -> Upscale:
+        return partial(upscale_batch, Upscaler(self.backbone, device=self.device, precision="fp32", tile_px=0))
 
     @contextmanager
     def _watched(self, iteration: int) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Final
 
 from adaptsr_cli.artifacts.train_config import TrainConfig
@@ -20,15 +21,35 @@ RATE_CUT: Final = 0.25
 MOST_CUTS: Final = 6
 """A rate 4,096 times too high; what still fails then does not fail by its rate."""
 
-SETTLED_SHARE: Final = 0.3
-"""From here on the best state is what training goes back to; before, it is the start, since an adapter that a rate far
-too high has made is a poor one to go on from, however it scores."""
+_SETTLED_SHARE: Final = 0.3
+"""A training that fails goes back to its best state if that is of here or later; else to the start, since an adapter
+that a rate far too high has made is a poor one to go on from, however it scores."""
 
 COLLAPSE_DB: Final = 3.0
 """A perceptual training that has lost more PSNR-Y than that does not show the scene any more."""
 
 _TOLERATED_FALL_DB: Final = 0.5
 _DEEP_FALL_DB: Final = 3.0
+_LOST_SHARE: Final = 0.1
+_LEAST_LOSS_DB: Final = 0.03
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why the learning rate is lowered.
+
+    Attributes:
+        reason: What is wrong, for people.
+        factor: What the rate is multiplied with.
+        spares_best: The best adapter is none of a rate far too high, so training goes on from it.
+    """
+
+    reason: str
+    factor: float = RATE_CUT
+    spares_best: bool = False
+
+
+NOT_FINITE: Final = Fault("the loss stopped being finite")
 
 
 def peak_rate(state: LoopState) -> float:
@@ -66,23 +87,45 @@ def describe_resuming(state: LoopState, saved: LoopState) -> str:
     return f"{said}, now up to {end}: the learning rate begins its schedule anew, at half of its peak ({peak})"
 
 
-def is_lost(score: float, state: LoopState, config: TrainConfig, *, seeks_psnr: bool) -> bool:
-    """Whether a held-out score is so far below the backbone's that only a lower rate can help.
+def find_fault(score: float, state: LoopState, *, seeks_psnr: bool) -> Fault | None:
+    """What a held-out score says against the learning rate; None where nothing.
 
-    A high rate costs some quality until it decays, so early in the run a fall is tolerated, at its end none. An
-    objective that gives PSNR up for sharpness is lost where it has collapsed.
+    A training is lost whose score is well below the backbone's. A high rate costs some quality until it decays, so
+    early in the run a fall is tolerated, at its end none. An objective that gives PSNR up for sharpness is lost where
+    it has collapsed.
+
+    At a constant rate the mean of the steps is scored, which moves smoothly. Where it has lost a tenth of its gain, the
+    rate brings nothing more.
 
     Args:
         score: PSNR-Y in dB.
         state: Where the loop stands.
-        config: The options of the run.
         seeks_psnr: The objective's.
     """
-    left = 1 - finished_share(state, config)
-    if len(state.rate_cuts) == MOST_CUTS or left <= 0:
-        return False
-    tolerated_db = _TOLERATED_FALL_DB * left
-    return score < state.backbone_psnr_y_db - tolerated_db if seeks_psnr else _has_collapsed(score, state)
+    config = state.plan.config
+    done, before = finished_share(state, config), state.backbone_psnr_y_db
+    if len(state.rate_cuts) == MOST_CUTS or done >= 1:
+        return None
+    tolerated_db = _TOLERATED_FALL_DB * (1 - done)
+    if score < before - tolerated_db if seeks_psnr else _has_collapsed(score, state):
+        # A deep fall lowers the rate twice at once.
+        factor = RATE_CUT if before - score < _DEEP_FALL_DB else RATE_CUT**2
+        return Fault(f"the held-out score fell to {score:.2f} dB (backbone {before:.2f} dB)", factor)
+    best = state.best_psnr_y_db
+    if (
+        seeks_psnr
+        and config.schedule == "constant"
+        and _is_settled(state)
+        and score < best - max(_LEAST_LOSS_DB, _LOST_SHARE * (best - before))
+        and not _has_given_up_best(state)
+    ):
+        return Fault(f"the held-out score fell from {best:.2f} to {score:.2f} dB", spares_best=True)
+    return None
+
+
+def _has_given_up_best(state: LoopState) -> bool:
+    """Whether training went back to where it was before its best state, and has made no better one since."""
+    return any(cut.back_to < state.best_iteration <= cut.iteration for cut in state.rate_cuts)
 
 
 def keeps(score: float, state: LoopState, *, seeks_psnr: bool) -> bool:
@@ -99,16 +142,15 @@ def _has_collapsed(score: float, state: LoopState) -> bool:
 
 
 def lower_rate(
-    state: LoopState, train_state: TrainState, folder: TrainingFolder, reason: str, lost_db: float = 0.0
+    state: LoopState, train_state: TrainState, folder: TrainingFolder, fault: Fault
 ) -> tuple[LoopState, str]:
-    """Put the last good state back and lower the rate; the steps done remain counted.
+    """Put a good state back and lower the rate; the steps done remain counted.
 
     Args:
         state: Where the loop stands.
         train_state: What training changes, on which the state is put.
         folder: Where the good state lies.
-        reason: What is wrong, for people.
-        lost_db: How far the held-out score is below the backbone's; a deep fall lowers the rate twice at once.
+        fault: Why.
 
     Returns:
         The state to go on from, and one line for the user.
@@ -119,17 +161,27 @@ def lower_rate(
     if len(state.rate_cuts) == MOST_CUTS or not folder.good.exists():
         kept = f"; the last good state is kept in {folder.state}" if folder.state.exists() else ""
         raise TrainingError(
-            f"{reason} before iteration {state.iteration}",
+            f"{fault.reason} before iteration {state.iteration}",
             f"try a smaller `learning_rate` or `precision` fp32{kept}",
         )
     good, tensors = read_state(folder.good)
+    # Folders of earlier versions have no start.
+    if not fault.spares_best and folder.start.exists() and not _is_settled(good):
+        good, tensors = read_state(folder.start)
     restore(tensors, train_state, folder.good)
     if train_state.average is not None:
-        train_state.average.begin_anew()
-    factor = RATE_CUT if lost_db < _DEEP_FALL_DB else RATE_CUT**2
-    cut = RateCut(iteration=state.iteration, reason=reason, factor=factor, back_to=good.iteration)
+        if fault.spares_best:
+            train_state.average.take_over()
+        else:
+            train_state.average.begin_anew()
+    cut = RateCut(iteration=state.iteration, reason=fault.reason, factor=fault.factor, back_to=good.iteration)
     state = state.model_copy(update={"rate_cuts": (*state.rate_cuts, cut)})
     return state, (
-        f"{reason} at iteration {state.iteration}: going on from the adapter of iteration {good.iteration} with "
-        f"1/{1 / factor:g} of the learning rate, {peak_rate(state):.2g} at its peak"
+        f"{fault.reason} at iteration {state.iteration}: going on from the adapter of iteration {good.iteration} with "
+        f"1/{1 / fault.factor:g} of the learning rate, {peak_rate(state):.2g} at its peak"
     )
+
+
+def _is_settled(state: LoopState) -> bool:
+    """Whether enough of a training was done for its best state to be one to go on from."""
+    return finished_share(state, state.plan.config) >= _SETTLED_SHARE

@@ -23,7 +23,7 @@ class PairSource(Protocol):
 
 
 MAX_IMAGES: Final = 16
-MAX_LR_PX: Final = 128
+MAX_LR_PX: Final = 64
 """Side of the largest image that is scored whole; of a larger one as many pixels are."""
 
 _PIECES: Final = 4  # a side
@@ -31,6 +31,9 @@ _SAMPLE_ROWS: Final = 3
 _SAMPLE_PX: Final = 256
 
 Pair = tuple[np.ndarray, np.ndarray]  # lr (h, w, 3), hr (s h, s w, 3), uint8
+
+Upscale = Callable[[np.ndarray], np.ndarray]
+"""Images of one size at a time: (B, h, w, 3) -> (B, s h, s w, 3), uint8."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Validation:
 class Validator:
     """Scores the network on at most 16 held-out images.
 
-    Of an image larger than 128 LR pixels 16 pieces are scored that are spread over it, which bounds the time that
+    Of an image larger than 64 LR pixels 16 pieces are scored that are spread over it, which bounds the time that
     validation takes away from training; `adaptsr eval` scores whole images. One piece in the middle, of as many pixels,
     would say little of the image (`benchmarks/validation_pieces.py`).
 
@@ -76,19 +79,22 @@ class Validator:
     def __len__(self) -> int:
         return self._count
 
-    def score(self, upscale: Callable[[np.ndarray], np.ndarray]) -> Validation:
-        """Score all held-out images.
-
-        Args:
-            upscale: (h, w, 3) uint8 -> (s h, s w, 3) uint8.
-        """
-        scores = [_psnr_of_all([self._psnr_db(upscale(lr), hr) for lr, hr in pieces]) for pieces in self._images]
-        rows = [_sample_row(lr, upscale(lr), hr, self._scale) for lr, hr in self._shown]
+    def score(self, upscale: Upscale) -> Validation:
+        """Score all held-out images with the network."""
+        scores = [self._psnr_db(upscale, pieces) for pieces in self._images]
+        rows = [_sample_row(lr, upscale(lr[None])[0], hr, self._scale) for lr, hr in self._shown]
         # In the order of the images, so that the mean is the same however many processes there are.
         return Validation(float(np.mean(self._world.gather_shares(scores))), _stack(rows))
 
-    def _psnr_db(self, sr: np.ndarray, hr: np.ndarray) -> float:
-        return score_images(sr, hr, protocol=PAPER, scale=self._scale, metrics=("psnr",))["psnr_y_db"]
+    def _psnr_db(self, upscale: Upscale, pieces: list[Pair]) -> float:
+        """Of an image."""
+        upscaled = upscale(np.stack([lr for lr, _ in pieces]))
+        return _psnr_of_all(
+            [
+                score_images(sr, hr, protocol=PAPER, scale=self._scale, metrics=("psnr",))["psnr_y_db"]
+                for sr, (_, hr) in zip(upscaled, pieces, strict=True)
+            ]
+        )
 
 
 def _psnr_of_all(pieces_db: list[float]) -> float:

@@ -13,7 +13,15 @@ from torch.nn import functional
 from adaptsr_cli.artifacts.base import BackboneIdentity
 from adaptsr_cli.backbones.backbone import Backbone, Traits
 from adaptsr_cli.inference.engine import Upscaler
-from adaptsr_cli.inference.picture import extend_colour, resize_to, to_depth, upscale_alpha, upscale_picture
+from adaptsr_cli.inference.picture import (
+    extend_colour,
+    resize_to,
+    to_depth,
+    upscale_alpha,
+    upscale_batch,
+    upscale_picture,
+    upscale_rgb,
+)
 from adaptsr_cli.io.checkpoints import Checkpoint
 from adaptsr_cli.io.images import resize_bicubic
 from adaptsr_cli.io.pictures import Animation, Picture
@@ -243,3 +251,18 @@ def test_rounding_in_bands_changes_no_value(
         assert (after.colour == to_depth(whole, dtype)).all()
         mask = resize_to(upscale_alpha(banded, alpha), size[1], size[0])
         assert (after.alpha == to_depth(mask[..., 0], dtype)).all()
+
+
+def test_images_at_a_time_are_as_each_by_itself(smooth: Upscaler, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 12, 9, 3), dtype=np.uint8)
+    alone = np.stack([upscale_rgb(smooth, image) for image in images])
+    assert np.array_equal(upscale_batch(smooth, images), alone)
+    infer = smooth.infer
+
+    def press(lr: np.ndarray) -> Tensor:
+        if len(lr) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return infer(lr)
+
+    monkeypatch.setattr(smooth, "infer", press)
+    assert np.array_equal(upscale_batch(smooth, images), alone)

@@ -54,7 +54,7 @@ def test_rows_equal_the_whole_image(dtype: type, grey: bool, upscaler: Upscaler,
 
 def test_a_failure_leaves_nothing_behind(upscaler: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tifffile.imwrite(tmp_path / "in.tif", np.zeros((200, 60, 3), np.uint8), photometric="rgb", metadata=None)
-    infer, calls = upscaler._infer, 0
+    infer, calls = upscaler.infer, 0
 
     def fail(lr: np.ndarray) -> torch.Tensor:
         nonlocal calls
@@ -63,7 +63,7 @@ def test_a_failure_leaves_nothing_behind(upscaler: Upscaler, tmp_path: Path, mon
             raise ImageError("not finite")
         return infer(lr)
 
-    monkeypatch.setattr(upscaler, "_infer", fail)
+    monkeypatch.setattr(upscaler, "infer", fail)
     with pytest.raises(ImageError, match="not finite"):
         stream_tiff(upscaler, tmp_path / "in.tif", tmp_path / "out" / "o.tif", room_bytes=ROOM, note=lambda: None)
     assert list((tmp_path / "out").iterdir()) == []

@@ -1,24 +1,32 @@
-"""When a training is lost, and which adapter is kept."""
+"""What lowers the learning rate, from where training goes on then, and which adapter is kept."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
+from training.test_loop import CONFIG, STEADY, Batches, run, run_in, same
 
 from adaptsr_cli.artifacts.train_config import TrainConfig
-from adaptsr_cli.artifacts.train_state import LoopState, RunFingerprint
-from adaptsr_cli.training.recovery import COLLAPSE_DB, is_lost, keeps
+from adaptsr_cli.artifacts.train_state import LoopState, RateCut, RunFingerprint
+from adaptsr_cli.errors import TrainingError
+from adaptsr_cli.progress import Silent
+from adaptsr_cli.training.folder import TrainingFolder
+from adaptsr_cli.training.log import read_log
+from adaptsr_cli.training.recovery import COLLAPSE_DB, find_fault, keeps
+from adaptsr_cli.training.state import adapter_tensors, read_state
 
-CONFIG = TrainConfig(
-    preset="fast", iterations=100, batch=1, patch_px=16, learning_rate=1e-3, schedule="cosine", alpha=1.0, val_freq=10,
-    save_freq=10, precision="fp32", seed=0
-)  # fmt: skip
 BACKBONE_DB, BEST_DB = 30.0, 30.4
 
 
-def at(iteration: int) -> LoopState:
-    plan = RunFingerprint(config=CONFIG, backbone_sha256="", data_fingerprint="", ranks={})
+def at(iteration: int, config: TrainConfig = CONFIG) -> LoopState:
+    """Where a training of 100 iterations stands."""
+    plan = RunFingerprint(
+        config=config.model_copy(update={"iterations": 100}), backbone_sha256="", data_fingerprint="", ranks={}
+    )
     return LoopState(
-        plan=plan, iteration=iteration, backbone_psnr_y_db=BACKBONE_DB, best_psnr_y_db=BEST_DB, best_iteration=0
+        plan=plan, iteration=iteration, backbone_psnr_y_db=BACKBONE_DB, best_psnr_y_db=BEST_DB, best_iteration=20
     )
 
 
@@ -29,11 +37,118 @@ def at(iteration: int) -> LoopState:
 def test_psnr_may_fall_a_little_and_of_the_perceptual_objective_more(
     seeks_psnr: bool, score: float, lost: bool
 ) -> None:
-    assert is_lost(score, at(50), CONFIG, seeks_psnr=seeks_psnr) == lost
-    assert not is_lost(score, at(100), CONFIG, seeks_psnr=seeks_psnr)  # nothing is left to do better
+    assert (find_fault(score, at(50), seeks_psnr=seeks_psnr) is not None) == lost
+    assert find_fault(score, at(100), seeks_psnr=seeks_psnr) is None  # nothing is left to do better
+
+
+@pytest.mark.parametrize(
+    ("score", "iteration", "config", "seeks_psnr", "fallen"),
+    [
+        (BEST_DB - 0.05, 50, STEADY, True, True),
+        (BEST_DB - 0.03, 50, STEADY, True, False),  # less than a tenth of the gain
+        (BEST_DB - 0.05, 25, STEADY, True, False),  # a trial of a search, which is to show what its rate does
+        (BEST_DB - 0.05, 100, STEADY, True, False),
+        (BEST_DB - 0.05, 50, CONFIG, True, False),  # the rate falls by itself
+        (BEST_DB - 0.05, 50, STEADY, False, False),
+    ],
+)
+def test_a_mean_that_has_lost_a_tenth_of_its_gain_lowers_the_rate(
+    score: float, iteration: int, config: TrainConfig, seeks_psnr: bool, fallen: bool
+) -> None:
+    fault = find_fault(score, at(iteration, config), seeks_psnr=seeks_psnr)
+    assert (fault is not None and fault.spares_best) == fallen
+
+
+@pytest.mark.parametrize(("back_to", "fallen"), [(0, False), (20, True)])
+def test_a_best_adapter_that_was_given_up_is_no_measure(back_to: int, fallen: bool) -> None:
+    cut = RateCut(iteration=40, reason="", back_to=back_to)
+    state = at(50, STEADY).model_copy(update={"rate_cuts": (cut,)})
+    assert (find_fault(BEST_DB - 0.1, state, seeks_psnr=True) is not None) == fallen
 
 
 def test_the_best_is_kept_or_the_latest_that_has_not_collapsed() -> None:
     assert [keeps(score, at(50), seeks_psnr=True) for score in (30.3, 30.5)] == [False, True]
     limit = BACKBONE_DB - COLLAPSE_DB
     assert [keeps(score, at(50), seeks_psnr=False) for score in (limit - 0.1, limit, 30.3)] == [False, True, True]
+
+
+def test_loss_that_is_not_finite_lowers_the_rate_and_goes_on(tmp_path: Path) -> None:
+    progress = Silent()
+    outcome, _, _ = run(tmp_path, Batches(12, "nan"), progress=progress)
+    state = outcome.state
+    assert state.iteration == 24
+    assert [(cut.iteration, cut.back_to) for cut in state.rate_cuts] == [(15, 8)]
+    assert state.best_psnr_y_db > state.backbone_psnr_y_db
+    assert progress.warnings == [
+        "the loss stopped being finite at iteration 15: going on from the adapter of iteration 8 with 1/4 of the "
+        "learning rate, 0.0013 at its peak"
+    ]
+    rows = read_log(tmp_path / "training" / "log.jsonl")
+    assert all(np.isfinite(row.loss) for row in rows if row.loss is not None)
+
+
+@pytest.mark.parametrize("config", [CONFIG, STEADY], ids=lambda config: config.schedule)
+def test_going_on_after_a_lowered_rate_is_resumed_bit_for_bit(config: TrainConfig, tmp_path: Path) -> None:
+    for name in ("straight", "broken"):
+        (tmp_path / name).mkdir()
+    _, kept, straight = run(tmp_path / "straight", Batches(12, "nan"), config)
+    with pytest.raises(OSError, match="the power went"):
+        run(tmp_path / "broken", Batches(12, "nan", crash_at=18), config)
+    _, kept_later, resumed = run(tmp_path / "broken", Batches(12, "nan"), config)
+    assert same(resumed.state(), straight.state())
+    assert same(kept_later[24], kept[24])
+
+
+def test_a_loss_that_is_never_finite_ends_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="stopped being finite") as caught:
+        run(tmp_path, Batches(-1, "always nan"), CONFIG.model_copy(update={"iterations": 90}))
+    assert "state.safetensors" in caught.value.hint
+
+
+@pytest.mark.parametrize("rate", [0.1, 1.0])
+def test_a_rate_far_too_high_ends_with_a_good_adapter_and_says_so(rate: float, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"iterations": 60, "val_freq": 4, "learning_rate": rate})
+    progress = Silent()
+    outcome, _, _ = run(tmp_path, config=config, progress=progress)
+    assert outcome.state.rate_cuts
+    assert "of the learning rate" in progress.warnings[0]
+    good = run_in(tmp_path / "good", CONFIG.model_copy(update={"iterations": 60, "val_freq": 4}))
+    gains = [found.best_psnr_y_db - found.backbone_psnr_y_db for found in (outcome.state, good)]
+    assert gains[0] > 0.5 * gains[1] > 0
+
+
+OFTEN = STEADY.model_copy(update={"val_freq": 4, "save_freq": 4})
+
+
+def test_a_fall_goes_on_from_the_best_adapter_at_a_lower_rate(tmp_path: Path) -> None:
+    progress = Silent()
+    with pytest.raises(OSError, match="the power went"):
+        run(tmp_path, Batches(10, "misleading", crash_at=16), OFTEN, progress)
+    state, tensors = read_state(TrainingFolder(tmp_path / "training").state)
+    assert [(cut.iteration, cut.back_to, cut.factor) for cut in state.rate_cuts] == [(16, 12, 0.25)]
+    assert progress.notes[-1].endswith(
+        "at iteration 16: going on from the adapter of iteration 12 with 1/4 of the learning rate, 0.0013 at its peak"
+    )
+    (tmp_path / "good").mkdir()
+    kept = run(tmp_path / "good", Batches(10, "misleading"), OFTEN)[1]
+    assert same(adapter_tensors(tensors), kept[12])
+
+
+def test_going_on_after_a_fall_is_resumed_bit_for_bit(tmp_path: Path) -> None:
+    for name in ("straight", "broken"):
+        (tmp_path / name).mkdir()
+    outcome, _, straight = run(tmp_path / "straight", Batches(10, "misleading"), OFTEN)
+    with pytest.raises(OSError, match="the power went"):
+        run(tmp_path / "broken", Batches(10, "misleading", crash_at=18), OFTEN)
+    resumed, _, attachment = run(tmp_path / "broken", Batches(10, "misleading"), OFTEN)
+    assert outcome.state.rate_cuts
+    assert resumed.state.rate_cuts == outcome.state.rate_cuts
+    assert same(attachment.state(), straight.state())
+
+
+def test_an_early_failure_goes_back_to_the_start_and_a_late_one_to_the_best(tmp_path: Path) -> None:
+    for at_iteration, back_to in ((6, 0), (18, 16)):
+        folder = tmp_path / str(at_iteration)
+        folder.mkdir()
+        state = run(folder, Batches(at_iteration, "nan"), OFTEN)[0].state
+        assert [cut.back_to for cut in state.rate_cuts] == [back_to]

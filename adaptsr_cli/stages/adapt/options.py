@@ -31,7 +31,7 @@ class AdaptOptions(TrainOptions):
     ] = None
     score_batches: Annotated[
         int, Field(ge=1, description="Batches that the saliency is averaged over."), NotOnCommandLine()
-    ] = 20
+    ] = 8
     rank_map: Annotated[Path | None, Field(description="Rank map. Left out: the run's."), NotOnCommandLine()] = None
 
 

@@ -15,7 +15,7 @@ from adaptsr_cli.data.layouts import PairSet
 from adaptsr_cli.data.sources import DataSpec
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.inference.engine import Upscaler
-from adaptsr_cli.inference.picture import upscale_rgb
+from adaptsr_cli.inference.picture import upscale_batch
 from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.stages.common.blend import AdapterBlend
@@ -69,7 +69,7 @@ def tune(job: TuningJob, blend: AdapterBlend, progress: Progress) -> tuple[Tuned
 
         def score(weights: Weights) -> float:
             blend.put(weights)
-            found = validator.score(partial(upscale_rgb, upscaler)).psnr_y_db
+            found = validator.score(partial(upscale_batch, upscaler)).psnr_y_db
             task.advance()
             return found
 

@@ -18,6 +18,6 @@ class ScoreOptions(DataOptions):
     criterion: Annotated[
         Criterion, Field(description="Which criterion is the score that later stages go by; all are measured.")
     ] = "gradient"
-    batches: Annotated[int, Field(ge=1, description="Batches that the score is averaged over.")] = 20
+    batches: Annotated[int, Field(ge=1, description="Batches that the score is averaged over.")] = 8
     batch: Annotated[int, Field(ge=1, description="Patches a batch.")] = 8
     patch: Annotated[f.Patch, Flag(default_text="128, or what the images allow")] = None

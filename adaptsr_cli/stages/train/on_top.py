@@ -20,7 +20,7 @@ from adaptsr_cli.artifacts.dial import DialRecord
 from adaptsr_cli.artifacts.evaluation import DialCurve, DialPoint
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.inference.engine import Upscaler
-from adaptsr_cli.inference.picture import upscale_rgb
+from adaptsr_cli.inference.picture import upscale_batch
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.report.figures import draw_curves
@@ -160,7 +160,7 @@ def _measure_dial(run: RunFolder, inputs: TrainingInputs, progress: Progress) ->
             for sharpness in SETTINGS:
                 dial.put(sharpness)
                 upscaler = Upscaler(dial.backbone, device=inputs.device, precision="fp32", tile_px=0)
-                psnr_y_db = inputs.validator.score(partial(upscale_rgb, upscaler)).psnr_y_db
+                psnr_y_db = inputs.validator.score(partial(upscale_batch, upscaler)).psnr_y_db
                 points.append(DialPoint(sharpness=sharpness, metrics={"psnr_y_db": psnr_y_db}))
                 task.advance()
         dial.backbone.to(torch.device("cpu"))

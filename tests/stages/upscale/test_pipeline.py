@@ -136,7 +136,7 @@ def test_ctrl_c_leaves_whole_files_only(
     for index in range(12):
         write_rgb(folder / f"{index:02d}.png", photo(index, 40, 40))
     threads = threading.active_count()  # libraries that other tests used may have left one
-    infer, calls = Upscaler._infer, 0
+    infer, calls = Upscaler.infer, 0
 
     def press(self: Upscaler, lr: np.ndarray) -> torch.Tensor:
         nonlocal calls
@@ -147,7 +147,7 @@ def test_ctrl_c_leaves_whole_files_only(
             os.kill(os.getpid(), signal.SIGINT)
         return infer(self, lr)
 
-    monkeypatch.setattr(Upscaler, "_infer", press)
+    monkeypatch.setattr(Upscaler, "infer", press)
     # Started in the background of a script, the tests would inherit that the signal is ignored.
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
