@@ -62,6 +62,7 @@ RANK: Final = 8
 DECAY: Final = 0.999
 OURS: Final = "adaptsr"
 EVERY: Final = 5  # every fifth pair is watched, and every fifth is for validation
+WATCHED_PX: Final = 128  # LR pixels a side, of which watched images are scored
 COLOURS: Final = {"peft": "tab:orange", "full": "tab:green", OURS: "tab:blue"}
 
 
@@ -153,7 +154,7 @@ def race(run: dict[str, Any], model: str | None, folder: Path) -> dict[str, Any]
         parts = deal(folder, Path(work))
         backbone = load_model(ModelSpec.of(model, None, offline=True), SILENT)
         watched = open_part(parts["watched"], backbone.scale)
-        clock = Clock(Validator(watched, backbone.scale))
+        clock = Clock(Validator(watched, backbone.scale, max_lr_px=WATCHED_PX))
         if run["contender"] == OURS:
             found = adapt(run, model, parts, Path(work) / "run", clock)
         else:

@@ -30,7 +30,8 @@ from adaptsr_cli.stages.common.blend import open_blend
 Array = np.ndarray[Any, Any]
 
 RESULTS: Final = Path(__file__).parent / "results"
-CHOICES: Final = ((1, 64), (2, 32), (4, 16), (8, 8), (1, 128), (2, 64), (4, 32), (8, 16))  # pieces a side, and their side in LR px
+CHOICES: Final = ((1, 64), (2, 32), (4, 16), (8, 8), (1, 128), (2, 64), (4, 32), (8, 16))
+"""Pieces a side, and their side in LR px."""
 
 
 def main() -> None:

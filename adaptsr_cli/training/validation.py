@@ -24,7 +24,7 @@ class PairSource(Protocol):
 
 MAX_IMAGES: Final = 16
 MAX_LR_PX: Final = 64
-"""Side of the largest image that is scored whole; of a larger one as many pixels are."""
+"""Side of the largest image that is scored whole during training; of a larger one as many pixels are."""
 
 _PIECES: Final = 4  # a side
 _SAMPLE_ROWS: Final = 3
@@ -60,9 +60,12 @@ class Validator:
         source: The held-out pairs.
         scale: Upscaling factor.
         world: The processes that share the images.
+        max_lr_px: Another limit than 64 px, of which the pieces have a quarter.
     """
 
-    def __init__(self, source: PairSource, scale: int, world: World = SINGLE_PROCESS) -> None:
+    def __init__(
+        self, source: PairSource, scale: int, world: World = SINGLE_PROCESS, *, max_lr_px: int = MAX_LR_PX
+    ) -> None:
         count = min(len(source), MAX_IMAGES)
         indices = sorted({round(position) for position in np.linspace(0, len(source) - 1, count)})
         self._count = len(indices)
@@ -72,7 +75,7 @@ class Validator:
         self._shown: list[Pair] = []
         for place in world.share(len(indices)):
             lr, hr = source.read(indices[place])
-            self._images.append(_pieces(lr, hr, scale))
+            self._images.append(_pieces(lr, hr, scale, max_lr_px))
             if len(self._shown) < _SAMPLE_ROWS:
                 self._shown.append(_centre(lr, hr, scale, max(1, _SAMPLE_PX // scale)))
 
@@ -104,11 +107,11 @@ def _psnr_of_all(pieces_db: list[float]) -> float:
     return -10 * math.log10(np.mean([10 ** (-psnr_db / 10) for psnr_db in pieces_db]))
 
 
-def _pieces(lr: np.ndarray, hr: np.ndarray, scale: int) -> list[Pair]:
+def _pieces(lr: np.ndarray, hr: np.ndarray, scale: int, max_lr_px: int) -> list[Pair]:
     """A small pair itself; of a larger one pieces at even distances, which do not overlap."""
-    if max(lr.shape[:2]) <= MAX_LR_PX:
+    if max(lr.shape[:2]) <= max_lr_px:
         return [(lr, hr)]
-    sides = [min(length, MAX_LR_PX) // _PIECES for length in lr.shape[:2]]
+    sides = [min(length, max_lr_px) // _PIECES for length in lr.shape[:2]]
     rows, columns = (
         [round((number + 0.5) * length / _PIECES - side / 2) for number in range(_PIECES)]
         for length, side in zip(lr.shape[:2], sides, strict=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import torch
 
@@ -24,8 +25,10 @@ from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.common.splitting import keep_roles
 from adaptsr_cli.stages.common.training_data import CacheSizes, fingerprint_of, open_pairs, open_reader
 from adaptsr_cli.stages.merge.blend import Tuned, Weights, tune_weights
-from adaptsr_cli.training.validation import MAX_LR_PX, Validator
+from adaptsr_cli.training.validation import Validator
 from adaptsr_cli.units import plural
+
+_MAX_LR_PX: Final = 128  # more than validation during training has: blends differ by less than trainings
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,8 @@ class TuningJob:
 def tune(job: TuningJob, blend: AdapterBlend, progress: Progress) -> tuple[Tuned, Tuning]:
     """Choose weights and strength by PSNR-Y on the images of a folder that none of the adapters was trained on.
 
-    The scores are those of validation during training: at most 16 images, spread over the folder. The
-    blend's network is left on the CPU, with the last blend that was tried.
+    The scores are those of validation during training, by four times as many pixels: at most 16 images, spread over
+    the folder. The blend's network is left on the CPU, with the last blend that was tried.
 
     Args:
         job: What to look at.
@@ -62,7 +65,7 @@ def tune(job: TuningJob, blend: AdapterBlend, progress: Progress) -> tuple[Tuned
     sets = _held_out(job, open_pairs(DataSpec.of(job.data), "val", progress, backbone.scale), progress)
     degradation = run_degradation(job.run, sets, None)
     reader = open_reader(sets, backbone.scale, degradation, 0, CacheSizes().open())
-    validator = Validator(reader, backbone.scale)
+    validator = Validator(reader, backbone.scale, max_lr_px=_MAX_LR_PX)
     upscaler = Upscaler(backbone, device=job.device, precision="fp32", tile_px=0)
 
     with progress.task("tune", None, unit="blend") as task:
@@ -76,8 +79,8 @@ def tune(job: TuningJob, blend: AdapterBlend, progress: Progress) -> tuple[Tuned
         tuned = tune_weights(len(blend.updates), score)
     backbone.to(torch.device("cpu"))
     progress.note(
-        f"tuned on {plural(len(validator), 'held-out image')} of {job.data}, of those larger than {MAX_LR_PX} LR px on "
-        f"pieces; {plural(tuned.tried, 'blend')} tried"
+        f"tuned on {plural(len(validator), 'held-out image')} of {job.data}, of those larger than {_MAX_LR_PX} LR px "
+        f"on pieces; {plural(tuned.tried, 'blend')} tried"
     )
     record = Tuning(
         data=str(job.data),
