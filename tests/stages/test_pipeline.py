@@ -105,7 +105,7 @@ def test_train_alone_scores_and_allocates_first_and_says_so(
     assert "scoring first" in train.err
     assert "allocating 8%" in train.err
     saliency = read_document(Path("adaptsr-run/saliency.json"), Saliency)
-    assert (saliency.batches, saliency.batch) == (20, 8)
+    assert (saliency.batches, saliency.batch) == (8, 8)
     rank_map = read_document(Path("adaptsr-run/rank_map.json"), RankMap)
     assert rank_map.budget_params == int(0.08 * rank_map.backbone.params)
 
