@@ -215,7 +215,7 @@ def upscale_batch(upscaler: Upscaler, images: np.ndarray) -> Uint8Array:
     """Upscale small images of one size at a time: (B, h, w, 3) -> (B, scale * h, scale * w, 3), as `upscale_rgb`."""
     try:
         batch = [to_host(sr) for sr in upscaler.infer(images)]
-    except RuntimeError:  # not enough memory for so many, or what the network says to each by itself
+    except RuntimeError:  # one by one makes do with less memory, and names what else is wrong
         return np.stack([upscale_rgb(upscaler, image) for image in images])
     return to_depth(np.stack(batch), np.uint8)
 

@@ -60,7 +60,7 @@ class Validator:
         source: The held-out pairs.
         scale: Upscaling factor.
         world: The processes that share the images.
-        max_lr_px: Another limit than 64 px, of which the pieces have a quarter.
+        max_lr_px: Side of the largest image that is scored whole, in LR pixels; pieces of others have a quarter of it.
     """
 
     def __init__(

@@ -10,6 +10,7 @@ from pydantic import Field
 from adaptsr_cli.options import Flag, NotOnCommandLine, OptionsModel
 from adaptsr_cli.stages.allocate.options import DEFAULT_BUDGET, Budget
 from adaptsr_cli.stages.common import fields as f
+from adaptsr_cli.stages.score.options import DEFAULT_BATCHES
 from adaptsr_cli.stages.train.options import TrainOptions
 
 DEFAULT_METRICS = "psnr,ssim,lpips_squeeze"
@@ -31,7 +32,7 @@ class AdaptOptions(TrainOptions):
     ] = None
     score_batches: Annotated[
         int, Field(ge=1, description="Batches that the saliency is averaged over."), NotOnCommandLine()
-    ] = 8
+    ] = DEFAULT_BATCHES
     rank_map: Annotated[Path | None, Field(description="Rank map. Left out: the run's."), NotOnCommandLine()] = None
 
 

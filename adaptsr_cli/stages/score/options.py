@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -11,6 +11,8 @@ from adaptsr_cli.options import Flag
 from adaptsr_cli.stages.common import fields as f
 from adaptsr_cli.stages.common.data_options import DataOptions
 
+DEFAULT_BATCHES: Final = 8
+
 
 class ScoreOptions(DataOptions):
     """What to score, and by what."""
@@ -18,6 +20,6 @@ class ScoreOptions(DataOptions):
     criterion: Annotated[
         Criterion, Field(description="Which criterion is the score that later stages go by; all are measured.")
     ] = "gradient"
-    batches: Annotated[int, Field(ge=1, description="Batches that the score is averaged over.")] = 8
+    batches: Annotated[int, Field(ge=1, description="Batches that the score is averaged over.")] = DEFAULT_BATCHES
     batch: Annotated[int, Field(ge=1, description="Patches a batch.")] = 8
     patch: Annotated[f.Patch, Flag(default_text="128, or what the images allow")] = None
