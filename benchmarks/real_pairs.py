@@ -1,9 +1,10 @@
-"""What adapting to real cameras gains: `adaptsr adapt` on folders of real pairs, for several networks.
+"""What adapting to real cameras gains: `adaptsr adapt` with its defaults, on folders of real pairs.
 
     python benchmarks/real_pairs.py --pairs iphone/ ntire2019/ --models DCTLSA_x4.pt SAFMN_x2.safetensors
 
-Always includes the embedded network. Scores are those of the held-out fifth of each folder, by the protocol `paper`, on
-whole images. Writes ``benchmarks/results/real_pairs.json`` and ``.md``.
+Always includes the embedded network. Scores are those that a user reads at the end: of the images that the run has kept
+for the test, whole, by the protocol `paper`. Rows are appended to ``benchmarks/results/real_pairs.jsonl`` as they come,
+and those that are there are not made again; the table ``real_pairs.md`` is made of what is there.
 """
 
 from __future__ import annotations
@@ -11,84 +12,93 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from unittest.mock import patch
 
+from adaptsr_cli.io.cache_folder import CACHE_VARIABLE
 from adaptsr_cli.runtime import describe_machine, pick_device
 from adaptsr_cli.stages.adapt.options import AdaptOptions
 from adaptsr_cli.stages.adapt.stage import run_adapt
 
-ROOT = Path(__file__).resolve().parents[1]
+RESULTS: Final = Path(__file__).parent / "results"
+EMBEDDED: Final = "embedded SAFMN x4"
 
 
 def main() -> None:
-    """Adapts every network to every folder and writes the table."""
+    """Adapt every network to every folder and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=Path, nargs="+", required=True)
+    parser.add_argument("--pairs", type=Path, nargs="*", default=[])
     parser.add_argument("--models", type=Path, nargs="*", default=[])
-    parser.add_argument("--budget", default="8%")
     parser.add_argument("--iterations", type=int, default=None, help="the preset's where left out")
-    parser.add_argument("--batch", type=int, default=None)
     options = parser.parse_args()
-    report: dict[str, Any] = {"machine": describe_machine(pick_device("auto")), "rows": []}
-    for pairs in options.pairs:
-        for model in [None, *options.models]:
-            row = {"data": pairs.name, "model": model.name if model else "embedded SAFMN x4"}
-            with tempfile.TemporaryDirectory() as folder:
-                row |= measure(Path(folder) / "run", pairs, model, options)
-            report["rows"].append(row)
-            print(json.dumps(row), flush=True)
-    results = ROOT / "benchmarks" / "results"
-    results.mkdir(parents=True, exist_ok=True)
-    (results / "real_pairs.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    (results / "real_pairs.md").write_text(to_markdown(report), encoding="utf-8")
+    log = RESULTS / "real_pairs.jsonl"
+    rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
+    with log.open("a", encoding="utf-8") as file:
+        for model, pairs in product([None, *options.models], options.pairs):
+            place = {"data": pairs.name, "network": model.stem if model else EMBEDDED}
+            if any(place.items() <= row.items() for row in rows):
+                continue
+            rows.append(place | measure(pairs, model, options.iterations))
+            file.write(json.dumps(rows[-1]) + "\n")
+            file.flush()
+            print(rows[-1], flush=True)
+    (RESULTS / "real_pairs.md").write_text(to_markdown(rows), encoding="utf-8")
 
 
-def measure(run: Path, pairs: Path, model: Path | None, options: argparse.Namespace) -> dict[str, Any]:
-    """One adaptation: scores before and after on held-out pairs, parameters and time."""
-    job = AdaptOptions(
-        run=run,
-        model=str(model) if model else None,
-        offline=True,
-        data=str(pairs),
-        iterations=options.iterations,
-        batch=options.batch,
-        budget=options.budget,
-        metrics="psnr,ssim",
-    )
-    done = run_adapt(job)
-    before, after = (entry.metrics for entry in done.evaluation.models)
-    improved = sum(
-        image.models["merged"]["psnr_y_db"] > image.models["backbone"]["psnr_y_db"] for image in done.evaluation.images
-    )
+def measure(pairs: Path, model: Path | None, iterations: int | None) -> dict[str, Any]:
+    """One adaptation: scores before and after on images that it has never seen, what was trained, and the time."""
+    with tempfile.TemporaryDirectory() as folder, patch.dict("os.environ", {CACHE_VARIABLE: f"{folder}/cache"}):
+        job = AdaptOptions(
+            run=Path(folder) / "run",
+            model=str(model) if model else None,
+            offline=True,
+            data=str(pairs),
+            iterations=iterations,
+            metrics="psnr,ssim",
+        )
+        done = run_adapt(job)
+    evaluation, card, search = done.evaluation, done.training.card, done.training.search
+    assert evaluation is not None
+    assert evaluation.seen == "nothing"
+    before, after = (model.metrics for model in evaluation.models)
+    test = next(found for found in evaluation.comparisons if found.metric == "psnr_y_db")
+    winner = search.winner if search is not None else None
     return {
-        "params": done.training.card.trainable_params,
-        "share": round(done.training.card.trainable_params / done.rank_map.backbone.params, 4),
-        "iterations": done.training.card.iterations,
-        "seconds": round(done.training.card.wall_s, 1),
-        "held_out": len(done.evaluation.images),
-        "improved": improved,
+        "method": winner.method if winner else None,
+        "learning_rate": winner.last_rate if winner else None,
+        "params": card.trainable_params,
+        "network_params": card.total_params,
+        "iterations": card.iterations,
+        "best_iteration": card.best_iteration,
+        "seconds": round(card.wall_s, 1),
+        "test_images": len(evaluation.images),
+        "improved": test.larger,
+        "p_value": test.p_value,
         "psnr_y_db": [round(before["psnr_y_db"], 3), round(after["psnr_y_db"], 3)],
         "ssim_y": [round(before["ssim_y"], 4), round(after["ssim_y"], 4)],
+        "machine": describe_machine(pick_device("auto")),
     }
 
 
-def to_markdown(report: dict[str, Any]) -> str:
+def to_markdown(rows: list[dict[str, Any]]) -> str:
     """The rows as a table."""
     lines = [
-        f"Made by `python benchmarks/real_pairs.py` on {report['machine']}.",
-        "",
-        "| pairs | network | trained | PSNR-Y before -> after | SSIM-Y before -> after | better on | training |",
-        "|---|---|---|---|---|---|---|",
+        "| pairs | network | found | PSNR-Y before -> after | SSIM-Y before -> after | better on | p | training |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for row in report["rows"]:
+    for row in rows:
         (psnr, psnr_after), (ssim, ssim_after) = row["psnr_y_db"], row["ssim_y"]
+        found = f"{row['method']} {row['learning_rate']:.2g}" if row["method"] else "the preset's"
         lines.append(
-            f"| {row['data']} | {row['model']} | {row['params']:,} ({row['share']:.1%}) "
+            f"| {row['data']} | {row['network']} | {found} "
             f"| {psnr:.2f} -> {psnr_after:.2f} dB (**{psnr_after - psnr:+.2f}**) "
-            f"| {ssim:.4f} -> {ssim_after:.4f} | {row['improved']} of {row['held_out']} "
+            f"| {ssim:.4f} -> {ssim_after:.4f} | {row['improved']} of {row['test_images']} | {row['p_value']:.2g} "
             f"| {row['iterations']} iterations, {row['seconds']:.0f} s |"
         )
+    machines = ", ".join(sorted({row["machine"] for row in rows}))
+    lines += ["", f"Made by `python benchmarks/real_pairs.py` on {machines}."]
     return "\n".join(lines) + "\n"
 
 

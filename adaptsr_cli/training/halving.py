@@ -26,8 +26,9 @@ _FACTORS_BELOW_USUAL: Final = (1.0, 2.0, 0.5, 0.25, 4.0)
 """The same where the first step asks for a lower rate than usual: it is a careful witness, and many networks bear more;
 the losses show those that do not."""
 
-_STEPS_A_TRIAL: Final = 22
-"""Fewer steps do not tell: in the first 20 the rates that spoil a network look like the best one."""
+_STEPS_A_TRIAL: Final = 90
+"""Fewer steps do not tell: in the first 20 the rates that spoil a network look like the best one, in the first 44 those
+that hardly move it like the only stable one (`docs/explanation/decisions.md`)."""
 
 _UNSTABLE: Final = 1.25
 """A loss so many times that of another rate on the same batches is a sign of a rate that is too high, which costs
@@ -120,6 +121,8 @@ def mark_unstable(scores: Mapping[Key, TrialScore], methods: Mapping[Key, Method
     Between methods a higher loss says nothing: full updates go further than low-rank ones, and the score is of the mean
     of their steps.
 
+    One that lowered its rate went back and hardly moves since, which is no measure for those that do.
+
     Args:
         scores: Of all trials of a round. One that lowered its rate has fewer losses than others, those of the last
             batches; with none its rate is as good as untried.
@@ -128,8 +131,10 @@ def mark_unstable(scores: Mapping[Key, TrialScore], methods: Mapping[Key, Method
     latest_first = {key: score.losses[::-1] for key, score in scores.items() if score.gain_db is not None}
     lowest = {}
     for method in set(methods.values()):
-        rates = (losses for key, losses in latest_first.items() if methods[key] == method)
-        lowest[method] = [min(values) for values in zip_longest(*rates, fillvalue=math.inf)]
+        rates = [key for key in latest_first if methods[key] == method]
+        unlowered = [key for key in rates if scores[key].learning_rate is None]
+        measures = (latest_first[key] for key in unlowered or rates)
+        lowest[method] = [min(values) for values in zip_longest(*measures, fillvalue=math.inf)]
     unstable = {
         key
         for key, losses in latest_first.items()

@@ -19,11 +19,18 @@ def test_a_search_costs_at_most_three_tenths_of_the_training(methods: tuple[str,
     assert plan.rounds[-1].end < iterations
 
 
-def test_the_default_training_tries_two_rates_of_two_methods() -> None:
-    plan = plan_halving(("lora", "full"), 300)
-    assert plan.trials == (("lora", 0), ("full", 0), ("lora", 1), ("full", 1))
-    assert plan.describe(300) == "4 trials of 22 steps, the best 2 of them to 44, and the best one to 300"
-    assert (plan.all_iterations, plan.lost_iterations, plan.validations) == (132, 88, 6)
+def test_the_default_training_tries_two_rates() -> None:
+    plan = plan_halving(("full", "lora"), 300)
+    assert plan.trials == (("full", 0), ("full", 1))
+    assert plan.describe(300) == "2 trials of 90 steps, and the best one to 300"
+    assert (plan.all_iterations, plan.lost_iterations, plan.validations) == (180, 90, 2)
+
+
+def test_a_long_training_tries_two_rates_of_two_methods() -> None:
+    plan = plan_halving(("full", "lora"), 1_200)
+    assert plan.trials == (("full", 0), ("lora", 0), ("full", 1), ("lora", 1))
+    assert plan.describe(1_200) == "4 trials of 90 steps, the best 2 of them to 180, and the best one to 1200"
+    assert (plan.all_iterations, plan.lost_iterations, plan.validations) == (540, 360, 6)
 
 
 def test_half_of_the_usual_rate_is_second_and_twice_a_lower_one() -> None:
@@ -47,6 +54,18 @@ def test_a_lowered_rate_is_judged_by_the_batches_since() -> None:
     )
     assert [key for key, score in scores.items() if not score.stable] == ["spiky", "untried"]
     assert best_of(scores, 1) == ["lowered"]
+
+
+def test_a_trial_that_hardly_moves_since_it_failed_spoils_no_other() -> None:
+    """The gains are those of SPAN x4 on camera 2 at its rate and at twice that; the losses are made up."""
+    scores = mark(
+        {
+            "moves": TrialScore(iteration=90, gain_db=1.17, losses=(0.030, 0.041, 0.028)),
+            "lowered": TrialScore(iteration=90, gain_db=-0.07, losses=(0.031, 0.027), learning_rate=3.1e-5),
+        }
+    )
+    assert all(score.stable for score in scores.values())
+    assert best_of(scores, 1) == ["moves"]
 
 
 def test_an_unstable_trial_goes_on_only_where_there_are_not_enough_others() -> None:
