@@ -31,7 +31,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=Path, nargs="*", default=[])
     parser.add_argument("--models", type=Path, nargs="*", default=[])
-    parser.add_argument("--iterations", type=int, default=None, help="the preset's where left out")
     options = parser.parse_args()
     log = RESULTS / "real_pairs.jsonl"
     rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
@@ -40,14 +39,14 @@ def main() -> None:
             place = {"data": pairs.name, "network": model.stem if model else EMBEDDED}
             if any(place.items() <= row.items() for row in rows):
                 continue
-            rows.append(place | measure(pairs, model, options.iterations))
+            rows.append(place | measure(pairs, model))
             file.write(json.dumps(rows[-1]) + "\n")
             file.flush()
             print(rows[-1], flush=True)
     (RESULTS / "real_pairs.md").write_text(to_markdown(rows), encoding="utf-8")
 
 
-def measure(pairs: Path, model: Path | None, iterations: int | None) -> dict[str, Any]:
+def measure(pairs: Path, model: Path | None) -> dict[str, Any]:
     """One adaptation: scores before and after on images that it has never seen, what was trained, and the time."""
     with tempfile.TemporaryDirectory() as folder, patch.dict("os.environ", {CACHE_VARIABLE: f"{folder}/cache"}):
         job = AdaptOptions(
@@ -55,19 +54,19 @@ def measure(pairs: Path, model: Path | None, iterations: int | None) -> dict[str
             model=str(model) if model else None,
             offline=True,
             data=str(pairs),
-            iterations=iterations,
             metrics="psnr,ssim",
         )
         done = run_adapt(job)
     evaluation, card, search = done.evaluation, done.training.card, done.training.search
     assert evaluation is not None
     assert evaluation.seen == "nothing"
+    assert search is not None
+    assert search.winner is not None
     before, after = (model.metrics for model in evaluation.models)
     test = next(found for found in evaluation.comparisons if found.metric == "psnr_y_db")
-    winner = search.winner if search is not None else None
     return {
-        "method": winner.method if winner else None,
-        "learning_rate": winner.last_rate if winner else None,
+        "method": search.winner.method,
+        "learning_rate": search.winner.last_rate,
         "params": card.trainable_params,
         "network_params": card.total_params,
         "iterations": card.iterations,
@@ -90,9 +89,8 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
     ]
     for row in rows:
         (psnr, psnr_after), (ssim, ssim_after) = row["psnr_y_db"], row["ssim_y"]
-        found = f"{row['method']} {row['learning_rate']:.2g}" if row["method"] else "the preset's"
         lines.append(
-            f"| {row['data']} | {row['network']} | {found} "
+            f"| {row['data']} | {row['network']} | {row['method']} {row['learning_rate']:.2g} "
             f"| {psnr:.2f} -> {psnr_after:.2f} dB (**{psnr_after - psnr:+.2f}**) "
             f"| {ssim:.4f} -> {ssim_after:.4f} | {row['improved']} of {row['test_images']} | {row['p_value']:.2g} "
             f"| {row['iterations']} iterations, {row['seconds']:.0f} s |"

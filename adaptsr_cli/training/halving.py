@@ -121,7 +121,7 @@ def mark_unstable(scores: Mapping[Key, TrialScore], methods: Mapping[Key, Method
     Between methods a higher loss says nothing: full updates go further than low-rank ones, and the score is of the mean
     of their steps.
 
-    One that lowered its rate went back and hardly moves since, which is no measure for those that do.
+    A trial that lowered its rate went back and hardly moves since: its losses are no measure for those that move.
 
     Args:
         scores: Of all trials of a round. One that lowered its rate has fewer losses than others, those of the last
