@@ -86,20 +86,26 @@ class OptionsModel(BaseModel):
         return {**below, **above}
 
 
-def describe_fault(error: ValidationError) -> str:
-    """The first fault of options in one line, naming the field in backticks."""
+def describe_fault(error: ValidationError, option: str = "") -> str:
+    """The first fault of options in one line.
+
+    Args:
+        error: What pydantic found.
+        option: What to call the option, where the error is of a value alone; left out, its field in backticks.
+    """
     first = error.errors(include_url=False)[0]
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, UsageError):  # of a validator of ours, which says all
         return cause.message
-    where = str(first["loc"][0]) if first["loc"] else ""  # of a sequence its name, not the place within
+    name = str(first["loc"][0]) if first["loc"] else ""  # of a sequence its name, not the place within
+    where = option or (f"`{name}`" if name else "")
     found = f"{first['input']!r}" if isinstance(first["input"], str | int | float | Path) else "not usable"
-    message = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    message = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ").partition(", unable to")[0]
     if first["type"] == "extra_forbidden":
-        return f"`{where}` is not an option"
+        return f"{where} is not an option"
     if first["type"] == "missing":
-        return f"`{where}` is required"
-    return f"`{where}` is {found}; it should be {message}" if where else message
+        return f"{where} is required"
+    return f"{where} is {found}; it should be {message}" if where else message
 
 
 def marker_of(field: FieldInfo, kind: type[Marker]) -> Marker | None:

@@ -20,7 +20,7 @@ import json
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import chain, islice, product
 from pathlib import Path
@@ -287,6 +287,7 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
             )
             + ".",
         ]
+    lines += ["", describe_equal_rates(groups.values())]
     machines = ", ".join(sorted({row["machine"] for row in rows}))
     lines += [
         "",
@@ -297,6 +298,26 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
         f"the gain rises, which ends at the best cell of a whole grid in {sum(climbed)} of {len(climbed)} choices.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def describe_equal_rates(groups: Iterable[list[dict[str, Any]]]) -> str:
+    """By how much full updates end above low-rank ones at the same rate, which decides where a rate is given."""
+    gains: dict[float, list[float]] = defaultdict(list)
+    for rows in groups:
+        given = {
+            (row["trial"]["method"], float(f"{row['trial']['learning_rate']:.4g}")): row["gain_db"]
+            for row in rows
+            if not is_searched(row)
+        }
+        for method, rate in given:
+            if method == "full" and ("lora", rate) in given:
+                gains[rate].append(given["full", rate] - given["lora", rate])
+    texts = [
+        f"{rate:.2g}: {mean(of):+.2f} dB ({sum(gain > 0 for gain in of)} of {len(of)} above)"
+        for rate, of in sorted(gains.items())
+        if len(of) > 1
+    ]
+    return "Full updates against low-rank ones at the same rate, on test images: " + ", ".join(texts) + "."
 
 
 def climb(cells: Mapping[Cell, dict[str, Any]], begin: Cell, name: str) -> Cell:

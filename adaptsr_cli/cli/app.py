@@ -233,6 +233,19 @@ def _with_rank(fault: AdaptsrError, world: World) -> AdaptsrError:
     return fault if world.size == 1 else AdaptsrError(f"process {world.rank}: {fault.message}", fault.hint)
 
 
+def _describe_parser_error(error: Any) -> str:
+    """What the option parser says, with the value that it found, which pydantic's words leave out."""
+    text, parameter = str(error.format_message()), getattr(error, "param", None)
+    if parameter is not None and "Input should be" in text:
+        from pydantic import ValidationError  # here, to keep `--help` quick
+
+        from adaptsr_cli.options import describe_fault
+
+        if isinstance(error.__cause__, ValidationError):
+            return describe_fault(error.__cause__, parameter.opts[-1])
+    return text.replace("Value error, ", "")
+
+
 def _to_user_error(error: Exception) -> AdaptsrError:
     """Any exception as one clear line and what to do next."""
     if isinstance(error, AdaptsrError):
@@ -246,7 +259,7 @@ def _to_user_error(error: Exception) -> AdaptsrError:
     if hasattr(error, "format_message"):
         context = getattr(error, "ctx", None)
         place = f"`{context.command_path} --help` lists the options" if context else "see `adaptsr --help`"
-        return UsageError(error.format_message().replace("Value error, ", ""), place)  # pydantic's word, of no use here
+        return UsageError(_describe_parser_error(error), place)
     return AdaptsrError(
         f"unexpected {type(error).__name__}: {error}", "run it again with --debug and report what it prints"
     )

@@ -30,7 +30,7 @@ def assert_one_clear_fault(outcome: Outcome, code: int, *texts: str) -> None:
         (["trian"], 2, ["No such command 'trian'", "did you mean train?"]),
         (["train", "--data", "missing"], 1, ["missing"]),
         (["train", "--data", "camera", "--itertions", "3"], 2, ["No such option"]),
-        (["train", "--data", "camera", "--iterations", "many"], 2, ["--iterations", "valid integer"]),
+        (["train", "--data", "camera", "--iterations", "many"], 2, ["--iterations is 'many'; it should be a valid"]),
         (["train", "--data", "camera", "--preset", "slow"], 2, ["'--preset'", "'slow' is not one of 'fast', 'paper'"]),
         (["train", "--data", "camera", "--device", "abacus"], 2, ["--device 'abacus' is not a device"]),
         (["train", "--data", "camera", "--device", "gpu"], 2, ["--device gpu: torch calls NVIDIA's and", "cuda:N"]),
@@ -51,16 +51,18 @@ def assert_one_clear_fault(outcome: Outcome, code: int, *texts: str) -> None:
         (["upscale", "camera/lr/000.png", "--suffix", ""], 2, ["overwritten by its own result"]),
         (["upscale", "camera"], 2, ["camera has no image", "--recursive"]),
         (["models", "--download", "swinir-x9"], 2, ["swinir-x9"]),
+        (["upscale", "camera/notes.txt"], 2, ["notes.txt is no image", "name images, or folders of them"]),
         (["upscale"], 2, ["no image to upscale"]),
         (["upscale", "--list", "nothing.txt"], 2, ["cannot read --list nothing.txt: No such file"]),
         (["upscale", "camera/lr", "--compile", "on"], 2, ["'on' is not one of 'off', 'auto'"]),
-        (["truncate", "--to-rank", "0"], 2, ["--to-rank", "greater than or equal to 1"]),
+        (["truncate", "--to-rank", "0"], 2, ["--to-rank is '0'; it should be greater than or equal to 1"]),
         (["info"], 2, ["FILE is required"]),
         (["info", "nothing.json"], 1, ["nothing.json does not exist"]),
         (["info", f"{'x' * 300}.json"], 1, ["too long: xxx", "check the path"]),
     ],
 )
 def test_wrong_words(words: list[str], code: int, texts: list[str], adaptsr: Command, pairs: Path) -> None:
+    (pairs / "notes.txt").write_text("fog", encoding="utf-8")
     before = sorted(pairs.rglob("*"))
     assert_one_clear_fault(adaptsr(*words), code, *texts)
     assert sorted(pairs.rglob("*")) == before

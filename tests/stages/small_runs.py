@@ -24,7 +24,7 @@ def write_camera(folder: Path) -> Path:
 
 
 def train(adaptsr: Command, pairs: Path, run: str, *more: object, lr: float = 0.01) -> Path:
-    done = adaptsr("train", "--data", pairs, "--run", run, "--lr", lr, *QUICK, *more)
+    done = adaptsr("train", "--data", pairs, "--run", run, "--lr", lr, "--method", "lora", *QUICK, *more)
     assert done.code == 0, done.err
     return Path(run) / "adapter.safetensors"
 

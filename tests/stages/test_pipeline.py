@@ -27,7 +27,7 @@ from adaptsr_cli.io.images import read_rgb
 from adaptsr_cli.stages.common.adapter_file import attach_adapter, read_adapter
 from adaptsr_cli.stages.score.stage import score_backbone
 
-QUICK = ("--iterations", 12, "--batch", 2, "--patch", 64, "--lr", 0.01)
+QUICK = ("--iterations", 12, "--batch", 2, "--patch", 64, "--lr", 0.01, "--method", "lora")
 
 
 def test_plain_calls_work_one_after_another(adaptsr: Command, pairs: Path) -> None:

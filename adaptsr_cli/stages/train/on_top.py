@@ -80,7 +80,7 @@ def perceptual_part(options: TrainOptions, inputs: TrainingInputs) -> TrainOptio
         options: Of both.
         inputs: Those of the first training.
     """
-    method = options.unsearched_method
+    method = options.named_method
     return options.model_copy(
         update={
             "objective": "perceptual",

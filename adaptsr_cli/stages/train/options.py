@@ -43,7 +43,7 @@ class TrainOptions(DataOptions):
     preset: Annotated[PresetName, Field(description="fast takes minutes, paper 100,000 iterations.")] = "fast"
     method: Annotated[
         MethodChoice,
-        Field(description="What is trained at the planned sites; auto is found with the rate, or is lora."),
+        Field(description="What is trained at the planned sites; auto goes by the size of the network."),
     ] = "auto"
     objective: Annotated[
         ObjectiveChoice,
@@ -138,8 +138,8 @@ class TrainOptions(DataOptions):
         return self.learning_rate is None and (said or self.preset != "paper")
 
     @property
-    def unsearched_method(self) -> Method:
-        """The method where no search chooses one."""
+    def named_method(self) -> Method:
+        """The method that is named; where none is, the one whose options may be given."""
         return "lora" if self.method == "auto" else self.method
 
     @property

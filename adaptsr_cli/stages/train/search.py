@@ -71,11 +71,13 @@ def settle_method(
     with world.rank_zero_first():
         if world.is_main_process:
             _take_over_winner(run)
-    searched, method, rate = open_methods(options, inputs), options.unsearched_method, options.learning_rate
+    searched, rate = open_methods(options, inputs), options.learning_rate
+    method = searched[0]
     # Asked by one process, so that all do the same.
-    if options.seeks_rate and world.gather(run.training.state.exists())[0]:
+    if world.gather(run.training.state.exists())[0]:
         config = read_state(run.training.state)[0].plan.config
-        method, rate = config.method if options.method == "auto" else options.method, config.learning_rate
+        method = config.method if options.method == "auto" else method
+        rate = config.learning_rate if options.seeks_rate else rate
     elif known is not None and covers(known, searched, planned.iterations):
         method, rate = _reuse(known, run, world, progress)
     elif options.seeks_rate and (obstacle := _obstacle(options, inputs, planned.iterations)) is not None:
@@ -101,10 +103,18 @@ def settle_method(
 
 
 def open_methods(options: TrainOptions, inputs: TrainingInputs) -> tuple[Method, ...]:
-    """The methods between which the search chooses, the one to prefer first: a short search has time for no other."""
+    """The methods between which to choose, the one to prefer first, which it is without a search or by a short one.
+
+    Low-rank updates are the paper's, those that a perceptual adapter was measured with, and what some options speak of.
+    """
     if options.method != "auto":
         return (options.method,)
-    asks_low_rank = bool(_LOW_RANK_OPTIONS & options.given().keys()) or inputs.plan.rank_map.start_sha256 is not None
+    asks_low_rank = (
+        options.preset == "paper"
+        or options.objective == "perceptual"
+        or bool(_LOW_RANK_OPTIONS & options.given().keys())
+        or inputs.plan.rank_map.start_sha256 is not None
+    )
     params = inputs.opened.backbone.identity.params
     if asks_low_rank or params > SMALL_PARAMS:
         return ("lora",)

@@ -104,7 +104,7 @@ def check_options(options: TrainOptions) -> None:
         UsageError: Naming the option.
         MissingWeights: Naming the files.
     """
-    method = options.unsearched_method
+    method = options.named_method
     mask = options.shira_mask or METHODS[method].masks[0]
     validate_method_options(method, options.init or "default", options.conv_factorization, mask)
     require_networks(options)

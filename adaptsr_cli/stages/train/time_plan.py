@@ -145,7 +145,7 @@ def plan_training(
         inputs: What is trained on what.
         progress: Told the plan before anything of it is done.
         known: What an earlier search has found, which saves the time for another one.
-        methods: Between which a search would choose, the one that it begins with first.
+        methods: Between which to choose, the one to prefer first.
     """
     minutes = options.minutes
     if minutes is None:
@@ -159,7 +159,7 @@ def plan_training(
         pace = Pace(saved.elapsed_s / saved.iteration, 0.0)
         more = plan_time(max(0.0, minutes - saved.elapsed_s / 60), pace, seeks_rate=False)
         return _with_plan(options, saved.iteration + more.iterations, more.validations, pace)
-    first = methods[0] if methods and options.seeks_rate else options.unsearched_method
+    first = methods[0] if methods else options.named_method
     options, pace, start = _measure(options, inputs, first, progress)
     plan = plan_time(minutes, pace, seeks_rate=options.seeks_rate and inputs.world.size == 1)
     if plan.is_searching and covers(known, methods, plan.iterations):

@@ -84,7 +84,7 @@ def find_inputs(places: Sequence[Path], *, recursive: bool, list_file: str | Non
     elif len(places) == 1 and not found.sources:
         if found.left_out:
             only = found.left_out[0]
-            raise UsageError(f"{only.source} {only.reason}", only.hint)
+            raise UsageError(f"{only.source} {only.reason}", only.hint or "name images, or folders of them")
         if not os.path.lexists(places[0]):
             raise UsageError(f"{places[0]} does not exist", "check the path")
     return found

@@ -20,7 +20,7 @@ from adaptsr_cli.stages.common.adapter_file import attach_adapter, read_adapter,
 
 FIRST, SECOND = Path("first"), Path("second")
 ADAPTER = FIRST / "adapter.safetensors"
-QUICK = ("--batch", 2, "--patch", 48)
+QUICK = ("--batch", 2, "--patch", 48, "--method", "lora")
 
 
 @pytest.fixture

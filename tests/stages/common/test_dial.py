@@ -68,6 +68,11 @@ def run(adaptsr: Command, camera: Path, tmp_path_factory: pytest.TempPathFactory
     return Path("r")
 
 
+def test_a_small_network_gets_full_updates_and_the_perceptual_adapter_on_top_low_rank_ones(run: Path) -> None:
+    assert read_adapter(run / "adapter.safetensors")[0].method == "full"
+    assert read_adapter(run / "perceptual" / "adapter.safetensors")[0].method == "lora"
+
+
 def test_every_command_mixes_the_same_weights(adaptsr: Command, run: Path) -> None:
     def merge(name: str, *words: object) -> dict[str, torch.Tensor]:
         done = adaptsr("merge", "--run", run, *words, "-o", f"{name}.safetensors")

@@ -22,7 +22,7 @@ def test_adapt_tells_the_whole_story_and_eval_repeats_it(adaptsr: Command, pairs
         "SAFMN ×4, adapted",
         "Where the ranks went",
         "Validation PSNR-Y",
-        "lora on",
+        "full on",
         "never trained on, but they chose the iteration",
     ):
         assert part in page

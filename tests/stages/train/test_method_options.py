@@ -11,7 +11,9 @@ from conftest import Command
 
 from adaptsr_cli.io.documents import read_toml
 from adaptsr_cli.stages.common.adapter_file import read_adapter, write_adapter
+from adaptsr_cli.stages.train import search
 from adaptsr_cli.stages.train.options import TrainOptions
+from adaptsr_cli.stages.train.search import SMALL_PARAMS
 from adaptsr_cli.training.state import read_state
 from adaptsr_cli.units import format_params
 
@@ -158,15 +160,47 @@ def test_every_method_has_a_learning_rate_of_its_own(
 def test_training_starts_at_the_gradient_unless_told_otherwise(adaptsr: Command, pairs: Path) -> None:
     """With the sidecar of `score` at its directions; without it at random, which is said; by the paper as the paper."""
     config = RUN / "training" / "config.toml"
-    assert adaptsr("train", "--data", pairs, *WORDS).code == 0
+    words = (*WORDS, "--method", "lora")
+    assert adaptsr("train", "--data", pairs, *words).code == 0
     assert read_toml(config, TrainOptions).init == "gradient"
-    elsewhere = ("train", "--data", pairs, *WORDS, "--rank-map", RUN / "rank_map.json", "--run", "elsewhere")
+    elsewhere = ("train", "--data", pairs, *words, "--rank-map", RUN / "rank_map.json", "--run", "elsewhere")
     assert adaptsr(*elsewhere).code == 0
     assert read_toml(Path("elsewhere") / "training" / "config.toml", TrainOptions).init == "gradient"
     (RUN / "saliency.safetensors").unlink()
-    train = adaptsr("train", "--data", pairs, *WORDS, "--force")
+    train = adaptsr("train", "--data", pairs, *words, "--force")
     assert read_toml(config, TrainOptions).init == "default"
     assert "start at random" in train.err
     assert adaptsr("score", "--data", pairs, "--force", "--batches", 2, "--patch", 32).code == 0
-    assert adaptsr("train", "--data", pairs, *WORDS, "--preset", "paper", "--force").code == 0
+    assert adaptsr("train", "--data", pairs, *words, "--preset", "paper", "--force").code == 0
     assert read_toml(config, TrainOptions).init == "default"
+
+
+@pytest.mark.parametrize(
+    ("words", "limit", "method"),
+    [
+        ((), SMALL_PARAMS, "full"),
+        (("--lr", 1e-4), SMALL_PARAMS, "full"),
+        (("--lr", 1e-4), 100, "lora"),
+        (("--lr", 1e-4, "--method", "lora"), SMALL_PARAMS, "lora"),
+        (("--lr", 1e-4, "--alpha", 4), SMALL_PARAMS, "lora"),
+        (("--preset", "paper", "--patch", 32), SMALL_PARAMS, "lora"),
+    ],
+)
+def test_the_size_of_the_network_decides_what_is_trained(
+    adaptsr: Command,
+    prepared: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[object, ...],
+    limit: int,
+    method: str,
+) -> None:
+    """Also where no search is: with a given rate, or in a training of a few steps. What was begun goes on as it was."""
+    monkeypatch.setattr(search, "SMALL_PARAMS", limit)
+    train = ("train", "--data", prepared, *QUICK, *words)
+    begun = adaptsr(*train)
+    assert begun.code == 0, begun.err
+    assert read_toml(RUN / "training" / "config.toml", TrainOptions).method == method
+    monkeypatch.setattr(search, "SMALL_PARAMS", 100 if limit > 100 else SMALL_PARAMS)
+    longer = adaptsr(*train, "--iterations", 3)
+    assert longer.code == 0, longer.err
+    assert read_adapter(RUN / "adapter.safetensors")[0].method == method

@@ -24,7 +24,7 @@ from adaptsr_cli.imaging.sharp_photographs import SimulatedCamera, photograph
 from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.io.images import write_rgb
 
-QUICK = ("--iterations", 6, "--batch", 2, "--patch", 32, "--lr", 0.005)
+QUICK = ("--iterations", 6, "--batch", 2, "--patch", 32, "--lr", 0.005, "--method", "lora")
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ def test_search_training_and_validations_take_the_minutes(
     assert 0.9 * 60 * minutes <= seconds <= 1.1 * 60 * minutes
 
 
-@pytest.mark.parametrize(("words", "method"), [((), "full"), (("--lr", 1e-3), "lora"), (("--method", "lora"), "lora")])
+@pytest.mark.parametrize(("words", "method"), [((), "full"), (("--lr", 1e-3), "full"), (("--method", "lora"), "lora")])
 def test_the_pace_is_that_of_the_method_that_is_trained_first(
     words: tuple[str | float, ...], method: str, adaptsr: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
