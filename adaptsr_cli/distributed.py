@@ -7,7 +7,7 @@ torch is imported where it is used, so that the command line can ask which group
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -95,6 +95,10 @@ class World:
         with _explained():
             dist.all_gather_object(found, value)
         return found  # type: ignore[return-value]  # all were filled
+
+    def from_main(self, make: Callable[[], Value]) -> Value:
+        """Make a value in the first process, and return it in all of them."""
+        return self.gather(make() if self.is_main_process else None)[0]  # type: ignore[return-value]  # made there
 
     def gather_shares(self, own: Sequence[Value]) -> list[Value]:
         """Collect results of all items from all processes.

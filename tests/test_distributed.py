@@ -186,6 +186,41 @@ def test_a_dead_process_ends_the_run_with_a_message_and_it_goes_on(place: Path) 
     assert relative_difference(place / "broken", place / "straight") == 0
 
 
+def test_a_search_finds_what_one_process_finds_also_where_it_was_broken_off(place: Path) -> None:
+    length = ("--iterations", "60", "--val-freq", "30")
+    run_here((*new_run(place, "straight"), *length, "--accumulate", "2"), place)
+    words = (*new_run(place, "broken"), *length)
+    first, second = start(words, place, size=2, program_of_last=HANG_AT_THE_25TH_STEP)
+    while second.poll() is None and not (place / "hanging").exists():
+        time.sleep(0.01)
+    second.send_signal(signal.SIGKILL)
+    (code, _, err), _ = finish((first, second))
+    assert code == 1, err
+    assert "searching for the learning rate" in err
+    assert not (place / "broken/adapter.safetensors").exists()
+    talk = run(words, place, size=2)
+    assert talk[1][1] == talk[1][2] == ""
+    assert "found by 2 trials" in talk[0][2]
+    records = [json.loads((place / name / "training/search.json").read_text()) for name in ("straight", "broken")]
+    for record in records:
+        del record["seconds"]
+        for trial in record["trials"]:
+            for score in trial["scores"]:
+                del score["seconds"]
+    assert records[0] == records[1]
+    assert (place / "broken/training/log.jsonl").read_bytes() == (place / "straight/training/log.jsonl").read_bytes()
+    assert relative_difference(place / "broken", place / "straight") == 0
+
+
+def test_a_group_keeps_to_its_minutes_with_a_search(place: Path) -> None:
+    """All processes plan the same, whatever time each of them has taken to measure."""
+    words = tuple(word for word in new_run(place, "timed") if word not in ("--iterations", "30", "--val-freq", "15"))
+    talk = run((*words, "--minutes", "0.2"), place, size=2)
+    assert "a search for the learning rate and about" in talk[0][2]
+    assert "found by" in talk[0][2]
+    assert (place / "timed/adapter.safetensors").exists()
+
+
 def test_a_batch_smaller_than_the_group_is_refused(place: Path) -> None:
     words = (*new_run(place, "small"), "--batch", "1")
     for code, _, err in finish(start(words, place, size=2)):

@@ -41,8 +41,8 @@ def recall_search(
     """
     if not options.seeks_rate or options.force:
         return None
-    record = _read(_path(options, inputs, methods), progress) if inputs.world.is_main_process else None
-    return inputs.world.gather(record)[0]  # of one process, so that all do the same
+    # By one process, so that all do the same.
+    return inputs.world.from_main(lambda: _read(_path(options, inputs, methods), progress))
 
 
 def _read(path: Path, progress: Progress) -> SearchRecord | None:

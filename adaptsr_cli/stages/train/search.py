@@ -2,7 +2,7 @@
 
 A trial is a training in a folder of its own, saved where it pauses, so that a killed search goes on. The winner's
 files become those of the run: the training that follows is, bit for bit, the one that its learning rate gives by
-``--lr``.
+``--lr``. Several processes train each trial together; the first one keeps the record, and tells the others.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import shutil
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import fmean
 from typing import Final
 
 from adaptsr_cli.artifacts.base import Method
 from adaptsr_cli.artifacts.search import RateBound, SearchRecord, Trial, TrialScore
-from adaptsr_cli.artifacts.train_state import ScheduleStart
+from adaptsr_cli.artifacts.train_state import LoopState, ScheduleStart
 from adaptsr_cli.distributed import World
 from adaptsr_cli.errors import Interrupted
 from adaptsr_cli.io.documents import read_document, write_document
@@ -68,9 +69,7 @@ def settle_method(
         UsageError: The method does not obey one of the options.
     """
     options, run, world = planned.options, inputs.opened.run, inputs.world
-    with world.rank_zero_first():
-        if world.is_main_process:
-            _take_over_winner(run)
+    _take_over_winner(run, world)
     searched, rate = open_methods(options, inputs), options.learning_rate
     method = searched[0]
     # Asked by one process, so that all do the same.
@@ -80,12 +79,13 @@ def settle_method(
         rate = config.learning_rate if options.seeks_rate else rate
     elif known is not None and covers(known, searched, planned.iterations):
         method, rate = _reuse(known, run, world, progress)
-    elif options.seeks_rate and (obstacle := _obstacle(options, inputs, planned.iterations)) is not None:
+    elif options.seeks_rate and (obstacle := _obstacle(options, planned.iterations)) is not None:
         rate = _rate_without_search(options, inputs, method, obstacle, progress)
     elif options.seeks_rate:
         record = _Search(planned, inputs, searched, progress).run()
-        keep_search(record, options, inputs, searched, progress)
-        _take_over_winner(run)
+        if world.is_main_process:
+            keep_search(record, options, inputs, searched, progress)
+        _take_over_winner(run, world)
         winner = record.winner
         assert winner is not None
         method, rate = winner.method, winner.learning_rate
@@ -136,10 +136,8 @@ def _reuse(known: SearchRecord, run: RunFolder, world: World, progress: Progress
     return method, rate
 
 
-def _obstacle(options: TrainOptions, inputs: TrainingInputs, iterations: int) -> str | None:
+def _obstacle(options: TrainOptions, iterations: int) -> str | None:
     """Why no search is possible; None where one is."""
-    if inputs.world.size > 1:
-        return "several processes train together"
     if options.objective == "perceptual":
         return "`objective` perceptual gives up the score that would decide"
     if iterations < LEAST_ITERATIONS:
@@ -179,12 +177,12 @@ class _Search:
 
     def run(self) -> SearchRecord:
         """Train the trials that are missing; every score is written at once, and the winner at the end."""
-        run = self.inputs.opened.run
+        run, world = self.inputs.opened.run, self.inputs.world
         plan, begin_s = plan_halving(self.methods, self.planned.iterations), time.perf_counter()
         tried = dict.fromkeys(method for method, _ in plan.trials)
         bounds = tuple(find_bound(self.planned.options, self.inputs, method, self.progress) for method in tried)
         spent_s = self.planned.spent_s + time.perf_counter() - begin_s
-        record = self._open_record(plan, bounds)
+        record = world.from_main(lambda: self._open_record(plan, bounds))
         self._tell(record, plan)
         going, begin = list(range(len(record.trials))), 0
         with self.progress.task("search", plan.all_iterations, unit="it") as task:
@@ -192,7 +190,8 @@ class _Search:
                 for place in going:
                     if len(record.trials[place].scores) <= number:
                         record = record.with_score(place, number, self._train(record.trials[place], round_.end))
-                        write_document(run.search, record)
+                        if world.is_main_process:
+                            write_document(run.search, record)
                     trial = record.trials[place]
                     task.advance(round_.end - begin)
                     task.show(trial=f"{trial.method} {trial.learning_rate:.1e}", val=trial.scores[number].describe())
@@ -205,8 +204,9 @@ class _Search:
                 going, begin = best_of(scores, round_.keep), round_.end
         seconds = spent_s + sum(score.seconds for trial in record.trials for score in trial.scores)
         record = record.model_copy(update={"winner_place": going[0], "seconds": seconds})
-        write_document(run.search, record)
-        draw_search(run.search_picture, record)
+        if world.is_main_process:
+            write_document(run.search, record)
+            draw_search(run.search_picture, record)
         return record
 
     def _open_record(self, plan: Halving, bounds: tuple[RateBound, ...]) -> SearchRecord:
@@ -237,10 +237,12 @@ class _Search:
 
     def _train(self, trial: Trial, end: int) -> TrialScore:
         """Train one trial to the end of a round; the network is then as before."""
-        begin = time.perf_counter()
+        begin, world = time.perf_counter(), self.inputs.world
         run = trial_folder(self.inputs.opened.run, trial)
-        if run.training.state.exists() and read_state(run.training.state)[0].iteration == end:
-            shutil.rmtree(run.root)  # killed before its score was written, which is made of its steps
+        state = run.training.state
+        with world.rank_zero_first():
+            if world.is_main_process and state.exists() and read_state(state)[0].iteration == end:
+                shutil.rmtree(run.root)  # killed before its score was written, which is made of its steps
         options = settle_trial(self.planned.options, self.inputs, trial.method, trial.learning_rate)
         with adapted(options, self.inputs, run, self.progress) as trainer:
             trainer.pause, trainer.start = end, self._start
@@ -252,21 +254,34 @@ class _Search:
                     "the same command goes on with it",
                 ) from None
             self._start = self._start or trainer.start
-            state = outcome.state
             with outcome.average.in_place() if outcome.average is not None else nullcontext():
-                gain_db = trainer.score() - state.backbone_psnr_y_db
-        # One that had to lower its rate shows nothing about the rate that it was begun with.
-        since = state.rate_cuts[-1].iteration if state.rate_cuts else 0
-        losses = [row.loss for row in read_log(trainer.folder.log) if row.loss is not None and row.iteration > since]
-        if state.pending_losses:  # of the steps since the last row, which may be the first ones that fail
-            losses.append(fmean(parts["loss"] for parts in state.pending_losses))
-        return TrialScore(
-            iteration=end,
-            gain_db=gain_db if math.isfinite(gain_db) else None,
-            learning_rate=peak_rate(state) if state.rate_cuts else None,
-            losses=tuple(losses),
-            seconds=time.perf_counter() - begin,
-        )
+                gain_db = trainer.score() - outcome.state.backbone_psnr_y_db
+        seconds = time.perf_counter() - begin
+        # By the first process, which alone has written the log.
+        return world.from_main(lambda: _to_score(outcome.state, gain_db, trainer.folder.log, seconds))
+
+
+def _to_score(state: LoopState, gain_db: float, log: Path, seconds: float) -> TrialScore:
+    """What a trial of this state has shown.
+
+    Args:
+        state: At the end of a round.
+        gain_db: Of its average over the backbone.
+        log: Of its losses.
+        seconds: That this round has taken.
+    """
+    # One that had to lower its rate shows nothing about the rate that it was begun with.
+    since = state.rate_cuts[-1].iteration if state.rate_cuts else 0
+    losses = [row.loss for row in read_log(log) if row.loss is not None and row.iteration > since]
+    if state.pending_losses:  # of the steps since the last row, which may be the first ones that fail
+        losses.append(fmean(parts["loss"] for parts in state.pending_losses))
+    return TrialScore(
+        iteration=state.iteration,
+        gain_db=gain_db if math.isfinite(gain_db) else None,
+        learning_rate=peak_rate(state) if state.rate_cuts else None,
+        losses=tuple(losses),
+        seconds=seconds,
+    )
 
 
 def trial_folder(run: RunFolder, trial: Trial) -> RunFolder:
@@ -274,8 +289,14 @@ def trial_folder(run: RunFolder, trial: Trial) -> RunFolder:
     return RunFolder(run.trials / f"{trial.method}-{trial.learning_rate:.6g}")
 
 
-def _take_over_winner(run: RunFolder) -> None:
+def _take_over_winner(run: RunFolder, world: World) -> None:
     """Make the winner's training that of the run, where a search has ended and this is not done yet."""
+    with world.rank_zero_first():
+        if world.is_main_process:
+            _move_winner(run)
+
+
+def _move_winner(run: RunFolder) -> None:
     if not (run.trials.exists() and run.search.exists()):
         return
     record = read_document(run.search, SearchRecord)

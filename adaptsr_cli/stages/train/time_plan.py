@@ -161,7 +161,7 @@ def plan_training(
         return _with_plan(options, saved.iteration + more.iterations, more.validations, pace)
     first = methods[0] if methods else options.named_method
     options, pace, start = _measure(options, inputs, first, progress)
-    plan = plan_time(minutes, pace, seeks_rate=options.seeks_rate and inputs.world.size == 1)
+    plan = plan_time(minutes, pace, seeks_rate=options.seeks_rate)
     if plan.is_searching and covers(known, methods, plan.iterations):
         plan = plan_time(minutes, pace, seeks_rate=False)
     progress.note(plan.describe(minutes, pace))
@@ -210,7 +210,9 @@ def _measure(
         trainer = make_trainer(choose_init(settled, inputs.plan, SILENT), inputs, run, progress)
         try:
             pace = _time(trainer, min(_TIMED_S, _TIMED_SHARE * 60 * (options.minutes or 1)))
-            return options, replace(pace, spent_s=time.perf_counter() - begin), trainer.start
+            # Of the slowest process, so that all plan the same.
+            (spent_s,) = inputs.world.all_reduce_max([time.perf_counter() - begin])
+            return options, replace(pace, spent_s=spent_s), trainer.start
         except torch.OutOfMemoryError:
             parts = 2 * options.accumulate
             if parts * inputs.world.size > trainer.plan.config.batch:
