@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad, relu
 
 from adaptsr_cli.errors import CheckpointError
 from adaptsr_cli.io.checkpoints import read_checkpoint
-from adaptsr_cli.metrics.perceptual import TRUNKS, ArrayDistance, MissingWeights, find_trunk
+from adaptsr_cli.metrics.feature_distance import FeatureDistance
+from adaptsr_cli.metrics.perceptual import TRUNKS, MissingWeights, find_trunk
 
 WEIGHTS_FILE: Final = "DISTS_alpha_beta_weights.pt"
 _WEIGHTS_SHA256: Final = "f5e65c96230b7f6ca995691647d482237e4cab8a50c5c4a5784f219ef0748218"
@@ -30,7 +30,7 @@ _MEAN: Final = (0.485, 0.456, 0.406)
 _STD: Final = (0.229, 0.224, 0.225)
 
 
-class Dists:
+class Dists(FeatureDistance):
     """Deep image structure and texture similarity: SSIM's two terms on the features of VGG-16.
 
     Images are compared at their own size; the authors' demonstration makes them smaller first.
@@ -55,7 +55,7 @@ class Dists:
     least_px = 16  # one pixel is left after four poolings
 
     def __init__(self, *, weights_dir: Path, device: torch.device | None = None) -> None:
-        self._device = device or torch.device("cpu")
+        super().__init__(device or torch.device("cpu"))
         weights = weights_dir / WEIGHTS_FILE
         trunk_path = find_trunk(self.name, TRUNKS["vgg"], weights_dir)
         if not weights.is_file():
@@ -65,31 +65,6 @@ class Dists:
             )
         self._texture, self._structure = _read_channel_weights(weights, self._device)
         self._trunk = _Trunk(read_checkpoint(trunk_path).tensors, trunk_path).to(self._device)
-        self._arrays = ArrayDistance(self._device)
-
-    def __call__(self, first: np.ndarray, second: np.ndarray) -> float:
-        """The distance of two images; 0 for equal ones, larger is worse.
-
-        Args:
-            first: (H, W, 3) uint8, or float in [0, 1].
-            second: The same shape.
-
-        Raises:
-            DataError: The images are too small for the trunk.
-        """
-        return self._arrays.distance(self, first, second)
-
-    def distance(self, first: Tensor, second: Tensor) -> Tensor:
-        """The distances of a batch, differentiable.
-
-        Args:
-            first: (B, 3, H, W) float32 in [0, 1], on the metric's device.
-            second: The same shape.
-
-        Returns:
-            (B,) float32.
-        """
-        return self.compare(self.features(first), self.features(second))
 
     def features(self, images: Tensor) -> list[Tensor]:
         """(B, 3, H, W) in [0, 1] -> the images and the features of the five stages."""

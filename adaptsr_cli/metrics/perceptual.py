@@ -8,16 +8,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adaptsr_cli.errors import AdaptsrError, CheckpointError, DataError
+from adaptsr_cli.errors import AdaptsrError, CheckpointError
 from adaptsr_cli.io.checkpoints import read_checkpoint
 from adaptsr_cli.io.hashing import file_sha256
-from adaptsr_cli.runtime import exact_products
+from adaptsr_cli.metrics.feature_distance import FeatureDistance
 
 PREFIX: Final = "lpips_"
 DOWNLOADS: Final = "https://download.pytorch.org/models"
@@ -54,7 +53,7 @@ class MissingWeights(AdaptsrError):
     """The trunk of a perceptual metric is not in the weights folder; all other metrics still work."""
 
 
-class Lpips:
+class Lpips(FeatureDistance):
     """The learned perceptual distance (LPIPS 0.1) with one trunk.
 
     Args:
@@ -79,34 +78,9 @@ class Lpips:
         trunk = TRUNKS[net]
         self.name = PREFIX + net
         self.least_px = trunk.least_px
-        self._device = device or torch.device("cpu")
+        super().__init__(device or torch.device("cpu"))
         self.trunk_path = find_trunk(self.name, trunk, weights_dir)
         self._model: Any = _build(net, self.trunk_path).to(self._device)
-        self._arrays = ArrayDistance(self._device)
-
-    def __call__(self, first: np.ndarray, second: np.ndarray) -> float:
-        """The distance of two images; 0 for equal ones, larger is worse.
-
-        Args:
-            first: (H, W, 3) uint8, or float in [0, 1].
-            second: The same shape.
-
-        Raises:
-            DataError: The images are too small for the trunk.
-        """
-        return self._arrays.distance(self, first, second)
-
-    def distance(self, first: Tensor, second: Tensor) -> Tensor:
-        """The distances of a batch, differentiable.
-
-        Args:
-            first: (B, 3, H, W) float32 in [0, 1], on the metric's device.
-            second: The same shape.
-
-        Returns:
-            (B,) float32.
-        """
-        return self.compare(self.features(first), self.features(second))
 
     def features(self, images: Tensor) -> list[Tensor]:
         """(B, 3, H, W) in [0, 1] -> the trunk's features of each layer, every pixel's of length 1."""
@@ -124,67 +98,6 @@ class Lpips:
             start=torch.zeros((), device=self._device),
         )
         return distances.flatten()
-
-
-class FeatureDistance(Protocol):
-    """A distance of what a network makes of two images."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def least_px(self) -> int: ...
-    def features(self, images: Tensor) -> list[Tensor]: ...
-    def compare(self, first: list[Tensor], second: list[Tensor]) -> Tensor: ...
-
-
-class ArrayDistance:
-    """The distance of images as arrays. The features of the last reference are kept: every model is compared with it.
-
-    Args:
-        device: The metric's.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._reference: tuple[np.ndarray, list[Tensor]] | None = None
-
-    def distance(self, metric: FeatureDistance, first: np.ndarray, second: np.ndarray) -> float:
-        """The distance of an image from a reference.
-
-        Args:
-            metric: What computes it.
-            first: (H, W, 3) uint8, or float in [0, 1].
-            second: The same shape, the reference.
-
-        Raises:
-            DataError: The images are too small for the metric.
-        """
-        if min(first.shape[:2]) < metric.least_px:
-            raise DataError(
-                f"an image of {first.shape[1]}x{first.shape[0]} px is too small for {metric.name}, "
-                f"which needs {metric.least_px} px",
-                "use larger images or leave this metric out",
-            )
-        with torch.inference_mode(), exact_products(self._device):
-            return float(
-                metric.compare(metric.features(_to_tensor(first, self._device)), self._features(metric, second)).item()
-            )
-
-    def _features(self, metric: FeatureDistance, image: np.ndarray) -> list[Tensor]:
-        known = self._reference
-        # by content: where an array lies, another one may lie a moment later
-        if known is not None and known[0].dtype == image.dtype and np.array_equal(known[0], image):
-            return known[1]
-        features = metric.features(_to_tensor(image, self._device))
-        self._reference = (image.copy(), features)
-        return features
-
-
-def _to_tensor(image: np.ndarray, device: torch.device) -> Tensor:
-    """(H, W, 3) uint8 or float in [0, 1] to (1, 3, H, W) float32 in [0, 1] on the device."""
-    levels = 255.0 if image.dtype == np.uint8 else 1.0
-    tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))[None])
-    return tensor.to(device, torch.float32) / levels
 
 
 def find_trunk(metric: str, trunk: Trunk, weights_dir: Path) -> Path:
