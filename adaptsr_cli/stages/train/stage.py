@@ -19,6 +19,7 @@ from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.progress import SILENT, Progress, TellOnce
 from adaptsr_cli.report.figures import draw_curves
 from adaptsr_cli.runtime import describe_device, pick_device, random_state_kept
+from adaptsr_cli.stages.allocate.options import DEFAULT_BUDGET
 from adaptsr_cli.stages.common.open_run import OpenRun, open_run
 from adaptsr_cli.stages.common.run_folder import RunFolder, drop_training
 from adaptsr_cli.stages.train.from_peft import start_from_peft
@@ -35,7 +36,7 @@ from adaptsr_cli.training.log import read_log
 from adaptsr_cli.training.loop import Trainer, TrainingOutcome
 from adaptsr_cli.training.objective import Objective
 from adaptsr_cli.training.validation import Validator
-from adaptsr_cli.units import format_params, format_seconds, plural
+from adaptsr_cli.units import format_params, format_seconds, parse_budget, plural
 
 FEW_IMAGES: Final = 6
 
@@ -164,6 +165,8 @@ def _train(options: TrainOptions, asked: TrainOptions, inputs: TrainingInputs, p
     attachment, objective, config = trainer.attachment, trainer.objective, trainer.plan.config
 
     _tell_start(trainer, inputs, progress)
+    if asked.method == "auto":
+        _tell_budget(trainer, inputs, progress)
     if world.is_main_process:
         told = options.model_copy(update={"objective": asked.objective, "minutes": asked.minutes})
         write_run_records(told, config, opened, inputs.plan)
@@ -214,6 +217,16 @@ def _tell_start(trainer: Trainer, inputs: TrainingInputs, progress: Progress) ->
         progress.warn(
             f"only {plural(images, 'image')} to train on: the held-out score may turn early; the best "
             "adapter is kept, and `patience` 3 stops in time"
+        )
+
+
+def _tell_budget(trainer: Trainer, inputs: TrainingInputs, progress: Progress) -> None:
+    """Say that a budget which the user has chosen bounds the sites and not the parameters, where that is so."""
+    budget, total_params = inputs.plan.rank_map.budget_params, inputs.opened.backbone.identity.params
+    if trainer.attachment.params > budget != parse_budget(DEFAULT_BUDGET).resolve(total_params):
+        progress.note(
+            f"the budget of {format_params(budget)} parameters has chosen the sites; all of their weights are trained, "
+            "which does better on so small a network; `method` shira, or lora, keeps to the budget"
         )
 
 

@@ -175,6 +175,16 @@ def test_training_starts_at_the_gradient_unless_told_otherwise(adaptsr: Command,
     assert read_toml(config, TrainOptions).init == "default"
 
 
+def test_a_budget_that_bounds_the_sites_alone_is_told(adaptsr: Command, prepared: Path) -> None:
+    """Where the user has chosen it, and not the method."""
+    said = "the budget of 12.0k parameters has chosen the sites"
+    for budget, method, tells in (("8%", "auto", False), ("12k", "auto", True), ("12k", "full", False)):
+        assert adaptsr("allocate", "--budget", budget, "--force").code == 0
+        train = adaptsr("train", "--data", prepared, *QUICK, "--method", method, "--force")
+        assert train.code == 0, train.err
+        assert (said in train.err.replace("\n", " ")) == tells
+
+
 @pytest.mark.parametrize(
     ("words", "limit", "method"),
     [
