@@ -80,7 +80,8 @@ def examine(name: str, model: Path | None, photo: Path, work: Path, options: arg
     run = work / name.split()[0]
     pairs = Path(options.shared) / "data/real_pairs/iphone"
     chosen = ["--model", model] if model else []
-    train = ["train", "--data", pairs, *chosen, "--run", run, "--iterations", options.iterations, "--lr", "5e-4"]
+    train = ["train", "--data", pairs, *chosen, "--run", run, "--iterations", options.iterations]
+    train += ["--method", "lora", "--lr", "5e-4"]
     call(*train, "--val-freq", options.iterations)
     call("merge", "--run", run)
     exported = json.loads(

@@ -277,7 +277,7 @@ def race_training() -> dict[str, Any]:
 def read_card(run: Path, data: Path, *words: str) -> dict[str, Any]:
     """What a training on the device says of itself: time, waiting for data, memory, energy."""
     command = [sys.executable, "-m", "adaptsr_cli", "train", "--device", "cuda", "--data", str(data), *words]
-    command += ["--run", str(run), "--iterations", "300", "--lr", "2e-3", "--debug"]
+    command += ["--run", str(run), "--iterations", "300", "--method", "lora", "--lr", "2e-3", "--debug"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     if done.returncode:
         return {"ok": False, "error": done.stderr[-2000:]}

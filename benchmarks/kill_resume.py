@@ -111,6 +111,8 @@ def command_of(
     """Start the training, the same words every time; wait for its good end if asked to."""
     words = [sys.executable, "-m", "adaptsr_cli", "train", "--data", options.data, "--run", folder, "--device", "cpu"]
     words += [
+        "--method",
+        "lora",
         "--lr",
         2e-3,
         "--iterations",

@@ -52,6 +52,7 @@ def main() -> None:
                 data=str(folder / data),
                 align=align,
                 iterations=options.iterations,
+                method="lora",
                 learning_rate=2e-3,
                 metrics="psnr,ssim",
                 score_batches=4,

@@ -118,6 +118,8 @@ def run_trial(trial: Trial, folder: Path, options: argparse.Namespace) -> dict[s
         words: list[object] = ["adapt", "--data", work / "train", "--val", work / "val", "--test", work / "test"]
         words += ["--iterations", trial.iterations, "--val-freq", trial.iterations, "--seed", trial.seed]
         words += [
+            "--method",
+            "lora",
             "--lr",
             LEARNING_RATE,
             "--metrics",

@@ -107,7 +107,7 @@ def adapt(pairs: Path, run: Path, scale: int, model: Path | None, seed: int, ite
     ]
     words += ["--model", model] if model else []
     words += ["--iterations", iterations] if iterations else []
-    words += ["--lr", 2e-3]
+    words += ["--method", "lora", "--lr", 2e-3]
     cost = call([*words, "--offline"], 1)
     evaluation = json.loads((run / "eval.json").read_text(encoding="utf-8"))
     split = read_document(run / "training" / "split.json", SplitRecord)

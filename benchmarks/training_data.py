@@ -117,6 +117,7 @@ def measure(
         align="shift" if align == "shift" else "none",
         degrade=degrade,
         iterations=options.iterations,
+        method="lora",
         learning_rate=2e-3,
         device="cpu",
         budget=options.budget,

@@ -56,6 +56,7 @@ def main() -> None:
                     iterations=setting.base.iterations,
                     batch=setting.base.batch,
                     patch=setting.base.patch,
+                    method="lora",
                     learning_rate=setting.base.lr,
                     seed=seed,
                     val_freq=setting.base.iterations,

@@ -158,7 +158,9 @@ def run_demo(options: DemoOptions, *, progress: Progress = SILENT, world: World 
         data=(str(photos / "train"),),
         test=photos / "test",
         offline=True,
-        learning_rate=TRAIN_PRESETS["fast"].learning_rate,  # known for this network; a search would only take time
+        # Known for this network; a search would only take time.
+        method="lora",
+        learning_rate=TRAIN_PRESETS["fast"].learning_rate,
     )
     return run_adapt(adaptation, progress=progress)
 
