@@ -92,6 +92,17 @@ def run(words: Sequence[object], folder: Path, *, size: int = 1) -> list[tuple[i
     return found
 
 
+def break_off(words: Sequence[object], folder: Path) -> str:
+    """Kills the second of two processes at the 25th step; what the first one then says on stderr."""
+    first, second = start(words, folder, size=2, program_of_last=HANG_AT_THE_25TH_STEP)
+    while second.poll() is None and not (folder / "hanging").exists():
+        time.sleep(0.01)
+    second.send_signal(signal.SIGKILL)
+    (code, _, err), _ = finish((first, second))
+    assert code == 1, err
+    return err
+
+
 def run_here(words: Sequence[object], folder: Path) -> None:
     """A command of one process in this one, without the seconds that another takes to start."""
     with pytest.MonkeyPatch.context() as patch:
@@ -171,12 +182,7 @@ def test_a_dead_process_ends_the_run_with_a_message_and_it_goes_on(place: Path) 
     """And ends as two parts without a break, which are what two processes train at this rate of learning, too."""
     run_here((*new_run(place, "straight"), "--lr", "5e-3", "--save-freq", "5", "--accumulate", "2"), place)
     words = (*new_run(place, "broken"), "--lr", "5e-3", "--save-freq", "5")
-    first, second = start(words, place, size=2, program_of_last=HANG_AT_THE_25TH_STEP)
-    while second.poll() is None and not (place / "hanging").exists():
-        time.sleep(0.01)
-    second.send_signal(signal.SIGKILL)
-    (code, _, err), _ = finish((first, second))
-    assert code == 1, err
+    err = break_off(words, place)
     assert "process 0: lost the other processes of the group" in err
     assert "run the same command again" in err
     assert "Traceback" not in err
@@ -190,12 +196,7 @@ def test_a_search_finds_what_one_process_finds_also_where_it_was_broken_off(plac
     length = ("--iterations", "60", "--val-freq", "30")
     run_here((*new_run(place, "straight"), *length, "--accumulate", "2"), place)
     words = (*new_run(place, "broken"), *length)
-    first, second = start(words, place, size=2, program_of_last=HANG_AT_THE_25TH_STEP)
-    while second.poll() is None and not (place / "hanging").exists():
-        time.sleep(0.01)
-    second.send_signal(signal.SIGKILL)
-    (code, _, err), _ = finish((first, second))
-    assert code == 1, err
+    err = break_off(words, place)
     assert "searching for the learning rate" in err
     assert not (place / "broken/adapter.safetensors").exists()
     talk = run(words, place, size=2)
