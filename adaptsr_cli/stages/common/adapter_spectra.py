@@ -33,7 +33,7 @@ def require_low_rank(adapter: AdapterSource, what: str) -> None:
         raise ArtifactError(
             f"{what} needs the singular values of low-rank updates, and {adapter.path} is an adapter of the method "
             f"{adapter.header.method}",
-            f"name an adapter of the method {able}",
+            f"name an adapter of the method {able}, which `adaptsr train --method` makes",
         )
     if adapter.header.factorization == "single" or adapter.header.init == "pissa":
         option = "`init` pissa" if adapter.header.init == "pissa" else "`conv_factorization` single"
