@@ -19,14 +19,14 @@ import argparse
 import json
 import shutil
 import tempfile
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice, product
 from pathlib import Path
-from statistics import mean
-from typing import Any, Final, Literal
+from typing import Any, Final
 from unittest.mock import patch
+
+from auto_rate_table import GRID, TEST_SHARE, Choice, cells_of, missing_beside, to_markdown
 
 from adaptsr_cli.io.cache_folder import CACHE_VARIABLE
 from adaptsr_cli.runtime import describe_machine, pick_device
@@ -43,20 +43,6 @@ from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.stages.train.stage import run_train
 
 RESULTS: Final = Path(__file__).parent / "results"
-TEST_SHARE: Final = 5  # every fifth pair is a test pair
-GRID: Final = (
-    *((method, rate) for rate in (5e-4, 2e-3, 2.5e-4, 1e-3, 4e-3) for method in ("lora", "full")),
-)  # the likeliest first
-MARGIN_DB: Final = 0.03
-BEST_ON: Final = {"held_out_gain_db": "held-out crops", "gain_db": "test images"}
-"""By what the cell of a grid that the default stands beside is chosen."""
-
-WHOLE: Final = "whole grid"
-BESIDE: Final = "rates beside"
-
-Choice = Literal["auto", "lora", "full"]
-Cell = tuple[Choice, float]
-"""Method and rate."""
 
 
 @dataclass(frozen=True)
@@ -118,43 +104,24 @@ def list_trials(options: argparse.Namespace) -> Iterator[Trial]:
 
 
 def list_beside(options: argparse.Namespace, done: list[dict[str, Any]]) -> Iterator[Trial]:
-    """The cells beside the best ones so far, as long as one is missing in `done`, which grows as they are run."""
-    for default in list_trials(options) if options.beside else ():
-        if default.method != "auto":
-            continue
-        place = {key: value for key, value in asdict(default).items() if key not in ("method", "learning_rate")}
-        while missing := missing_beside([row for row in done if place.items() <= row["trial"].items()]):
-            method, rate = missing[0]
-            yield Trial(**place, method=method, learning_rate=rate)
+    """The cells beside the best ones so far, of each seed and then of their means, as long as one is missing.
 
-
-def cell_of(row: dict[str, Any]) -> Cell | None:
-    """Where in the grid a training stands: the default where its search ended, as which it ends bit for bit.
-
-    None where no search found a rate, and where one was between rates of lora alone.
+    `done` grows as they are run.
     """
-    cell = row["found"] if row["trial"]["method"] == "auto" else row["trial"]
-    if cell is None or cell["learning_rate"] is None:
-        return None
-    return cell["method"], float(f"{cell['learning_rate']:.4g}")
+    defaults = [trial for trial in list_trials(options) if trial.method == "auto"] if options.beside else []
+    together = [[trial for trial in defaults if replace(trial, seed=0) == first] for first in defaults]
+    for seeds in (*([trial] for trial in defaults), *(seeds for seeds in together if len(seeds) > 1)):
+        places = [replace(trial, method="full") for trial in seeds]
+        while missing := missing_beside(found := [cells_of(rows_at(place, done)) for place in places]):
+            method, rate = missing[0]
+            place = next(place for place, cells in zip(places, found, strict=True) if missing[0] not in cells)
+            yield replace(place, method=method, learning_rate=rate)
 
 
-def cells_of(rows: list[dict[str, Any]]) -> dict[Cell, dict[str, Any]]:
-    """The trainings of one group by their cells."""
-    return {cell: row for row in rows if (cell := cell_of(row)) is not None}
-
-
-def beside(cell: Cell) -> list[Cell]:
-    """Half and twice its rate."""
-    method, rate = cell
-    return [(method, float(f"{rate * factor:.4g}")) for factor in (0.5, 2)]
-
-
-def missing_beside(rows: list[dict[str, Any]]) -> list[Cell]:
-    """What was not tried beside the best cells of one group."""
-    cells = cells_of(rows)
-    best = {max(cells, key=lambda cell: cells[cell][name]) for name in BEST_ON} if cells else set()
-    return [near for cell in sorted(best) for near in beside(cell) if near not in cells]
+def rows_at(place: Trial, done: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The trainings of this network, data, seed, length and fold."""
+    fixed = {key: value for key, value in asdict(place).items() if key not in ("method", "learning_rate")}
+    return [row for row in done if fixed.items() <= row["trial"].items()]
 
 
 def value_of(name: str, texts: list[str]) -> str:
@@ -230,125 +197,6 @@ def run_trial(trial: Trial, work: Path, options: argparse.Namespace, **more: Any
         "seconds": round(trained.card.wall_s, 1),
         "machine": describe_machine(pick_device(options.device)),
     }
-
-
-def to_markdown(rows: list[dict[str, Any]]) -> str:
-    """A row for each network, data set, length and seed: the default beside the best cells of the grid."""
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
-    for row in rows:
-        trial = row["trial"]
-        groups[trial["network"], trial["data"], trial["iterations"], trial["seed"]].append(row)
-    lines = [
-        "| network | data | iterations | seed | default finds | on held-out crops | on test images "
-        "| lora alone finds | on test images "
-        + "".join(f"| best on {images} | difference " for images in BEST_ON.values())
-        + "| among |",
-        "|---" * (10 + 2 * len(BEST_ON)) + "|",
-    ]
-    differences: dict[tuple[str, str], list[float]] = defaultdict(list)
-    beside_lora: list[dict[str, float]] = []
-    climbed: list[bool] = []
-    by_hand: list[float] = []
-    for (network, data, iterations, seed), found in groups.items():
-        auto = next((row for row in found if row["trial"]["method"] == "auto"), None)
-        lora = next((row for row in found if row["trial"]["method"] == "lora" and is_searched(row)), None)
-        cells = cells_of(found)
-        chosen = "" if auto is None else "preset's" if auto["found"] is None else describe(auto["found"])
-        gain = " | " if auto is None else f"{auto['held_out_gain_db']:+.2f} dB | {auto['gain_db']:+.3f} dB"
-        line = f"| {network} | {data} | {iterations} | {seed} | {chosen} | {gain} |"
-        line += " | |" if lora is None else f" {describe(lora['found'])} | {lora['gain_db']:+.3f} dB |"
-        if auto is not None and lora is not None:
-            beside_lora.append({key: auto[key] - lora[key] for key in BEST_ON})
-        extent = WHOLE if cells.keys() >= set(GRID) else BESIDE if cells and not missing_beside(found) else ""
-        for name in BEST_ON:
-            if auto is None or not extent:
-                line += " | |"
-                continue
-            best = max(cells, key=lambda cell: cells[cell][name])
-            difference = auto["gain_db"] - cells[best]["gain_db"]
-            differences[extent, name].append(difference)
-            line += f" {cells[best]['gain_db']:+.3f} dB, {best[0]} {best[1]:.2g} | {difference:+.3f} dB |"
-            if extent == WHOLE and (begin := cell_of(auto)) is not None:
-                climbed.append(climb(cells, begin, name) == best)
-        if extent == WHOLE and auto is not None:
-            held_out, test = (max(cells, key=lambda cell: cells[cell][name]) for name in BEST_ON)
-            by_hand.append(cells[held_out]["gain_db"] - cells[test]["gain_db"])
-        lines.append(f"{line} {extent} |")
-    for (extent, name), of in differences.items():
-        lines += [
-            "",
-            f"{extent.capitalize()}, against what is best on {BEST_ON[name]}: {mean(of):+.3f} dB on average, in "
-            f"{count_below(of)} of {len(of)} more than {MARGIN_DB:g} dB below.",
-        ]
-    lines += [
-        "",
-        f"All {len(GRID)} trainings of a whole grid, the best by held-out crops kept, against what is best on test "
-        f"images: {mean(by_hand):+.3f} dB on average, in {count_below(by_hand)} of {len(by_hand)} more than "
-        f"{MARGIN_DB:g} dB below.",
-    ]
-    if beside_lora:
-        gains = {key: [of[key] for of in beside_lora] for key in BEST_ON}
-        lines += [
-            "",
-            f"Against lora alone, at the rate that its search finds, over {len(beside_lora)} cells: "
-            + ", ".join(
-                f"{mean(of):+.3f} dB on {BEST_ON[key]} ({sum(gain > 0 for gain in of)} above)"
-                for key, of in gains.items()
-            )
-            + ".",
-        ]
-    lines += ["", describe_equal_rates(groups.values())]
-    machines = ", ".join(sorted({row["machine"] for row in rows}))
-    lines += [
-        "",
-        f"Made by `python benchmarks/auto_rate.py` on {machines}. PSNR-Y of whole test images, every",
-        f"{TEST_SHARE}th pair, which neither the training nor the search has seen. A user's grid is judged by held-out",
-        f"crops, as the search is; chosen by the test images it has the luck of {len(GRID)} draws. A {WHOLE} has",
-        f"{len(GRID)} cells; the {BESIDE} are of the method that the search found, to both sides of its rate as far as",
-        f"the gain rises, which ends at the best cell of a whole grid in {sum(climbed)} of {len(climbed)} choices.",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def count_below(differences: Iterable[float]) -> int:
-    """How many of the differences miss the aim."""
-    return sum(value < -MARGIN_DB for value in differences)
-
-
-def describe_equal_rates(groups: Iterable[list[dict[str, Any]]]) -> str:
-    """By how much full updates end above low-rank ones at the same rate, which decides where a rate is given."""
-    gains: dict[float, list[float]] = defaultdict(list)
-    for rows in groups:
-        given = {
-            (row["trial"]["method"], float(f"{row['trial']['learning_rate']:.4g}")): row["gain_db"]
-            for row in rows
-            if not is_searched(row)
-        }
-        for method, rate in given:
-            if method == "full" and ("lora", rate) in given:
-                gains[rate].append(given["full", rate] - given["lora", rate])
-    texts = [
-        f"{rate:.2g}: {mean(of):+.2f} dB ({sum(gain > 0 for gain in of)} of {len(of)} above)"
-        for rate, of in sorted(gains.items())
-        if len(of) > 1
-    ]
-    return "Full updates against low-rank ones at the same rate, on test images: " + ", ".join(texts) + "."
-
-
-def climb(cells: Mapping[Cell, dict[str, Any]], begin: Cell, name: str) -> Cell:
-    """The cell at which `--beside` ends in a whole grid."""
-    best = max((cell for cell in (begin, *beside(begin)) if cell in cells), key=lambda cell: cells[cell][name])
-    return begin if best == begin else climb(cells, best, name)
-
-
-def is_searched(row: dict[str, Any]) -> bool:
-    """Whether a search found the rate."""
-    return row["trial"]["learning_rate"] is None
-
-
-def describe(cell: dict[str, Any]) -> str:
-    """Method and rate of a cell."""
-    return f"{cell['method']} {cell['learning_rate']:.2g}"
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ from statistics import mean
 from typing import Any
 from unittest.mock import patch
 
-from auto_rate import RESULTS, TEST_SHARE, Trial, run_trial
+from auto_rate import RESULTS, Trial, run_trial
+from auto_rate_table import TEST_SHARE
 
 from adaptsr_cli.io.cache_folder import CACHE_VARIABLE
 

@@ -53,7 +53,7 @@ from adaptsr_cli.stages.common.training_data import DEFAULT_CACHE, open_pairs, o
 from adaptsr_cli.stages.train.stage import train_backbone
 from adaptsr_cli.training.presets import TRAIN_PRESETS
 from adaptsr_cli.training.schedule import learning_rate
-from adaptsr_cli.training.validation import Upscale, Validation, Validator
+from adaptsr_cli.training.validation import MAX_LR_PX, Upscale, Validation, Validator
 
 RESULTS: Final = Path(__file__).parent / "results"
 CPU: Final = torch.device("cpu")
@@ -62,7 +62,7 @@ RANK: Final = 8
 DECAY: Final = 0.999
 OURS: Final = "adaptsr"
 EVERY: Final = 5  # every fifth pair is watched, and every fifth is for validation
-WATCHED_PX: Final = 128  # LR pixels a side, of which watched images are scored
+WATCHED_PX: Final = 4 * MAX_LR_PX  # LR pixels of the watched images that are scored
 COLOURS: Final = {"peft": "tab:orange", "full": "tab:green", OURS: "tab:blue"}
 
 

@@ -23,8 +23,8 @@ class PairSource(Protocol):
 
 
 MAX_IMAGES: Final = 16
-MAX_LR_PX: Final = 64
-"""Side of the largest image that is scored whole during training; of a larger one as many pixels are."""
+MAX_LR_PX: Final = 65_536
+"""LR pixels that are scored during training, of all held-out images together: a few of them are scored whole."""
 
 _PIECES: Final = 4  # a side
 _SAMPLE_ROWS: Final = 3
@@ -52,15 +52,16 @@ class Validation:
 class Validator:
     """Scores the network on at most 16 held-out images.
 
-    Of an image larger than 64 LR pixels 16 pieces are scored that are spread over it, which bounds the time that
-    validation takes away from training; `adaptsr eval` scores whole images. One piece in the middle, of as many pixels,
-    would say little of the image (`benchmarks/validation_pieces.py`).
+    Each has an equal share of the pixels, which bounds the time that validation takes away from training. Of an image
+    that is larger than its share 16 pieces are scored that are spread over it; `adaptsr eval` scores whole images. The
+    smaller the pieces the less they tell: fewer pixels, and more of them near an edge of what the network sees
+    (`benchmarks/validation_pieces.py`).
 
     Args:
         source: The held-out pairs.
         scale: Upscaling factor.
         world: The processes that share the images.
-        max_lr_px: Side of the largest image that is scored whole, in LR pixels; pieces of others have a quarter of it.
+        max_lr_px: LR pixels to score, of all images together.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Validator:
         self._shown: list[Pair] = []
         for place in world.share(len(indices)):
             lr, hr = source.read(indices[place])
-            self._images.append(_pieces(lr, hr, scale, max_lr_px))
+            self._images.append(_pieces(lr, hr, scale, max_lr_px // self._count))
             if len(self._shown) < _SAMPLE_ROWS:
                 self._shown.append(_centre(lr, hr, scale, max(1, _SAMPLE_PX // scale)))
 
@@ -109,12 +110,16 @@ def _psnr_of_all(pieces_db: list[float]) -> float:
 
 def _pieces(lr: np.ndarray, hr: np.ndarray, scale: int, max_lr_px: int) -> list[Pair]:
     """A small pair itself; of a larger one pieces at even distances, which do not overlap."""
-    if max(lr.shape[:2]) <= max_lr_px:
+    height, width = lr.shape[:2]
+    if height * width <= max_lr_px:
         return [(lr, hr)]
-    sides = [min(length, max_lr_px) // _PIECES for length in lr.shape[:2]]
+    # A side that is shorter than the square's leaves more for the other one.
+    short = min(height, width, math.isqrt(max_lr_px))
+    long = min(max(height, width), max_lr_px // short)
+    sides = [part // _PIECES for part in ((short, long) if height <= width else (long, short))]
     rows, columns = (
         [round((number + 0.5) * length / _PIECES - side / 2) for number in range(_PIECES)]
-        for length, side in zip(lr.shape[:2], sides, strict=True)
+        for length, side in zip((height, width), sides, strict=True)
     )
     return [_cut(lr, hr, scale, row, column, *sides) for row in rows for column in columns]
 

@@ -25,10 +25,10 @@ from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.common.splitting import keep_roles
 from adaptsr_cli.stages.common.training_data import CacheSizes, fingerprint_of, open_pairs, open_reader
 from adaptsr_cli.stages.merge.blend import Tuned, Weights, tune_weights
-from adaptsr_cli.training.validation import Validator
+from adaptsr_cli.training.validation import MAX_LR_PX, Validator
 from adaptsr_cli.units import plural
 
-_MAX_LR_PX: Final = 128  # more than validation during training has: blends differ by less than trainings
+_MAX_LR_PX: Final = 4 * MAX_LR_PX  # blends differ by less than trainings
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ def tune(job: TuningJob, blend: AdapterBlend, progress: Progress) -> tuple[Tuned
         tuned = tune_weights(len(blend.updates), score)
     backbone.to(torch.device("cpu"))
     progress.note(
-        f"tuned on {plural(len(validator), 'held-out image')} of {job.data}, of those larger than {_MAX_LR_PX} LR px "
-        f"on pieces; {plural(tuned.tried, 'blend')} tried"
+        f"tuned on {plural(len(validator), 'held-out image')} of {job.data}, of large ones on pieces; "
+        f"{plural(tuned.tried, 'blend')} tried"
     )
     record = Tuning(
         data=str(job.data),
