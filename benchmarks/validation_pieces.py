@@ -4,7 +4,7 @@
 
 Validation cannot score whole photographs after every few steps. Full updates are trained at a rate, and whenever
 `train` validates, up to six images of the training's folder (`auto_rate.py` keeps each fifth pair for the test) are
-upscaled whole, and in parts as validation would: at even distances, each by itself. Some are upscaled with a margin that is not
+upscaled whole, and in parts as validation would: at even distances, each by itself, some with a margin that is not
 scored. The gains in PSNR-Y since the start are compared. Measurements are kept in
 ``benchmarks/results/validation_pieces.jsonl``, and the table ``validation_pieces.md`` is made of them.
 """
@@ -157,7 +157,7 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
     """A row for each choice: its error over all images and states, and that of a training's mean over its images."""
     kinds = sorted({(row["trial"]["network"], row["trial"]["data"]) for row in rows})
     lines = [
-        "| parts | LR pixels upscaled | error, rms | " + " | ".join(f"{network}, {data}" for network, data in kinds) + " |",
+        "| parts | LR pixels upscaled | error, rms | " + " | ".join(", ".join(kind) for kind in kinds) + " |",
         "|---" * (3 + len(kinds)) + "|",
     ]
     for choice in CHOICES:

@@ -24,7 +24,9 @@ class PairSource(Protocol):
 
 MAX_IMAGES: Final = 16
 MAX_LR_PX: Final = 65_536
-"""LR pixels that are scored during training, of all held-out images together: a few of them are scored whole."""
+"""LR pixels that are scored during training, of all held-out images together: of a few of them every one."""
+_AT_ONCE_LR_PX: Final = 16_384
+"""What the network upscales at a time, so that validation needs no more memory than a training step."""
 
 _PIECES: Final = 4  # a side
 _SAMPLE_ROWS: Final = 3
@@ -52,9 +54,9 @@ class Validation:
 class Validator:
     """Scores the network on at most 16 held-out images.
 
-    Each has an equal share of the pixels, which bounds the time that validation takes away from training. Of an image
-    that is larger than its share 16 pieces are scored that are spread over it; `adaptsr eval` scores whole images. The
-    smaller the pieces the less they tell: fewer pixels, and more of them near an edge of what the network sees
+    Each has an equal share of the pixels, which bounds the time that validation takes away from training. Of a large
+    image 16 pieces are scored that are spread over it; `adaptsr eval` scores whole images. The smaller the pieces the
+    less they tell: they have fewer pixels, and more of them near an edge of what the network sees
     (`benchmarks/validation_pieces.py`).
 
     Args:
@@ -92,7 +94,9 @@ class Validator:
 
     def _psnr_db(self, upscale: Upscale, pieces: list[Pair]) -> float:
         """Of an image."""
-        upscaled = upscale(np.stack([lr for lr, _ in pieces]))
+        lr = np.stack([lr for lr, _ in pieces])
+        at_once = max(1, _AT_ONCE_LR_PX // (lr.shape[1] * lr.shape[2]))
+        upscaled = np.concatenate([upscale(lr[first : first + at_once]) for first in range(0, len(lr), at_once)])
         return _psnr_of_all(
             [
                 score_images(sr, hr, protocol=PAPER, scale=self._scale, metrics=("psnr",))["psnr_y_db"]
@@ -111,7 +115,7 @@ def _psnr_of_all(pieces_db: list[float]) -> float:
 def _pieces(lr: np.ndarray, hr: np.ndarray, scale: int, max_lr_px: int) -> list[Pair]:
     """A small pair itself; of a larger one pieces at even distances, which do not overlap."""
     height, width = lr.shape[:2]
-    if height * width <= max_lr_px:
+    if height * width <= min(max_lr_px, _AT_ONCE_LR_PX):
         return [(lr, hr)]
     # A side that is shorter than the square's leaves more for the other one.
     short = min(height, width, math.isqrt(max_lr_px))
