@@ -43,6 +43,8 @@ from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.stages.train.stage import run_train
 
 RESULTS: Final = Path(__file__).parent / "results"
+BEFORE: Final = RESULTS / "auto_rate_before.jsonl"
+"""Trainings of which validation had other pixels, where newer ones have taken their place."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,9 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     log = RESULTS / "auto_rate.jsonl"
-    done = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
+    done, before = (
+        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] for path in (log, BEFORE)
+    )
     known = [{"fold": 0, **row["trial"]} for row in done]
     missing = [trial for trial in list_trials(options) if asdict(trial) not in known]
     print(f"{len(missing)} trials to run, {len(done)} known", flush=True)
@@ -88,8 +92,8 @@ def main() -> None:
             file.flush()
             done.append(row)
             print(row["trial"], f"{row['gain_db']:+.3f} dB", flush=True)
-            (RESULTS / "auto_rate.md").write_text(to_markdown(done), encoding="utf-8")
-    (RESULTS / "auto_rate.md").write_text(to_markdown(done), encoding="utf-8")
+            (RESULTS / "auto_rate.md").write_text(to_markdown(done, before), encoding="utf-8")
+    (RESULTS / "auto_rate.md").write_text(to_markdown(done, before), encoding="utf-8")
 
 
 def list_trials(options: argparse.Namespace) -> Iterator[Trial]:

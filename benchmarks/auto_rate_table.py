@@ -84,12 +84,15 @@ def climb(cells: Cells, begin: Cell, name: str) -> Cell:
     return begin if best == begin else climb(cells, best, name)
 
 
-def to_markdown(rows: list[Row]) -> str:
-    """Both tables, and what they come to."""
-    groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
-    for row in rows:
-        trial = row["trial"]
-        groups[trial["network"], trial["data"], trial["iterations"], trial["seed"]].append(row)
+def to_markdown(rows: list[Row], before: list[Row]) -> str:
+    """Both tables, and what they come to.
+
+    Args:
+        rows: All trainings that count.
+        before: Trainings that newer ones have replaced. They still tell what trainings come to beside each other.
+    """
+    groups = group(rows)
+    every = [*groups.values(), *group(before).values()]
     machines = ", ".join(sorted({row["machine"] for row in rows}))
     return "\n".join(
         [
@@ -101,16 +104,27 @@ def to_markdown(rows: list[Row]) -> str:
             "",
             *describe_seeds(groups),
             "",
-            describe_equal_rates(groups.values()),
+            describe_by_hand(every),
+            "",
+            describe_equal_rates(every),
             "",
             f"Made by `python benchmarks/auto_rate.py` on {machines}. PSNR-Y of whole test images, every",
             f"{TEST_SHARE}th pair, which neither the training nor the search has seen. A user's grid is judged by",
             "held-out crops, as the search is; chosen by the test images it has the luck of its draws. A",
             f"{WHOLE} has {len(GRID)} cells; the {BESIDE} are of the method that the search found, to both sides of",
-            f"its rate as far as the gain rises; that ends at the best of a whole grid in {describe_climbs(groups)}.",
+            f"its rate as far as the gain rises; that ends at the best of a whole grid in {describe_climbs(every)}.",
             "",
         ]
     )
+
+
+def group(rows: Iterable[Row]) -> dict[tuple[Any, ...], list[Row]]:
+    """The trainings of each network, data set, length and seed."""
+    groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        trial = row["trial"]
+        groups[trial["network"], trial["data"], trial["iterations"], trial["seed"]].append(row)
+    return groups
 
 
 def describe_means(groups: Mapping[tuple[Any, ...], list[Row]]) -> list[str]:
@@ -138,7 +152,6 @@ def describe_seeds(groups: Mapping[tuple[Any, ...], list[Row]]) -> list[str]:
     )
     differences: dict[tuple[Any, ...], list[float]] = defaultdict(list)
     beside_lora: list[dict[str, float]] = []
-    by_hand: list[float] = []
     for (network, data, iterations, seed), found in groups.items():
         auto = find_default(found)
         lora = next((row for row in found if row["trial"]["method"] == "lora" and is_searched(row)), None)
@@ -152,16 +165,7 @@ def describe_seeds(groups: Mapping[tuple[Any, ...], list[Row]]) -> list[str]:
         extent = "" if auto is None else extent_of([cells])
         default = 0.0 if auto is None else auto["gain_db"]
         lines.append(line + compare(default, [cells], extent, (iterations,), differences))
-        if extent == WHOLE:
-            held_out, test = (best_cell([cells], name) for name in BEST_ON)
-            by_hand.append(cells[held_out]["gain_db"] - cells[test]["gain_db"])
     lines += describe_differences(differences)
-    if by_hand:
-        lines += [
-            "",
-            f"All {len(GRID)} trainings of a whole grid, the best by held-out crops kept, against what is best on test "
-            f"images: {summarize(by_hand)}.",
-        ]
     if beside_lora:
         gains = {key: [of[key] for of in beside_lora] for key in BEST_ON}
         texts = (
@@ -213,11 +217,24 @@ def summarize(differences: Sequence[float]) -> str:
     return f"{mean(differences):+.3f} dB on average, in {below} of {len(differences)} more than {MARGIN_DB:g} dB below"
 
 
-def describe_climbs(groups: Mapping[tuple[Any, ...], list[Row]]) -> str:
+def describe_by_hand(groups: Iterable[list[Row]]) -> str:
+    """What is missed by who trains all cells of a grid, and keeps the best by held-out crops."""
+    missed = [
+        cells[best_cell([cells], "held_out_gain_db")]["gain_db"] - cells[best_cell([cells], "gain_db")]["gain_db"]
+        for cells in map(cells_of, groups)
+        if extent_of([cells]) == WHOLE
+    ]
+    return (
+        f"All {len(GRID)} trainings of a whole grid, the best by held-out crops kept, against what is best on test "
+        f"images: {summarize(missed)}."
+    )
+
+
+def describe_climbs(groups: Iterable[list[Row]]) -> str:
     """In how many choices going on from rate to rate ends at the best cell of a whole grid."""
     climbed = [
         climb(cells, begin, name) == best_cell([cells], name)
-        for found in groups.values()
+        for found in groups
         for cells in [cells_of(found)]
         if extent_of([cells]) == WHOLE and (auto := find_default(found)) is not None
         if (begin := cell_of(auto)) is not None
