@@ -6,11 +6,11 @@ Every fifth pair is a test pair and looked at once, at the end; the others are s
 pair is a test pair of one of five trainings, so that all are scored. Each trial is a training with the defaults
 (``auto``: method and rate by the search), or at one cell of a grid of five rates and two methods, with the same
 steps; by ``--lora-too`` also with a search between the rates of ``lora`` alone. By ``--beside`` there is no grid: half
-and twice the rate that the search found are tried, and on from the best until both its neighbours are lower. That is
-the best cell of the grid where the gain rises to one rate and falls behind it. They share scores and ranks. Trials
-are appended to ``benchmarks/results/auto_rate.jsonl`` as they end, and those that are there are not run again; the
-table ``auto_rate.md`` is made of what is there. ``--most N`` ends after N trials. ``--network NAME=`` is the embedded
-one.
+and twice the rate that the search found are tried, and on from the best until both its neighbours are lower, for each
+seed and for the means over seeds. That is the best cell of the grid where the gain rises to one rate and falls behind
+it. They share scores and ranks. Trials are appended to ``benchmarks/results/auto_rate.jsonl`` as they end, and those
+that are there are not run again; the table ``auto_rate.md`` is made of what is there. ``--most N`` ends after N trials.
+``--network NAME=`` is the embedded one.
 """
 
 from __future__ import annotations
@@ -115,10 +115,9 @@ def list_beside(options: argparse.Namespace, done: list[dict[str, Any]]) -> Iter
     defaults = [trial for trial in list_trials(options) if trial.method == "auto"] if options.beside else []
     together = [[trial for trial in defaults if replace(trial, seed=0) == first] for first in defaults]
     for seeds in (*([trial] for trial in defaults), *(seeds for seeds in together if len(seeds) > 1)):
-        places = [replace(trial, method="full") for trial in seeds]
-        while missing := missing_beside(found := [cells_of(rows_at(place, done)) for place in places]):
+        while missing := missing_beside(found := [cells_of(rows_at(trial, done)) for trial in seeds]):
             method, rate = missing[0]
-            place = next(place for place, cells in zip(places, found, strict=True) if missing[0] not in cells)
+            place = next(trial for trial, cells in zip(seeds, found, strict=True) if missing[0] not in cells)
             yield replace(place, method=method, learning_rate=rate)
 
 

@@ -26,7 +26,7 @@ MAX_IMAGES: Final = 16
 MAX_LR_PX: Final = 65_536
 """LR pixels that are scored during training, of all held-out images together: of a few of them every one."""
 _AT_ONCE_LR_PX: Final = 16_384
-"""What the network upscales at a time, so that validation needs no more memory than a training step."""
+"""What the network upscales at a time, however few the images are; it bounds the memory that validation takes."""
 
 _PIECES: Final = 4  # a side
 _SAMPLE_ROWS: Final = 3
