@@ -4,7 +4,8 @@
         --cell safmn_x4=full:1e-3 [--seeds 0 1]
     python benchmarks/option_values.py schedule cosine constant --others optimizer=adam ...
 
-Each cell, a method and its rate for a network, is trained once with each value; the split and the scores are those of
+Each cell, a method and its rate for a network, is trained once with each value; ``64@240`` is the value 64 for 240
+iterations, as in ``patch 128@60 64@240`` at equal numbers of pixels. The split and the scores are those of
 `auto_rate.py`. Trials are appended to ``benchmarks/results/option_NAME.jsonl`` as they end, and those that are there
 are not run again; ``option_NAME.md`` is made of what is there.
 """
@@ -35,7 +36,7 @@ def main() -> None:
     parser.add_argument("--others", nargs="*", default=[], help="NAME=VALUE of further options")
     parser.add_argument("--pairs", action="append", default=[], help="NAME=FOLDER with LR_samesize/ and HR/")
     parser.add_argument("--network", action="append", default=[], help="NAME=FILE, or NAME= for the embedded one")
-    parser.add_argument("--cell", action="append", default=[], help="NETWORK=METHOD:RATE")
+    parser.add_argument("--cell", action="append", default=[], help="NETWORK=METHOD:RATE, or NETWORK=auto")
     parser.add_argument("--iterations", nargs="+", type=int, default=[60])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--device", default="cpu")
@@ -44,12 +45,15 @@ def main() -> None:
     log = RESULTS / f"option_{options.option}.jsonl"
     rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
     with tempfile.TemporaryDirectory() as work, patch.dict("os.environ", {CACHE_VARIABLE: f"{work}/cache"}):
-        for iterations, seed, cell, data, value in product(
+        for iterations, seed, cell, data, chosen in product(
             options.iterations, options.seeds, options.cell, options.pairs, options.values
         ):
-            network, _, chosen = cell.partition("=")
-            method, _, rate = chosen.partition(":")
-            trial = Trial(network, data.partition("=")[0], seed, iterations, method, float(rate))
+            network, _, trained = cell.partition("=")
+            method, _, rate = trained.partition(":")
+            value, _, length = chosen.partition("@")
+            trial = Trial(
+                network, data.partition("=")[0], seed, int(length or iterations), method, float(rate) if rate else None
+            )
             what = {"value": value, "others": others, "trial": asdict(trial)}
             if any(what.items() <= row.items() for row in rows):
                 continue
@@ -68,7 +72,12 @@ def to_markdown(rows: list[dict[str, Any]], option: str, before: str, after: str
         f"| test images: {before}, {after} | difference |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    found = {(row["value"], json.dumps([row["others"], row["trial"]])): row for row in rows}
+    found = {}
+    for row, value in product(rows, (before, after)):
+        name, _, length = value.partition("@")
+        if row["value"] == name and length in ("", str(row["trial"]["iterations"])):
+            cell = row["trial"] | ({"iterations": None} if length else {})
+            found[value, json.dumps([row["others"], cell])] = row
     differences = []
     for key in dict.fromkeys(key for _, key in found):
         if (before, key) not in found or (after, key) not in found:
@@ -80,8 +89,9 @@ def to_markdown(rows: list[dict[str, Any]], option: str, before: str, after: str
             ", ".join(f"{row[name]:+.3f}" for row in pair) + " dB" for name in ("held_out_gain_db", "gain_db")
         )
         lines.append(
-            f"| {trial['network']} | {trial['data']} | {trial['method']} {trial['learning_rate']:.2g} "
-            f"| {trial['iterations']} | {trial['seed']} | {scores} | {differences[-1]:+.3f} dB |"
+            f"| {trial['network']} | {trial['data']} | {', '.join(dict.fromkeys(method_of(row) for row in pair))} "
+            f"| {', '.join(dict.fromkeys(str(row['trial']['iterations']) for row in pair))} "
+            f"| {trial['seed']} | {scores} | {differences[-1]:+.3f} dB |"
         )
     fixed = ", ".join(f"`{name}` {value}" for name, value in rows[0]["others"].items())
     machines = ", ".join(sorted({row["machine"] for row in rows}))
@@ -94,6 +104,13 @@ def to_markdown(rows: list[dict[str, Any]], option: str, before: str, after: str
         f"{machines}. PSNR-Y above the backbone's; test images: every {TEST_SHARE}th pair, whole.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def method_of(row: dict[str, Any]) -> str:
+    """Method and rate, as given or as the search found them."""
+    found = row["found"] or row["trial"]
+    text = f"{found['method']} {found['learning_rate']:.2g}"
+    return f"auto: {text}" if row["found"] else text
 
 
 if __name__ == "__main__":

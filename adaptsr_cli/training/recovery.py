@@ -95,7 +95,7 @@ def find_fault(score: float, state: LoopState, *, seeks_psnr: bool) -> Fault | N
     it has collapsed.
 
     At a constant rate the mean of the steps is scored, which moves smoothly. Where it has lost a tenth of its gain, the
-    rate brings nothing more.
+    rate brings nothing more; before there is a gain, it says nothing.
 
     Args:
         score: PSNR-Y in dB.
@@ -116,6 +116,7 @@ def find_fault(score: float, state: LoopState, *, seeks_psnr: bool) -> Fault | N
         seeks_psnr
         and config.schedule == "constant"
         and _is_settled(state)
+        and best - before > _LEAST_LOSS_DB
         and score < best - max(_LEAST_LOSS_DB, _LOST_SHARE * (best - before))
         and not _has_given_up_best(state)
     ):

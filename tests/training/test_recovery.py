@@ -60,6 +60,13 @@ def test_a_mean_that_has_lost_a_tenth_of_its_gain_lowers_the_rate(
     assert (fault is not None and fault.spares_best) == fallen
 
 
+@pytest.mark.parametrize(("gained_db", "fallen"), [(0.0, False), (0.02, False), (0.06, True)])
+def test_a_mean_that_has_gained_nothing_yet_has_nothing_to_lose(gained_db: float, fallen: bool) -> None:
+    best_db = BACKBONE_DB + gained_db
+    state = at(35, STEADY).model_copy(update={"best_psnr_y_db": best_db, "best_iteration": 20 if gained_db else 0})
+    assert (find_fault(best_db - 0.1, state, seeks_psnr=True) is not None) == fallen
+
+
 @pytest.mark.parametrize(("back_to", "fallen"), [(0, False), (20, True)])
 def test_a_best_adapter_that_was_given_up_is_no_measure(back_to: int, fallen: bool) -> None:
     cut = RateCut(iteration=40, reason="", back_to=back_to)
