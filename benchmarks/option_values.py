@@ -107,10 +107,10 @@ def to_markdown(rows: list[dict[str, Any]], option: str, before: str, after: str
 
 
 def method_of(row: dict[str, Any]) -> str:
-    """Method and rate, as given or as the search found them."""
-    found = row["found"] or row["trial"]
-    text = f"{found['method']} {found['learning_rate']:.2g}"
-    return f"auto: {text}" if row["found"] else text
+    """Method and rate, as given or as the search found them; ``auto`` where a training was too short for a search."""
+    chosen = row["found"] or row["trial"]
+    rate = chosen["learning_rate"]
+    return ("auto: " if row["found"] else "") + chosen["method"] + ("" if rate is None else f" {rate:.2g}")
 
 
 if __name__ == "__main__":
