@@ -195,6 +195,7 @@ def run_trial(trial: Trial, work: Path, options: argparse.Namespace, **more: Any
         "backbone_db": round(before, 4),
         "gain_db": round(after - before, 4),
         "gain_db_by_image": by_image,
+        "broken_colours": [chart.broken[old], chart.broken[new]] if (chart := evaluation.colour_chart) else None,
         "best_iteration": trained.card.best_iteration,
         "rate_cuts": [cut.model_dump() for cut in trained.card.rate_cuts],
         "seconds": round(trained.card.wall_s, 1),

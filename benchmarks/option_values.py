@@ -67,10 +67,12 @@ def main() -> None:
 
 def to_markdown(rows: list[dict[str, Any]], option: str, before: str, after: str) -> str:
     """A row for each cell: both values, and how far the second one is ahead."""
+    counted = any(row.get("broken_colours") for row in rows)
     lines = [
         f"| network | data | method, rate | iterations | seed | held-out crops: {before}, {after} "
-        f"| test images: {before}, {after} | difference |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| test images: {before}, {after} | difference |"
+        + (f" broken colours: published, {before}, {after} |" if counted else ""),
+        "|---|---|---|---|---|---|---|---|" + ("---|" if counted else ""),
     ]
     found = {}
     for row, value in product(rows, (before, after)):
@@ -91,7 +93,7 @@ def to_markdown(rows: list[dict[str, Any]], option: str, before: str, after: str
         lines.append(
             f"| {trial['network']} | {trial['data']} | {', '.join(dict.fromkeys(method_of(row) for row in pair))} "
             f"| {', '.join(dict.fromkeys(str(row['trial']['iterations']) for row in pair))} "
-            f"| {trial['seed']} | {scores} | {differences[-1]:+.3f} dB |"
+            f"| {trial['seed']} | {scores} | {differences[-1]:+.3f} dB |" + (f" {broken_of(pair)} |" if counted else "")
         )
     fixed = ", ".join(f"`{name}` {value}" for name, value in rows[0]["others"].items())
     machines = ", ".join(sorted({row["machine"] for row in rows}))
@@ -104,6 +106,12 @@ def to_markdown(rows: list[dict[str, Any]], option: str, before: str, after: str
         f"{machines}. PSNR-Y above the backbone's; test images: every {TEST_SHARE}th pair, whole.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def broken_of(pair: list[dict[str, Any]]) -> str:
+    """How many colours of the chart break in the published network and in the two adapted ones."""
+    found = [row.get("broken_colours") for row in pair]
+    return ", ".join(map(str, (found[0][0], *(after for _, after in found)))) if all(found) else ""
 
 
 def method_of(row: dict[str, Any]) -> str:

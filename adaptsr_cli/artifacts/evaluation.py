@@ -164,6 +164,18 @@ class FoldScores(StrictModel):
     method: str
 
 
+class ColourChartScores(StrictModel):
+    """How networks take a chart of flat colours; see `adaptsr_cli.metrics.colour_chart`.
+
+    Attributes:
+        colours: How many the chart has.
+        broken: Network -> how many of them do not come out as they went in.
+    """
+
+    colours: Annotated[int, Field(gt=0)]
+    broken: dict[str, Annotated[int, Field(ge=0)]]
+
+
 class DialPoint(StrictModel):
     """The scores of one setting of a run's dial between faithful and sharp.
 
@@ -236,6 +248,7 @@ class Evaluation(StrictModel):
         split: Which images of the data: ``test``: those that the run has never seen; ``held-out``: those it was not
             trained on; ``all``; ``folds``: each image was scored by a training that has never seen it.
         seen: What the run whose models are scored has seen of the images; None where nobody knows.
+        colour_chart: How the networks take colours that no image may show; None in files of older versions.
         simulated_lr: Whether the LR side was made by a degradation, so that the scores are not a camera's.
     """
 
@@ -250,6 +263,7 @@ class Evaluation(StrictModel):
     data: str
     split: Literal["held-out", "test", "all", "folds"]
     seen: Seen | None = None
+    colour_chart: Annotated[ColourChartScores | None, Field(exclude_if=lambda chart: chart is None)] = None
     simulated_lr: Annotated[bool, Field(exclude_if=lambda simulated: not simulated)] = False
     skipped_metrics: dict[str, str]
     models: tuple[ModelScores, ...]

@@ -26,6 +26,7 @@ class TrainConfig(StrictModel):
         batch: Patches a step, over all processes together.
         accumulate: In how many parts a process computes its share of a batch, one after the other, to save memory.
         patch_px: Side of the HR patch in pixels.
+        recolour: Share of the crops that are mixed with a random colour.
         learning_rate: Peak learning rate; ``lr`` in files of older versions.
         optimizer: ``muon`` for matrices and kernels, with Adam for the rest; or Adam for all.
         schedule: ``constant`` after a warm-up, where the mean of all steps is kept, the late ones weighing most;
@@ -54,6 +55,7 @@ class TrainConfig(StrictModel):
     batch: Annotated[int, Field(ge=1)]
     accumulate: Annotated[int, Field(ge=1)] = 1
     patch_px: Annotated[int, Field(ge=8)]
+    recolour: Annotated[float, Field(ge=0, le=1)] = 0.0
     learning_rate: Annotated[float, Field(gt=0, le=1, validation_alias=AliasChoices("learning_rate", "lr"))]
     optimizer: OptimizerName = "adam"
     schedule: ScheduleName

@@ -12,6 +12,7 @@ from torch import Tensor
 from adaptsr_cli.arrays import Int64Array, Uint8Array
 from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.data.pairs import PairReader
+from adaptsr_cli.data.recolour import blend_with_colour, shift_levels
 from adaptsr_cli.errors import DataError, UsageError
 from adaptsr_cli.imaging.degrade import degrade
 
@@ -20,8 +21,9 @@ _CPU: Final = torch.device("cpu")
 _MARGIN_LR_PX = 8
 # Blocks of 8 px, colour at half the size.
 _JPEG_BLOCKS_PX = 16
-# Keeps these random numbers apart from those of the mixture, which come from the same seed.
+# Keep these random numbers apart from those of the mixture, and the places of crops apart from their colours.
 _CROP_STREAM = 3
+_COLOUR_STREAM = 4
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class BatchSampler:
         shift_levels: Shift each colour channel of a real pair's crop, on both sides by the same random number of grey
             levels, as far as nothing is clipped. Where all pairs show one scene, the network would else learn that
             scene's colours and brightness, and get those of others wrong.
+        recolour: Share of the crops that are mixed with a random colour, in [0, 1].
 
     Raises:
         UsageError: `patch_px` is not a positive multiple of the scale, or `batch` is not positive.
@@ -67,6 +70,7 @@ class BatchSampler:
         seed: int,
         device: torch.device = _CPU,
         shift_levels: bool = False,
+        recolour: float = 0.0,
     ) -> None:
         mixture = source if isinstance(source, Mixture) else Mixture((source,))
         scale = mixture.scale
@@ -89,6 +93,7 @@ class BatchSampler:
         self._patch_px = patch_px
         self._device = device
         self._shift_levels = shift_levels
+        self._recolour = recolour
         self._seed = seed % (1 << 64)  # NumPy takes no negative seeds
 
     def sample(self, iteration: int) -> Batch:
@@ -144,7 +149,10 @@ class BatchSampler:
             )
         turn = rng.integers(2, size=3)
         if lr is not None and self._shift_levels:
-            lr_crop, hr_crop = _shift_levels(lr_crop, hr_crop, rng)
+            lr_crop, hr_crop = shift_levels(lr_crop, hr_crop, rng)
+        colours = np.random.default_rng((_COLOUR_STREAM, self._seed, iteration, place))
+        if colours.uniform() < self._recolour:
+            lr_crop, hr_crop = blend_with_colour(lr_crop, hr_crop, colours)
         return _turn(lr_crop, turn), _turn(hr_crop, turn)
 
 
@@ -167,14 +175,6 @@ def _turn(crop: Uint8Array, turn: Int64Array) -> Uint8Array:
     if turn[1]:
         crop = crop[::-1]
     return crop.transpose(1, 0, 2) if turn[2] else crop
-
-
-def _shift_levels(lr: Uint8Array, hr: Uint8Array, rng: np.random.Generator) -> tuple[Uint8Array, Uint8Array]:
-    """Both sides, each channel brighter or darker by one number of levels for which there is room."""
-    darkest = np.minimum(lr.min(axis=(0, 1)), hr.min(axis=(0, 1))).astype(int)
-    brightest = np.maximum(lr.max(axis=(0, 1)), hr.max(axis=(0, 1))).astype(int)
-    shift = rng.integers(-darkest, 255 - brightest, endpoint=True)  # (3,)
-    return (lr + shift).astype(np.uint8), (hr + shift).astype(np.uint8)
 
 
 def _to_tensor(crops: tuple[Uint8Array, ...]) -> Tensor:

@@ -120,6 +120,19 @@ def describe_images(evaluation: Evaluation) -> str:
     return f"{plural(len(evaluation.images), 'image')}{of_scenes} of {evaluation.data} ({what})"
 
 
+def describe_colours(evaluation: Evaluation) -> str:
+    """That the last network breaks on more colours than the first one, and what helps; empty where it does not."""
+    chart = evaluation.colour_chart
+    names = [model.name for model in evaluation.models if chart is not None and model.name in chart.broken]
+    if chart is None or not names or chart.broken[names[-1]] <= chart.broken[names[0]]:
+        return ""
+    before, after = (f"{name}: {chart.broken[name]}" for name in (names[0], names[-1]))
+    return (
+        f"of {chart.colours} flat colours on a chart some break ({before}, {after}): pictures with colours that no "
+        "training image shows may get spots of other ones; images of more scenes help, or a larger `recolour` of train"
+    )
+
+
 @dataclass(frozen=True)
 class FoldRow:
     """One fold in words.

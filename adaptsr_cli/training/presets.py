@@ -14,6 +14,7 @@ class Preset(StrictModel):
     iterations: int
     batch: int
     patch_px: int
+    recolour: float
     learning_rate: float
     optimizer: OptimizerName
     schedule: ScheduleName
@@ -23,10 +24,24 @@ class Preset(StrictModel):
 TRAIN_PRESETS: Final[dict[PresetName, Preset]] = {
     # Chosen by measurement on real pairs: docs/results/presets.md.
     "fast": Preset(
-        iterations=300, batch=8, patch_px=128, learning_rate=2e-3, optimizer="muon", schedule="constant", alpha=8.0
+        iterations=300,
+        batch=8,
+        patch_px=128,
+        recolour=1 / 8,
+        learning_rate=2e-3,
+        optimizer="muon",
+        schedule="constant",
+        alpha=8.0,
     ),
     # AdaptSR, Section 4.1.
     "paper": Preset(
-        iterations=100_000, batch=8, patch_px=256, learning_rate=1e-3, optimizer="adam", schedule="steps", alpha=1.0
+        iterations=100_000,
+        batch=8,
+        patch_px=256,
+        recolour=0.0,
+        learning_rate=1e-3,
+        optimizer="adam",
+        schedule="steps",
+        alpha=1.0,
     ),
 }

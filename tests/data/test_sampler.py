@@ -203,3 +203,37 @@ def test_shifted_levels_keep_contrast_and_both_sides_together(tmp_path: Path) ->
         moved.append(change[:, :, 0, 0])
     assert (moved[0] == moved[1]).all()
     assert len(np.unique(moved[0])) > 12  # of 24: each channel of each crop by itself
+
+
+def test_recoloured_crops_are_mixed_with_one_colour_on_both_sides(tmp_path: Path) -> None:
+    reader = make_reader(tmp_path)
+    plain, some, all_ = (
+        BatchSampler(reader, batch=64, patch_px=16, seed=2, recolour=share).sample(0) for share in (0.0, 0.25, 1.0)
+    )
+    changed = (some.hr != plain.hr).flatten(1).any(dim=1)
+    assert 6 <= int(changed.sum()) <= 28
+    # The others, and where each crop lies, are as without; and those that are mixed are the same whatever the share.
+    assert torch.equal(some.lr[~changed], plain.lr[~changed])
+    assert torch.equal(some.hr[changed], all_.hr[changed])
+    shares = []
+    for before, after in zip(zip(plain.lr, plain.hr, strict=True), zip(all_.lr, all_.hr, strict=True), strict=True):
+        # y = share x + (1 - share) colour: one share for both sides and all channels, a colour for each channel
+        x, y = (
+            torch.cat([side.flatten(1) for side in sides], dim=1).numpy().astype(float) for sides in (before, after)
+        )
+        x, y = (side - side.mean(axis=1, keepdims=True) for side in (x, y))
+        share = (x * y).sum() / (x * x).sum()
+        assert np.abs(y - share * x).max() < 1.5 / 255  # what rounding to levels leaves
+        shares.append(share)
+    assert min(shares) < 0.1
+    assert max(shares) > 0.9
+    means = bytes_of(all_.hr).mean(axis=(2, 3))
+    assert (means.min(axis=0) < 60).all()
+    assert (means.max(axis=0) > 190).all()
+
+
+def test_recoloured_crops_are_the_same_however_the_batch_is_shared(tmp_path: Path) -> None:
+    sampler = BatchSampler(make_reader(tmp_path), batch=8, patch_px=16, seed=2, recolour=0.5)
+    whole, parts = sampler.sample(3), [sampler.sample_part(3, 0, 3), sampler.sample_part(3, 3, 5)]
+    assert torch.equal(whole.hr, torch.cat([part.hr for part in parts]))
+    assert torch.equal(whole.lr, torch.cat([part.lr for part in parts]))

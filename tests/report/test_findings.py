@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import pytest
 from report.pages import make_evaluation
 
-from adaptsr_cli.artifacts.evaluation import PairedTest
+from adaptsr_cli.artifacts.evaluation import ColourChartScores, PairedTest
 from adaptsr_cli.report.findings import (
     chance_text,
     counts_text,
+    describe_colours,
     describe_images,
     gain,
     headline,
@@ -128,3 +129,14 @@ def test_what_the_run_has_seen_of_the_images_is_said() -> None:
     )
     crops = tuple(image.model_copy(update={"scene": "one"}) for image in page.images)
     assert describe_images(page.model_copy(update={"images": crops})).startswith("3 images of 1 scene of camera")
+
+
+def test_colours_that_break_are_told_of_where_the_last_network_breaks_more() -> None:
+    page = make_evaluation()
+    assert describe_colours(page) == ""  # of older versions
+    chart = ColourChartScores(colours=64, broken={"backbone": 3, "merged": 9})
+    counted = page.model_copy(update={"colour_chart": chart})
+    assert describe_colours(counted).startswith("of 64 flat colours on a chart some break (backbone: 3, merged: 9): ")
+    for broken in ({"backbone": 3, "merged": 3}, {"backbone": 3, "merged": 0}, {"backbone": 9}):
+        fine = chart.model_copy(update={"broken": broken})
+        assert describe_colours(page.model_copy(update={"colour_chart": fine})) == ""

@@ -33,3 +33,4 @@ def test_paper_preset_is_section_4_1() -> None:
     paper = TRAIN_PRESETS["paper"]
     assert (paper.iterations, paper.batch, paper.patch_px) == (100_000, 8, 256)
     assert (paper.learning_rate, paper.schedule, paper.alpha) == (1e-3, "steps", 1.0)
+    assert paper.recolour == 0

@@ -20,7 +20,7 @@ import numpy as np
 
 from adaptsr_cli.artifacts.adapter import AdapterHeader
 from adaptsr_cli.artifacts.base import HEADER
-from adaptsr_cli.artifacts.evaluation import Evaluation, FoldScores
+from adaptsr_cli.artifacts.evaluation import ColourChartScores, Evaluation, FoldScores
 from adaptsr_cli.artifacts.run import RunRecord
 from adaptsr_cli.distributed import World
 from adaptsr_cli.errors import ArtifactError, UsageError
@@ -239,6 +239,7 @@ def join_folds(
             "provenance": made.model_copy(update={"command": "adapt", "data_fingerprint": fingerprint}),
             "split": "folds",
             "seen": "nothing",
+            "colour_chart": _worst_chart([evaluation.colour_chart for evaluation in evaluations]),
             "models": models,
             "comparisons": comparisons,
             "images": images,
@@ -261,6 +262,15 @@ def join_folds(
         machine = describe_machine(pick_device(options.device))
         write_report(final.run, files.report, joined, details, machine, progress, adapted=True)
     return joined
+
+
+def _worst_chart(charts: Sequence[ColourChartScores | None]) -> ColourChartScores | None:
+    """Each network at its worst; None where one is missing."""
+    known = [chart for chart in charts if chart is not None]
+    if not known or len(known) < len(charts):
+        return None
+    broken = {name: max(chart.broken[name] for chart in known) for name in known[0].broken}
+    return ColourChartScores(colours=known[0].colours, broken=broken)
 
 
 def _fold_scores(result: FoldResult) -> FoldScores:

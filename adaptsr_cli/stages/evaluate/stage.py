@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import torch
 
-from adaptsr_cli.artifacts.evaluation import Evaluation, ImageScores, LeftOutImage
+from adaptsr_cli.artifacts.evaluation import ColourChartScores, Evaluation, ImageScores, LeftOutImage
 from adaptsr_cli.artifacts.files import FileAccount
 from adaptsr_cli.artifacts.metrics import METRICS
 from adaptsr_cli.backbones.catalogue import weights_dir
@@ -21,9 +21,11 @@ from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import ArtifactError, DataError, UsageError
 from adaptsr_cli.io.atomic import write_text
 from adaptsr_cli.io.documents import write_document
+from adaptsr_cli.metrics.colour_chart import COLOURS, count_broken, make_chart
 from adaptsr_cli.metrics.measures import Measures
 from adaptsr_cli.metrics.protocol import Protocol, default_metrics, find_protocol, parse_metrics
 from adaptsr_cli.progress import SILENT, Progress
+from adaptsr_cli.report.findings import describe_colours
 from adaptsr_cli.report.gallery import BestAndWorst, ImageDetail, select
 from adaptsr_cli.report.sheet import draw_comparison
 from adaptsr_cli.report.tables import TABLES, TableKind
@@ -138,6 +140,10 @@ def run_evaluate(
     details = [replace(detail, index=order[detail.index]) for detail in chosen]
 
     evaluation = _make_evaluation(options, metrics, subject, scorer, images, left_out, device)
+    chart = world.from_main(lambda: _score_colour_chart(subject.models))
+    evaluation = evaluation.model_copy(update={"colour_chart": chart})
+    if (said := describe_colours(evaluation)) and world.is_main_process:
+        progress.warn(said)
     dial = open_dial_scorer(options, run, scorer, subject.reader, device)
     if dial is not None:
         curve = dial.score(images, evaluation.models[0].name, world, progress)
@@ -158,6 +164,17 @@ def run_evaluate(
         tables=tuple(tables.values()),
         details=tuple(details),
     )
+
+
+def _score_colour_chart(models: Sequence[EvaluatedModel]) -> ColourChartScores | None:
+    """How the networks take the colour chart; None where there are only images that others made."""
+    chart = make_chart()
+    broken = {
+        model.name: count_broken(model.produce("the colour chart", chart), model.scale)
+        for model in models
+        if model.scale is not None
+    }
+    return ColourChartScores(colours=COLOURS, broken=broken) if broken else None
 
 
 def _choose_metrics(options: EvaluateOptions, protocol: Protocol) -> tuple[str, ...]:

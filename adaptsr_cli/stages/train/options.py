@@ -63,6 +63,16 @@ class TrainOptions(DataOptions):
     batch: Annotated[f.Batch, _PRESET] = None
     accumulate: Annotated[int, Field(ge=1, description="Compute each batch in so many parts, to save memory.")] = 1
     patch: Annotated[f.Patch, Flag(default_text="the preset's, or what the images allow")] = None
+    recolour: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=1,
+            description="Share of the crops that are mixed with a random colour, so that colours which no image shows "
+            "do not break.",
+        ),
+        _PRESET,
+    ] = None
     learning_rate: Annotated[
         Annotated[float, Field(gt=0, le=1)] | None,
         BeforeValidator(_read_rate),

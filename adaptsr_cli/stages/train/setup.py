@@ -132,6 +132,7 @@ def make_trainer(options: TrainOptions, inputs: TrainingInputs, run: RunFolder, 
         seed=config.seed,
         device=device,
         shift_levels=opened.data.shows_known_scenes,
+        recolour=config.recolour,
     )
     batches = _Share(sampler, block.start, len(block))
     saved: dict[str, Tensor] | None = None
