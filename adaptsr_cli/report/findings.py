@@ -129,7 +129,8 @@ def describe_colours(evaluation: Evaluation) -> str:
     before, after = (f"{name}: {chart.broken[name]}" for name in (names[0], names[-1]))
     return (
         f"of {chart.colours} flat colours on a chart some break ({before}, {after}): pictures with colours that no "
-        "training image shows may get spots of other ones; images of more scenes help, or a larger `recolour` of train"
+        "training image shows may get spots; images of more scenes help, a larger `recolour` of train, or a smaller "
+        "`strength` of merge"
     )
 
 
