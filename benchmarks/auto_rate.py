@@ -4,13 +4,13 @@
 
 Every fifth pair is a test pair and looked at once, at the end; the others are split as ever. With ``--folds 5`` each
 pair is a test pair of one of five trainings, so that all are scored. Each trial is a training with the defaults
-(``auto``: method and rate by the search), or at one cell of a grid of five rates and two methods, with the same
-steps; by ``--lora-too`` also with a search between the rates of ``lora`` alone. By ``--beside`` there is no grid: half
-and twice the rate that the search found are tried, and on from the best until both its neighbours are lower, for each
-seed and for the means over seeds. That is the best cell of the grid where the gain rises to one rate and falls behind
-it. They share scores and ranks. Trials are appended to ``benchmarks/results/auto_rate.jsonl`` as they end, and those
-that are there are not run again; the table ``auto_rate.md`` is made of what is there. ``--most N`` ends after N trials.
-``--network NAME=`` is the embedded one.
+(``auto``: method and rate by the search), or at one cell of a grid of five rates and two methods, with the same steps,
+all without recoloured crops, which came after the first rows; by ``--lora-too`` also with a search between the rates of
+``lora`` alone. By ``--beside`` there is no grid: half and twice the rate that the search found are tried, and on from
+the best until both its neighbours are lower, for each seed and for the means over seeds. That is the best cell of the
+grid where the gain rises to one rate and falls behind it. They share scores and ranks. Trials are appended to
+``benchmarks/results/auto_rate.jsonl`` as they end, and those that are there are not run again; the table
+``auto_rate.md`` is made of what is there. ``--most N`` ends after N trials. ``--network NAME=`` is the embedded one.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def main() -> None:
         log.open("a", encoding="utf-8") as file,
     ):
         for trial in islice(chain(missing, list_beside(options, done)), options.most):
-            row = run_trial(trial, Path(work), options)
+            row = run_trial(trial, Path(work), options, recolour=0.0)
             file.write(json.dumps(row) + "\n")
             file.flush()
             done.append(row)

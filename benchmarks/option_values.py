@@ -68,6 +68,7 @@ def main() -> None:
 def to_markdown(rows: list[dict[str, Any]], option: str, before: str, after: str) -> str:
     """A row for each cell: both values, and how far the second one is ahead."""
     counted = any(row.get("broken_colours") for row in rows)
+    alike = all(row["others"] == rows[0]["others"] for row in rows)
     lines = [
         f"| network | data | method, rate | iterations | seed | held-out crops: {before}, {after} "
         f"| test images: {before}, {after} | difference |"
@@ -86,16 +87,19 @@ def to_markdown(rows: list[dict[str, Any]], option: str, before: str, after: str
             continue
         pair = [found[value, key] for value in (before, after)]
         trial = pair[0]["trial"]
+        how = ", ".join(dict.fromkeys(method_of(row) for row in pair))
+        if pair[0]["others"] and not alike:
+            how += f" ({describe_others(pair[0]['others'])})"
         differences.append(pair[1]["gain_db"] - pair[0]["gain_db"])
         scores = " | ".join(
             ", ".join(f"{row[name]:+.3f}" for row in pair) + " dB" for name in ("held_out_gain_db", "gain_db")
         )
         lines.append(
-            f"| {trial['network']} | {trial['data']} | {', '.join(dict.fromkeys(method_of(row) for row in pair))} "
+            f"| {trial['network']} | {trial['data']} | {how} "
             f"| {', '.join(dict.fromkeys(str(row['trial']['iterations']) for row in pair))} "
             f"| {trial['seed']} | {scores} | {differences[-1]:+.3f} dB |" + (f" {broken_of(pair)} |" if counted else "")
         )
-    fixed = ", ".join(f"`{name}` {value}" for name, value in rows[0]["others"].items())
+    fixed = describe_others(rows[0]["others"]) if alike else ""
     machines = ", ".join(sorted({row["machine"] for row in rows}))
     lines += [
         "",
@@ -106,6 +110,11 @@ def to_markdown(rows: list[dict[str, Any]], option: str, before: str, after: str
         f"{machines}. PSNR-Y above the backbone's; test images: every {TEST_SHARE}th pair, whole.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def describe_others(others: dict[str, str]) -> str:
+    """Further options that were set."""
+    return ", ".join(f"`{name}` {value}" for name, value in others.items())
 
 
 def broken_of(pair: list[dict[str, Any]]) -> str:
