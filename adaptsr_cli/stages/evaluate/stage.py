@@ -18,7 +18,7 @@ from adaptsr_cli.data.accounts import account_files
 from adaptsr_cli.data.layouts import Pair, PairSet, files_of
 from adaptsr_cli.data.mixture import Mixture, name_faults
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
-from adaptsr_cli.errors import ArtifactError, DataError, UsageError
+from adaptsr_cli.errors import AdaptsrError, ArtifactError, DataError, Interrupted, UsageError
 from adaptsr_cli.io.atomic import write_text
 from adaptsr_cli.io.documents import write_document
 from adaptsr_cli.metrics.colour_chart import COLOURS, count_broken, make_chart
@@ -140,7 +140,7 @@ def run_evaluate(
     details = [replace(detail, index=order[detail.index]) for detail in chosen]
 
     evaluation = _make_evaluation(options, metrics, subject, scorer, images, left_out, device)
-    chart = world.from_main(lambda: _score_colour_chart(subject.models))
+    chart = world.from_main(lambda: _score_colour_chart(subject.models, progress))
     evaluation = evaluation.model_copy(update={"colour_chart": chart})
     if (said := describe_colours(evaluation)) and world.is_main_process:
         progress.warn(said)
@@ -166,14 +166,18 @@ def run_evaluate(
     )
 
 
-def _score_colour_chart(models: Sequence[EvaluatedModel]) -> ColourChartScores | None:
+def _score_colour_chart(models: Sequence[EvaluatedModel], progress: Progress) -> ColourChartScores | None:
     """How the networks take the colour chart; None where there are only images that others made."""
-    chart = make_chart()
-    broken = {
-        model.name: count_broken(model.produce("the colour chart", chart), model.scale)
-        for model in models
-        if model.scale is not None
-    }
+    chart, broken = make_chart(), {}
+    for model in models:
+        if model.scale is None:
+            continue
+        try:
+            broken[model.name] = count_broken(model.produce("the colour chart", chart), model.scale)
+        except Interrupted:
+            raise
+        except AdaptsrError as error:  # the images have their scores without it
+            progress.warn(f"{model.name} goes without the colour chart: {error.message}")
     return ColourChartScores(colours=COLOURS, broken=broken) if broken else None
 
 

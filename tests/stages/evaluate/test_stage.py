@@ -13,8 +13,11 @@ from conftest import Command, write_pairs
 from networks import save_tiny
 
 from adaptsr_cli.artifacts.evaluation import Evaluation
+from adaptsr_cli.backbones.catalogue import default_model
+from adaptsr_cli.errors import DataError
 from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.io.images import read_rgb, resize_bicubic, write_rgb
+from adaptsr_cli.io.tensors import read_tensors, write_tensors
 from adaptsr_cli.stages.evaluate.models import name_files
 from adaptsr_cli.stages.score.stage import score_backbone
 
@@ -84,6 +87,42 @@ def test_scores_from_before_the_merge_are_told_from_those_after_it(adaptsr: Comm
     assert "of other models" in after.err
     assert adaptsr(*words, "--force").code == 0
     assert [model.name for model in read_document(EVAL_JSON, Evaluation).models] == ["backbone", "merged"]
+
+
+def test_colours_that_break_are_counted_and_warned_of(adaptsr: Command, pairs: Path) -> None:
+    tensors, metadata = read_tensors(default_model())
+    first = next(name for name, tensor in tensors.items() if tensor.ndim == 4)
+    write_tensors(Path("wild.safetensors"), tensors | {first: 4 * tensors[first]}, metadata)
+    words = ("eval", "--data", pairs, "--metrics", "psnr", "--model", default_model(), "--model")
+    result = adaptsr(*words, "wild.safetensors")
+    assert result.code == 0, result.err
+    chart = read_document(EVAL_JSON, Evaluation).colour_chart
+    assert chart is not None
+    published, wild = chart.broken.values()
+    assert (chart.colours, published < 10, wild > 20) == (64, True, True)
+    assert f"of 64 flat colours on a chart some break ({default_model().stem}: {published}, wild: {wild})" in " ".join(
+        result.err.split()
+    )
+    assert "--strength" not in result.err  # of another command
+    page = EVAL_JSON.with_name("report.html").read_text(encoding="utf-8")
+    assert "Of 64 flat colours on a chart some break" in page
+    calm = adaptsr(*words, default_model(), "--force")
+    assert "flat colours" not in calm.err
+
+
+def test_the_scores_stand_without_the_colour_chart(
+    adaptsr: Command, pairs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_sr: np.ndarray, _scale: int) -> int:
+        raise DataError("no memory for it", "buy some")
+
+    monkeypatch.setattr("adaptsr_cli.stages.evaluate.stage.count_broken", refuse)
+    result = adaptsr("eval", "--data", pairs, "--metrics", "psnr", "--model", default_model())
+    assert result.code == 0
+    assert "goes without the colour chart: no memory for it" in " ".join(result.err.split())
+    found = read_document(EVAL_JSON, Evaluation)
+    assert found.colour_chart is None
+    assert found.models[0].metrics["psnr_y_db"] > 10
 
 
 def test_stablesr_gives_the_networks_the_middle_of_lr(adaptsr: Command, tmp_path: Path) -> None:
