@@ -62,7 +62,7 @@ def test_toml_that_is_none(tmp_path: Path, text: str) -> None:
 
 def test_toml_is_typed_as_strictly_as_json(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
-    text = "iterations = 3\nbatch = 2\npatch_px = 8\nlearning_rate = 1e-3\nalpha = 1.0\n"
+    text = "iterations = 3\nbatch = 2\npatch_px = 8\nrecolour = 0.0\nlearning_rate = 1e-3\nalpha = 1.0\n"
     text += 'optimizer = "adam"\nschedule = "cosine"\n'
     path.write_text(text)
     assert json.loads(read_toml(path, Preset).model_dump_json())["learning_rate"] == 1e-3
