@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+from scipy import ndimage
 
 from adaptsr_cli.arrays import Float64Array, Uint8Array
 
@@ -28,17 +29,10 @@ def make_chart() -> Uint8Array:
 
     Its edges are as soft as those of a camera.
     """
-    sharp = _COLOURS.repeat(_SIDE_LR_PX, axis=0).repeat(_SIDE_LR_PX, axis=1).astype(float)
-    soft: Float64Array = _soften(_soften(sharp).swapaxes(0, 1)).swapaxes(0, 1)
-    return np.rint(soft).astype(np.uint8)
-
-
-def _soften(image: Float64Array) -> Float64Array:
-    """Blurred along the first axis."""
-    reach = len(_EDGE) // 2
-    padded = np.pad(image, ((reach, reach), (0, 0), (0, 0)), mode="edge")
-    soft: Float64Array = sum(weight * padded[start : start + len(image)] for start, weight in enumerate(_EDGE))
-    return soft
+    chart: Float64Array = _COLOURS.repeat(_SIDE_LR_PX, axis=0).repeat(_SIDE_LR_PX, axis=1).astype(float)
+    for axis in (0, 1):
+        chart = ndimage.convolve1d(chart, _EDGE, axis=axis, mode="nearest")
+    return np.rint(chart).astype(np.uint8)
 
 
 def count_broken(sr: Uint8Array, scale: int) -> int:

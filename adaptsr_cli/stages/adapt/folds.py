@@ -269,8 +269,8 @@ def _worst_chart(charts: Sequence[ColourChartScores | None]) -> ColourChartScore
     known = [chart for chart in charts if chart is not None]
     if not known or len(known) < len(charts):
         return None
-    names = set.intersection(*(set(chart.broken) for chart in known))
-    broken = {name: max(chart.broken[name] for chart in known) for name in known[0].broken if name in names}
+    names = [name for name in known[0].broken if all(name in chart.broken for chart in known)]
+    broken = {name: max(chart.broken[name] for chart in known) for name in names}
     return ColourChartScores(colours=known[0].colours, broken=broken)
 
 
