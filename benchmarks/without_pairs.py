@@ -77,7 +77,8 @@ TRUE_BESIDE = "true function beside the photographs"
 REALESRGAN = "realesrgan"
 LIKELIEST, SPREAD, FILTER = "likeliest function", "spread", "correction filter"
 KERNEL_GAN = "kernel by a GAN"
-TRAINING: Final = "Muon"  # the default of this version; lines of older ones are kept beside it
+TRAINING: Final = "Muon, recoloured crops"  # the default of this version; lines of older ones are kept beside it
+MOST_MEASURED: Final = "Muon"  # that of which there are lines of all networks and of most kinds of training
 PAIRS, ONE_PAIR, ONE_AND_PHOTOS = "real pairs", "one pair", "one pair and photographs"
 ROWS: Final = (
     DEFAULT, TRUE, TRUE_BESIDE, PAIRS, ONE_PAIR, ONE_AND_PHOTOS,
@@ -100,6 +101,7 @@ def main() -> None:
     parser.add_argument("--scale", type=int, default=4, help="of the checkpoint")
     parser.add_argument("--iterations", type=int, default=300)
     parser.add_argument("--photographs", type=int, default=200, help="sharp photographs to train on")
+    parser.add_argument("--recolour", type=float, default=None, help="share of crops to recolour; left out: the default")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--shard", default="0/1", help="K/N: every N-th trial from the K-th on")
@@ -111,7 +113,7 @@ def main() -> None:
         if options.shared is None:
             parser.error("name the folder by --shared or ADAPTSR_SHARED")
         make_trials(options, kept)
-    table = to_markdown(read_rows(kept), ROWS, (DEFAULT, TRUE), TRAINING, ONE_PAIR)
+    table = to_markdown(read_rows(kept), ROWS, (DEFAULT, TRUE), MOST_MEASURED, ONE_PAIR)
     kept.with_suffix(".md").write_text(table, encoding="utf-8")
     print(table)
 
@@ -130,7 +132,7 @@ def make_trials(options: argparse.Namespace, kept: Path) -> None:
             "network": Path(options.model).name if options.model else "embedded SAFMN x4",
             "iterations": options.iterations,
             "photographs": options.photographs,
-            "training": TRAINING,
+            "training": TRAINING if options.recolour is None else f"Muon, recolour {options.recolour:g}",
         }
         if any(all(line[name] == value for name, value in key.items()) for line in read_rows(kept)):
             continue
@@ -261,11 +263,14 @@ def adapt(
     command += ["--metrics", "psnr,ssim", "--offline", "--json"]
     command += ["--model", options.model] if options.model else []
     command += ["--degrade", degrade] if degrade is not None else []
+    command += ["--recolour", str(options.recolour)] if options.recolour is not None else []
     call(command, options.threads)
     before, after = read_scores(run)
+    broken = json.loads((run / "eval.json").read_text(encoding="utf-8"))["colour_chart"]["broken"]
     done = {
         "psnr_y_db": [before["psnr_y_db"], after["psnr_y_db"]],
         "ssim_y": [before["ssim_y"], after["ssim_y"]],
+        "broken_colours": [broken["backbone"], broken["merged"]],
     }
     guard = run / "training" / "guard.json"
     if guard.exists():

@@ -24,7 +24,7 @@ KIND_DRAWN: Final = ", cameras drawn at random"
 
 
 def to_markdown(
-    rows: Sequence[Row], names: Sequence[str], beside: tuple[str, str], present: str, from_one_pair: str
+    rows: Sequence[Row], names: Sequence[str], beside: tuple[str, str], training: str, from_one_pair: str
 ) -> str:
     """Gain over the backbone for each kind of training and camera, mean over seeds, and the guard's record.
 
@@ -32,7 +32,7 @@ def to_markdown(
         rows: All lines.
         names: The kinds of training, as they are to be listed.
         beside: The default, and that which it is a share of: each trial beside that of the same camera and seed.
-        present: The training of this version.
+        training: By which the trials were made whose share is given for all networks together.
         from_one_pair: What trainings on one pair are called.
     """
     lines = [
@@ -41,7 +41,7 @@ def to_markdown(
     ]
     for group in dict.fromkeys(map(_group_of, rows)):
         these = [row for row in rows if _group_of(row) == group]
-        network, kind, training = group
+        network, kind, made_by = group
         settings = ", ".join(
             dict.fromkeys(f"{row['iterations']} iterations, {row['photographs']} sharp photographs" for row in these)
         )
@@ -50,11 +50,11 @@ def to_markdown(
             table = [list(column) for column in zip(*table, strict=True)]
             table[1:] = [[f"{camera}: {_described(camera)}", *cells] for camera, *cells in table[1:]]
         heading = ["| " + " | ".join(table[0]) + " |", "|---" * len(table[0]) + "|"]
-        lines += ["", f"**{network}{kind}** ({training}; {settings})", "", *heading]
+        lines += ["", f"**{network}{kind}** ({made_by}; {settings})", "", *heading]
         lines += ["| " + " | ".join(row) + " |" for row in table[1:]]
         lines += _share_of(these, *beside)
-    real = [row for row in rows if row["training"] == present and row["camera"] in CAMERAS]
-    lines += ["", f"Real cameras and all networks together, {present}:", *_share_of(real, *beside)]
+    real = [row for row in rows if row["training"] == training and row["camera"] in CAMERAS]
+    lines += ["", f"Real cameras and all networks together, {training}:", *_share_of(real, *beside)]
     return "\n".join([*lines, *record_of_guard(rows, from_one_pair)]) + "\n"
 
 
