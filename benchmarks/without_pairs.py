@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--scale", type=int, default=4, help="of the checkpoint")
     parser.add_argument("--iterations", type=int, default=300)
     parser.add_argument("--photographs", type=int, default=200, help="sharp photographs to train on")
-    parser.add_argument("--recolour", type=float, default=None, help="share of crops to recolour; left out: the default")
+    parser.add_argument("--recolour", type=float, default=None, help="share of crops; left out: the default")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--shard", default="0/1", help="K/N: every N-th trial from the K-th on")
