@@ -266,11 +266,11 @@ def adapt(
     command += ["--recolour", str(options.recolour)] if options.recolour is not None else []
     call(command, options.threads)
     before, after = read_scores(run)
-    broken = json.loads((run / "eval.json").read_text(encoding="utf-8"))["colour_chart"]["broken"]
+    chart = json.loads((run / "eval.json").read_text(encoding="utf-8"))["colour_chart"]
     done = {
         "psnr_y_db": [before["psnr_y_db"], after["psnr_y_db"]],
         "ssim_y": [before["ssim_y"], after["ssim_y"]],
-        "broken_colours": [broken["backbone"], broken["merged"]],
+        "broken_colours": [chart["broken"][name] for name in ("backbone", "merged")] if chart else None,
     }
     guard = run / "training" / "guard.json"
     if guard.exists():
