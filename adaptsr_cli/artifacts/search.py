@@ -20,6 +20,7 @@ class TrialScore(StrictModel):
         seconds: What the round took, scoring included.
         stable: Whether none of these was far above that of another trial on the same batches. At a lowered rate there
             is at least one of them.
+        leads_enough: Whether, where it is ahead of a lower rate of its method, it is so by enough to stay it.
     """
 
     iteration: Annotated[int, Field(ge=1)]
@@ -28,13 +29,15 @@ class TrialScore(StrictModel):
     losses: tuple[float, ...] = ()
     seconds: Annotated[float, Field(ge=0)] = 0.0
     stable: bool = True
+    leads_enough: bool = True
 
     def describe(self) -> str:
         """The gain for people."""
         if self.gain_db is None:
             return "failed"
         lowered = "" if self.learning_rate is None else f" at {self.learning_rate:.2g}"
-        return f"{self.gain_db:+.2f} dB{lowered}" + ("" if self.stable else ", unstable")
+        doubts = {", unstable": not self.stable, ", too small a lead": not self.leads_enough}
+        return f"{self.gain_db:+.2f} dB{lowered}" + "".join(doubt for doubt, holds in doubts.items() if holds)
 
 
 class Trial(StrictModel):

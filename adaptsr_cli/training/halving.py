@@ -34,6 +34,10 @@ _UNSTABLE: Final = 1.25
 """A loss so many times that of another rate on the same batches is a sign of a rate that is too high, which costs
 quality for good, even where the held-out score has recovered."""
 
+_LEAD: Final = 0.15
+"""Of its gain, by which a rate must be ahead of a lower one of its method. What a higher one reaches sooner the lower
+one reaches later, so a smaller lead is gone before the training ends (`docs/explanation/decisions.md`)."""
+
 
 @dataclass(frozen=True)
 class Round:
@@ -144,15 +148,37 @@ def mark_unstable(scores: Mapping[Key, TrialScore], methods: Mapping[Key, Method
     return {key: score.model_copy(update={"stable": key not in unstable}) for key, score in scores.items()}
 
 
+def mark_small_leads(
+    scores: Mapping[Key, TrialScore], methods: Mapping[Key, Method], rates: Mapping[Key, float]
+) -> dict[Key, TrialScore]:
+    """Mark the trials that are ahead of a stable one with a lower rate of their method, but by too little to stay it.
+
+    Args:
+        scores: Of all trials of a round, the unstable ones marked.
+        methods: Of these trials.
+        rates: Peaks of the learning rates with which they go on.
+    """
+    sure = {key: score.gain_db for key, score in scores.items() if score.stable and score.gain_db is not None}
+    small = {
+        key
+        for key, gain_db in sure.items()
+        for lower, other_db in sure.items()
+        if methods[lower] == methods[key] and rates[lower] < rates[key] and (1 - _LEAD) * gain_db < other_db < gain_db
+    }
+    return {key: score.model_copy(update={"leads_enough": key not in small}) for key, score in scores.items()}
+
+
 def best_of(scores: Mapping[Key, TrialScore], keep: int) -> list[Key]:
     """The trials with the best scores, in the order of `scores`.
 
-    An unstable one is taken only where there are not enough others, one that failed after all others.
+    One whose lead is too small is taken only where there are not enough others, an unstable one after these, one that
+    failed after all others.
     """
 
-    def worth(key: Key) -> tuple[bool, float]:
+    def worth(key: Key) -> tuple[bool, bool, float]:
         score = scores[key]
-        return score.stable and score.gain_db is not None, -math.inf if score.gain_db is None else score.gain_db
+        gain_db = -math.inf if score.gain_db is None else score.gain_db
+        return score.stable and score.gain_db is not None, score.leads_enough, gain_db
 
     best = sorted(scores, key=worth, reverse=True)[:keep]
     return [key for key in scores if key in best]

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from adaptsr_cli.artifacts.search import RateBound, TrialScore
-from adaptsr_cli.training.halving import LEAST_ITERATIONS, best_of, mark_unstable, plan_halving, rates_to_try
+from adaptsr_cli.training.halving import (
+    LEAST_ITERATIONS,
+    best_of,
+    mark_small_leads,
+    mark_unstable,
+    plan_halving,
+    rates_to_try,
+)
 
 
 @pytest.mark.parametrize("iterations", [LEAST_ITERATIONS, 100, 300, 777, 2_000, 100_000])
@@ -92,4 +99,46 @@ def test_a_loss_is_compared_among_rates_of_one_method() -> None:
     }
     marked = mark_unstable(scores, {"lora": "lora", "full": "full", "full, too high": "full"})
     assert [key for key, score in marked.items() if not score.stable] == ["full, too high"]
+    assert best_of(marked, 1) == ["full"]
+
+
+def mark_leads(gains_db: dict[float, float | None], *unstable: float) -> dict[float, TrialScore]:
+    """Scores of rates of one method, marked; `unstable` ones of them are."""
+    scores = {
+        rate: TrialScore(iteration=18, gain_db=gain_db, stable=rate not in unstable)
+        for rate, gain_db in gains_db.items()
+    }
+    return mark_small_leads(scores, dict.fromkeys(scores, "full"), {rate: rate for rate in scores})
+
+
+@pytest.mark.parametrize(
+    ("gains_db", "winner"),
+    [
+        ({2e-3: 0.97, 1e-3: 0.86}, 1e-3),
+        ({2e-3: 0.78, 1e-3: 0.49}, 2e-3),
+        ({2e-3: 0.78, 1e-3: 0.79}, 1e-3),
+        ({2e-3: -0.10, 1e-3: -0.11}, 2e-3),
+        ({2e-3: 0.01, 1e-3: -0.01}, 2e-3),
+        ({1e-3: 1.00, 2e-3: 1.10, 4e-3: 1.20}, 1e-3),
+        ({1e-3: 1.00, 2e-3: 1.30, 4e-3: 1.40}, 2e-3),
+        ({2e-3: 0.97, 1e-3: None}, 2e-3),
+    ],
+)
+def test_a_higher_rate_goes_on_only_if_it_leads_by_enough(gains_db: dict[float, float | None], winner: float) -> None:
+    scores = mark_leads(gains_db)
+    assert best_of(scores, 1) == [winner]
+    ahead = {rate for rate, gain_db in gains_db.items() if (gain_db or 0.0) > (gains_db[winner] or 0.0)}
+    assert {rate for rate, score in scores.items() if not score.leads_enough} >= ahead
+    assert all(score.describe().endswith(", too small a lead") for rate, score in scores.items() if rate in ahead)
+
+
+def test_a_lead_is_measured_against_a_stable_rate_only() -> None:
+    assert best_of(mark_leads({2e-3: 0.97, 1e-3: 0.86}, 1e-3), 1) == [2e-3]
+    assert best_of(mark_leads({2e-3: 0.97, 1e-3: 0.86}, 2e-3), 1) == [1e-3]
+    assert best_of(mark_leads({2e-3: 0.97, 1e-3: 0.86}), 2) == [2e-3, 1e-3]
+
+
+def test_a_small_lead_over_another_method_decides() -> None:
+    scores = {name: TrialScore(iteration=90, gain_db=gain_db) for name, gain_db in (("lora", 0.86), ("full", 0.97))}
+    marked = mark_small_leads(scores, {"lora": "lora", "full": "full"}, {"lora": 1e-3, "full": 2e-3})
     assert best_of(marked, 1) == ["full"]

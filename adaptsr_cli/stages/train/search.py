@@ -35,6 +35,7 @@ from adaptsr_cli.training.halving import (
     LEAST_ITERATIONS,
     Halving,
     best_of,
+    mark_small_leads,
     mark_unstable,
     plan_halving,
     rates_to_try,
@@ -195,10 +196,11 @@ class _Search:
                     trial = record.trials[place]
                     task.advance(round_.end - begin)
                     task.show(trial=f"{trial.method} {trial.learning_rate:.1e}", val=trial.scores[number].describe())
-                scores = mark_unstable(
-                    {place: record.trials[place].scores[number] for place in going},
-                    {place: record.trials[place].method for place in going},
-                )
+                trials = {place: record.trials[place] for place in going}
+                methods = {place: trial.method for place, trial in trials.items()}
+                rates = {place: trial.last_rate for place, trial in trials.items()}
+                scores = mark_unstable({place: trial.scores[number] for place, trial in trials.items()}, methods)
+                scores = mark_small_leads(scores, methods, rates)
                 for place, score in scores.items():
                     record = record.with_score(place, number, score)
                 going, begin = best_of(scores, round_.keep), round_.end
