@@ -78,6 +78,10 @@ def score_little(options: ScoreOptions, *others: Any) -> ScoreResult:
     return score_backbone(options.model_copy(update={"batches": 2, "batch": 2}), *others)
 
 
+CHART_SIDE = "adaptsr_cli.metrics.colour_chart._SIDE_LR_PX"
+"""The side of a colour on the chart that every evaluation ends with, of which a third is enough for most tests."""
+
+
 def score_little_in(patch: pytest.MonkeyPatch) -> None:
     """Puts `score_little` in its places."""
     for module in SELF_SCORING:
@@ -86,10 +90,14 @@ def score_little_in(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def adaptsr(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    """Runs the command line in this process, in an empty folder, as the installed script would; see `score_little`."""
+    """Runs the command line in this process, in an empty folder, as the installed script would.
+
+    But with `score_little` and a small chart of colours.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ADAPTSR_WEIGHTS", str(tmp_path / "no-weights"))
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(CHART_SIDE, 8)
     score_little_in(monkeypatch)
 
     def run(*words: object) -> Outcome:

@@ -83,10 +83,10 @@ def draw_comparison(
                 left = MARGIN_IN + place * (tile + gap)
                 if line == 0:
                     text_in(figure, left, above - 0.2, _fit(name, 22), fontweight="bold")
-                _draw_tile(axes_in(figure, left, above, tile, tile), pixels)
+                _draw_tile(figure, left, above, pixels)
                 if name in errors[line]:
                     coloured = _SHADING(norm(magnify(errors[line][name])))[..., :3]
-                    _draw_tile(axes_in(figure, left, beside, tile, tile), np.rint(255 * coloured).astype(np.uint8))
+                    _draw_tile(figure, left, beside, np.rint(255 * coloured).astype(np.uint8))
                 captions = below if name in row.outputs else above + tile + 0.05
                 for offset, (text, best) in enumerate(_captions(row, name, keys)):
                     weight = "bold" if best else "normal"
@@ -124,10 +124,13 @@ def _fit(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: limit // 2]}…{text[-(limit - limit // 2 - 1) :]}"
 
 
-def _draw_tile(axes: Axes, pixels: Pixels) -> None:
-    """Pixels one to one: the axes have exactly the size of the tile."""
-    axes.imshow(pixels, interpolation="none", aspect="auto")
-    axes.set_axis_off()
+def _draw_tile(figure: Figure, left_in: float, top_in: float, pixels: Pixels) -> None:
+    """A tile, its pixels one to one, placed in inches from the top left corner of the page.
+
+    Without axes, which take longer to make than all else of a sheet.
+    """
+    bottom = figure.bbox.height - DPI * top_in - pixels.shape[0]
+    figure.figimage(pixels, round(DPI * left_in), round(bottom), origin="upper")
 
 
 def _draw_context(axes: Axes, row: ComparisonRow, box: Box) -> None:

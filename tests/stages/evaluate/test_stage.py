@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Command, write_pairs
+from conftest import CHART_SIDE, Command, write_pairs
 from networks import save_tiny
 
 from adaptsr_cli.artifacts.evaluation import Evaluation
@@ -18,6 +18,7 @@ from adaptsr_cli.errors import DataError
 from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.io.images import read_rgb, resize_bicubic, write_rgb
 from adaptsr_cli.io.tensors import read_tensors, write_tensors
+from adaptsr_cli.metrics import colour_chart
 from adaptsr_cli.stages.evaluate.models import name_files
 from adaptsr_cli.stages.score.stage import score_backbone
 
@@ -89,7 +90,13 @@ def test_scores_from_before_the_merge_are_told_from_those_after_it(adaptsr: Comm
     assert [model.name for model in read_document(EVAL_JSON, Evaluation).models] == ["backbone", "merged"]
 
 
-def test_colours_that_break_are_counted_and_warned_of(adaptsr: Command, pairs: Path) -> None:
+FULL_CHART_SIDE = colour_chart._SIDE_LR_PX  # before a test makes it smaller
+
+
+def test_colours_that_break_are_counted_and_warned_of(
+    adaptsr: Command, pairs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CHART_SIDE, FULL_CHART_SIDE)
     tensors, metadata = read_tensors(default_model())
     first = next(name for name, tensor in tensors.items() if tensor.ndim == 4)
     write_tensors(Path("wild.safetensors"), tensors | {first: 4 * tensors[first]}, metadata)
