@@ -113,12 +113,17 @@ def list_beside(options: argparse.Namespace, done: list[dict[str, Any]]) -> Iter
     `done` grows as they are run.
     """
     defaults = [trial for trial in list_trials(options) if trial.method == "auto"] if options.beside else []
-    together = [[trial for trial in defaults if replace(trial, seed=0) == first] for first in defaults]
+    together = [[trial for trial in defaults if set_of(trial) == first] for first in map(set_of, defaults)]
     for seeds in (*([trial] for trial in defaults), *(seeds for seeds in together if len(seeds) > 1)):
         while missing := missing_beside(found := [cells_of(rows_at(trial, done)) for trial in seeds]):
             method, rate = missing[0]
             place = next(trial for trial, cells in zip(seeds, found, strict=True) if missing[0] not in cells)
             yield replace(place, method=method, learning_rate=rate)
+
+
+def set_of(trial: Trial) -> Trial:
+    """The first of the trials of which the means are taken together: all seeds, and of the other folds all."""
+    return replace(trial, seed=0, fold=min(trial.fold, 1))
 
 
 def rows_at(place: Trial, done: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -123,11 +123,14 @@ def to_markdown(rows: list[Row], before: list[Row]) -> str:
 
 
 def group(rows: Iterable[Row]) -> dict[tuple[Any, ...], list[Row]]:
-    """The trainings of each network, data set, length and seed."""
+    """The trainings of each network, data set, length and seed; other test pairs are a data set by themselves."""
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
         trial = row["trial"]
-        groups[trial["network"], trial["data"], trial["iterations"], trial["seed"]].append(row)
+        data, seed = trial["data"], trial["seed"]
+        if fold := trial.get("fold", 0):
+            data, seed = f"{data}, other test pairs", f"{seed}, fold {fold}"
+        groups[trial["network"], data, trial["iterations"], seed].append(row)
     return groups
 
 
