@@ -71,13 +71,9 @@ def test_other_architectures_too(name: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_genuine_transformer(shared: Path, tmp_path: Path) -> None:
     backbone = load_backbone(shared / "weights" / "genuine" / "DCTLSA_x4.pt")
-    # One of its six equal blocks, each of which takes a quarter of a minute to trace.
-    for name in ("B2", "B3", "B4", "B5", "B6"):
-        setattr(backbone.model, name, nn.Identity())
     export_onnx(backbone, tmp_path / "net.onnx", {})
     model = OnnxModel(tmp_path / "net.onnx")
-    # So its values go up to 130, of which this is 1e-5.
-    assert max(difference(backbone, model, size) for size in SIZES) < 1.3e-3
+    assert max(difference(backbone, model, size) for size in SIZES) < 1e-4
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (13, 14), (16, 16), (17, 8), (40, 3)])
