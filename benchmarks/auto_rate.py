@@ -44,7 +44,7 @@ from adaptsr_cli.stages.train.stage import run_train
 
 RESULTS: Final = Path(__file__).parent / "results"
 BEFORE: Final = RESULTS / "auto_rate_before.jsonl"
-"""Trainings of which validation had other pixels, where newer ones have taken their place."""
+"""Trainings by older code, where newer ones have taken their place."""
 
 
 @dataclass(frozen=True)

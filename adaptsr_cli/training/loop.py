@@ -33,13 +33,23 @@ from adaptsr_cli.training.folder import TrainingFolder
 from adaptsr_cli.training.log import append_row, cut_log
 from adaptsr_cli.training.objective import Objective
 from adaptsr_cli.training.optimizer import JointOptimizer, make_optimizer
-from adaptsr_cli.training.recovery import NOT_FINITE, Fault, describe_resuming, find_fault, keeps, lower_rate, rate_now
+from adaptsr_cli.training.recovery import (
+    NOT_FINITE,
+    Fault,
+    describe_resuming,
+    find_fault,
+    judges_mean,
+    keeps,
+    lower_rate,
+    note_joint_score,
+    rate_now,
+)
 from adaptsr_cli.training.resource_usage import ResourceUsage
 from adaptsr_cli.training.signals import catch_stop
 from adaptsr_cli.training.state import TrainState, continue_run, read_state, restore, save_state
 from adaptsr_cli.training.step import GradientStep
 from adaptsr_cli.training.tensorboard import TensorBoard
-from adaptsr_cli.training.validation import Upscale, Validation, Validator
+from adaptsr_cli.training.validation import StartScore, Upscale, Validator
 from adaptsr_cli.units import plural
 
 LossLog = dict[str, Tensor | float]
@@ -59,19 +69,6 @@ class TrainingOutcome:
     state: LoopState
     seconds_per_iteration: float | None
     average: AdapterAverage | None
-
-
-@dataclass(frozen=True)
-class StartScore:
-    """The held-out score before the first step.
-
-    Attributes:
-        validation: Of the network with its new adapters.
-        backbone_psnr_y_db: Of the network alone.
-    """
-
-    validation: Validation
-    backbone_psnr_y_db: float
 
 
 @dataclass
@@ -195,6 +192,12 @@ class Trainer:
     def score(self) -> float:
         """Held-out PSNR-Y in dB of the network as it stands."""
         return self.validator.score(self._upscale()).psnr_y_db
+
+    def joint_score(self, held_out_db: float) -> float | None:
+        """The same together with images that are trained on; None where enough are held out, or it decides nothing."""
+        if not judges_mean(self.plan.config, seeks_psnr=self.objective.seeks_psnr):
+            return None
+        return self.validator.joint_psnr_y_db(self._upscale(), held_out_db)
 
     def gradients(self) -> GradientStep:
         """The forward and backward pass of a batch."""
@@ -353,6 +356,7 @@ class Trainer:
         with train_state.average.in_place() if train_state.average is not None else nullcontext():
             validation = self.validator.score(self._upscale())
             score = validation.psnr_y_db
+            state = note_joint_score(state, self.joint_score(score))
             improved = keeps(score, state, seeks_psnr=self.objective.seeks_psnr)
             if improved:
                 state = state.model_copy(update={"best_psnr_y_db": score, "best_iteration": state.iteration})

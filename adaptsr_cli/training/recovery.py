@@ -95,7 +95,8 @@ def find_fault(score: float, state: LoopState, *, seeks_psnr: bool) -> Fault | N
     it has collapsed.
 
     At a constant rate the mean of the steps is scored, which moves smoothly. Where it has lost a tenth of its gain, the
-    rate brings nothing more; before there is a gain, it says nothing.
+    rate brings nothing more; before there is a gain, it says nothing. Nor where few images are held out and these and
+    some that are trained on are better than ever, taken together.
 
     Args:
         score: PSNR-Y in dB.
@@ -113,8 +114,8 @@ def find_fault(score: float, state: LoopState, *, seeks_psnr: bool) -> Fault | N
         return Fault(f"the held-out score fell to {score:.2f} dB (backbone {before:.2f} dB)", factor)
     best = state.best_psnr_y_db
     if (
-        seeks_psnr
-        and config.schedule == "constant"
+        judges_mean(config, seeks_psnr=seeks_psnr)
+        and not _is_learning(state)
         and _is_settled(state)
         and best - before > _LEAST_LOSS_DB
         and score < best - max(_LEAST_LOSS_DB, _LOST_SHARE * (best - before))
@@ -122,6 +123,22 @@ def find_fault(score: float, state: LoopState, *, seeks_psnr: bool) -> Fault | N
     ):
         return Fault(f"the held-out score fell from {best:.2f} to {score:.2f} dB", spares_best=True)
     return None
+
+
+def judges_mean(config: TrainConfig, *, seeks_psnr: bool) -> bool:
+    """Whether a mean of the steps that gets a little worse says that the rate is too high."""
+    return seeks_psnr and config.schedule == "constant"
+
+
+def note_joint_score(state: LoopState, psnr_y_db: float | None) -> LoopState:
+    """The state with a score of held-out images and some that are trained on, together; None where there is none."""
+    scores = [score for score in (state.best_joint_psnr_y_db, psnr_y_db) if score is not None]
+    return state.model_copy(update={"joint_psnr_y_db": psnr_y_db, "best_joint_psnr_y_db": max(scores, default=None)})
+
+
+def _is_learning(state: LoopState) -> bool:
+    """Whether held-out images and some that are trained on, together, are better than ever at this rate."""
+    return state.joint_psnr_y_db is not None and state.joint_psnr_y_db == state.best_joint_psnr_y_db
 
 
 def _has_given_up_best(state: LoopState) -> bool:
@@ -176,7 +193,9 @@ def lower_rate(
         else:
             train_state.average.begin_anew()
     cut = RateCut(iteration=state.iteration, reason=fault.reason, factor=fault.factor, back_to=good.iteration)
-    state = state.model_copy(update={"rate_cuts": (*state.rate_cuts, cut)})
+    state = state.model_copy(
+        update={"rate_cuts": (*state.rate_cuts, cut), "joint_psnr_y_db": None, "best_joint_psnr_y_db": None}
+    )
     return state, (
         f"{fault.reason} at iteration {state.iteration}: going on from the adapter of iteration {good.iteration} with "
         f"1/{1 / fault.factor:g} of the learning rate, {peak_rate(state):.2g} at its peak"

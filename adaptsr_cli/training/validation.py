@@ -28,7 +28,13 @@ MAX_LR_PX: Final = 65_536
 _AT_ONCE_LR_PX: Final = 16_384
 """What the network upscales at a time, however few the images are; it bounds the memory that validation takes."""
 
+ENOUGH_IMAGES: Final = 4
+"""So many held-out images tell by themselves whether a training gets worse."""
+
 _PIECES: Final = 4  # a side
+_TRAINING_IMAGES: Final = 4
+_TRAINING_LR_PX: Final = 16_384
+_TRAINING_PIECES: Final = 2  # a side
 _SAMPLE_ROWS: Final = 3
 _SAMPLE_PX: Final = 256
 
@@ -51,6 +57,19 @@ class Validation:
     sample: np.ndarray
 
 
+@dataclass(frozen=True)
+class StartScore:
+    """The held-out score before the first step.
+
+    Attributes:
+        validation: Of the network with its new adapters.
+        backbone_psnr_y_db: Of the network alone.
+    """
+
+    validation: Validation
+    backbone_psnr_y_db: float
+
+
 class Validator:
     """Scores the network on at most 16 held-out images.
 
@@ -64,13 +83,19 @@ class Validator:
         scale: Upscaling factor.
         world: The processes that share the images.
         max_lr_px: LR pixels to score, of all images together.
+        training: Images that are trained on; some parts of them are scored too where few images are held out.
     """
 
     def __init__(
-        self, source: PairSource, scale: int, world: World = SINGLE_PROCESS, *, max_lr_px: int = MAX_LR_PX
+        self,
+        source: PairSource,
+        scale: int,
+        world: World = SINGLE_PROCESS,
+        *,
+        max_lr_px: int = MAX_LR_PX,
+        training: PairSource | None = None,
     ) -> None:
-        count = min(len(source), MAX_IMAGES)
-        indices = sorted({round(position) for position in np.linspace(0, len(source) - 1, count)})
+        indices = _spread(len(source), MAX_IMAGES)
         self._count = len(indices)
         self._scale = scale
         self._world = world
@@ -81,16 +106,43 @@ class Validator:
             self._images.append(_pieces(lr, hr, scale, max_lr_px // self._count))
             if len(self._shown) < _SAMPLE_ROWS:
                 self._shown.append(_centre(lr, hr, scale, max(1, _SAMPLE_PX // scale)))
+        self._training: list[list[Pair]] | None = None
+        if training is not None and self._count < ENOUGH_IMAGES:
+            indices = _spread(len(training), _TRAINING_IMAGES)
+            self._training_count = len(indices)
+            self._training = [
+                _pieces(*training.read(indices[place]), scale, _TRAINING_LR_PX // len(indices), _TRAINING_PIECES)
+                for place in world.share(len(indices))
+            ]
 
     def __len__(self) -> int:
         return self._count
 
     def score(self, upscale: Upscale) -> Validation:
         """Score all held-out images with the network."""
-        scores = [self._psnr_db(upscale, pieces) for pieces in self._images]
+        psnr_y_db = self._mean_psnr_db(upscale, self._images)
         rows = [_sample_row(lr, upscale(lr[None])[0], hr, self._scale) for lr, hr in self._shown]
+        return Validation(psnr_y_db, _stack(rows))
+
+    def joint_psnr_y_db(self, upscale: Upscale, held_out_db: float) -> float | None:
+        """Mean PSNR-Y in dB of the held-out images and of those that are trained on; None where the former are enough.
+
+        A single held-out image may get worse by chance; this falls where the training does not work.
+
+        Args:
+            upscale: The network.
+            held_out_db: Its score on the held-out images.
+        """
+        if self._training is None:
+            return None
+        training_db = self._mean_psnr_db(upscale, self._training)
+        return float(np.average([held_out_db, training_db], weights=[self._count, self._training_count]))
+
+    def _mean_psnr_db(self, upscale: Upscale, images: list[list[Pair]]) -> float:
+        """Of this process's images and those of the others."""
+        scores = [self._psnr_db(upscale, pieces) for pieces in images]
         # In the order of the images, so that the mean is the same however many processes there are.
-        return Validation(float(np.mean(self._world.gather_shares(scores))), _stack(rows))
+        return float(np.mean(self._world.gather_shares(scores)))
 
     def _psnr_db(self, upscale: Upscale, pieces: list[Pair]) -> float:
         """Of an image."""
@@ -112,7 +164,12 @@ def _psnr_of_all(pieces_db: list[float]) -> float:
     return -10 * math.log10(np.mean([10 ** (-psnr_db / 10) for psnr_db in pieces_db]))
 
 
-def _pieces(lr: np.ndarray, hr: np.ndarray, scale: int, max_lr_px: int) -> list[Pair]:
+def _spread(count: int, most: int) -> list[int]:
+    """At most so many of `count` indices, at even distances."""
+    return sorted({round(position) for position in np.linspace(0, count - 1, min(count, most))})
+
+
+def _pieces(lr: np.ndarray, hr: np.ndarray, scale: int, max_lr_px: int, per_side: int = _PIECES) -> list[Pair]:
     """A small pair itself; of a larger one pieces at even distances, which do not overlap."""
     height, width = lr.shape[:2]
     if height * width <= min(max_lr_px, _AT_ONCE_LR_PX):
@@ -120,9 +177,9 @@ def _pieces(lr: np.ndarray, hr: np.ndarray, scale: int, max_lr_px: int) -> list[
     # A side that is shorter than the square's leaves more for the other one.
     short = min(height, width, math.isqrt(max_lr_px))
     long = min(max(height, width), max_lr_px // short)
-    sides = [part // _PIECES for part in ((short, long) if height <= width else (long, short))]
+    sides = [part // per_side for part in ((short, long) if height <= width else (long, short))]
     rows, columns = (
-        [round((number + 0.5) * length / _PIECES - side / 2) for number in range(_PIECES)]
+        [round((number + 0.5) * length / per_side - side / 2) for number in range(per_side)]
         for length, side in zip((height, width), sides, strict=True)
     )
     return [_cut(lr, hr, scale, row, column, *sides) for row in rows for column in columns]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from training.test_loop import CONFIG, STEADY, Batches, run, run_in, same
+from training.test_loop import CONFIG, STEADY, Batches, Held, make_trainer, run, run_in, same
 
 from adaptsr_cli.artifacts.train_config import TrainConfig
 from adaptsr_cli.artifacts.train_state import LoopState, RateCut, RunFingerprint
@@ -14,8 +14,9 @@ from adaptsr_cli.errors import TrainingError
 from adaptsr_cli.progress import Silent
 from adaptsr_cli.training.folder import TrainingFolder
 from adaptsr_cli.training.log import read_log
-from adaptsr_cli.training.recovery import COLLAPSE_DB, find_fault, keeps
+from adaptsr_cli.training.recovery import COLLAPSE_DB, find_fault, keeps, note_joint_score
 from adaptsr_cli.training.state import adapter_tensors, read_state
+from adaptsr_cli.training.validation import Validator
 
 OFTEN = STEADY.model_copy(update={"val_freq": 4, "save_freq": 4})
 BACKBONE_DB, BEST_DB = 30.0, 30.4
@@ -58,6 +59,25 @@ def test_a_mean_that_has_lost_a_tenth_of_its_gain_lowers_the_rate(
 ) -> None:
     fault = find_fault(score, at(iteration, config), seeks_psnr=seeks_psnr)
     assert (fault is not None and fault.spares_best) == fallen
+
+
+@pytest.mark.parametrize(
+    ("score", "joint", "fallen"),
+    [
+        (BEST_DB - 0.05, (30.7, 30.9, 31.0), False),  # the held-out image alone
+        (BEST_DB - 0.05, (30.7, 31.0, 30.9), True),
+        (BEST_DB - 0.05, (30.7, 31.0, None), True),
+        (BEST_DB - 0.05, (None, None, None), True),
+        (BACKBONE_DB - 0.3, (30.7, 30.9, 31.0), True),  # well below the backbone it is a fault all the same
+    ],
+)
+def test_a_fall_says_nothing_while_images_that_are_trained_on_make_up_for_it(
+    score: float, joint: tuple[float | None, ...], fallen: bool
+) -> None:
+    state = at(50, STEADY)
+    for joint_db in joint:
+        state = note_joint_score(state, joint_db)
+    assert (find_fault(score, state, seeks_psnr=True) is not None) == fallen
 
 
 @pytest.mark.parametrize(("gained_db", "fallen"), [(0.0, False), (0.02, False), (0.06, True)])
@@ -143,6 +163,26 @@ def test_a_fall_goes_on_from_the_best_adapter_at_a_lower_rate(tmp_path: Path) ->
     (tmp_path / "good").mkdir()
     kept = run(tmp_path / "good", Batches(10, "misleading"), OFTEN)[1]
     assert same(adapter_tensors(tensors), kept[12])
+
+
+class Misleading(Held):
+    """Pairs of the kind that misleading batches are of: the HR side is much darker."""
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        lr = super().read(index)[0]
+        return lr, np.maximum(lr.repeat(4, axis=0).repeat(4, axis=1).astype(int) - 128, 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("training", "cuts"), [(Held(), [(16, 12)]), (Misleading(), [])])
+def test_a_fall_of_few_held_out_images_alone_does_not_lower_the_rate(
+    training: Held, cuts: list[tuple[int, int]], tmp_path: Path
+) -> None:
+    trainer, _ = make_trainer(tmp_path, Batches(10, "misleading", crash_at=18), OFTEN)
+    trainer.validator = Validator(Held(), 4, training=training)
+    with pytest.raises(OSError, match="the power went"):
+        trainer.run(Silent())
+    state = read_state(TrainingFolder(tmp_path / "training").state)[0]
+    assert [(cut.iteration, cut.back_to) for cut in state.rate_cuts] == cuts
 
 
 def test_an_early_failure_goes_back_to_the_start_and_a_late_one_to_the_best(tmp_path: Path) -> None:

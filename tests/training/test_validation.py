@@ -82,6 +82,30 @@ def score_and_watch(pairs: Pairs) -> tuple[Validation, list[tuple[int, int]]]:
     return Validator(pairs, SCALE).score(upscale), seen
 
 
+@pytest.mark.parametrize(("held_out", "trained_on", "pieces"), [(1, 9, 16), (3, 2, 8), (4, 9, None)])
+def test_where_few_images_are_held_out_some_that_are_trained_on_are_scored_too(
+    held_out: int, trained_on: int, pieces: int | None
+) -> None:
+    pairs, training = Pairs(*[(300, 300)] * held_out), Pairs(*[(300, 300)] * trained_on)
+    validator = Validator(pairs, SCALE, training=training)
+    assert validator.score(enlarge).psnr_y_db == Validator(pairs, SCALE).score(enlarge).psnr_y_db
+    seen: list[tuple[int, ...]] = []
+
+    def upscale(lr: np.ndarray) -> np.ndarray:
+        seen.append(lr.shape[:3])
+        return enlarge(lr)
+
+    found = validator.joint_psnr_y_db(upscale, 20.0)
+    if pieces is None:
+        assert found is None
+        return
+    assert sum(count for count, _, _ in seen) == pieces
+    assert sum(count * height * width for count, height, width in seen) == pytest.approx(16_384, rel=0.05)
+    training_db = np.mean([score(enlarge(lr), hr) for lr, hr in map(training.read, range(2))])
+    count = min(trained_on, 4)
+    assert found == pytest.approx((held_out * 20 + count * training_db) / (held_out + count), abs=0.1)
+
+
 def test_samples_are_of_three_images() -> None:
     found = Validator(Pairs(*[(20, 20)] * 5, (200, 200)), SCALE).score(enlarge)
     assert found.sample.shape == (3 * 20 * SCALE, 3 * 20 * SCALE, 3)

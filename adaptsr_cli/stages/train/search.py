@@ -41,9 +41,9 @@ from adaptsr_cli.training.halving import (
     rates_to_try,
 )
 from adaptsr_cli.training.log import read_log
-from adaptsr_cli.training.loop import StartScore
 from adaptsr_cli.training.recovery import peak_rate
 from adaptsr_cli.training.state import read_state, write_state
+from adaptsr_cli.training.validation import StartScore
 
 SMALL_PARAMS: Final = 1_500_000
 """Networks up to this size are better off with full updates of the planned sites than with low-rank ones, two window

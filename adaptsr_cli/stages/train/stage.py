@@ -135,7 +135,7 @@ def train_backbone(
     options = start_from_peft(options, opened, progress, world)
     plan = open_rank_plan(options, opened, progress, world)
     readers = open_readers(options, opened, progress, world)
-    validator = Validator(readers.held_out, backbone.scale, world)
+    validator = Validator(readers.held_out, backbone.scale, world, training=readers.train)
     inputs = TrainingInputs(opened, plan, readers, validator, device, world)
     result = _train(faithful_part(options), options, inputs, progress)
     if options.objective == "both":

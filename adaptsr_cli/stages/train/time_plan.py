@@ -24,8 +24,9 @@ from adaptsr_cli.stages.train.kept_search import covers
 from adaptsr_cli.stages.train.options import TrainOptions, plan_iterations, usual_rate
 from adaptsr_cli.stages.train.setup import TrainingInputs, make_trainer
 from adaptsr_cli.training.halving import EXTRA, LEAST_ITERATIONS, plan_halving
-from adaptsr_cli.training.loop import StartScore, Trainer
+from adaptsr_cli.training.loop import Trainer
 from adaptsr_cli.training.state import read_state
+from adaptsr_cli.training.validation import StartScore
 from adaptsr_cli.units import plural
 
 _BOTH: Final[tuple[Method, ...]] = ("lora", "full")
@@ -230,6 +231,7 @@ def _time(trainer: Trainer, timed_s: float) -> Pace:
     """The pace of a trainer that is new, by steps that take about so many seconds."""
     begin = time.perf_counter()
     trainer.start = trainer.score_start()
+    trainer.joint_score(trainer.start.backbone_psnr_y_db)
     validation_s = time.perf_counter() - begin
     pace_s = 1.0
     # The first steps are slower, and say how many it takes to measure.
