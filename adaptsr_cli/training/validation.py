@@ -28,7 +28,7 @@ MAX_LR_PX: Final = 65_536
 _AT_ONCE_LR_PX: Final = 16_384
 """What the network upscales at a time, however few the images are; it bounds the memory that validation takes."""
 
-ENOUGH_IMAGES: Final = 4
+_ENOUGH_IMAGES: Final = 4
 """So many held-out images tell by themselves whether a training gets worse."""
 
 _PIECES: Final = 4  # a side
@@ -107,7 +107,7 @@ class Validator:
             if len(self._shown) < _SAMPLE_ROWS:
                 self._shown.append(_centre(lr, hr, scale, max(1, _SAMPLE_PX // scale)))
         self._training: list[list[Pair]] | None = None
-        if training is not None and self._count < ENOUGH_IMAGES:
+        if training is not None and self._count < _ENOUGH_IMAGES:
             indices = _spread(len(training), _TRAINING_IMAGES)
             self._training_count = len(indices)
             self._training = [
