@@ -76,9 +76,9 @@ class LoopState(StrictModel):
         backbone_psnr_y_db: Validation score before the first step.
         best_psnr_y_db: Best validation score so far.
         best_iteration: When it was reached.
-        joint_psnr_y_db: Latest score of the held-out images and some that are trained on, together; None where enough
-            are held out.
-        best_joint_psnr_y_db: The best of these since the learning rate was last lowered.
+        joint_psnr_y_db: Latest score of the held-out images and some that are trained on, together, since the learning
+            rate was last lowered; None where there is none, as where enough images are held out.
+        best_joint_psnr_y_db: The best of these.
         pending_losses: Losses since the last log row, by name.
         rate_cuts: Faults that lowered the learning rate, in order.
         schedule_start: Where the present schedule began; None: at the first step.

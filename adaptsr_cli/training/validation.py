@@ -34,6 +34,7 @@ _ENOUGH_IMAGES: Final = 4
 _PIECES: Final = 4  # a side
 _TRAINING_IMAGES: Final = 4
 _TRAINING_LR_PX: Final = 16_384
+"""Of all of them together; their pieces are of 32 px a side then, to which windowed networks would pad smaller ones."""
 _TRAINING_PIECES: Final = 2  # a side
 _SAMPLE_ROWS: Final = 3
 _SAMPLE_PX: Final = 256
