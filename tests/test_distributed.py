@@ -213,11 +213,11 @@ def test_a_search_finds_what_one_process_finds_also_where_it_was_broken_off(plac
     assert relative_difference(place / "broken", place / "straight") == 0
 
 
-def test_a_group_plans_its_minutes_with_a_search(place: Path) -> None:
+def test_a_group_keeps_to_its_minutes_with_a_search(place: Path) -> None:
     """All processes plan the same, whatever time each of them has taken to measure."""
     words = tuple(word for word in new_run(place, "timed") if word not in ("--iterations", "30", "--val-freq", "15"))
-    # On the slowest machine there is time enough for a search, and it ends long before.
-    talk = run((*words, "--minutes", "10", "--iterations", "60"), place, size=2)
+    # A busy machine takes ten seconds to measure the pace, and there must be time for a search after that.
+    talk = run((*words, "--minutes", "0.6"), place, size=2)
     assert "a search for the learning rate and about" in talk[0][2]
     assert "found by" in talk[0][2]
     assert (place / "timed/adapter.safetensors").exists()
