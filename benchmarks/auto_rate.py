@@ -5,12 +5,14 @@
 Every fifth pair is a test pair and looked at once, at the end; the others are split as ever. With ``--folds 5`` each
 pair is a test pair of one of five trainings, so that all are scored. Each trial is a training with the defaults
 (``auto``: method and rate by the search), or at one cell of a grid of five rates and two methods, with the same steps,
-all without recoloured crops, which came after the first rows; by ``--lora-too`` also with a search between the rates of
+without recoloured crops, which came after the first rows; by ``--lora-too`` also with a search between the rates of
 ``lora`` alone. By ``--beside`` there is no grid: half and twice the rate that the search found are tried, and on from
 the best until both its neighbours are lower, for each seed and for the means over seeds. That is the best cell of the
 grid where the gain rises to one rate and falls behind it. They share scores and ranks. Trials are appended to
 ``benchmarks/results/auto_rate.jsonl`` as they end, and those that are there are not run again; the table
-``auto_rate.md`` is made of what is there. ``--most N`` ends after N trials. ``--network NAME=`` is the embedded one.
+``auto_rate.md`` is made of what is there, and of rows of older code in ``auto_rate_before.jsonl``, whose place newer
+ones have taken. With ``--recolour`` the trainings have recoloured crops, as by default, and the files are named
+``auto_rate_recolour``. ``--most N`` ends after N trials. ``--network NAME=`` is the embedded one.
 """
 
 from __future__ import annotations
@@ -43,8 +45,6 @@ from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.stages.train.stage import run_train
 
 RESULTS: Final = Path(__file__).parent / "results"
-BEFORE: Final = RESULTS / "auto_rate_before.jsonl"
-"""Trainings by older code, where newer ones have taken their place."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,13 @@ def main() -> None:
     parser.add_argument("--only-auto", action="store_true", help="no grid")
     parser.add_argument("--beside", action="store_true", help="no grid; the rates beside the one that is found")
     parser.add_argument("--lora-too", action="store_true", help="search between rates of lora too")
+    parser.add_argument("--recolour", action="store_true", help="with the recoloured crops of the default")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
-    log = RESULTS / "auto_rate.jsonl"
-    done, before = (
-        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] for path in (log, BEFORE)
-    )
+    name = "auto_rate_recolour" if options.recolour else "auto_rate"
+    more = {} if options.recolour else {"recolour": 0.0}
+    log, table = RESULTS / f"{name}.jsonl", RESULTS / f"{name}.md"
+    done, before = read_rows(log), read_rows(RESULTS / f"{name}_before.jsonl")
     known = [{"fold": 0, **row["trial"]} for row in done]
     missing = [trial for trial in list_trials(options) if asdict(trial) not in known]
     print(f"{len(missing)} trials to run, {len(done)} known", flush=True)
@@ -87,13 +88,18 @@ def main() -> None:
         log.open("a", encoding="utf-8") as file,
     ):
         for trial in islice(chain(missing, list_beside(options, done)), options.most):
-            row = run_trial(trial, Path(work), options, recolour=0.0)
+            row = run_trial(trial, Path(work), options, **more)
             file.write(json.dumps(row) + "\n")
             file.flush()
             done.append(row)
             print(row["trial"], f"{row['gain_db']:+.3f} dB", flush=True)
-            (RESULTS / "auto_rate.md").write_text(to_markdown(done, before), encoding="utf-8")
-    (RESULTS / "auto_rate.md").write_text(to_markdown(done, before), encoding="utf-8")
+            table.write_text(to_markdown(done, before), encoding="utf-8")
+    table.write_text(to_markdown(done, before), encoding="utf-8")
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The trainings of a file, none where there is no such file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def list_trials(options: argparse.Namespace) -> Iterator[Trial]:

@@ -22,7 +22,7 @@ Choice = Literal["auto", "lora", "full"]
 Cell = tuple[Choice, float]
 """Method and rate."""
 Row = dict[str, Any]
-"""One training, as a line of ``auto_rate.jsonl``."""
+"""One training, as a line of the file of trials."""
 Cells = Mapping[Cell, Row]
 """The trainings with one seed by their cells."""
 
@@ -94,32 +94,27 @@ def to_markdown(rows: list[Row], before: list[Row]) -> str:
     groups = group(rows)
     every = [*groups.values(), *group(before).values()]
     machines = ", ".join(sorted({row["machine"] for row in rows}))
-    return "\n".join(
-        [
-            "Means over the seeds; a cell of the grid is one method and rate for all of them:",
-            "",
-            *describe_means(groups),
-            "",
-            "Each seed by itself, with the best cell for it:",
-            "",
-            *describe_seeds(groups),
-            "",
+    parts = [
+        "Means over the seeds; a cell of the grid is one method and rate for all of them:",
+        "\n".join(describe_means(groups)),
+        "Each seed by itself, with the best cell for it:",
+        "\n".join(describe_seeds(groups)),
+    ]
+    if before:
+        parts += [
             "Means of older trainings, which newer ones have replaced:",
-            "",
-            *describe_means(group(before)),
-            "",
-            describe_by_hand(every),
-            "",
-            describe_equal_rates(every),
-            "",
-            f"Made by `python benchmarks/auto_rate.py` on {machines}. PSNR-Y of whole test images, every",
-            f"{TEST_SHARE}th pair, which neither the training nor the search has seen. A user's grid is judged by",
-            "held-out crops, as the search is; chosen by the test images it has the luck of its draws. A",
-            f"{WHOLE} has {len(GRID)} cells; the {BESIDE} are of the method that the search found, to both sides of",
-            f"its rate as far as the gain rises; that ends at the best of a whole grid in {describe_climbs(every)}.",
-            "",
+            "\n".join(describe_means(group(before))),
         ]
-    )
+    parts += [
+        describe_by_hand(every),
+        describe_equal_rates(every),
+        f"Made by `python benchmarks/auto_rate.py` on {machines}. PSNR-Y of whole test images, every\n"
+        f"{TEST_SHARE}th pair, which neither the training nor the search has seen. A user's grid is judged by\n"
+        "held-out crops, as the search is; chosen by the test images it has the luck of its draws. A\n"
+        f"{WHOLE} has {len(GRID)} cells; the {BESIDE} are of the method that the search found, to both sides of\n"
+        f"its rate as far as the gain rises{describe_climbs(every)}.",
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def group(rows: Iterable[Row]) -> dict[tuple[Any, ...], list[Row]]:
@@ -225,12 +220,14 @@ def summarize(differences: Sequence[float]) -> str:
 
 
 def describe_by_hand(groups: Iterable[list[Row]]) -> str:
-    """What is missed by who trains all cells of a grid, and keeps the best by held-out crops."""
+    """What is missed by who trains all cells of a grid, and keeps the best by held-out crops; empty without a grid."""
     missed = [
         cells[best_cell([cells], "held_out_gain_db")]["gain_db"] - cells[best_cell([cells], "gain_db")]["gain_db"]
         for cells in map(cells_of, groups)
         if extent_of([cells]) == WHOLE
     ]
+    if not missed:
+        return ""
     return (
         f"All {len(GRID)} trainings of a whole grid, the best by held-out crops kept, against what is best on test "
         f"images: {summarize(missed)}."
@@ -238,7 +235,7 @@ def describe_by_hand(groups: Iterable[list[Row]]) -> str:
 
 
 def describe_climbs(groups: Iterable[list[Row]]) -> str:
-    """In how many choices going on from rate to rate ends at the best cell of a whole grid."""
+    """In how many choices going on from rate to rate ends at the best cell of a whole grid; empty without a grid."""
     climbed = [
         climb(cells, begin, name) == best_cell([cells], name)
         for found in groups
@@ -247,11 +244,15 @@ def describe_climbs(groups: Iterable[list[Row]]) -> str:
         if (begin := cell_of(auto)) is not None
         for name in BEST_ON
     ]
-    return f"{sum(climbed)} of {len(climbed)} choices"
+    ends = f"; that ends at the best of a whole grid in {sum(climbed)} of {len(climbed)} choices"
+    return ends if climbed else ""
 
 
 def describe_equal_rates(groups: Iterable[list[Row]]) -> str:
-    """By how much full updates end above low-rank ones at the same rate, which decides where a rate is given."""
+    """By how much full updates end above low-rank ones at the same rate, which decides where a rate is given.
+
+    Empty where no two trainings tell it.
+    """
     gains: dict[float, list[float]] = defaultdict(list)
     for rows in groups:
         given = {
@@ -267,7 +268,8 @@ def describe_equal_rates(groups: Iterable[list[Row]]) -> str:
         for rate, of in sorted(gains.items())
         if len(of) > 1
     ]
-    return "Full updates against low-rank ones at the same rate, on test images: " + ", ".join(texts) + "."
+    heading = "Full updates against low-rank ones at the same rate, on test images: "
+    return heading + ", ".join(texts) + "." if texts else ""
 
 
 def find_default(rows: Iterable[Row]) -> Row | None:
