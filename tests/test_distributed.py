@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import socket
-import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,77 +13,33 @@ from pathlib import Path
 import pytest
 from conftest import write_pairs
 from networks import save_tiny
+from processes import start_group
 from safetensors.torch import load_file
+from torch import Tensor
 
 from adaptsr_cli.cli.app import main
 from adaptsr_cli.distributed import SINGLE_PROCESS, World, world_from_env
 from adaptsr_cli.errors import UsageError
 
-ROOT = Path(__file__).resolve().parents[1]
 TRAIN = ("train", "--batch", "4", "--patch", "32", "--iterations", "30", "--val-freq", "15", "--seed", "3")
 
 
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return int(server.getsockname()[1])
+def hang_at_the_25th_step() -> None:
+    """Lets the process wait for ever where the gradients of the 25th step would be summed."""
+    add, calls = World.all_reduce_sum_, iter(range(1, 1000))
+
+    def hang(world: World, tensors: Sequence[Tensor]) -> None:
+        if next(calls) == 25:
+            Path("hanging").touch()
+            threading.Event().wait()
+        add(world, tensors)
+
+    World.all_reduce_sum_ = hang  # type: ignore[method-assign]
 
 
-# Waits for ever where the gradients of the 25th step would be summed.
-HANG_AT_THE_25TH_STEP = """
-import threading
-from pathlib import Path
-
-from adaptsr_cli.cli.app import main
-from adaptsr_cli.distributed import World
-
-add, calls = World.all_reduce_sum_, iter(range(1, 1000))
-
-
-def hang(world, tensors):
-    if next(calls) == 25:
-        Path("hanging").touch()
-        threading.Event().wait()
-    add(world, tensors)
-
-
-World.all_reduce_sum_ = hang
-main()
-"""
-
-
-def start(
-    words: Sequence[object], folder: Path, *, size: int = 1, program_of_last: str | None = None
-) -> list[subprocess.Popen[str]]:
-    """Starts a command in `size` processes, as torchrun would; the last one may run a program of its own."""
-    settings = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "ADAPTSR_CACHE": str(folder / "cache")}
-    if size > 1:
-        settings |= {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    program = ("-m", "adaptsr_cli") if program_of_last is None else ("-c", program_of_last)
-    return [
-        subprocess.Popen(
-            [sys.executable, *(program if rank == size - 1 else ("-m", "adaptsr_cli")), *map(str, words)],
-            cwd=folder,
-            env=settings | ({"RANK": str(rank), "LOCAL_RANK": str(rank)} if size > 1 else {}),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(size)
-    ]
-
-
-def finish(processes: Sequence[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
-    """Exit code, stdout and stderr of each."""
-    found = []
-    for process in processes:
-        out, err = process.communicate(timeout=120)
-        found.append((process.returncode, out, err))
-    return found
-
-
-def run(words: Sequence[object], folder: Path, *, size: int = 1) -> list[tuple[int, str, str]]:
-    found = finish(start(words, folder, size=size))
+def run_group(words: Sequence[object], folder: Path) -> list[tuple[int, str, str]]:
+    """A command in two processes; exit code, stdout and stderr of each."""
+    found = [process.finish() for process in start_group(words, folder)]
     for code, _, err in found:
         assert code == 0, err
     return found
@@ -94,11 +47,11 @@ def run(words: Sequence[object], folder: Path, *, size: int = 1) -> list[tuple[i
 
 def break_off(words: Sequence[object], folder: Path) -> str:
     """Kills the second of two processes at the 25th step; what the first one then says on stderr."""
-    first, second = start(words, folder, size=2, program_of_last=HANG_AT_THE_25TH_STEP)
-    while second.poll() is None and not (folder / "hanging").exists():
+    first, second = start_group(words, folder, prepare_last=hang_at_the_25th_step)
+    while second.is_running and not (folder / "hanging").exists():
         time.sleep(0.01)
-    second.send_signal(signal.SIGKILL)
-    (code, _, err), _ = finish((first, second))
+    second.kill()
+    code, _, err = first.finish()
     assert code == 1, err
     return err
 
@@ -151,7 +104,7 @@ def test_two_processes_train_what_one_trains_and_two_parts_bit_for_bit(place: Pa
     lr = ("--lr", "1e-4")
     run_here((*new_run(place, "one"), *lr), place)
     run_here((*new_run(place, "parts"), *lr, "--accumulate", "2"), place)
-    talk = run((*new_run(place, "two"), *lr), place, size=2)
+    talk = run_group((*new_run(place, "two"), *lr), place)
     assert relative_difference(place / "one", place / "two") < 1e-5
     assert talk[1][1] == talk[1][2] == ""  # only the first one talks
     assert "2 processes" in talk[0][2]
@@ -166,14 +119,14 @@ def test_two_processes_train_what_one_trains_and_two_parts_bit_for_bit(place: Pa
 def test_score_and_eval_share_their_work(place: Path) -> None:
     score = ("score", "--data", "camera", "--model", "net.safetensors", "--batches", "5", "--patch", "32")
     run_here((*score, "--run", "one"), place)
-    run((*score, "--run", "two"), place, size=2)
+    run_group((*score, "--run", "two"), place)
     one, two = (json.loads((place / name / "saliency.json").read_text()) for name in ("one", "two"))
     for first, second in zip(one["sites"], two["sites"], strict=True):
         assert second["score"] == pytest.approx(first["score"], rel=1e-5)
         assert second["spectrum"] == pytest.approx(first["spectrum"], rel=1e-3, abs=1e-7)
     words = ("eval", "--data", "camera", "--model", "net.safetensors", "--metrics", "psnr")
     run_here((*words, "--run", "one"), place)
-    talk = run((*words, "--run", "two"), place, size=2)
+    talk = run_group((*words, "--run", "two"), place)
     assert (place / "one/eval.json").read_bytes() == (place / "two/eval.json").read_bytes()
     assert talk[1][1] == talk[1][2] == ""
 
@@ -186,7 +139,7 @@ def test_a_dead_process_ends_the_run_with_a_message_and_it_goes_on(place: Path) 
     assert "process 0: lost the other processes of the group" in err
     assert "run the same command again" in err
     assert "Traceback" not in err
-    talk = run(words, place, size=2)
+    talk = run_group(words, place)
     assert "resuming at iteration 20" in talk[0][2]
     assert (place / "broken/training/log.jsonl").read_bytes() == (place / "straight/training/log.jsonl").read_bytes()
     assert relative_difference(place / "broken", place / "straight") == 0
@@ -199,7 +152,7 @@ def test_a_search_finds_what_one_process_finds_also_where_it_was_broken_off(plac
     err = break_off(words, place)
     assert "searching for the learning rate" in err
     assert not (place / "broken/adapter.safetensors").exists()
-    talk = run(words, place, size=2)
+    talk = run_group(words, place)
     assert talk[1][1] == talk[1][2] == ""
     assert "found by 2 trials" in talk[0][2]
     records = [json.loads((place / name / "training/search.json").read_text()) for name in ("straight", "broken")]
@@ -216,8 +169,8 @@ def test_a_search_finds_what_one_process_finds_also_where_it_was_broken_off(plac
 def test_a_group_keeps_to_its_minutes_with_a_search(place: Path) -> None:
     """All processes plan the same, whatever time each of them has taken to measure."""
     words = tuple(word for word in new_run(place, "timed") if word not in ("--iterations", "30", "--val-freq", "15"))
-    # A busy machine takes ten seconds to measure the pace, and there must be time for a search after that.
-    talk = run((*words, "--minutes", "0.6"), place, size=2)
+    # A busy machine takes seconds to measure the pace, and there must be time for a search after that.
+    talk = run_group((*words, "--minutes", "0.3"), place)
     assert "a search for the learning rate and about" in talk[0][2]
     assert "found by" in talk[0][2]
     assert (place / "timed/adapter.safetensors").exists()
@@ -225,13 +178,14 @@ def test_a_group_keeps_to_its_minutes_with_a_search(place: Path) -> None:
 
 def test_a_batch_smaller_than_the_group_is_refused(place: Path) -> None:
     words = (*new_run(place, "small"), "--batch", "1")
-    for code, _, err in finish(start(words, place, size=2)):
+    for code, _, err in (process.finish() for process in start_group(words, place)):
         assert code == 2, err
         assert "--batch 1 is too small for 2 x 1 parts" in err
 
 
 def test_what_only_one_can_do_is_refused(place: Path) -> None:
-    for code, _, err in finish(start(("allocate", "--budget", "5k", "--run", "plan", "--force"), place, size=2)):
+    words = ("allocate", "--budget", "5k", "--run", "plan", "--force")
+    for code, _, err in (process.finish() for process in start_group(words, place)):
         assert code == 2
         assert "allocate is work for one process" in err
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
@@ -13,6 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import Command, noise
 from networks import save_tiny
+from processes import start_group
 
 from adaptsr_cli.io.images import write_rgb
 
@@ -35,20 +33,10 @@ def test_a_group_shares_the_files_and_one_process_reports(tmp_path: Path) -> Non
     for index in range(5):
         write_rgb(tmp_path / "in" / f"{index}.png", noise(20, 20, 3, seed=index))
     (tmp_path / "in" / "0.png").write_bytes(b"")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = ["upscale", tmp_path / "in", "-o", tmp_path / "out", "--model", model, "--device", "cpu"]
-    processes = []
-    for rank in range(2):
-        group = {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        environment = {**os.environ, **group, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])}
-        command = [sys.executable, "-m", "adaptsr_cli", *map(str, words), "--run", str(tmp_path / "run")]
-        processes.append(
-            subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        )
-    (out, err), (other_out, _) = (process.communicate(timeout=120) for process in processes)
-    assert [process.returncode for process in processes] == [1, 1]
+    words = ("upscale", tmp_path / "in", "-o", tmp_path / "out", "--model", model, "--device", "cpu")
+    processes = start_group((*words, "--run", tmp_path / "run"), tmp_path)
+    (code, out, err), (other_code, other_out, _) = (process.finish() for process in processes)
+    assert (code, other_code) == (1, 1)
     assert "4 ok, 1 failed, 0 skipped" in out
     assert "0.png" in err
     assert other_out == ""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from networks import save_tiny
+from processes import CommandProcess
 from upscaling import Run, contents, make_run, photo
 
 from adaptsr_cli.artifacts.upscale import UpscaleMetadata
@@ -80,26 +79,17 @@ def test_300_files_of_which_10_are_corrupt(run: Run, tmp_path: Path) -> None:
     assert contents(tmp_path / "out") == made
 
 
-# Writes the first three results and waits for ever where the fourth would get its name.
-HANG_AT_THE_FOURTH = """
-import threading
-from pathlib import Path
+def hang_at_the_fourth() -> None:
+    """Lets the process write three results and wait for ever where the fourth would get its name."""
+    replace = Path.replace
 
-from adaptsr_cli.cli.app import main
+    def hang(path: Path, target: Path) -> Path:
+        if Path(target).name >= "03":
+            Path("hanging").touch()
+            threading.Event().wait()
+        return replace(path, target)
 
-replace = Path.replace
-
-
-def hang(path, target):
-    if Path(target).name >= "03":
-        Path("hanging").touch()
-        threading.Event().wait()
-    return replace(path, target)
-
-
-Path.replace = hang
-main()
-"""
+    Path.replace = hang  # type: ignore[method-assign]
 
 
 def test_a_killed_batch_ends_as_an_uninterrupted_one(run: Run, tmp_path: Path) -> None:
@@ -107,17 +97,12 @@ def test_a_killed_batch_ends_as_an_uninterrupted_one(run: Run, tmp_path: Path) -
     for index in range(6):
         write_rgb(folder / f"{index:02d}.png", photo(index, 150, 150))
     run(folder, output=tmp_path / "straight")
-    words = ["upscale", folder, "--output", tmp_path / "out", "--model", tmp_path / "model.safetensors"]
-    command = [sys.executable, "-c", HANG_AT_THE_FOURTH, *words, "--run", tmp_path / "run", "--device", "cpu"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])}
-    process = subprocess.Popen(
-        command, env=environment, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    words = ("upscale", folder, "--output", tmp_path / "out", "--model", tmp_path / "model.safetensors")
+    process = CommandProcess((*words, "--run", tmp_path / "run", "--device", "cpu"), tmp_path, {}, hang_at_the_fourth)
     made = tmp_path / "out"
-    while process.poll() is None and not ((tmp_path / "hanging").exists() and len(list(made.glob("[0-9]*"))) == 3):
+    while process.is_running and not ((tmp_path / "hanging").exists() and len(list(made.glob("[0-9]*"))) == 3):
         time.sleep(0.005)
     process.kill()
-    process.wait()
     assert list(made.glob(".partial-*"))
     for partial in (tmp_path / "out").glob(".partial-*"):
         os.utime(partial, (0, 0))  # as if it were hours later
