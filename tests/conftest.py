@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
 
 from adaptsr_cli.cli.app import main
 from adaptsr_cli.io.images import resize_bicubic, write_rgb
@@ -88,12 +90,33 @@ def score_little_in(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(f"{module}.score_backbone", score_little)
 
 
+RENDERER = "adaptsr_cli.report.page.FigureCanvasAgg.print_png"
+"""What makes the pixels of a page with figures, in most of the time that a short command takes."""
+
+
+def render_blank(canvas: FigureCanvasAgg, path: Path, **_: object) -> None:
+    """An empty page of the right size."""
+    Image.new("L", canvas.get_width_height()).save(path, "PNG")
+
+
 @pytest.fixture
-def adaptsr(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+def rendered_pages() -> None:
+    """For tests that look at the pages that a command of `adaptsr` has drawn; in others they are blank."""
+
+
+@pytest.fixture
+def adaptsr(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> Command:
     """Runs the command line in this process, in an empty folder, as the installed script would.
 
-    But with `score_little` and a small chart of colours.
+    But with `score_little`, a small chart of colours and, without `rendered_pages`, blank pages.
     """
+    if "rendered_pages" not in request.fixturenames:
+        monkeypatch.setattr(RENDERER, render_blank)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ADAPTSR_WEIGHTS", str(tmp_path / "no-weights"))
     monkeypatch.setenv("COLUMNS", "200")

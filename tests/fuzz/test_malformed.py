@@ -157,7 +157,7 @@ KINDS = {
     ),
     "hr-side": Kind(
         "camera/hr/002.png",
-        (("eval", "--model", "model.safetensors", *CAMERA, "--run", "fresh", "--device", "cpu"),),
+        (("eval", "--model", "model.safetensors", *CAMERA, "--run", "fresh", "--device", "cpu", "--metrics", "psnr"),),
         PNG, v.is_valid_png, 20, ("fresh",), ("002",),
     ),
 }  # fmt: skip

@@ -227,6 +227,7 @@ def test_photos_keep_their_degradation_through_all_stages(adaptsr: Command, pair
     assert read_document(Path("b/degradation.json"), DegradationRecord).degradation == record.degradation
 
 
+@pytest.mark.usefixtures("rendered_pages")
 def test_a_camera_is_estimated_beside_the_photos_and_kept(adaptsr: Command, prepared: Path, tmp_path: Path) -> None:
     camera = SimulatedCamera(TransferFunction(blur_px=2.5), CameraNoise(read_variance=4.0), (None,))
     for seed in range(12):
@@ -255,6 +256,7 @@ def test_a_camera_is_estimated_beside_the_photos_and_kept(adaptsr: Command, prep
     assert adaptsr("info", prepared / "degradation.json").out.count("this camera blurs by") == 1
 
 
+@pytest.mark.usefixtures("rendered_pages")
 def test_the_camera_of_pairs_degrades_the_photos_beside_them(adaptsr: Command, prepared: Path, tmp_path: Path) -> None:
     camera = SimulatedCamera(TransferFunction(blur_px=2.5), CameraNoise(read_variance=4.0), (None,))
     for seed in range(4):

@@ -45,6 +45,7 @@ def copy_plan(name: str) -> Path:
     return copy
 
 
+@pytest.mark.usefixtures("rendered_pages")
 def test_the_training_that_follows_is_that_of_the_rate_found(adaptsr: Command, camera: Path) -> None:
     """Bit for bit, and the second, longer training does not search again."""
     run = Path("adaptsr-run")
