@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+
+# The networks here are tiny: threads would only wait for one another, on a busy machine for minutes. numpy and torch
+# read it when they are imported, here and in the processes that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,9 +24,6 @@ from adaptsr_cli.cli.app import main
 from adaptsr_cli.io.images import resize_bicubic, write_rgb
 from adaptsr_cli.stages.score.options import ScoreOptions
 from adaptsr_cli.stages.score.stage import ScoreResult, score_backbone
-
-# The networks here are tiny: threads would only wait for one another, on a busy machine for minutes.
-torch.set_num_threads(1)
 
 
 def find_shared() -> Path | None:

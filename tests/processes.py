@@ -83,7 +83,7 @@ def start_group(
         server.bind(("127.0.0.1", 0))
         port = str(server.getsockname()[1])
     shared = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    shared |= {"OMP_NUM_THREADS": "1", "ADAPTSR_CACHE": str(folder / "cache")}
+    shared["ADAPTSR_CACHE"] = str(folder / "cache")
     return [
         CommandProcess(
             words,
@@ -101,7 +101,7 @@ def _server() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(_IMPORTED))
     place = str(Path(adaptsr_cli.__file__).resolve().parents[1])
-    with patch.dict(os.environ, {"PYTHONPATH": place, "OMP_NUM_THREADS": "1"}):
+    with patch.dict(os.environ, {"PYTHONPATH": place}):
         forkserver.ensure_running()
     return context
 

@@ -73,7 +73,7 @@ def test_what_is_told_is_what_a_step_takes(words: tuple[object, ...], shared: Pa
     """The embedded network, with blocks kept and computed twice."""
     file = shared / "weights/own/safmn_x4_bicubic.safetensors"
     root = Path(__file__).resolve().parents[2]
-    settings = {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "4096", "PYTHONPATH": str(root)}
+    settings = {"MALLOC_MMAP_THRESHOLD_": "4096", "PYTHONPATH": str(root)}
     done = subprocess.run(
         [sys.executable, "-c", REAL, str(file), *map(str, words)],
         env=os.environ | settings, capture_output=True, text=True, check=False,
