@@ -77,6 +77,7 @@ def main() -> None:
     options = parser.parse_args()
     name = "auto_rate_recolour" if options.recolour else "auto_rate"
     more = {} if options.recolour else {"recolour": 0.0}
+    command = "auto_rate.py --recolour" if options.recolour else "auto_rate.py"
     log, table = RESULTS / f"{name}.jsonl", RESULTS / f"{name}.md"
     done, before = read_rows(log), read_rows(RESULTS / f"{name}_before.jsonl")
     known = [{"fold": 0, **row["trial"]} for row in done]
@@ -93,8 +94,8 @@ def main() -> None:
             file.flush()
             done.append(row)
             print(row["trial"], f"{row['gain_db']:+.3f} dB", flush=True)
-            table.write_text(to_markdown(done, before), encoding="utf-8")
-    table.write_text(to_markdown(done, before), encoding="utf-8")
+            table.write_text(to_markdown(done, before, command), encoding="utf-8")
+    table.write_text(to_markdown(done, before, command), encoding="utf-8")
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

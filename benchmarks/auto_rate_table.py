@@ -84,12 +84,13 @@ def climb(cells: Cells, begin: Cell, name: str) -> Cell:
     return begin if best == begin else climb(cells, best, name)
 
 
-def to_markdown(rows: list[Row], before: list[Row]) -> str:
+def to_markdown(rows: list[Row], before: list[Row], command: str) -> str:
     """Both tables, and what they come to.
 
     Args:
         rows: All trainings that count.
         before: Trainings that newer ones have replaced. They still tell what trainings come to beside each other.
+        command: What the rows were made by.
     """
     groups = group(rows)
     every = [*groups.values(), *group(before).values()]
@@ -108,7 +109,7 @@ def to_markdown(rows: list[Row], before: list[Row]) -> str:
     parts += [
         describe_by_hand(every),
         describe_equal_rates(every),
-        f"Made by `python benchmarks/auto_rate.py` on {machines}. PSNR-Y of whole test images, every\n"
+        f"Made by `python benchmarks/{command}` on {machines}. PSNR-Y of whole test images, every\n"
         f"{TEST_SHARE}th pair, which neither the training nor the search has seen. A user's grid is judged by\n"
         "held-out crops, as the search is; chosen by the test images it has the luck of its draws. A\n"
         f"{WHOLE} has {len(GRID)} cells; the {BESIDE} are of the method that the search found, to both sides of\n"
