@@ -35,7 +35,7 @@ class CommandProcess:
         words: What is typed after ``adaptsr``.
         folder: Where it runs.
         environment: What it finds in its environment besides what is there.
-        prepare: Called in that process before the command; a function of a module.
+        prepare: Called in that process before the command; of a module that it can import, which `hanging` is.
     """
 
     def __init__(

@@ -5,36 +5,22 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from conftest import write_pairs
+from hanging import HANGING, hang_at_the_25th_step
 from networks import save_tiny
 from processes import start_group
 from safetensors.torch import load_file
-from torch import Tensor
 
 from adaptsr_cli.cli.app import main
 from adaptsr_cli.distributed import SINGLE_PROCESS, World, world_from_env
 from adaptsr_cli.errors import UsageError
 
 TRAIN = ("train", "--batch", "4", "--patch", "32", "--iterations", "30", "--val-freq", "15", "--seed", "3")
-
-
-def hang_at_the_25th_step() -> None:
-    """Lets the process wait for ever where the gradients of the 25th step would be summed."""
-    add, calls = World.all_reduce_sum_, iter(range(1, 1000))
-
-    def hang(world: World, tensors: Sequence[Tensor]) -> None:
-        if next(calls) == 25:
-            Path("hanging").touch()
-            threading.Event().wait()
-        add(world, tensors)
-
-    World.all_reduce_sum_ = hang  # type: ignore[method-assign]
 
 
 def run_group(words: Sequence[object], folder: Path) -> list[tuple[int, str, str]]:
@@ -48,7 +34,7 @@ def run_group(words: Sequence[object], folder: Path) -> list[tuple[int, str, str
 def break_off(words: Sequence[object], folder: Path) -> str:
     """Kills the second of two processes at the 25th step; what the first one then says on stderr."""
     first, second = start_group(words, folder, prepare_last=hang_at_the_25th_step)
-    while second.is_running and not (folder / "hanging").exists():
+    while second.is_running and not (folder / HANGING).exists():
         time.sleep(0.01)
     second.kill()
     code, _, err = first.finish()
@@ -169,8 +155,8 @@ def test_a_search_finds_what_one_process_finds_also_where_it_was_broken_off(plac
 def test_a_group_keeps_to_its_minutes_with_a_search(place: Path) -> None:
     """All processes plan the same, whatever time each of them has taken to measure."""
     words = tuple(word for word in new_run(place, "timed") if word not in ("--iterations", "30", "--val-freq", "15"))
-    # A busy machine takes seconds to measure the pace, and there must be time for a search after that.
-    talk = run_group((*words, "--minutes", "0.3"), place)
+    # A busy machine takes ten seconds to measure the pace, and there must be time for a search after that.
+    talk = run_group((*words, "--minutes", "0.6"), place)
     assert "a search for the learning rate and about" in talk[0][2]
     assert "found by" in talk[0][2]
     assert (place / "timed/adapter.safetensors").exists()

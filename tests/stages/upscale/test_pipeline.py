@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hanging import HANGING, hang_at_the_fourth_result
 from networks import save_tiny
 from processes import CommandProcess
 from upscaling import Run, contents, make_run, photo
@@ -79,28 +80,17 @@ def test_300_files_of_which_10_are_corrupt(run: Run, tmp_path: Path) -> None:
     assert contents(tmp_path / "out") == made
 
 
-def hang_at_the_fourth() -> None:
-    """Lets the process write three results and wait for ever where the fourth would get its name."""
-    replace = Path.replace
-
-    def hang(path: Path, target: Path) -> Path:
-        if Path(target).name >= "03":
-            Path("hanging").touch()
-            threading.Event().wait()
-        return replace(path, target)
-
-    Path.replace = hang  # type: ignore[method-assign]
-
-
 def test_a_killed_batch_ends_as_an_uninterrupted_one(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     for index in range(6):
         write_rgb(folder / f"{index:02d}.png", photo(index, 150, 150))
     run(folder, output=tmp_path / "straight")
     words = ("upscale", folder, "--output", tmp_path / "out", "--model", tmp_path / "model.safetensors")
-    process = CommandProcess((*words, "--run", tmp_path / "run", "--device", "cpu"), tmp_path, {}, hang_at_the_fourth)
+    process = CommandProcess(
+        (*words, "--run", tmp_path / "run", "--device", "cpu"), tmp_path, {}, hang_at_the_fourth_result
+    )
     made = tmp_path / "out"
-    while process.is_running and not ((tmp_path / "hanging").exists() and len(list(made.glob("[0-9]*"))) == 3):
+    while process.is_running and not ((tmp_path / HANGING).exists() and len(list(made.glob("[0-9]*"))) == 3):
         time.sleep(0.005)
     process.kill()
     assert list(made.glob(".partial-*"))
