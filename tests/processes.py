@@ -22,7 +22,7 @@ from adaptsr_cli.cli.app import main
 
 _IMPORTED: Final = (
     *("adaptsr_cli.stages.train.stage", "adaptsr_cli.stages.evaluate.stage", "adaptsr_cli.stages.upscale.stage"),
-    *("adaptsr_cli.report.figures", "lpips"),
+    "adaptsr_cli.report.figures",
     "torch._dynamo",  # torch imports it when an optimiser is made
 )
 _TIMEOUT_S: Final = 120
@@ -76,22 +76,16 @@ class CommandProcess:
 
 
 def start_group(
-    words: Sequence[object], folder: Path, *, size: int = 2, prepare_last: Callable[[], None] | None = None
+    words: Sequence[object], folder: Path, *, prepare_last: Callable[[], None] | None = None
 ) -> list[CommandProcess]:
-    """Start a command in `size` processes, as torchrun would; `prepare_last` is called in the last one."""
+    """Start a command in two processes, as torchrun would; `prepare_last` is called in the second one."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         port = str(server.getsockname()[1])
-    shared = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    shared["ADAPTSR_CACHE"] = str(folder / "cache")
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ADAPTSR_CACHE": str(folder / "cache")}
     return [
-        CommandProcess(
-            words,
-            folder,
-            {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            prepare_last if rank == size - 1 else None,
-        )
-        for rank in range(size)
+        CommandProcess(words, folder, {**group, "RANK": rank, "LOCAL_RANK": rank}, prepare)
+        for rank, prepare in (("0", None), ("1", prepare_last))
     ]
 
 

@@ -88,7 +88,6 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 import torch
-torch.set_num_threads(1)
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.inference.streaming import stream_tiff
