@@ -40,7 +40,10 @@ class DemoOptions(OptionsModel):
     """The whole job on photographs that ship with scikit-image and a simulated camera."""
 
     run: Annotated[
-        Path | None, Field(description="Folder for everything. Left out: a new adaptsr-demo."), Flag(("--run",))
+        Path | None,
+        f.FOLDER,
+        Field(description="Folder for everything. Left out: a new adaptsr-demo."),
+        Flag(("--run",)),
     ] = None
     iterations: Annotated[
         int | None, Field(ge=1, description="Optimiser steps."), Flag(default_text="the preset's")

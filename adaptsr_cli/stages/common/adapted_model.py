@@ -18,6 +18,7 @@ from adaptsr_cli.io.documents import parse_document
 from adaptsr_cli.io.tensors import weights_sha256
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.stages.common.adapter_file import attach_adapter, read_adapter
+from adaptsr_cli.stages.common.fields import DEFAULT_RUN
 from adaptsr_cli.stages.common.models import ModelSpec, load_model, open_backbone, require_same_backbone
 from adaptsr_cli.stages.common.run_folder import RunFolder
 
@@ -27,8 +28,8 @@ def open_adapted(
 ) -> Backbone:
     """Open the network to upscale with.
 
-    Without adapters and at full strength: the named model, else the run's merged model, else its backbone, else the
-    embedded default; which one is noted.
+    Without adapters and at full strength: the named model, else the run's merged model, else its backbone, else, where
+    no run is named, the embedded default; which one is noted.
 
     Args:
         run: The run folder.
@@ -38,7 +39,7 @@ def open_adapted(
         strength: 0 for the backbone, 1 for the adapted model; between them the updates are scaled.
 
     Raises:
-        UsageError: A strength, and nothing that is adapted.
+        UsageError: A strength, and nothing that is adapted; a run of which there is nothing.
         ArtifactError: An adapter or a model that belongs to another backbone.
         CheckpointError: No usable network.
     """
@@ -95,6 +96,11 @@ def _open_plain(run: RunFolder, choice: ModelSpec, progress: Progress) -> Backbo
         todo = "adaptsr merge" if run.adapter.exists() else "adaptsr train"
         progress.warn(f"{run.root} has no merged model: using its backbone as it is (`{todo}` comes first)")
         return open_backbone(run, choice, progress, record=False)
+    if choice.name is None and run.root != DEFAULT_RUN:
+        raise UsageError(
+            f"there is no run in {run.root}: no stage has written into it",
+            "check the path of `run`, or name a network by `model`",
+        )
     return load_model(choice, progress)
 
 

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from adaptsr_cli.data.sources import Align
 from adaptsr_cli.errors import UsageError
+from adaptsr_cli.io.file_kinds import describe_irregular
 from adaptsr_cli.options import Flag
 
 DEFAULT_RUN: Final = Path("adaptsr-run")
@@ -55,8 +56,23 @@ def _read_sharpness(value: Any) -> Any:
     return number
 
 
+def _refuse_file(path: Path | None, info: ValidationInfo) -> Path | None:
+    """Refuse a file in the place of a folder here, before there is work that could not be written down."""
+    try:
+        is_folder = path is None or describe_irregular(path) == "a folder"
+    except OSError:  # nothing is there, and where it cannot be made that says why
+        return path
+    if not is_folder:
+        raise UsageError(f"`{info.field_name}` {path} is no folder", "give a folder, or a name that is not there yet")
+    return path
+
+
+FOLDER: Final = AfterValidator(_refuse_file)
+"""Marks the path of a folder that is made where it is not there yet."""
+
 Run = Annotated[
     Path,
+    FOLDER,
     Field(description="Run folder: every stage finds there what the last one made."),
     Flag(("--run", "--run-dir"), environment="ADAPTSR_RUN"),
 ]
@@ -75,7 +91,7 @@ ModelChoices = Annotated[
     Flag(("--model-option",), metavar="NAME=VALUE"),
 ]
 WeightsDir = Annotated[
-    Path | None, Field(description="Folder of downloaded weights."), Flag(environment="ADAPTSR_WEIGHTS")
+    Path | None, FOLDER, Field(description="Folder of downloaded weights."), Flag(environment="ADAPTSR_WEIGHTS")
 ]
 Offline = Annotated[bool, Field(description="Never open a connection."), Flag(("--offline",))]
 Data = Annotated[

@@ -120,6 +120,7 @@ def run_evaluate(
     subject = _open_subject(options, run, protocol, device, progress, world)
     files = choose_files(options, run, subject.images.split, subject.fingerprint, subject.models)
     written = {"scores": files.scores, "comparison sheet": files.comparison, "report": files.report}
+    refuse_overwriting(written, force=True)  # whether they can be written; choose_files has asked
     refuse_inputs({**written, **{f"`{kind}`": path for kind, path in tables.items()}}, _inputs(options, subject))
     scorer = _open_scorer(options, protocol, metrics, subject.reader.scale, device, progress)
 

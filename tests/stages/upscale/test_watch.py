@@ -11,6 +11,7 @@ import pytest
 from conftest import noise
 from PIL import Image
 
+from adaptsr_cli.backbones.catalogue import default_model
 from adaptsr_cli.distributed import World
 from adaptsr_cli.errors import UsageError
 from adaptsr_cli.io.images import write_rgb
@@ -94,7 +95,7 @@ def test_new_images_are_upscaled_as_they_come(tmp_path: Path, monkeypatch: pytes
         stage, "watch_folders", lambda folders, recursive: watch_folders(folders, recursive=recursive, wait=wait)
     )
     progress = Silent()
-    options = UpscaleOptions(run=tmp_path / "run", inputs=(folder,), output=out, watch=True, device="cpu")
+    options = UpscaleOptions(model=str(default_model()), inputs=(folder,), output=out, watch=True, device="cpu")
     with pytest.raises(KeyboardInterrupt):
         run_upscale(options, progress=progress)
     assert sorted(path.name for path in out.iterdir()) == ["a_x4.png", "b_x4.png"]
@@ -109,7 +110,8 @@ def watch(
     monkeypatch.setattr(
         stage, "watch_folders", lambda folders, recursive: watch_folders(folders, recursive=recursive, wait=wait)
     )
-    chosen = UpscaleOptions(inputs=(folder,), output=out, watch=True, device="cpu", run=out / "run", **options)  # type: ignore[arg-type]
+    settings = {"model": str(default_model()), **options}
+    chosen = UpscaleOptions(inputs=(folder,), output=out, watch=True, device="cpu", **settings)  # type: ignore[arg-type]
     with pytest.raises(KeyboardInterrupt):
         run_upscale(chosen, progress=progress)
     return progress

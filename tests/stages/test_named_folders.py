@@ -1,0 +1,56 @@
+"""A folder that is named and cannot be what it is named for is told before any work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from networks import save_tiny
+
+from adaptsr_cli.cli.commands import COMMANDS
+from adaptsr_cli.cli.signature import value_flags
+from adaptsr_cli.io.images import write_rgb
+from tests.conftest import Command, noise, write_pairs
+
+REQUIRED = {"export": ("--to", "onnx"), "pair": ("lr", "hr"), "truncate": ("--to-rank", 2)}
+
+
+def commands_with(option: str) -> list[str]:
+    """The commands that have this option."""
+    return [name for name, entry in COMMANDS.items() if option in value_flags(entry.make())]
+
+
+@pytest.mark.parametrize(
+    ("command", "option"), [(name, option) for option in ("--run", "--weights-dir") for name in commands_with(option)]
+)
+def test_a_file_is_no_folder(adaptsr: Command, tmp_path: Path, command: str, option: str) -> None:
+    (tmp_path / "in.png").write_text("a file")
+    done = adaptsr(command, *REQUIRED.get(command, ()), option, "in.png")
+    assert done.code == 2
+    assert done.err.splitlines()[0] == f"error: {option} in.png is no folder"
+    assert [path.name for path in tmp_path.iterdir()] == ["in.png"]
+    assert (tmp_path / "in.png").read_text() == "a file"
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_upscale_does_not_take_another_network_for_a_run_that_is_not_there(
+    adaptsr: Command, tmp_path: Path, there: bool
+) -> None:
+    write_rgb(tmp_path / "in.png", noise(9, 8, 3))
+    if there:
+        (tmp_path / "mine").mkdir()
+    done = adaptsr("upscale", "in.png", "--run", "mine")
+    assert done.code == 2
+    assert "error: there is no run in mine: no stage has written into it" in done.err
+    assert not list(tmp_path.glob("in_*"))
+    model = save_tiny("span_x2", tmp_path / "model.safetensors")
+    assert adaptsr("upscale", "in.png", "--run", "mine", "--model", model).code == 0
+
+
+def test_eval_sees_before_it_scores_that_its_scores_have_no_place(adaptsr: Command, tmp_path: Path) -> None:
+    write_pairs(tmp_path / "camera", count=1)
+    (tmp_path / "run" / "report.html").mkdir(parents=True)
+    done = adaptsr("eval", "--data", "camera", "--metrics", "psnr", "--run", "run")
+    assert done.code == 1
+    assert "report.html is a folder (report)" in done.err
+    assert "image in" not in done.err  # as the end of scoring is told
