@@ -64,6 +64,7 @@ class PairMeasure(StrictModel):
         lr_px: (width, height) of the LR side; (0, 0) for a photograph.
         hr_px: (width, height) of the HR side.
         alignment: None where it was not measured.
+        is_result: Whether a photograph is none but a result of ``adaptsr upscale``; not looked for in pairs.
     """
 
     lr: FileStamp | None
@@ -73,6 +74,7 @@ class PairMeasure(StrictModel):
     lr_px: tuple[int, int]
     hr_px: tuple[int, int]
     alignment: PairAlignment | None = None
+    is_result: bool = False
 
     def __str__(self) -> str:
         return f"LR {self.lr_px[0]} x {self.lr_px[1]}, HR {self.hr_px[0]} x {self.hr_px[1]}"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from adaptsr_cli.data.names import FolderName, Side, SplitName, read_file_name, read_folder_name
-from adaptsr_cli.io.contents import Contents, read_contents
+from adaptsr_cli.io.contents import RESULT, Contents, read_contents
+from adaptsr_cli.io.result_mark import read_mark
 
 Tree = dict[tuple[str, ...], list[Path]]
 """The image files of every folder, by the folder's parts below the root."""
@@ -45,10 +48,29 @@ class PairCandidate:
 def read_folder(root: Path) -> Contents:
     """All images at most six folders down, and what is left out.
 
+    So are results of ``adaptsr upscale`` that lie beside what they were made of: they would have no other side.
+
     Raises:
         ImageError: A folder cannot be read.
     """
-    return read_contents(root, max_depth=_MAX_DEPTH)
+    contents = read_contents(root, max_depth=_MAX_DEPTH)
+    beside = {path for images in contents.images.values() for path in _results_beside_originals(images)}
+    contents.set_aside(RESULT, beside)
+    return contents
+
+
+def _results_beside_originals(images: Sequence[Path]) -> Iterator[Path]:
+    """Results called like an image that is none, with something behind: ``a_x4.png`` beside ``a.png``, not ``a1.png``.
+
+    Headers are read where names are so alike, and no others.
+    """
+    is_result = cache(lambda path: read_mark(path) is not None)
+    by_stem = {path.stem: path for path in images}
+    for path in images:
+        heads = [path.stem[:cut] for cut, letter in enumerate(path.stem) if not letter.isalnum()]
+        likely = [by_stem[head] for head in heads if head in by_stem]
+        if likely and is_result(path) and not all(map(is_result, likely)):
+            yield path
 
 
 def collect_candidates(root: Path, contents: Contents) -> tuple[list[PairCandidate], list[Path]]:

@@ -97,9 +97,10 @@ class PairSet:
 
     def keep(self, kept: Sequence[Pair], reason: str) -> Self:
         """The set with some of its pairs; the files of the others are left out for `reason`."""
-        gone = sorted(files_of(self.pairs) - files_of(kept))
-        more = (LeftOut(reason, tuple(gone)),) if gone else ()
-        return replace(self, pairs=tuple(kept), left_out=(*self.left_out, *more))
+        groups = {group.reason: group.paths for group in self.left_out}
+        if gone := sorted(files_of(self.pairs) - files_of(kept)):
+            groups[reason] = (*groups.get(reason, ()), *gone)
+        return replace(self, pairs=tuple(kept), left_out=tuple(LeftOut(*group) for group in groups.items()))
 
     def describe(self) -> str:
         """One line for people: layout, number of pairs, what happens to the LR side."""

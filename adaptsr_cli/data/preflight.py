@@ -17,13 +17,15 @@ from adaptsr_cli.data.layouts import Pair, PairFacts, PairSet, ratio_of, times_l
 from adaptsr_cli.data.pairs import pair_fingerprints
 from adaptsr_cli.errors import AdaptsrError, ArtifactError, DataError, ImageError
 from adaptsr_cli.io.cache_folder import cache_dir
+from adaptsr_cli.io.contents import RESULT
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.images import read_rgb
+from adaptsr_cli.io.result_mark import read_mark
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.units import list_some, plural, readable
 
 _NAMED_FAULTS = 3
-_CHECKS = 2
+_CHECKS = 3
 """Counts the ways of checking: what was checked in an older way is checked anew."""
 
 
@@ -44,6 +46,8 @@ def check_pairs(
     pairs: PairSet, progress: Progress, *, role: str = "train", alignment: bool = False, strict: bool = True
 ) -> Checked:
     """Decode every file and compare the sizes, before a model is loaded.
+
+    Photographs that are results of ``adaptsr upscale`` are left out, unless all are.
 
     HR must be `ratio` times LR, the same ratio for all pairs; up to ``ratio - 1`` pixels at the right and bottom
     may be off and are trimmed. Files that have not changed since an earlier check are not read again.
@@ -89,14 +93,18 @@ def check_pairs(
     notes = list(pairs.notes)
     if trimmed:
         notes.append(f"{plural(trimmed, 'pair')} trimmed at the right and bottom to fit x{ratio}")
+    taken = [(pair, entry) for pair, entry in sound if not entry.is_result]
+    if not taken:
+        progress.warn(f"all photos of the {role} data in {pairs.root} are results of upscale, not the camera's")
     known = [
         replace(pair, facts=PairFacts(entry.lr_px, entry.hr_px, entry.lr_print, entry.hr_print))
-        for pair, entry in sound
+        for pair, entry in taken or sound
     ]
-    kept = pairs.keep(known, "of pairs that cannot be used")
+    whole = pairs.keep([pair for pair, _ in sound], "of pairs that cannot be used")
+    kept = whole.keep(known, RESULT)
     return Checked(
         replace(kept, ratio=ratio, notes=tuple(notes), faults=tuple((pair.name, text) for pair, text in faults)),
-        tuple(entry.alignment if alignment else None for _, entry in sound),
+        tuple(entry.alignment if alignment else None for _, entry in taken or sound),
     )
 
 
@@ -160,6 +168,7 @@ def _measure(pair: Pair, lr_stamp: FileStamp | None, hr_stamp: FileStamp, *, ali
         lr_px=lr_px,
         hr_px=hr_px,
         alignment=measured,
+        is_result=pair.lr is None and read_mark(pair.hr) is not None,
     )
 
 

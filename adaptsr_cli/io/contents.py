@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -17,6 +17,8 @@ THUMBNAILS: Final = "a thumbnail or preview of a system"
 BIN: Final = "in a recycle bin"
 SYSTEM: Final = "left behind by a system"
 HIDDEN: Final = "hidden"
+RUN: Final = "in a run folder"
+RESULT: Final = "a result of upscale"
 PLACEHOLDER: Final = "not downloaded from the cloud"
 BROKEN_LINK: Final = "a link to nothing"
 LINK_BACK: Final = "a link to a folder above"
@@ -73,6 +75,9 @@ _FOLDERS: Final = {
 _FOLDER_ENDINGS: Final = (".lrdata", ".photoslibrary", ".photolibrary", ".cocatalog")  # of photograph catalogues
 _FILES: Final = frozenset({"thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "picasa.ini", "icon\r"})
 _LMDB: Final = "data.mdb"
+_RUN_ARTIFACTS: Final = {f"{kind}.json": f'"artifact": "{kind}"'.encode() for kind in ("run", "eval")}
+"""What a run folder holds, one of them, before any picture is drawn into it: file name, and what stands at its head."""
+_HEAD_BYTES: Final = 64
 
 
 _Identity = tuple[int, int]
@@ -120,6 +125,16 @@ class Contents:
         """Add a file to those that are left out."""
         self.others.setdefault(reason, []).append(path)
 
+    def set_aside(self, reason: str, paths: Collection[Path]) -> None:
+        """Leave out some of the images."""
+        for parts, images in list(self.images.items()):
+            kept = [path for path in images if path not in paths]
+            self.images[parts] = kept
+            if not kept:
+                del self.images[parts]
+        for path in paths:
+            self.leave_out(reason, path)
+
     def unread(self) -> tuple[LeftOut, ...]:
         """The files of image types that are not read."""
         return tuple(group for group in self.left_out() if group.reason.startswith(_UNREAD))
@@ -135,7 +150,7 @@ def read_contents(
     """Go through a folder and account for every file.
 
     Links to folders are followed, but not those to a folder that they lie in. What NAS and desktop systems leave
-    behind, hidden files and files of other types are left out and counted.
+    behind, run folders below the root, hidden files and files of other types are left out and counted.
 
     Args:
         root: Where to look.
@@ -228,6 +243,9 @@ class _Walk:
                 raise fault from error
             self._on_fault(folder, fault)
             return
+        if parts and any(_is_run_artifact(entry) for entry in entries):
+            self._leave_out(RUN, folder)
+            return
         below: list[Path] = []
         for entry in entries:
             path = folder / entry.name
@@ -268,6 +286,18 @@ def _kind(entry: os.DirEntry[str]) -> str | None:
     if stat.S_ISDIR(mode):
         return "folder"
     return None if stat.S_ISREG(mode) else NO_FILE
+
+
+def _is_run_artifact(entry: os.DirEntry[str]) -> bool:
+    """Whether a file says that its folder is a run's, the pictures in which are drawn and not taken."""
+    head = _RUN_ARTIFACTS.get(entry.name)
+    if head is None or _kind(entry) is not None:
+        return False
+    try:
+        with Path(entry.path).open("rb") as file:
+            return head in file.read(_HEAD_BYTES)
+    except OSError:
+        return False
 
 
 def _identity(folder: Path) -> _Identity:

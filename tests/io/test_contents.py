@@ -62,6 +62,30 @@ def test_what_is_no_image_is_counted_with_its_reason(tmp_path: Path, name: str, 
     assert left == {reason: [name]}
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "is_run"),
+    [
+        ("run.json", '{\n "artifact": "run",', True),
+        ("eval.json", '{\n "artifact": "eval",', True),
+        ("run.json", '{"run": 1}', False),
+        ("split.json", '{\n "artifact": "run",', False),
+        ("eval.json", None, False),
+    ],
+)
+def test_a_run_folder_below_is_known_by_its_records(tmp_path: Path, name: str, text: str | None, is_run: bool) -> None:
+    touch(tmp_path, "photo.png", "run/comparison.png", "run/training/curves.png")
+    record = tmp_path / "run" / name
+    if text is None:
+        os.mkfifo(record)
+    else:
+        record.write_text(text)
+    pictures = ["run/comparison.png", "run/training/curves.png"]
+    images, others = names_of(tmp_path)
+    assert images == ["photo.png", *([] if is_run else pictures)]
+    assert sorted(others.get("in a run folder", [])) == ([*pictures[:1], f"run/{name}", pictures[1]] if is_run else [])
+    assert names_of(tmp_path / "run")[0] == ["comparison.png", "training/curves.png"]  # named by itself it is read
+
+
 def test_links_to_folders_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     touch(tmp_path, "store/a.png", "data/own/b.png")
     data = tmp_path / "data"

@@ -29,6 +29,7 @@ from adaptsr_cli.imaging.estimate_noise import flat_noise_levels
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.inference.picture import upscale_rgb
 from adaptsr_cli.io.images import list_images, read_rgb
+from adaptsr_cli.io.result_mark import leave_out_results
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.stages.common.dial import Dial
 from adaptsr_cli.stages.common.fields import AUTO
@@ -89,7 +90,7 @@ def settle_sharpness(
     if not isinstance(wanted, str):
         return wanted
     folder = wanted.partition(":")[2]
-    files = list_images(Path(folder)) if folder else list(photographs)
+    files = leave_out_results(list_images(Path(folder))) if folder else list(photographs)
     if folder and not files:
         raise UsageError(f"`sharpness` {wanted}: there are no photographs in {folder}", "name a folder that has some")
     if not files and dial.record is None:

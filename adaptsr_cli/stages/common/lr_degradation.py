@@ -18,6 +18,7 @@ from adaptsr_cli.imaging.degradation_presets import DEGRADATIONS, find_degradati
 from adaptsr_cli.imaging.estimate import degradation_of, estimate_camera
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.images import list_images
+from adaptsr_cli.io.result_mark import leave_out_results
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.common.splitting import PairSets
@@ -199,7 +200,7 @@ def _camera_photos(folder: Path) -> list[Path]:
     found = list_images(folder, recursive=True) if folder.is_dir() else []
     if not found:
         raise UsageError(f"`degrade` {AUTO}:{folder}: no photos there", "name a folder of the camera's photos")
-    return found
+    return leave_out_results(found)
 
 
 def named_degradation(name: str) -> Degradation:

@@ -11,6 +11,7 @@ from adaptsr_cli.errors import UsageError
 from adaptsr_cli.io.formats.table import READ_SUFFIXES
 from adaptsr_cli.io.path_lists import find_listed, read_path_list
 from adaptsr_cli.io.photographs import read_facts
+from adaptsr_cli.io.result_mark import leave_out_results
 from adaptsr_cli.io.shot_exif import ShotFacts
 
 MOST_APART_S: Final = 180.0
@@ -189,14 +190,13 @@ def _match_contents(paths: Sequence[Path], look: Callable[[Path, Path], float | 
 
 
 def _list_photos(folder: Path) -> list[Path]:
+    """The photographs in a folder; what ``adaptsr upscale`` has made of them has their EXIF and is none."""
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
         raise UsageError(f"cannot read the folder {folder}: {error.strerror or error}", "check the path") from error
-    return [
-        path for path in entries
-        if path.suffix.lower() in READ_SUFFIXES and not path.name.startswith((".", "__MACOSX")) and path.is_file()
-    ]  # fmt: skip
+    photographs = [path for path in entries if path.suffix.lower() in READ_SUFFIXES and path.is_file()]
+    return leave_out_results([path for path in photographs if not path.name.startswith((".", "__MACOSX"))])
 
 
 def _read_list(list_file: Path) -> list[tuple[tuple[Path, ...], tuple[Path, ...]]]:

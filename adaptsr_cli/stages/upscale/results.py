@@ -6,34 +6,20 @@ and size tell: it is called as another input with a suffix, and is that much lar
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from adaptsr_cli.errors import AdaptsrError
 from adaptsr_cli.io.hashing import file_fingerprint
-from adaptsr_cli.io.images import image_size, read_note
+from adaptsr_cli.io.images import image_size
+from adaptsr_cli.io.result_mark import read_mark
 from adaptsr_cli.stages.upscale.inputs import Inputs, LeftOut, Source
 
 _FACTOR: Final = re.compile(r"(.+?)_x(\d+(?:\.\d+)?)")
 _HINT: Final = "name it by itself to upscale it again"
-
-
-@dataclass(frozen=True)
-class _Mark:
-    """What a result says of itself.
-
-    Attributes:
-        factor: By which it was upscaled.
-        source: Fingerprint of what it was made of.
-    """
-
-    factor: float
-    source: str
 
 
 def set_results_aside(found: Inputs) -> Inputs:
@@ -58,7 +44,7 @@ def set_results_aside(found: Inputs) -> Inputs:
 def _explain(source: Source, by_stem: dict[str, list[Source]]) -> str | None:
     """Why an input is a result; None where it is none, or is wanted."""
     origins = _possible_origins(source, by_stem)
-    mark = _read_mark(source.path) if source.listed or origins else None
+    mark = read_mark(source.path) if source.listed or origins else None
     if mark is None:
         return _explain_by_size(source, origins)
     origin = next((other for other in origins if _fingerprint(other.path) == mark.source), None)
@@ -101,21 +87,6 @@ def _is_enlarged(small: Path, large: Path, factor: float) -> bool:
     return factor > 1 and all(
         to_px == max(1, round(factor * from_px)) for from_px, to_px in zip(before, after, strict=True)
     )
-
-
-def _read_mark(path: Path) -> _Mark | None:
-    """What a file says of how it was made; None where it is no result, or cannot be read.
-
-    Read without regard to the version: one of any version is a result.
-    """
-    try:
-        note: Any = json.loads(read_note(path) or "null")
-    except (AdaptsrError, ValueError, RecursionError):
-        return None
-    if not isinstance(note, dict) or note.get("artifact") != "upscaled":
-        return None
-    factor, source = note.get("outscale"), note.get("source")
-    return _Mark(float(factor) if isinstance(factor, int | float) else 0.0, str(source))
 
 
 def _fingerprint(path: Path) -> str | None:
