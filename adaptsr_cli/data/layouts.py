@@ -14,7 +14,7 @@ from adaptsr_cli.data.folders import PairCandidate, collect_candidates, read_fol
 from adaptsr_cli.data.names import SplitName, read_file_name, read_folder_name
 from adaptsr_cli.data.places import Place, find_record, locate_blocks
 from adaptsr_cli.errors import DataError, ImageError, nearest
-from adaptsr_cli.io.contents import NEITHER_SIDE, NO_SIDE, Contents, LeftOut, packed_data
+from adaptsr_cli.io.contents import NEITHER_SIDE, NO_SIDE, Contents, LeftOut, packed_data, unpack_advice
 from adaptsr_cli.io.images import image_size
 from adaptsr_cli.units import list_some, plural, readable
 
@@ -277,7 +277,8 @@ def check_folder(root: Path) -> None:
         return
     if root.exists():
         own = root.absolute().parent  # in full: of a file in the working folder it would be "."
-        raise DataError(f"{root} is a file; a folder of pairs or photographs is wanted", f"name its folder, {own}")
+        remedy = unpack_advice(root) or f"name its folder, {own}"
+        raise DataError(f"{root} is a file; a folder of pairs or photographs is wanted", remedy)
     near = ""
     if root.parent.is_dir():
         near = nearest(root.name, (entry.name for entry in root.parent.iterdir() if entry.is_dir()))

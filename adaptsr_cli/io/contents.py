@@ -178,11 +178,14 @@ def packed_data(contents: Contents, root: Path) -> str:
             f"it holds {len(tars)} tar files, the shards of a WebDataset, which are not read: unpack them all "
             "(for f in *.tar; do tar -xf $f; done)"
         )
-    for path in paths:
-        name = path.name.lower()
-        for endings, advice in _PACKED:
-            if name.endswith(endings):
-                return f"{advice.format(name=readable(path.name))}"
+    return next(filter(None, map(unpack_advice, paths)), "")
+
+
+def unpack_advice(path: Path) -> str:
+    """What to do with a file that images are packed in, by its name; empty where it is none."""
+    for endings, advice in _PACKED:
+        if path.name.lower().endswith(endings):
+            return advice.format(name=readable(path.name))
     return ""
 
 

@@ -260,6 +260,10 @@ def test_a_file_in_the_working_folder_is_told_its_folder(tmp_path: Path, monkeyp
     with pytest.raises(DataError, match=r"in\.png is a file; a folder") as caught:
         find_pairs(Path("in.png"), role="train")
     assert caught.value.hint == f"name its folder, {tmp_path}"
+    (tmp_path / "pairs.zip").touch()
+    with pytest.raises(DataError, match=r"pairs\.zip is a file; a folder") as caught:
+        find_pairs(Path("pairs.zip"), role="train")
+    assert caught.value.hint == "unpack pairs.zip first"
 
 
 def test_missing_folder_file_and_empty_folder(tmp_path: Path) -> None:
