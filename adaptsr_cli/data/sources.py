@@ -109,11 +109,23 @@ def parse_folder(text: str) -> WeightedFolder:
 
 
 def choose_data(
-    folders: Sequence[str] | None, hr: Path | None, lr: Path | None, list_file: Path | None, align: Align
+    folders: Sequence[str] | None,
+    hr: Path | None,
+    lr: Path | None,
+    list_file: Path | None,
+    align: Align,
+    run: Path | None = None,
 ) -> DataSpec:
-    """The choice that the options make.
+    """The choice that the options make, of images that do not lie right in the run folder.
 
     Raises:
-        UsageError: As `DataSpec` and `parse_folder`.
+        UsageError: As `DataSpec` and `parse_folder`; or the run would draw its pictures in among the images.
     """
-    return DataSpec(tuple(parse_folder(text) for text in folders or ()), hr, lr, list_file, align)
+    chosen = DataSpec(tuple(parse_folder(text) for text in folders or ()), hr, lr, list_file, align)
+    for folder in (folder.path for folder in chosen.folders):
+        if run is not None and folder.resolve() == run.resolve():
+            raise UsageError(
+                f"`run` {run} is the folder of the images: what is drawn there would be taken for some of them",
+                "name another folder by `run`; it may lie in this one",
+            )
+    return chosen

@@ -54,3 +54,12 @@ def test_eval_sees_before_it_scores_that_its_scores_have_no_place(adaptsr: Comma
     assert done.code == 1
     assert "report.html is a folder (report)" in done.err
     assert "image in" not in done.err  # as the end of scoring is told
+
+
+@pytest.mark.parametrize("command", ["score", "train", "adapt", "eval"])
+def test_the_folder_of_the_images_is_no_run_folder(adaptsr: Command, tmp_path: Path, command: str) -> None:
+    write_rgb(tmp_path / "photo.png", noise(48, 48, 3))
+    done = adaptsr(command, "--data", tmp_path, "--run", ".")
+    assert done.code == 2
+    assert "error: --run . is the folder of the images" in done.err
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]

@@ -59,7 +59,7 @@ class DataOptions(OptionsModel):
         Raises:
             UsageError: None are named, or in two ways at once.
         """
-        return choose_data(self.data, self.hr_dir, self.lr_dir, self.list_file, self.align)
+        return choose_data(self.data, self.hr_dir, self.lr_dir, self.list_file, self.align, self.run)
 
 
 def pick(kind: type[Model], options: BaseModel, **changes: Any) -> Model:

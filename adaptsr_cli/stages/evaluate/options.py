@@ -87,7 +87,7 @@ class EvaluateOptions(OptionsModel):
         Raises:
             UsageError: None are named, or they are named in two ways at once.
         """
-        return choose_data(self.data, self.hr_dir, self.lr_dir, self.list_file, self.align)
+        return choose_data(self.data, self.hr_dir, self.lr_dir, self.list_file, self.align, self.run)
 
     @property
     def output_folders(self) -> tuple[tuple[str, Path], ...]:
