@@ -63,3 +63,11 @@ def test_the_folder_of_the_images_is_no_run_folder(adaptsr: Command, tmp_path: P
     assert done.code == 2
     assert "error: --run . is the folder of the images" in done.err
     assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
+
+
+def test_eval_of_a_part_needs_a_run_that_has_parts(adaptsr: Command, tmp_path: Path) -> None:
+    write_pairs(tmp_path / "camera", count=1)
+    done = adaptsr("eval", "--data", "camera", "--metrics", "psnr", "--run", "nowhere", "--split", "held-out")
+    assert done.code == 2
+    assert "error: --split held-out: nowhere has no training that has held images out" in done.err
+    assert not (tmp_path / "nowhere").exists()

@@ -10,7 +10,7 @@ from typing import Final, Literal
 from adaptsr_cli.artifacts.evaluation import Seen
 from adaptsr_cli.artifacts.split import SplitRecord
 from adaptsr_cli.data.layouts import PairSet
-from adaptsr_cli.errors import DataError
+from adaptsr_cli.errors import DataError, UsageError
 from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.stages.common.leak_check import find_scenes, recorded_scenes
@@ -53,7 +53,13 @@ def choose_images(options: EvaluateOptions, run: RunFolder, progress: Progress) 
 
     Raises:
         DataError: None of them is of the split that is wanted.
+        UsageError: A split is wanted, and the run has none.
     """
+    if options.split in ("test", "held-out") and not run.split.exists():
+        raise UsageError(
+            f"`split` {options.split}: {run.root} has no training that has held images out",
+            "check the path of `run`, or leave out `split`",
+        )
     if options.models:
         scale = expected_scale(None, options.models[0])
     else:
