@@ -8,13 +8,13 @@ from typing import Any, Final
 
 import torch
 
-from adaptsr_cli.adapters.methods import METHODS, validate_method_options
+from adaptsr_cli.adapters.methods import METHODS, list_methods, validate_method_options
 from adaptsr_cli.artifacts.card import RunCard
 from adaptsr_cli.artifacts.files import FileAccount
 from adaptsr_cli.artifacts.guard import GuardRecord
 from adaptsr_cli.artifacts.search import SearchRecord
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
-from adaptsr_cli.errors import ArtifactError
+from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.progress import SILENT, Progress, TellOnce
 from adaptsr_cli.report.figures import draw_curves
@@ -35,6 +35,7 @@ from adaptsr_cli.stages.train.time_plan import plan_training
 from adaptsr_cli.training.log import read_log
 from adaptsr_cli.training.loop import Trainer, TrainingOutcome
 from adaptsr_cli.training.objective import Objective
+from adaptsr_cli.training.presets import TRAIN_PRESETS
 from adaptsr_cli.training.validation import Validator
 from adaptsr_cli.units import format_params, format_seconds, parse_budget, plural
 
@@ -108,6 +109,12 @@ def check_options(options: TrainOptions) -> None:
     method = options.named_method
     mask = options.shira_mask or METHODS[method].masks[0]
     validate_method_options(method, options.init or "default", options.conv_factorization, mask)
+    # The usual values may be given with any method, since the configuration of a run holds them.
+    usual = {"alpha": TRAIN_PRESETS[options.preset].alpha, "lora_scaling": "alpha/r", "lora_plus": 1.0}
+    unusual = [name for name, value in usual.items() if getattr(options, name) not in (None, value)]
+    if unusual and not METHODS[method].is_low_rank:
+        able = list_methods(spec for spec in METHODS.values() if spec.is_low_rank)
+        raise UsageError(f"`{unusual[0]}` is for `method` {able}", f"leave `{unusual[0]}` out")
     require_networks(options)
 
 

@@ -56,9 +56,10 @@ def test_options_that_make_no_sense_are_refused(adaptsr: Command, pairs: Path) -
     unknown = adaptsr("train", "--data", pairs, *WORDS, "--scale", "alpha")
     assert unknown.code == 2
     assert "alpha/r" in unknown.err
-    nothing = adaptsr("train", "--data", pairs, *WORDS, "--method", "bitfit", "--lora-plus", 8)
-    assert nothing.code == 2
-    assert "low-rank factors" in nothing.err
+    for option, value in (("--lora-plus", 8), ("--alpha", 4), ("--scale", "alpha/sqrt(r)")):
+        nothing = adaptsr("train", "--data", pairs, *WORDS, "--method", "bitfit", option, value)
+        assert nothing.code == 2
+        assert f"error: {option} is for --method lora, dora and rasa" in nothing.err
 
 
 @pytest.fixture
