@@ -76,9 +76,7 @@ def test_a_folder_of_results_alone_needs_no_network(run: Run, monkeypatch: pytes
 
 def test_one_of_any_version_is_a_result(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run(Path("in"))
-    monkeypatch.setattr(
-        "adaptsr_cli.stages.upscale.results.read_note", lambda _: '{"artifact": "upscaled", "new": [1]}'
-    )
+    monkeypatch.setattr("adaptsr_cli.io.result_mark.read_note", lambda _: '{"artifact": "upscaled", "new": [1]}')
     assert run(Path("out"), output=Path("more"))[0].summary == "0 ok, 0 failed, 0 skipped, 1 left out"
 
 
