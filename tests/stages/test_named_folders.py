@@ -33,18 +33,18 @@ def test_a_file_is_no_folder(adaptsr: Command, tmp_path: Path, command: str, opt
 
 
 @pytest.mark.parametrize("there", [False, True])
-def test_upscale_does_not_take_another_network_for_a_run_that_is_not_there(
+def test_upscale_warns_where_it_takes_another_network_for_a_run_that_is_not_there(
     adaptsr: Command, tmp_path: Path, there: bool
 ) -> None:
     write_rgb(tmp_path / "in.png", noise(9, 8, 3))
     if there:
         (tmp_path / "mine").mkdir()
-    done = adaptsr("upscale", "in.png", "--run", "mine")
-    assert done.code == 2
-    assert "error: there is no run in mine: no stage has written into it" in done.err
-    assert not list(tmp_path.glob("in_*"))
+    said = "warning: there is no run in mine: using the embedded network"
     model = save_tiny("span_x2", tmp_path / "model.safetensors")
-    assert adaptsr("upscale", "in.png", "--run", "mine", "--model", model).code == 0
+    for words, is_told in (((), False), (("--run", "mine"), True), (("--run", "mine", "--model", model), False)):
+        done = adaptsr("upscale", "in.png", "--force", *words)
+        assert done.code == 0
+        assert (said in done.err) == is_told
 
 
 def test_eval_sees_before_it_scores_that_its_scores_have_no_place(adaptsr: Command, tmp_path: Path) -> None:

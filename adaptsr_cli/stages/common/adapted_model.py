@@ -28,8 +28,8 @@ def open_adapted(
 ) -> Backbone:
     """Open the network to upscale with.
 
-    Without adapters and at full strength: the named model, else the run's merged model, else its backbone, else, where
-    no run is named, the embedded default; which one is noted.
+    Without adapters and at full strength: the named model, else the run's merged model, else its backbone, else the
+    embedded default; which one is noted, and warned of where a run was named that is not there.
 
     Args:
         run: The run folder.
@@ -39,7 +39,7 @@ def open_adapted(
         strength: 0 for the backbone, 1 for the adapted model; between them the updates are scaled.
 
     Raises:
-        UsageError: A strength, and nothing that is adapted; a run of which there is nothing.
+        UsageError: A strength, and nothing that is adapted.
         ArtifactError: An adapter or a model that belongs to another backbone.
         CheckpointError: No usable network.
     """
@@ -97,10 +97,7 @@ def _open_plain(run: RunFolder, choice: ModelSpec, progress: Progress) -> Backbo
         progress.warn(f"{run.root} has no merged model: using its backbone as it is (`{todo}` comes first)")
         return open_backbone(run, choice, progress, record=False)
     if choice.name is None and run.root != DEFAULT_RUN:
-        raise UsageError(
-            f"there is no run in {run.root}: no stage has written into it",
-            "check the path of `run`, or name a network by `model`",
-        )
+        progress.warn(f"there is no run in {run.root}: using the embedded network")
     return load_model(choice, progress)
 
 

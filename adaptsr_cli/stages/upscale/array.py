@@ -43,8 +43,7 @@ def upscale_array(
 
     Args:
         image: (H, W), (H, W, 1), (H, W, 2), (H, W, 3) or (H, W, 4), uint8 or uint16: grey or RGB, with alpha or not.
-        model: Checkpoint file or catalogue name; None for the run's merged model, else its backbone; with no
-            run, the embedded SAFMN x4.
+        model: Checkpoint file or catalogue name; None for the run's merged model, else its backbone, else SAFMN x4.
         adapters: Adapter files whose updates are added to the backbone.
         strength: From 0, the backbone, to 1, the adapted model; None for 1.
         sharpness: How much of the run's perceptual adapter is added, from 0 to 1, or ``auto:FOLDER``.

@@ -30,8 +30,8 @@ class UpscaleOptions(OptionsModel):
     model: Annotated[
         fields.Model,
         Field(
-            description="Checkpoint file or catalogue name. Left out: the run's merged model, else its backbone; with "
-            "no run, the embedded SAFMN x4."
+            description="Checkpoint file or catalogue name. Left out: the run's merged model, else its backbone, else "
+            "the embedded SAFMN x4."
         ),
     ] = None
     model_options: fields.ModelChoices = ()

@@ -145,8 +145,7 @@ def open_upscaler(options: UpscaleOptions, progress: Progress = SILENT, photogra
         photographs: By which `sharpness` auto chooses.
 
     Raises:
-        UsageError: A strength, and nothing that is adapted; a run of which there is nothing; an unknown device;
-            nothing to choose a sharpness by.
+        UsageError: A strength, and nothing that is adapted; an unknown device; nothing to choose a sharpness by.
         ArtifactError: An adapter or a model that belongs to another backbone.
         CheckpointError: No usable network.
     """
