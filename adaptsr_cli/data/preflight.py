@@ -96,15 +96,15 @@ def check_pairs(
     taken = [(pair, entry) for pair, entry in sound if not entry.is_result]
     if not taken:
         progress.warn(f"all photos of the {role} data in {pairs.root} are results of upscale, not the camera's")
+    used = taken or sound
     known = [
-        replace(pair, facts=PairFacts(entry.lr_px, entry.hr_px, entry.lr_print, entry.hr_print))
-        for pair, entry in taken or sound
+        replace(pair, facts=PairFacts(entry.lr_px, entry.hr_px, entry.lr_print, entry.hr_print)) for pair, entry in used
     ]
     whole = pairs.keep([pair for pair, _ in sound], "of pairs that cannot be used")
     kept = whole.keep(known, RESULT)
     return Checked(
         replace(kept, ratio=ratio, notes=tuple(notes), faults=tuple((pair.name, text) for pair, text in faults)),
-        tuple(entry.alignment if alignment else None for _, entry in taken or sound),
+        tuple(entry.alignment if alignment else None for _, entry in used),
     )
 
 

@@ -116,7 +116,7 @@ def choose_data(
     align: Align,
     run: Path | None = None,
 ) -> DataSpec:
-    """The choice that the options make, of images that do not lie right in the run folder.
+    """The choice that the options make; `run` is the folder into which results are written, where there is one.
 
     Raises:
         UsageError: As `DataSpec` and `parse_folder`; or the run would draw its pictures in among the images.
