@@ -13,6 +13,9 @@ class Task(Protocol):
     def advance(self, steps: int = 1) -> None:
         """Say that `steps` more steps are done."""
 
+    def skip(self, steps: int) -> None:
+        """Say that `steps` more need not be done, or were before: they count, but tell nothing of the pace."""
+
     def show(self, **fields: str) -> None:
         """Set short texts shown beside the bar, for example ``loss="0.0312"``."""
 
@@ -60,6 +63,9 @@ class SilentTask:
     """A task that shows nothing."""
 
     def advance(self, steps: int = 1) -> None:
+        """Do nothing."""
+
+    def skip(self, steps: int) -> None:
         """Do nothing."""
 
     def show(self, **fields: str) -> None:

@@ -191,7 +191,7 @@ def _receive(
     """Write the body to `part` from byte `start` on; the size of `part` afterwards."""
     received = start
     with part.open("ab" if start else "wb") as handle, progress.task(name, total, unit="B") as task:
-        task.advance(start)
+        task.skip(start)
         while chunk := response.read(_CHUNK_BYTES):
             handle.write(chunk)
             received += len(chunk)

@@ -40,21 +40,23 @@ class ConsoleTask:
         self._stopped: float | None = None
         self._clock = clock
         self._changed = changed
-        self._first: tuple[float, int] | None = None
-        self._samples: deque[tuple[float, int]] = deque()
+        self._skipped = 0
+        self._samples = deque([(self._started, 0)])
 
     def advance(self, steps: int = 1) -> None:
         """Say that `steps` more steps are done."""
         self.completed += steps
         now = self._clock()
-        if self._first is None:
-            # The pace is counted from here: a resumed run begins by jumping to where it was.
-            self._first = (now, self.completed)
-            self._samples.append(self._first)
-        elif now - self._samples[-1][0] >= _SAMPLE_INTERVAL_S:
-            self._samples.append((now, self.completed))
+        if now - self._samples[-1][0] >= _SAMPLE_INTERVAL_S:
+            self._samples.append((now, self.completed - self._skipped))
         while len(self._samples) > 2 and now - self._samples[0][0] > _RATE_WINDOW_S:
             self._samples.popleft()
+        self._changed(self)
+
+    def skip(self, steps: int) -> None:
+        """Say that `steps` more need not be done, or were before: they count, but tell nothing of the pace."""
+        self.completed += steps
+        self._skipped += steps
         self._changed(self)
 
     def show(self, **fields: str) -> None:
@@ -75,11 +77,10 @@ class ConsoleTask:
     @property
     def rate(self) -> float | None:
         """Steps per second over the last half minute, over the whole time once stopped; None until it is known."""
-        if self._first is None:
-            return None
-        since, before = self._samples[0] if self._stopped is None else self._first
+        since, before = self._samples[0] if self._stopped is None else (self._started, 0)
+        steps = self.completed - self._skipped - before
         seconds = (self._clock() if self._stopped is None else self._stopped) - since
-        return (self.completed - before) / seconds if seconds > 0 and self.completed > before else None
+        return steps / seconds if seconds > 0 and steps > 0 else None
 
     @property
     def eta_s(self) -> float | None:

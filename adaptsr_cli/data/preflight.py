@@ -134,7 +134,7 @@ def _measure_all(pairs: PairSet, progress: Progress, *, alignment: bool) -> list
     workers = max(1, min(8, os.cpu_count() or 1))
     try:
         with progress.task("checking images", len(pairs), unit="pair") as task, ThreadPoolExecutor(workers) as pool:
-            task.advance(len(pairs) - len(waiting))
+            task.skip(len(pairs) - len(waiting))
             try:
                 for index, result in zip(waiting, pool.map(measure, waiting), strict=True):
                     results[index] = result

@@ -141,7 +141,7 @@ class Trainer:
             freed_memory_kept(self.device),
             progress.task("train", config.iterations, unit="it") as task,
         ):
-            task.advance(first)
+            task.skip(first)
             set_differentiable(self.backbone, True)
             while reason is None and state.iteration != self.pause:
                 rate = rate_now(state, config)

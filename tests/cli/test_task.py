@@ -35,7 +35,6 @@ def test_nothing_is_claimed_before_the_first_step() -> None:
 def test_rate_and_eta_come_from_the_steps_done() -> None:
     clock = Clock()
     task = make_task(clock)
-    task.advance(0)
     run(task, clock, 20, 0.25)
     assert task.rate == pytest.approx(4.0)
     assert task.eta_s == pytest.approx(980 / 4.0)
@@ -45,16 +44,36 @@ def test_rate_and_eta_come_from_the_steps_done() -> None:
 def test_the_jump_of_a_resumed_run_is_no_pace() -> None:
     clock = Clock()
     task = make_task(clock)
-    task.advance(900)
+    task.skip(900)
     run(task, clock, 10, 1.0)
     assert task.rate == pytest.approx(1.0)
     assert task.eta_s == pytest.approx(90.0)
 
 
+def test_the_first_step_counts_as_the_others() -> None:
+    clock = Clock()
+    task = make_task(clock, total=2, unit="image")
+    clock.now_s += 8.0
+    task.advance()
+    assert task.log_text() == "train: 1/2 image, 8.0 s/image, eta 8.0 s"
+    clock.now_s += 0.02
+    task.advance()
+    task.stop()
+    assert task.log_text() == "train: 2/2 image in 8.0 s, 4.0 s/image"
+
+
+def test_steps_that_need_not_be_done_have_no_pace() -> None:
+    clock = Clock()
+    task = make_task(clock, total=4, unit="image")
+    task.skip(4)
+    clock.now_s += 0.01
+    task.stop()
+    assert task.log_text() == "train: 4/4 image in 0.0 s"
+
+
 def test_rate_follows_the_last_half_minute() -> None:
     clock = Clock()
     task = make_task(clock)
-    task.advance(0)
     run(task, clock, 100, 0.1)
     run(task, clock, 40, 2.0)
     assert task.rate == pytest.approx(0.5, rel=0.1)
@@ -64,7 +83,6 @@ def test_rate_follows_the_last_half_minute() -> None:
 def test_a_stopped_task_gives_its_whole_time() -> None:
     clock = Clock()
     task = make_task(clock, total=10)
-    task.advance(0)
     run(task, clock, 10, 1.5)
     task.stop()
     clock.now_s += 1000
@@ -85,7 +103,6 @@ def test_fields_are_shown_replaced_and_taken_away() -> None:
 def test_bytes_read_as_sizes() -> None:
     clock = Clock()
     task = make_task(clock, total=9_700_000, unit="B")
-    task.advance(0)
     clock.now_s += 2.0
     task.advance(1_200_000)
     assert task.log_text() == "train: 1.2 MB/9.7 MB, 600.0 kB/s, eta 14.2 s"

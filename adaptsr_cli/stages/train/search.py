@@ -189,12 +189,14 @@ class _Search:
         with self.progress.task("search", plan.all_iterations, unit="it") as task:
             for number, round_ in enumerate(plan.rounds):
                 for place in going:
+                    done = task.skip
                     if len(record.trials[place].scores) <= number:
+                        done = task.advance
                         record = record.with_score(place, number, self._train(record.trials[place], round_.end))
                         if world.is_main_process:
                             write_document(run.search, record)
                     trial = record.trials[place]
-                    task.advance(round_.end - begin)
+                    done(round_.end - begin)
                     task.show(trial=f"{trial.method} {trial.learning_rate:.1e}", val=trial.scores[number].describe())
                 trials = {place: record.trials[place] for place in going}
                 methods = {place: trial.method for place, trial in trials.items()}

@@ -339,7 +339,10 @@ class FileUpscaler:
         """Tell what became of the first files, until only `leave` are still in work."""
         while len(done) > leave:
             outcome = done.popleft().result()
-            task.advance()
+            if outcome.kind in ("skipped", "kept"):
+                task.skip(1)
+            else:
+                task.advance()
             yield outcome
 
     def _tell_remarks(self, picture: Picture, job: Job) -> None:
