@@ -85,3 +85,8 @@ class MergedHeader(StrictModel):
     provenance: Provenance
     adapter_sha256: str
     blend: Blend | None = None
+
+    @property
+    def sha256s(self) -> set[str]:
+        """Of the files of all adapters in it, and of several together."""
+        return {self.adapter_sha256, *(self.blend.sha256s if self.blend else ())}

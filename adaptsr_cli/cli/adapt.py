@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 def run(options: AdaptOptions, as_json: bool) -> None:
     """Score, allocate, train, merge and evaluate in one call."""
     from adaptsr_cli.cli.group import join_group
-    from adaptsr_cli.cli.text import run_flag
+    from adaptsr_cli.cli.text import suggest
     from adaptsr_cli.stages.adapt.stage import run_adapt
 
     with join_group(as_json=as_json, wording=options.to_flags) as (world, console):
         result = run_adapt(options, progress=console, world=world)
         show_adaptation(console, result)
-        console.line(f"next: adaptsr upscale in.png{run_flag(options.run)}")
+        console.line(suggest("upscale", "in.png", run=options.run))
     if result.fault is not None:
         raise type(result.fault)(f"what was trained is kept, but: {result.fault.message}", result.fault.hint)
     if result.evaluation is not None and result.evaluation.left_out:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from adaptsr_cli.cli.console import Console
-from adaptsr_cli.cli.text import run_flag
+from adaptsr_cli.cli.text import suggest
 
 if TYPE_CHECKING:
     from adaptsr_cli.stages.merge.options import MergeOptions
@@ -28,7 +28,8 @@ def run(options: MergeOptions, as_json: bool) -> None:
     console.line(describe_params(result.updated_params, result.inference_params))
     console.line(f"wrote {result.output}")
     console.json(result.to_json())
-    console.line(f"next: adaptsr eval --data DIR{run_flag(options.run)}")
+    named = () if options.output is None else ("--model", result.output)
+    console.line(suggest("eval", "--data", "DIR", *named, run=options.run))
 
 
 def _show_blend(console: Console, result: MergeResult) -> None:

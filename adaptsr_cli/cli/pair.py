@@ -18,7 +18,7 @@ _COLUMNS = ("shot", "pairs", "zoom", "off, median px", "off, 90 % px", "verdict"
 
 def run(options: PairOptions, as_json: bool) -> None:
     """Make training pairs of your own camera: photographs of one scene at two focal lengths."""
-    from adaptsr_cli.cli.text import run_flag
+    from adaptsr_cli.cli.text import suggest
     from adaptsr_cli.stages.pair.stage import require_pairs, run_pair
 
     console = Console(as_json=as_json, wording=options.to_flags)
@@ -45,7 +45,7 @@ def run(options: PairOptions, as_json: bool) -> None:
     if fault is not None:
         console.line(fault)
         raise typer.Exit(1)
-    console.line(f"next: adaptsr adapt --data {result.output}{run_flag(options.run)}")
+    console.line(suggest("adapt", "--data", result.output, run=options.run))
 
 
 def make() -> Callable[..., None]:

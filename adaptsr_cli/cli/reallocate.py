@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def run(options: ReallocateOptions, as_json: bool) -> None:
     """Spend a budget anew by what a trained adapter has learnt; `train` then continues it."""
     from adaptsr_cli.cli.allocate import show_rank_map
-    from adaptsr_cli.cli.text import run_flag
+    from adaptsr_cli.cli.text import suggest
     from adaptsr_cli.stages.allocate.reallocate import run_reallocate
     from adaptsr_cli.stages.common.run_folder import RunFolder
     from adaptsr_cli.units import plural
@@ -27,8 +27,7 @@ def run(options: ReallocateOptions, as_json: bool) -> None:
         f"{result.kept_share:.2%} of the adapter's squared updates"
     )
     console.line(f"wrote {result.path}, {result.start.name} and {result.heatmap.name}")
-    force = " --force" if RunFolder(options.run).training.state.exists() else ""
-    console.line(f"next: adaptsr train --data DIR{run_flag(options.run)}{force}")
+    console.line(suggest("train", "--data", "DIR", run=options.run, replaces=RunFolder(options.run).training.state))
     console.json(result.to_json())
 
 

@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 def run(options: ScoreOptions, as_json: bool) -> None:
     """Measure how much the loss wants each weight changed."""
     from adaptsr_cli.cli.group import join_group
-    from adaptsr_cli.cli.text import run_flag
+    from adaptsr_cli.cli.text import suggest
+    from adaptsr_cli.stages.common.run_folder import RunFolder
     from adaptsr_cli.stages.score.stage import run_score
 
     with join_group(as_json=as_json, wording=options.to_flags) as (world, console):
         result = run_score(options, progress=console, world=world)
         show_saliency(console, result.saliency)
         console.line(f"wrote {result.path}, {result.heatmap.name} and {result.directions.name}")
-        console.line(f"next: adaptsr allocate --budget 8%{run_flag(options.run)}")
+        console.line(suggest("allocate", "--budget", "8%", run=options.run, replaces=RunFolder(options.run).rank_map))
         console.json(result.to_json())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from adaptsr_cli.units import readable
@@ -23,8 +24,16 @@ def _shown(letter: str) -> str:
     return letter.encode("unicode_escape").decode("ascii") if control or hidden else letter
 
 
-def run_flag(run: Path) -> str:
-    """What to append to a suggested command so that it means the same run folder."""
+def suggest(*words: str | Path, run: Path, replaces: Path | None = None) -> str:
+    """The line that names the command to give next, in the same run folder.
+
+    Args:
+        words: The command, without ``adaptsr``, ``--run`` and ``--force``.
+        run: The run folder.
+        replaces: What it would make anew, where that is there.
+    """
     from adaptsr_cli.stages.common.fields import DEFAULT_RUN  # here, since pydantic comes with it
 
-    return "" if run == DEFAULT_RUN else f" --run {run}"
+    where = () if run == DEFAULT_RUN else ("--run", run)
+    force = ("--force",) if replaces is not None and replaces.exists() else ()
+    return "next: " + shlex.join(map(str, ("adaptsr", *words, *where, *force)))

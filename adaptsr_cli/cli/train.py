@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 def run(options: TrainOptions, as_json: bool) -> None:
     """Train adapters at the planned sites; the same command resumes."""
     from adaptsr_cli.cli.group import join_group
-    from adaptsr_cli.cli.text import run_flag
+    from adaptsr_cli.cli.text import suggest
+    from adaptsr_cli.stages.common.run_folder import RunFolder
     from adaptsr_cli.stages.train.stage import run_train
 
     with join_group(as_json=as_json, wording=options.to_flags) as (world, console):
         result = run_train(options, progress=console, world=world)
         show_training(console, result)
-        console.line(f"next: adaptsr merge{run_flag(options.run)}")
+        console.line(suggest("merge", run=options.run, replaces=RunFolder(options.run).merged))
         console.json(result.to_json())
 
 

@@ -15,6 +15,8 @@ _COLUMNS = ("site", "rank", "left", "share of the squared update kept")
 
 def run(options: TruncateOptions, as_json: bool) -> None:
     """Make an adapter file smaller: to a rank, or to a budget that is spent best by singular values."""
+    from adaptsr_cli.cli.text import suggest
+    from adaptsr_cli.stages.common.run_folder import RunFolder
     from adaptsr_cli.stages.truncate.stage import run_truncate
 
     console = Console(as_json=as_json, wording=options.to_flags)
@@ -27,7 +29,8 @@ def run(options: TruncateOptions, as_json: bool) -> None:
     console.line(f"truncated to {result.params:,} parameters: {result.kept_share:.2%} of the squared updates are kept")
     console.line(f"wrote {result.output}")
     console.json(result.to_json())
-    console.line(f"next: adaptsr merge --adapter {result.output}")
+    merged = RunFolder(options.run).merged
+    console.line(suggest("merge", "--adapter", result.output, run=options.run, replaces=merged))
 
 
 def make() -> Callable[..., None]:

@@ -21,6 +21,7 @@ from adaptsr_cli.stages.common.adapter_file import attach_adapter, read_adapter
 from adaptsr_cli.stages.common.fields import DEFAULT_RUN
 from adaptsr_cli.stages.common.models import ModelSpec, load_model, open_backbone, require_same_backbone
 from adaptsr_cli.stages.common.run_folder import RunFolder
+from adaptsr_cli.stages.common.run_merged import load_merged
 
 
 def open_adapted(
@@ -49,9 +50,9 @@ def open_adapted(
         return add_adapters(open_backbone(run, choice, progress, record=False), adapters, strength, progress)
     if strength == 1:
         return _open_plain(run, choice, progress)
-    if choice.name is None and not run.merged.exists() and run.adapter.exists():
-        return add_adapters(open_backbone(run, choice, progress, record=False), (run.adapter,), strength, progress)
-    if choice.name is None and not run.merged.exists():
+    if choice.name is None and run.find_merged() is None:
+        if run.adapter.exists():
+            return add_adapters(open_backbone(run, choice, progress, record=False), (run.adapter,), strength, progress)
         raise UsageError(
             f"`strength` {strength:g} needs an adapted model, and {run.root} has none",
             "give `adapters`, or a merged model as `model`, or train first",
@@ -90,8 +91,8 @@ def model_sha256(backbone: Backbone) -> str:
 
 
 def _open_plain(run: RunFolder, choice: ModelSpec, progress: Progress) -> Backbone:
-    if choice.name is None and run.merged.exists():
-        return load_model(replace(choice, name=str(run.merged)), progress)
+    if choice.name is None and (merged := load_merged(run, choice, progress)) is not None:
+        return merged
     if choice.name is None and run.record.exists():
         todo = "adaptsr merge" if run.adapter.exists() else "adaptsr train"
         progress.warn(f"{run.root} has no merged model: using its backbone as it is (`{todo}` comes first)")

@@ -73,7 +73,7 @@ def write_merged(
         output: The file.
         format: How it is written.
         tensors: By key of the file.
-        header: What a safetensors file says of the adapters in it.
+        header: What the file says of the adapters in it, and of choices that the tensors do not tell.
         probe: What it must compute.
 
     Returns:
@@ -101,9 +101,7 @@ def _write_and_compare(
     path: Path, format: FileFormat, tensors: dict[str, Tensor], header: MergedHeader, probe: Probe
 ) -> float:
     if format == "pth":
-        # The choices that the tensors do not tell, without which the file would be read as another network.
-        told = {HEADER: _header_text(header)} if header.backbone.options else {}
-        write_pth(path, {"params": tensors, **told})
+        write_pth(path, {"params": tensors, HEADER: _header_text(header)})
     else:
         write_tensors(path, tensors, {HEADER: _header_text(header)})
     with torch.inference_mode():

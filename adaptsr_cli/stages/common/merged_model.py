@@ -113,9 +113,8 @@ def refuse_merging_twice(backbone: Backbone, adapters: Iterable[AdapterSource]) 
     made = read_merged_header(backbone)
     if made is None:
         return
-    inside = {made.adapter_sha256, *(made.blend.sha256s if made.blend else ())}
     for adapter in adapters:
-        if adapter.sha256 in inside:
+        if adapter.sha256 in made.sha256s:
             raise ArtifactError(
                 f"{backbone.checkpoint.path} holds {adapter.path} already",
                 "merge into the backbone that it was trained on",

@@ -75,6 +75,11 @@ class RunFolder:
         """Written by ``merge``."""
         return self.root / "merged.safetensors"
 
+    def find_merged(self) -> Path | None:
+        """What ``merge`` wrote last, whatever its format; None where there is nothing."""
+        files = [path for path in (self.merged, self.merged.with_suffix(".pth")) if path.exists()]
+        return max(files, key=lambda path: path.stat().st_mtime_ns, default=None)
+
     @property
     def evaluation(self) -> Path:
         """The scores on the first data set, written by ``eval``."""

@@ -24,6 +24,7 @@ from adaptsr_cli.stages.common.adapted_model import add_adapters, model_sha256
 from adaptsr_cli.stages.common.adapter_file import read_adapter
 from adaptsr_cli.stages.common.models import ModelSpec, load_model, open_backbone
 from adaptsr_cli.stages.common.run_folder import RunFolder
+from adaptsr_cli.stages.common.run_merged import load_merged
 from adaptsr_cli.stages.evaluate.options import EvaluateOptions
 from adaptsr_cli.stages.evaluate.outputs import find_outputs
 from adaptsr_cli.units import list_some, readable
@@ -82,8 +83,8 @@ def _model_spec(options: EvaluateOptions, name: str | None) -> ModelSpec:
 
 
 def _open_merged(options: EvaluateOptions, run: RunFolder, progress: Progress) -> list[tuple[Path, Backbone]]:
-    if run.merged.exists():
-        return [(Path("merged"), load_model(_model_spec(options, str(run.merged)), progress))]
+    if (merged := load_merged(run, _model_spec(options, None), progress)) is not None:
+        return [(Path("merged"), merged)]
     if run.adapter.exists():
         progress.warn("the run's adapter is not merged: scoring the backbone alone; run `adaptsr merge` first")
     else:

@@ -350,5 +350,5 @@ def _write_report(
     progress: Progress,
 ) -> None:
     """Write the HTML page; it tells how the run was trained where the run's own models were scored."""
-    adapted = options.scores_models_of_run and run.merged.exists()
+    adapted = options.scores_models_of_run and run.find_merged() is not None
     write_report(run, files.report, evaluation, details, describe_machine(device), progress, adapted=adapted)

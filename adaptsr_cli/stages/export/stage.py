@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from adaptsr_cli.stages.common.merged_model import (
 )
 from adaptsr_cli.stages.common.models import ModelSpec, load_model, open_backbone
 from adaptsr_cli.stages.common.run_folder import RunFolder, refuse_inputs, refuse_overwriting
+from adaptsr_cli.stages.common.run_merged import load_merged
 from adaptsr_cli.stages.export.card import card_path, model_card
 from adaptsr_cli.stages.export.formats import FORMATS, ExportFormat
 from adaptsr_cli.stages.export.options import ExportOptions
@@ -173,12 +174,10 @@ def _open_adapted(options: ExportOptions, run: RunFolder, progress: Progress) ->
     if options.sharpness is not None:
         return _open_sharp(options, options.sharpness, run, choice, progress)
     if options.adapter is None and not FORMATS[options.to].of_adapter:
-        name = options.model or (str(run.merged) if run.merged.exists() else None)
-        if name is not None:
-            merged = load_model(replace(choice, name=name), progress)
-            header = read_merged_header(merged)
-            if header is not None:
-                return _Network(merged, header, make_probe(merged))
+        merged = load_merged(run, choice, progress) if choice.name is None else load_model(choice, progress)
+        header = None if merged is None else read_merged_header(merged)
+        if merged is not None and header is not None:
+            return _Network(merged, header, make_probe(merged))
     adapter = open_adapter(options.adapter or run.adapter)
     guard = read_guard(run, adapter.sha256)
     if guard is not None and guard.strength != 1:

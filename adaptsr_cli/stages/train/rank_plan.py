@@ -57,6 +57,8 @@ def open_rank_plan(options: TrainOptions, opened: OpenRun, progress: Progress, w
         raise ArtifactError(f"there is no {path}", "make it with `adaptsr allocate --budget 8%`")
     rank_map = read_document(path, RankMap)
     require_same_backbone(rank_map.backbone, path, opened.backbone.identity)
+    if options.rank_map is None and rank_map.strategy != "adapter" and opened.run.saliency.exists():
+        _warn_of_newer_scores(rank_map, path, opened.run.saliency, progress)
     return RankPlan(path, rank_map, _find_planned_sites(opened.backbone, rank_map, path))
 
 
@@ -75,6 +77,13 @@ def _make_rank_map(
         if world.is_main_process:
             allocation = AllocateOptions(run=run.root, strategy=options.strategy)
             allocate_ranks(allocation, read_document(run.saliency, Saliency), progress)
+
+
+def _warn_of_newer_scores(rank_map: RankMap, path: Path, saliency: Path, progress: Progress) -> None:
+    """Warn where the run was scored anew since its ranks were allocated."""
+    scores = {site.name: site.score for site in read_document(saliency, Saliency).sites}
+    if any(scores.get(site.name) != site.score for site in rank_map.sites):
+        progress.warn(f"{path} was not made by the scores of {saliency}: `adaptsr allocate --force` goes by them")
 
 
 def _find_planned_sites(backbone: Backbone, rank_map: RankMap, path: Path) -> list[tuple[Site, int]]:

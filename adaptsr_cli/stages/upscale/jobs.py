@@ -104,6 +104,8 @@ class OutputNaming:
                 raise UsageError(f"`output` {output} is one file, but there are {count} images", "give a folder")
             if self.wanted_suffix is not None and self.wanted_suffix != output.suffix.lower():
                 raise UsageError(f"`output` {output} and `ext` {self.ext} name two file types", "give one of them")
+            if self.suffix:
+                raise UsageError(f"`suffix` is for names that are made, and `output` {output} is one", "give one of them")
             return
         if os.path.lexists(output):
             raise UsageError(f"`output` {output} exists and is no folder", "give another name, or a folder")

@@ -160,6 +160,8 @@ def open_upscaler(options: UpscaleOptions, progress: Progress = SILENT, photogra
         dial.put(sharpness)
         progress.note(f"with {run.adapter.name} and sharpness {sharpness:g} of {dial.adapters[1].path}")
         backbone = dial.backbone.to(torch.device("cpu"))
+    if options.fp32 and options.precision not in ("auto", "fp32"):
+        raise UsageError(f"`fp32` and `precision` {options.precision} contradict each other", "give one of them")
     wanted = "fp32" if options.fp32 else options.precision
     precision = pick_precision(wanted, device, bf16=backbone.traits.bf16, fp16=backbone.traits.fp16)
     compiles = options.compile == "auto"
