@@ -105,7 +105,7 @@ class OutputNaming:
             if self.wanted_suffix is not None and self.wanted_suffix != output.suffix.lower():
                 raise UsageError(f"`output` {output} and `ext` {self.ext} name two file types", "give one of them")
             if self.suffix:
-                raise UsageError(f"`suffix` is for names that are made, and `output` {output} is one", "give one of them")
+                raise UsageError(f"`output` {output} names the result: `suffix` adds nothing", "give one of them")
             return
         if os.path.lexists(output):
             raise UsageError(f"`output` {output} exists and is no folder", "give another name, or a folder")
