@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -97,6 +99,14 @@ def load_model(choice: ModelSpec, progress: Progress, known: RunRecord | None = 
     if doubt := doubtful_guess(identity.architecture, backbone.arguments, checkpoint.names, identity.options):
         progress.warn(f"{identity.source}: {doubt}")
     return backbone
+
+
+def network_sha256(identity: BackboneIdentity) -> str:
+    """Compute the hash of a file's weights, and of what was chosen beside them."""
+    if not identity.options:
+        return identity.sha256
+    text = json.dumps([identity.sha256, identity.options], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _load_as_known(path: Path, wanted: Mapping[str, Value], known: BackboneIdentity | None) -> Backbone:

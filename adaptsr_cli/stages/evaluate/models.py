@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from adaptsr_cli.artifacts.base import BackboneIdentity
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.errors import ArtifactError, DataError, UsageError
 from adaptsr_cli.inference.engine import Upscaler
@@ -22,7 +19,7 @@ from adaptsr_cli.progress import Progress
 from adaptsr_cli.runtime import pick_precision
 from adaptsr_cli.stages.common.adapted_model import add_adapters, model_sha256
 from adaptsr_cli.stages.common.adapter_file import read_adapter
-from adaptsr_cli.stages.common.models import ModelSpec, load_model, open_backbone
+from adaptsr_cli.stages.common.models import ModelSpec, load_model, network_sha256, open_backbone
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.common.run_merged import load_merged
 from adaptsr_cli.stages.evaluate.options import EvaluateOptions
@@ -133,15 +130,7 @@ def evaluated(
     def produce(_name: str, lr: np.ndarray) -> np.ndarray:
         return upscale_rgb(upscaler, lr)
 
-    return EvaluatedModel(name, model.identity.source, _network_sha256(model.identity), model.scale, produce)
-
-
-def _network_sha256(identity: BackboneIdentity) -> str:
-    """The hash of the weights, and of what was chosen beside them."""
-    if not identity.options:
-        return identity.sha256
-    text = json.dumps([identity.sha256, identity.options], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return EvaluatedModel(name, model.identity.source, network_sha256(model.identity), model.scale, produce)
 
 
 def open_folder(name: str, folder: Path, images: Sequence[str], *, strict: bool = False) -> EvaluatedModel:

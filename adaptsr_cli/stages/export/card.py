@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,13 @@ from adaptsr_cli.artifacts.evaluation import Evaluation
 from adaptsr_cli.artifacts.merged import MergedHeader
 from adaptsr_cli.artifacts.metrics import METRICS
 from adaptsr_cli.artifacts.split import SplitRecord
+from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.documents import read_document
+from adaptsr_cli.io.hashing import file_sha256
+from adaptsr_cli.io.tensors import weights_sha256
+from adaptsr_cli.stages.common.adapted_model import model_sha256
+from adaptsr_cli.stages.common.merged_file import merged_tensors
+from adaptsr_cli.stages.common.models import network_sha256
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.export.options import FormatName
 from adaptsr_cli.stages.export.request import ExportProof, ExportRequest
@@ -62,9 +69,9 @@ def model_card(request: ExportRequest, format: FormatName, run: RunFolder, proof
         f"* adapter: SHA-256 {request.header.adapter_sha256}",
         *_sharpness_line(request.header),
         f"* licence of the backbone: {request.licence or 'not stated'}",
-        *_training_lines(run),
+        *_training_lines(request.header, run),
         "",
-        *_score_lines(run),
+        *_score_lines(request, run),
         "## Use",
         "",
         _USE[format],
@@ -85,10 +92,13 @@ def card_path(output: Path) -> Path:
 
 def _sharpness_line(header: MergedHeader) -> Iterator[str]:
     if header.blend is not None and header.blend.perceptual is not None:
-        yield f"* sharpness: {header.blend.perceptual.sharpness:g}; scores of a merged model below are not its own"
+        yield f"* sharpness: {header.blend.perceptual.sharpness:g}"
 
 
-def _training_lines(run: RunFolder) -> Iterator[str]:
+def _training_lines(header: MergedHeader, run: RunFolder) -> Iterator[str]:
+    """What the run's training was, if its adapter is in the model."""
+    if not run.adapter.exists() or file_sha256(run.adapter) not in header.sha256s:
+        return
     if run.split.exists():
         split = read_document(run.split, SplitRecord)
         yield f"* data: {plural(len(split.train), 'image')} to train on, {len(split.held_out)} held out"
@@ -97,11 +107,16 @@ def _training_lines(run: RunFolder) -> Iterator[str]:
             yield f"* {line}"
 
 
-def _score_lines(run: RunFolder) -> Iterator[str]:
-    """A table of the mean scores, with what they are of."""
+def _score_lines(request: ExportRequest, run: RunFolder) -> Iterator[str]:
+    """A table of the mean scores, with what they are of, if the model was scored."""
     if not run.evaluation.exists():
         return
     evaluation = read_document(run.evaluation, Evaluation)
+    if not _sha256s(request) & {model.sha256 for model in evaluation.models}:
+        request.progress.warn(
+            f"the model card goes without scores: {run.evaluation} is of other models; `adaptsr eval` scores this one"
+        )
+        return
     names = {key: name for spec in METRICS.values() for key, name in spec.keys.items()}
     keys = [key for key in evaluation.models[0].metrics if key in names]
     yield f"## Scores: {plural(len(evaluation.images), 'image')}"
@@ -114,3 +129,13 @@ def _score_lines(run: RunFolder) -> Iterator[str]:
     yield ""
     yield f"Protocol: {evaluation.protocol_text}"
     yield ""
+
+
+def _sha256s(request: ExportRequest) -> set[str]:
+    """By which an evaluation may know the model: as a network in memory, and as the merged file."""
+    backbone = request.backbone
+    found = {model_sha256(backbone)}
+    with suppress(ArtifactError):  # a network that cannot be written as a file like its backbone's
+        merged = weights_sha256(merged_tensors(backbone, request.changed))
+        found.add(network_sha256(backbone.identity.model_copy(update={"sha256": merged})))
+    return found
