@@ -152,8 +152,9 @@ def _describe_checkpoint(path: Path, choices: Mapping[str, Value] | None) -> Fac
     rank_one = sum(site.rank_cost for site in table.sites)
     way = ".".join(filter(None, (checkpoint.wrapper, checkpoint.prefix.rstrip("."))))
     assumed = format_untold(identity.architecture, backbone.arguments, identity.options)
+    told = checkpoint.metadata.get(HEADER)
     return {
-        "kind": "checkpoint",
+        **({"kind": "checkpoint"} if told is None else _describe_document(told, path)),
         "network": describe_backbone(identity),
         "key": way or "(raw state dict)",
         **({"left out": "; ".join(checkpoint.left_out)} if checkpoint.left_out else {}),

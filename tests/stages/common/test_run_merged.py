@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,9 @@ def test_the_format_that_was_written_last_is_used(adaptsr: Command, pairs: Path)
         assert adaptsr("merge", "--run", "run", "--format", format, "--force").code == 0
         done = adaptsr("upscale", pairs / "lr" / "000.png", "-o", "a.png", "--run", "run", "--force")
         assert f"backbone merged.{format}: " in done.err
+    told = adaptsr("info", "run/merged.pth", "run/merged.safetensors", "--json")
+    pth, safetensors = json.loads(told.out)["files"]
+    assert pth.items() > {name: safetensors[name] for name in ("kind", "backbone", "adapter")}.items()
 
 
 def test_ranks_of_earlier_scores_are_told(adaptsr: Command, pairs: Path) -> None:
