@@ -76,9 +76,9 @@ class RunFolder:
         return self.root / "merged.safetensors"
 
     def find_merged(self) -> Path | None:
-        """What ``merge`` wrote last, whatever its format; None where there is nothing."""
-        files = [path for path in (self.merged, self.merged.with_suffix(".pth")) if path.exists()]
-        return max(files, key=lambda path: path.stat().st_mtime_ns, default=None)
+        """The merged model; one as ``.pth`` only where there is no other, since `export` writes such a copy."""
+        files = (self.merged, self.merged.with_suffix(".pth"))
+        return next((path for path in files if path.exists()), None)
 
     @property
     def evaluation(self) -> Path:

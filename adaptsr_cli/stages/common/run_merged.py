@@ -15,7 +15,7 @@ from adaptsr_cli.stages.common.run_folder import RunFolder
 
 
 def load_merged(run: RunFolder, choice: ModelSpec, progress: Progress) -> Backbone | None:
-    """Load the merged model that `merge` wrote last in the run; None where there is none.
+    """Load the run's merged model; None where there is none.
 
     Args:
         run: The run folder.

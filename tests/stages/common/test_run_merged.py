@@ -62,11 +62,15 @@ def test_a_merged_model_of_other_adapters_is_none_of_an_earlier_one(adaptsr: Com
     assert (done.code, "warning" in done.err) == (0, False), done.err
 
 
-def test_the_format_that_was_written_last_is_used(adaptsr: Command, pairs: Path) -> None:
-    for format in ("pth", "safetensors", "pth"):
-        assert adaptsr("merge", "--run", "run", "--format", format, "--force").code == 0
+def test_the_model_that_is_used_is_told_where_there_are_two(adaptsr: Command, pairs: Path) -> None:
+    told = "run/merged.safetensors is there too, and is what other commands use"
+    for format, used in (("pth", "pth"), ("safetensors", "safetensors"), ("pth", "safetensors")):
+        merged = adaptsr("merge", "--run", "run", "--format", format, "--force")
+        assert (merged.code, told in merged.err) == (0, format != used)
         done = adaptsr("upscale", pairs / "lr" / "000.png", "-o", "a.png", "--run", "run", "--force")
-        assert f"backbone merged.{format}: " in done.err
+        assert f"backbone merged.{used}: " in done.err
+    for _ in range(2):  # a copy is no reason to refuse another one
+        assert adaptsr("export", "--to", "pth", "--run", "run", "--force").code == 0
     told = adaptsr("info", "run/merged.pth", "run/merged.safetensors", "--json")
     pth, safetensors = json.loads(told.out)["files"]
     assert pth.items() > {name: safetensors[name] for name in ("kind", "backbone", "adapter")}.items()
