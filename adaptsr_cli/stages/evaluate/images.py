@@ -105,7 +105,7 @@ def _tell_choice(
     """Say which images are scored and what their scores are worth."""
     count, trained = plural(len(scored), "image"), sum(role in {"train", "unused"} for role in roles)
     beside = " or beside" if "unused" in roles else ""
-    others = f" (`split` all scores all {len(roles)})" if len(scored) < len(roles) else ""
+    others = f" (`adaptsr eval --split all` scores all {len(roles)})" if len(scored) < len(roles) else ""
     match split:
         case "test":
             progress.note(f"scoring {count} that the run has never seen, not even to choose the iteration{others}")
