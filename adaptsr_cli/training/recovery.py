@@ -184,14 +184,15 @@ def lower_rate(
         )
     good, tensors = read_state(folder.good)
     # Folders of earlier versions have no start.
-    if not fault.spares_best and folder.start.exists() and not _is_settled(good):
+    from_start = not fault.spares_best and folder.start.exists() and not _is_settled(good)
+    if from_start:
         good, tensors = read_state(folder.start)
     restore(tensors, train_state, folder.good)
     if train_state.average is not None:
-        if fault.spares_best:
-            train_state.average.take_over()
-        else:
+        if from_start:
             train_state.average.begin_anew()
+        else:  # it is what was good: its last step alone may be far from that
+            train_state.average.take_over()
     cut = RateCut(iteration=state.iteration, reason=fault.reason, factor=fault.factor, back_to=good.iteration)
     state = state.model_copy(
         update={"rate_cuts": (*state.rate_cuts, cut), "joint_psnr_y_db": None, "best_joint_psnr_y_db": None}

@@ -165,6 +165,20 @@ def test_a_fall_goes_on_from_the_best_adapter_at_a_lower_rate(tmp_path: Path) ->
     assert same(adapter_tensors(tensors), kept[12])
 
 
+def test_a_late_failure_goes_on_from_what_was_scored_best_and_not_from_its_last_step(tmp_path: Path) -> None:
+    """The mean of the steps; the last of them alone may be far worse, and then no rate is low enough."""
+    with pytest.raises(OSError, match="the power went"):
+        run(tmp_path, Batches(18, "nan", crash_at=20), OFTEN)
+    folder = TrainingFolder(tmp_path / "training")
+    state, tensors = read_state(folder.state)
+    assert [(cut.iteration, cut.back_to) for cut in state.rate_cuts] == [(20, 16)]
+    last_step = adapter_tensors(read_state(folder.good)[1])
+    (tmp_path / "good").mkdir()
+    kept = run(tmp_path / "good", Batches(18, "nan"), OFTEN)[1]
+    assert same(adapter_tensors(tensors), kept[16])
+    assert not same(adapter_tensors(tensors), last_step)
+
+
 class Misleading(Held):
     """Pairs of the kind that misleading batches are of: the HR side is much darker."""
 

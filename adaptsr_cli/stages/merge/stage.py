@@ -120,7 +120,7 @@ def run_merge(options: MergeOptions, *, progress: Progress = SILENT, world: Worl
     tensors = merged_tensors(backbone, folded.changed)
     difference = write_merged(output, options.format, tensors, header, folded.probe)
     if options.output is None and output != run.find_merged():
-        progress.warn(f"{run.find_merged()} is there too, and is what other commands use: remove it, or name {output}")
+        progress.warn(f"other commands use {run.find_merged()}, which is there too: remove it, or name the new one")
     added = sum(tensor.numel() for tensor in tensors.values())
     added -= sum(tensor.numel() for tensor in backbone.checkpoint.tensors.values())
     sites = sum(len(adapter.header.sites) for adapter in adapters)

@@ -63,7 +63,7 @@ def test_a_merged_model_of_other_adapters_is_none_of_an_earlier_one(adaptsr: Com
 
 
 def test_the_model_that_is_used_is_told_where_there_are_two(adaptsr: Command, pairs: Path) -> None:
-    told = "run/merged.safetensors is there too, and is what other commands use"
+    told = "other commands use run/merged.safetensors, which is there too"
     for format, used in (("pth", "pth"), ("safetensors", "safetensors"), ("pth", "safetensors")):
         merged = adaptsr("merge", "--run", "run", "--format", format, "--force")
         assert (merged.code, told in merged.err) == (0, format != used)
@@ -84,6 +84,8 @@ def test_ranks_of_earlier_scores_are_told(adaptsr: Command, pairs: Path) -> None
     assert told in _train(adaptsr, pairs, seed=0)
     assert adaptsr("allocate", "--run", "run", "--force").code == 0
     assert told not in _train(adaptsr, pairs, seed=0)
+    Path("run/saliency.json").write_text("{", encoding="utf-8")  # training needs the ranks alone
+    assert "warning: run/saliency.json" in _train(adaptsr, pairs, seed=0)
 
 
 def test_what_comes_next_means_the_same_run(adaptsr: Command, pairs: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from io import StringIO
 from pathlib import Path
@@ -25,6 +26,15 @@ def test_paths_come_from_the_standard_input(adaptsr: Command, monkeypatch: pytes
     assert [item["output"] for item in report["written"]] == [str(Path("out/in/ä b_x2.png"))]
     assert [item["input"] for item in report["failed"]] == ["missing.png"]
     assert done.err.count("warning: ") == 1
+
+
+def test_results_that_are_there_already_have_no_pace(adaptsr: Command) -> None:
+    save_tiny("span_x2", Path("m.safetensors"))
+    for index in range(2):
+        write_rgb(Path(f"in/{index}.png"), noise(9, 8, 3))
+    words = ("upscale", "in", "-o", "out", "--model", "m.safetensors", "--device", "cpu")
+    assert re.search(r"2/2 image in [\d.]+ s, [\d.]+ (image/s|s/image)", adaptsr(*words).err)
+    assert re.search(r"2/2 image in [\d.]+ s$", adaptsr(*words).err, re.MULTILINE)
 
 
 def test_a_group_shares_the_files_and_one_process_reports(tmp_path: Path) -> None:
