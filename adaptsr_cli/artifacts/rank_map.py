@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from adaptsr_cli.artifacts.adapter import AdapterHeader
 from adaptsr_cli.artifacts.base import (
     FORMAT_VERSION,
     BackboneIdentity,
@@ -15,6 +16,7 @@ from adaptsr_cli.artifacts.base import (
     StrictModel,
     refuse_duplicates,
 )
+from adaptsr_cli.artifacts.saliency import Saliency
 
 
 class SiteRank(StrictModel):
@@ -60,3 +62,14 @@ class RankMap(StrictModel):
         if self.total_params > self.budget_params:
             raise ValueError("total_params is more than budget_params")
         return self
+
+    def is_by(self, saliency: Saliency) -> bool:
+        """Whether the ranks were allocated by these scores."""
+        scores = {site.name: site.score for site in saliency.sites}
+        return all(scores.get(site.name) == site.score for site in self.sites)
+
+    def is_of(self, adapter: AdapterHeader) -> bool:
+        """Whether the adapter has these ranks."""
+        return {site.name: site.rank for site in self.sites if site.rank} == {
+            site.name: site.rank for site in adapter.sites
+        }

@@ -107,9 +107,7 @@ def describe_seen(evaluation: Evaluation) -> str:
 def _seen(evaluation: Evaluation) -> str:
     if evaluation.folds:
         return f"each scored by one of {len(evaluation.folds)} trainings, which has not seen it"
-    if evaluation.seen is not None:
-        return _SEEN[evaluation.seen]
-    return "never trained on" if evaluation.split == "held-out" else ""
+    return _SEEN[evaluation.seen] if evaluation.seen is not None else ""
 
 
 def describe_images(evaluation: Evaluation) -> str:

@@ -118,7 +118,7 @@ def test_the_p_value_says_of_which_test_it_is_and_what_it_could_be_at_best() -> 
 
 def test_what_the_run_has_seen_of_the_images_is_said() -> None:
     page = make_evaluation()
-    assert describe_images(page) == "3 images of camera (held-out: never trained on)"  # of older versions
+    assert describe_images(page) == "3 images of camera (held-out)"
     chosen = page.model_copy(update={"seen": "validation"})
     assert describe_images(chosen).endswith("(held-out: never trained on, but they chose the iteration)")
     unseen = page.model_copy(update={"split": "test", "seen": "nothing"})

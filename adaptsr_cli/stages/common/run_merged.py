@@ -37,6 +37,16 @@ def load_merged(run: RunFolder, choice: ModelSpec, progress: Progress) -> Backbo
     return merged
 
 
+def holds_adapter(header: MergedHeader | None, run: RunFolder) -> bool:
+    """Whether the run's adapter, as it is now, is in the model, so that what the run tells of training is true of it.
+
+    Args:
+        header: Of the model; None where its file says nothing.
+        run: The run folder.
+    """
+    return header is not None and run.adapter.exists() and file_sha256(run.adapter) in header.sha256s
+
+
 def _adapters_of(run: RunFolder, header: MergedHeader | None) -> list[Path]:
     """Those of the run that such a merged model is made from."""
     is_sharp = header is not None and header.blend is not None and header.blend.perceptual is not None

@@ -48,7 +48,7 @@ def write_report(
         details: The details to show, best first.
         machine: Where it was evaluated.
         progress: Told what the page has to do without.
-        adapted: Whether the scored models are those of the run, so that the story belongs to them.
+        adapted: Whether a scored model holds the run's adapter, so that the story is its own.
     """
     adaptation = _read_adaptation(run, progress) if adapted else None
     write_bytes(path, render_report(ReportContent(evaluation, details, adaptation, machine)))
@@ -72,6 +72,11 @@ def _read_adaptation(run: RunFolder, progress: Progress) -> Adaptation | None:
     saliency = read(run.saliency, lambda path: read_document(path, Saliency))
     rank_map = read(run.rank_map, lambda path: read_document(path, RankMap))
     adapter = read(run.adapter, _read_adapter_header)
+    if rank_map is not None and adapter is not None and not rank_map.is_of(adapter):
+        progress.note(f"{run.report.name} goes without {run.rank_map.name}: {run.adapter.name} has other ranks")
+        rank_map = None
+    if saliency is not None and not (rank_map is not None and rank_map.is_by(saliency)):
+        saliency = None
     camera = read(run.degradation, lambda path: read_document(path, DegradationRecord))
     guard = read(run.guard, lambda path: read_document(path, GuardRecord))
     card = read(run.card, lambda path: read_document(path, RunCard))

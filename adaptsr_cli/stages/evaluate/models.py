@@ -19,9 +19,10 @@ from adaptsr_cli.progress import Progress
 from adaptsr_cli.runtime import pick_precision
 from adaptsr_cli.stages.common.adapted_model import add_adapters, model_sha256
 from adaptsr_cli.stages.common.adapter_file import read_adapter
+from adaptsr_cli.stages.common.merged_model import read_merged_header
 from adaptsr_cli.stages.common.models import ModelSpec, load_model, network_sha256, open_backbone
 from adaptsr_cli.stages.common.run_folder import RunFolder
-from adaptsr_cli.stages.common.run_merged import load_merged
+from adaptsr_cli.stages.common.run_merged import holds_adapter, load_merged
 from adaptsr_cli.stages.evaluate.options import EvaluateOptions
 from adaptsr_cli.stages.evaluate.outputs import find_outputs
 from adaptsr_cli.units import list_some, readable
@@ -38,6 +39,7 @@ class EvaluatedModel:
         scale: Upscaling factor; None for a folder of images.
         produce: Image name and LR (h, w, 3) uint8 -> SR uint8.
         files: Image name -> the file that holds the output, for a folder of images.
+        is_of_training: Whether it is the run's merged model, with the adapter that the run has now in it.
     """
 
     name: str
@@ -46,6 +48,7 @@ class EvaluatedModel:
     scale: int | None
     produce: Callable[[str, np.ndarray], np.ndarray]
     files: Mapping[str, Path] = field(default_factory=dict)
+    is_of_training: bool = False
 
 
 def open_networks(
@@ -60,12 +63,15 @@ def open_networks(
         CheckpointError: A file that is no usable network.
     """
     named = [(Path(text), load_model(_model_spec(options, text), progress)) for text in options.models]
+    merged = None
     if not named and not options.scores_folders_only:
         named.append((Path("backbone"), open_backbone(run, _model_spec(options, None), progress, record=False)))
-        if not options.adapters:
-            named += _open_merged(options, run, progress)
+        if not options.adapters and (merged := _open_merged(options, run, progress)) is not None:
+            named.append((Path("merged"), merged))
     names = name_files([*(path for path, _ in named), *options.adapters])
     found = [evaluated(name, model, options, device, progress) for name, (_, model) in zip(names, named, strict=False)]
+    if merged is not None:
+        found[-1] = replace(found[-1], is_of_training=holds_adapter(read_merged_header(merged), run))
     for name, path in zip(names[len(named) :], options.adapters, strict=True):
         adapted = _open_with_adapter(options, run, path, progress)
         model = evaluated(name, adapted, options, device, progress)
@@ -79,14 +85,13 @@ def _model_spec(options: EvaluateOptions, name: str | None) -> ModelSpec:
     return ModelSpec.of(name, options.weights_dir, offline=options.offline, options=options.model_options)
 
 
-def _open_merged(options: EvaluateOptions, run: RunFolder, progress: Progress) -> list[tuple[Path, Backbone]]:
-    if (merged := load_merged(run, _model_spec(options, None), progress)) is not None:
-        return [(Path("merged"), merged)]
-    if run.adapter.exists():
+def _open_merged(options: EvaluateOptions, run: RunFolder, progress: Progress) -> Backbone | None:
+    merged = load_merged(run, _model_spec(options, None), progress)
+    if merged is None and run.adapter.exists():
         progress.warn("the run's adapter is not merged: scoring the backbone alone; run `adaptsr merge` first")
-    else:
+    elif merged is None:
         progress.note("the run has no merged model yet: scoring the backbone alone")
-    return []
+    return merged
 
 
 def _open_with_adapter(options: EvaluateOptions, run: RunFolder, path: Path, progress: Progress) -> Backbone:

@@ -94,6 +94,11 @@ class _Subject:
     reader: Mixture
     models: list[EvaluatedModel]
 
+    @property
+    def is_of_training(self) -> bool:
+        """Whether they are the run's backbone alone, or with what the run's training made of it."""
+        return len(self.models) == 1 or self.models[-1].is_of_training
+
 
 def run_evaluate(
     options: EvaluateOptions, *, progress: Progress = SILENT, world: World = SINGLE_PROCESS
@@ -156,7 +161,9 @@ def run_evaluate(
             write_text(path, TABLES[kind](evaluation))
         if options.pictures:
             _write_sheet(files, scorer, subject, images)
-            _write_report(options, run, files, evaluation, details, device, progress)
+            adapted = options.scores_models_of_run and subject.models[-1].is_of_training
+            machine = describe_machine(device)
+            write_report(run, files.report, evaluation, details, machine, progress, adapted=adapted)
     return EvaluateResult(
         evaluation=evaluation,
         eval_json=files.scores,
@@ -305,8 +312,8 @@ def _make_evaluation(
         scale=scale,
         data=options.images.describe(),
         split=subject.images.split,
-        # Nobody knows what other models than the run's have been trained on.
-        seen=subject.images.seen if options.scores_models_of_run else None,
+        # Nobody knows what other models than those of the run's training have been trained on.
+        seen=subject.images.seen if options.scores_models_of_run and subject.is_of_training else None,
         simulated_lr=protocol.has_reference and any(pairs.ratio is None for pairs in subject.images.sets),
         skipped_metrics=scorer.measures.skipped,
         models=models,
@@ -338,17 +345,3 @@ def _write_sheet(
     files.comparison.unlink(missing_ok=True)
     if rows := make_sheet_rows(scorer, subject.models, images, subject.reader):
         draw_comparison(files.comparison, rows, scorer.protocol.describe(scorer.scale), scorer.protocol.luma)
-
-
-def _write_report(
-    options: EvaluateOptions,
-    run: RunFolder,
-    files: EvaluationFiles,
-    evaluation: Evaluation,
-    details: Sequence[ImageDetail],
-    device: torch.device,
-    progress: Progress,
-) -> None:
-    """Write the HTML page; it tells how the run was trained where the run's own models were scored."""
-    adapted = options.scores_models_of_run and run.find_merged() is not None
-    write_report(run, files.report, evaluation, details, describe_machine(device), progress, adapted=adapted)

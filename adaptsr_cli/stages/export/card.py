@@ -14,12 +14,12 @@ from adaptsr_cli.artifacts.metrics import METRICS
 from adaptsr_cli.artifacts.split import SplitRecord
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.documents import read_document
-from adaptsr_cli.io.hashing import file_sha256
 from adaptsr_cli.io.tensors import weights_sha256
 from adaptsr_cli.stages.common.adapted_model import model_sha256
 from adaptsr_cli.stages.common.merged_file import merged_tensors
 from adaptsr_cli.stages.common.models import network_sha256
 from adaptsr_cli.stages.common.run_folder import RunFolder
+from adaptsr_cli.stages.common.run_merged import holds_adapter
 from adaptsr_cli.stages.export.options import FormatName
 from adaptsr_cli.stages.export.request import ExportProof, ExportRequest
 from adaptsr_cli.units import format_params, plural
@@ -97,7 +97,7 @@ def _sharpness_line(header: MergedHeader) -> Iterator[str]:
 
 def _training_lines(header: MergedHeader, run: RunFolder) -> Iterator[str]:
     """What the run's training was, if its adapter is in the model."""
-    if not run.adapter.exists() or file_sha256(run.adapter) not in header.sha256s:
+    if not holds_adapter(header, run):
         return
     if run.split.exists():
         split = read_document(run.split, SplitRecord)

@@ -82,11 +82,11 @@ def _make_rank_map(
 def _warn_of_newer_scores(rank_map: RankMap, path: Path, saliency: Path, progress: Progress) -> None:
     """Warn where the run was scored anew since its ranks were allocated; its scores are not needed any more."""
     try:
-        scores = {site.name: site.score for site in read_document(saliency, Saliency).sites}
+        scores = read_document(saliency, Saliency)
     except ArtifactError as error:
         progress.warn(error.message)
         return
-    if any(scores.get(site.name) != site.score for site in rank_map.sites):
+    if not rank_map.is_by(scores):
         progress.warn(f"{path} was not made by the scores of {saliency}: `adaptsr allocate --force` goes by them")
 
 

@@ -98,3 +98,25 @@ def test_what_comes_next_means_the_same_run(adaptsr: Command, pairs: Path) -> No
     assert "next: adaptsr merge --run run --force\n" in again.out
     smaller = adaptsr("truncate", "--run", "run", "--to-rank", 1, "-o", "small.safetensors")
     assert "next: adaptsr merge --adapter small.safetensors --run run --force\n" in smaller.out
+
+
+def test_the_report_tells_how_the_scored_model_was_trained(adaptsr: Command, pairs: Path) -> None:
+    def report() -> tuple[str, str]:
+        done = adaptsr("eval", "--data", pairs, "--run", "run", "--metrics", "psnr", "--force")
+        assert done.code == 0, done.err
+        return Path("run/report.html").read_text(encoding="utf-8"), done.err
+
+    training, ranks, score = "Validation PSNR-Y", "Where the ranks went", "<dt>score</dt>"
+    assert adaptsr("merge", "--run", "run").code == 0
+    page, _ = report()
+    assert "never trained on, but they chose the iteration" in page
+    assert [part in page for part in (training, ranks, score)] == [True, True, True]
+    assert adaptsr("allocate", "--budget", "2k", "--run", "run", "--force").code == 0
+    page, told = report()
+    assert [part in page for part in (training, ranks, score)] == [True, False, False]
+    assert "report.html goes without rank_map.json: adapter.safetensors has other ranks" in told
+    _train(adaptsr, pairs, seed=1)
+    page, told = report()
+    assert [part in page for part in (training, ranks, score)] == [False, False, False]
+    assert STALE in told
+    assert "never trained on" not in page  # the earlier training may have had another split
