@@ -127,8 +127,8 @@ def describe_colours(evaluation: Evaluation) -> str:
     before, after = (f"{name}: {chart.broken[name]}" for name in (names[0], names[-1]))
     return (
         f"of {chart.colours} flat colours on a chart some break ({before}, {after}): pictures with colours that no "
-        "training image shows may get spots; images of more scenes help, a larger `recolour` of train, or a smaller "
-        "`strength` of merge"
+        "training image shows may get spots; images of more scenes help, more of `adaptsr train --recolour`, or "
+        "`adaptsr merge --strength` below 1"
     )
 
 

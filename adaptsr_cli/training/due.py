@@ -93,7 +93,7 @@ def find_due(
 def describe_end(reason: StopReason | None, state: LoopState, config: TrainConfig) -> str | None:
     """Why the run has ended, for people; None where that needs no words."""
     if reason == "minutes":
-        return f"{config.minutes:g} minutes are over at iteration {state.iteration}"
+        return f"stopped at iteration {state.iteration}: the time is over (`minutes` {config.minutes:g})"
     if reason == "patience":
         validations = plural(config.patience or 0, "validation")
         return f"stopped at iteration {state.iteration}: {validations} in a row without improvement (`patience`)"
