@@ -58,11 +58,18 @@ class LazyCommand(typer.core.TyperCommand):
         """Read the words of the user.
 
         Raises:
-            UsageError: A path is empty, as by a variable that is not set: it would be the current folder.
+            UsageError: A path is empty, as by a variable that is not set: it would be the current folder. Or a
+                word stands without an option.
         """
         self.get_params(ctx)  # reads the options
         _refuse_empty_paths(self._flags, args)
-        return super().parse_args(ctx, args)
+        ctx.allow_extra_args = True  # they are refused here, with a hint
+        rest = super().parse_args(ctx, args)
+        if ctx.args and not ctx.resilient_parsing:
+            such_as = f"values go with options, such as {next(iter(self._flags))}"
+            hint = f"{such_as}; `{ctx.command_path} --help` lists them"
+            raise UsageError(f"{ctx.args[0]!r} stands without an option", hint)
+        return rest
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command.

@@ -28,6 +28,8 @@ def assert_one_clear_fault(outcome: Outcome, code: int, *texts: str) -> None:
     [
         (["train"], 2, ["--data is missing", "--hr-dir and --lr-dir"]),
         (["trian"], 2, ["No such command 'trian'", "did you mean train?"]),
+        (["train", "camera"], 2, ["'camera' stands without an option", "such as --data", "adaptsr train --help"]),
+        (["allocate", "--budget", "8%", "9%", "--force"], 2, ["'9%' stands without an option", "such as --budget"]),
         (["train", "--data", "missing"], 1, ["missing"]),
         (["train", "--data", "camera", "--itertions", "3"], 2, ["No such option"]),
         (["train", "--data", "camera", "--iterations", "many"], 2, ["--iterations is 'many'; it should be a valid"]),

@@ -77,8 +77,8 @@ def find_inputs(places: Sequence[Path], *, recursive: bool, list_file: str | Non
     if not places and list_file is None:
         raise UsageError("no image to upscale", "name images or folders: adaptsr upscale in.png")
     found = Inputs()
-    for place in places:
-        _add_place(place, recursive, found)
+    for number, place in enumerate(places):
+        _add_place(place, recursive, found, "; the name of a result goes with `output`" if number else "")
     if list_file is not None:
         _add_list(list_file, found)
     elif len(places) == 1 and not found.sources:
@@ -98,11 +98,11 @@ def find_images(folders: Iterable[Path], *, recursive: bool) -> list[Source]:
     return found.sources
 
 
-def _add_place(place: Path, recursive: bool, found: Inputs) -> None:
+def _add_place(place: Path, recursive: bool, found: Inputs, advice: str) -> None:
     try:
         is_folder = describe_irregular(place) == "a folder"
     except OSError as error:
-        found.errors.append(InputError(place, _fault(place, error)))
+        found.errors.append(InputError(place, _fault(place, error, advice)))
         return
     if not is_folder:
         _add_file(place, Path(place.name), found)
@@ -191,7 +191,7 @@ def _read_head(path: Path) -> bytes:
         return handle.read(HEAD_BYTES)
 
 
-def _fault(path: Path, error: OSError) -> ImageError:
+def _fault(path: Path, error: OSError, advice: str = "") -> ImageError:
     missing = isinstance(error, FileNotFoundError)
     reason = "it leads nowhere" if missing and path.is_symlink() else "it does not exist" if missing else error.strerror
-    return ImageError(str(reason or error), "check the path")
+    return ImageError(str(reason or error), f"check the path{advice if missing else ''}")

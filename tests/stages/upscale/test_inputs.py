@@ -63,7 +63,8 @@ def test_missing_ones_among_others_fail_alone(run: Run) -> None:
     Path("in/dead.png").symlink_to("nowhere.png")
     report, progress = run(Path("in/a.png"), Path("missing.png"), Path("x" * 300 + ".png"), Path("in/dead.png"))
     assert report.summary == "1 ok, 3 failed, 0 skipped"
-    texts = ("missing.png: it does not exist", "File name too long", "dead.png: it leads nowhere")
+    missing = "missing.png: it does not exist; check the path; the name of a result goes with `output`"
+    texts = (missing, "File name too long", "dead.png: it leads nowhere")
     for text, warning in zip(texts, progress.warnings, strict=True):
         assert text in warning
 
