@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def run(options: InfoOptions, as_json: bool) -> None:
-    """Tell what a file is: an image, any artifact of a run, or a checkpoint."""
+    """Tell what a file is: an image, any artifact of a run, a whole run folder, or a checkpoint."""
     from adaptsr_cli.stages.info.stage import run_info
 
     console = Console(as_json=as_json, wording=options.to_flags)

@@ -17,7 +17,7 @@ class InfoOptions(OptionsModel):
     files: Annotated[
         tuple[Path, ...],
         BeforeValidator(fields.as_many),
-        Field(min_length=1, description="Images, artifacts of a run, or checkpoints."),
+        Field(min_length=1, description="Images, run folders, artifacts of a run, or checkpoints."),
         Argument("FILE"),
     ]
     model_options: fields.ModelChoices = ()

@@ -19,6 +19,7 @@ from adaptsr_cli.io.file_kinds import describe_irregular
 from adaptsr_cli.io.formats.table import READ_SUFFIXES
 from adaptsr_cli.io.headers import read_metadata
 from adaptsr_cli.progress import SILENT, Progress
+from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.info.describe import Facts, describe, describe_backbone
 from adaptsr_cli.stages.info.options import InfoOptions
 from adaptsr_cli.stages.info.picture import describe_picture
@@ -48,7 +49,7 @@ def run_info(options: InfoOptions, *, progress: Progress = SILENT, world: World 
     """Describe files; of several, one that cannot be described is named, and the others are.
 
     Args:
-        options: Which files.
+        options: Which files and run folders.
         progress: Told of those that cannot be described.
         world: Not used: this is work for one process.
 
@@ -58,16 +59,27 @@ def run_info(options: InfoOptions, *, progress: Progress = SILENT, world: World 
         ImageError: The only file is an image that cannot be read.
     """
     choices = parse_choices(options.model_options)
+    paths = [path for place in options.files for path in _expand(place)]
     files, failed = [], []
-    for path in options.files:
+    for path in paths:
         try:
             files.append(describe_file(path, choices))
         except AdaptsrError as error:
-            if len(options.files) == 1:
+            if len(paths) == 1:
                 raise
             progress.warn(error.message + (f"; {error.hint}" if error.hint else ""))
             failed.append((path, error))
     return InfoResult(tuple(files), tuple(failed))
+
+
+def _expand(place: Path) -> list[Path]:
+    """The artifacts in a run folder, in the order in which they are made; anything else as it is."""
+    run = RunFolder(place)
+    if not run.record.is_file():
+        return [place]
+    scores = sorted(place.glob("eval*.json"), key=lambda path: path.stem)
+    made = (run.record, run.saliency, run.rank_map, run.search, run.adapter, run.find_merged(), *scores)
+    return [path for path in made if path is not None and path.is_file()]
 
 
 def describe_file(path: Path, choices: Mapping[str, Value] | None = None) -> Facts:
