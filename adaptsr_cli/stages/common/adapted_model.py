@@ -111,6 +111,11 @@ def _interpolate(run: RunFolder, choice: ModelSpec, strength: float, progress: P
     if text is not None:
         made_for = parse_document(text, MergedHeader, str(path)).backbone
         require_same_backbone(made_for, path, backbone.identity)
+    if text is None and adapted.identity.sha256 == backbone.identity.sha256:
+        raise UsageError(
+            f"`strength` {strength:g} needs an adapted model, and {path} is the backbone itself",
+            "name a merged model, or the `run` whose backbone it was made from",
+        )
     before, after = backbone.model.state_dict(), adapted.model.state_dict()
     if {name: tensor.shape for name, tensor in before.items()} != {
         name: tensor.shape for name, tensor in after.items()

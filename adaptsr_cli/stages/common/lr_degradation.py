@@ -67,7 +67,7 @@ def choose_degradation(
     photos = [pair.hr for pairs in sets if pairs.ratio is None for pair in pairs.pairs]
     if not photos:
         if name is not None:
-            progress.note(_tell_unused(name))
+            progress.note(tell_unused(name))
         return None
     with world.rank_zero_first():
         known = read_document(run.degradation, DegradationRecord) if run.degradation.exists() and not force else None
@@ -85,12 +85,13 @@ def choose_degradation(
     return record.degradation
 
 
-def _tell_unused(name: str) -> str:
+def tell_unused(name: str) -> str:
+    """That a degradation was named for pairs, which need none."""
     if name == BY_PAIRS:
         return "`degrade` pairs is not used: add a folder of sharp photos by `data`, to be degraded as the pairs are"
     return (
         f"`degrade` {name} is not used: the pairs have LR images of their own (name only the HR folder by `data` to "
-        "train on photographs)"
+        "have them made)"
     )
 
 

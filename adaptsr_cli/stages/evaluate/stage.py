@@ -30,7 +30,7 @@ from adaptsr_cli.report.gallery import BestAndWorst, ImageDetail, select
 from adaptsr_cli.report.sheet import draw_comparison
 from adaptsr_cli.report.tables import TABLES, TableKind
 from adaptsr_cli.runtime import describe_machine, pick_device
-from adaptsr_cli.stages.common.lr_degradation import DEFAULT_TO_SCORE_ON, run_degradation
+from adaptsr_cli.stages.common.lr_degradation import DEFAULT_TO_SCORE_ON, run_degradation, tell_unused
 from adaptsr_cli.stages.common.run_folder import (
     EvaluationFiles,
     RunFolder,
@@ -227,6 +227,12 @@ def _open_subject(
     # Without a reference nothing is degraded, though photographs cannot be opened without saying how they would be.
     degrade = options.degrade if protocol.has_reference else DEFAULT_TO_SCORE_ON
     degradation = run_degradation(run, sets, degrade)
+    if options.degrade is not None and degradation is None:
+        progress.note(tell_unused(options.degrade))
+    elif options.degrade is not None and not protocol.has_reference:
+        progress.note(
+            f"`degrade` {options.degrade} is not used: protocol {protocol.name} scores photographs as they are"
+        )
     cache = CacheSizes().open()
     reader = open_reader(sets, _find_scale(networks, sets), degradation, options.seed, cache)
     names = [pair.name for pair in reader.pairs]

@@ -13,10 +13,11 @@ import torch
 from adaptsr_cli.artifacts.base import EngineChoice
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
-from adaptsr_cli.errors import ArtifactError, UsageError
+from adaptsr_cli.errors import ArtifactError, ImageError, UsageError
 from adaptsr_cli.inference.cpu_engines import CpuEngines
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.io.formats.camera_raw import RawRendering
+from adaptsr_cli.io.images import holds_raw, is_lossy
 from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.runtime import Precision, describe_device, pick_device, pick_precision
 from adaptsr_cli.stages.common.adapted_model import model_sha256, open_adapted
@@ -129,8 +130,9 @@ def run_upscale(
         progress.note(f"watching {', '.join(map(str, options.inputs))}; Ctrl-C ends it")
         for sources in watch_folders(options.inputs, recursive=options.recursive):
             _run_files(files, planner.plan(set_results_aside(Inputs(sources))), title, progress)
-    plan = planner.plan(found).share_of(world.rank, world.size)
-    result = _run_files(files, plan, title, progress)
+    plan = planner.plan(found)
+    _tell_unused(options, plan, progress)
+    result = _run_files(files, plan.share_of(world.rank, world.size), title, progress)
     if upscaler.engines is not None:
         result = replace(result, engine_remarks=tuple(upscaler.engines.remarks))
     return _join_results(world, result, progress)
@@ -209,6 +211,23 @@ def open_engines(
             "leave out `compile`, use `device` cpu and `precision` fp32, or `engine` torch",
         )
     return CpuEngines(backbone, wanted, progress.note) if fits else None
+
+
+def _tell_unused(options: UpscaleOptions, plan: Plan, progress: Progress) -> None:
+    """Tell of options for files of a kind that is not there."""
+    given = options.given() if plan.jobs else {}
+    if "quality" in given and not any(is_lossy(job.target) for job in plan.jobs):
+        progress.note("`quality` is not used: no result is JPEG, WebP, AVIF, HEIC or JPEG XL (`ext` makes it so)")
+    of_raw = [name for name in ("raw_white_balance", "raw_exposure") if name in given]
+    if of_raw and not any(_holds_raw(job.source) for job in plan.jobs):
+        progress.note(f"`{of_raw[0]}` is not used: no image is a camera's raw file")
+
+
+def _holds_raw(path: Path) -> bool:
+    try:
+        return holds_raw(path)
+    except ImageError:  # it will fail when it is read
+        return False
 
 
 def _report_plan(plan: Plan, progress: Progress) -> UpscaleResult:

@@ -87,3 +87,5 @@ def test_adapters_in_memory_equal_the_merged_file(adaptsr: Command, tmp_path: Pa
         open_(strength=0.5, model=stranger)
     with pytest.raises(UsageError, match=r"`strength` 0\.5 needs an adapted model"):
         open_adapted(RunFolder(Path("none")), choice, progress, strength=0.5)
+    with pytest.raises(UsageError, match=r"and m\.safetensors is the backbone itself"):
+        open_(strength=0.5, model="m.safetensors")

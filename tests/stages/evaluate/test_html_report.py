@@ -74,3 +74,7 @@ def test_photographs_without_reference_have_no_truth_to_show(adaptsr: Command, p
     page = REPORT.read_text(encoding="utf-8")
     assert "there is no verdict" in page
     assert page.count("data:image/jpeg") == 6 * 2  # bicubic and the network
+    told = adaptsr(*words, "--degrade", "phone", "--force")
+    assert "--degrade phone is not used: protocol no-reference scores photographs as they are" in told.err
+    told = adaptsr("eval", "--data", pairs, "--metrics", "psnr", "--degrade", "phone")
+    assert "--degrade phone is not used: the pairs have LR images of their own" in told.err

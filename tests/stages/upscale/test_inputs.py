@@ -6,7 +6,9 @@ import os
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
+from raw_files import write_dng
 from upscaling import Run, contents, make_run, photo
 
 from adaptsr_cli.errors import UsageError
@@ -161,3 +163,15 @@ def test_a_folder_is_an_input_once(run: Run) -> None:
     found = find_inputs([Path("in"), Path("in/a.png")], recursive=False, list_file=None)
     assert len(found.sources) == 3
     assert run(Path("in"), Path("in/a.png"), Path("in/../in/b.png"))[0].summary == "2 ok, 0 failed, 0 skipped"
+
+
+def test_options_for_kinds_of_files_that_are_not_there_are_told(run: Run) -> None:
+    def unused(**options: object) -> list[str]:
+        _, progress = run(Path("in"), force=True, **options)
+        return [note.split("`")[1] for note in progress.notes if "is not used" in note]
+
+    assert unused() == []
+    assert unused(quality=50, raw_exposure=1, raw_white_balance="auto") == ["quality", "raw_white_balance"]
+    assert unused(quality=50, ext="jpg") == []
+    write_dng(Path("in/c.png"), np.full((32, 48, 3), 0.2))  # told by its content
+    assert unused(quality=50, raw_exposure=1) == ["quality"]
