@@ -16,12 +16,13 @@ def run(options: AllocateOptions, as_json: bool) -> None:
     """Spend a parameter budget on ranks."""
     from adaptsr_cli.cli.text import suggest
     from adaptsr_cli.stages.allocate.stage import run_allocate
+    from adaptsr_cli.stages.common.run_folder import RunFolder
 
     console = Console(as_json=as_json, wording=options.to_flags)
     result = run_allocate(options, progress=console)
     show_rank_map(console, result.rank_map)
     console.line(f"wrote {result.path} and {result.heatmap.name}")
-    console.line(suggest("train", "--data", "DIR", run=options.run))
+    console.line(suggest("train", "--data", "DIR", run=options.run, replaces=RunFolder(options.run).training.state))
     console.json(result.to_json())
 
 

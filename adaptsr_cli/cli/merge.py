@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def run(options: MergeOptions, as_json: bool) -> None:
     """Fold adapters into the backbone's weights: same file layout, same inference cost."""
     from adaptsr_cli.artifacts.card import describe_params
+    from adaptsr_cli.stages.common.run_folder import RunFolder
     from adaptsr_cli.stages.merge.stage import run_merge
 
     console = Console(as_json=as_json, wording=options.to_flags)
@@ -29,7 +30,8 @@ def run(options: MergeOptions, as_json: bool) -> None:
     console.line(f"wrote {result.output}")
     console.json(result.to_json())
     named = () if options.output is None else ("--model", result.output)
-    console.line(suggest("eval", "--data", "DIR", *named, run=options.run))
+    scores = RunFolder(options.run).evaluation if options.output is None else None
+    console.line(suggest("eval", "--data", "DIR", *named, run=options.run, replaces=scores))
 
 
 def _show_blend(console: Console, result: MergeResult) -> None:

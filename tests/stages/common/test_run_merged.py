@@ -96,6 +96,11 @@ def test_what_comes_next_means_the_same_run(adaptsr: Command, pairs: Path) -> No
     assert adaptsr("merge", "--run", "run").code == 0
     again = adaptsr("train", "--data", pairs, "--run", "run", "--lr", 0.01, "--seed", 0, *QUICK)
     assert "next: adaptsr merge --run run --force\n" in again.out
+    assert adaptsr("eval", "--data", pairs, "--run", "run", "--metrics", "psnr").code == 0
+    again = adaptsr("merge", "--run", "run", "--force")
+    assert "next: adaptsr eval --data DIR --run run --force\n" in again.out
+    allocated = adaptsr("allocate", "--run", "run", "--budget", "2k", "--force")
+    assert "next: adaptsr train --data DIR --run run --force\n" in allocated.out
     smaller = adaptsr("truncate", "--run", "run", "--to-rank", 1, "-o", "small.safetensors")
     assert "next: adaptsr merge --adapter small.safetensors --run run --force\n" in smaller.out
 
