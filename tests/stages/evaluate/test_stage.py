@@ -110,7 +110,8 @@ def test_colours_that_break_are_counted_and_warned_of(
     assert f"of 64 flat colours on a chart some break ({default_model().stem}: {published}, wild: {wild})" in " ".join(
         result.err.split()
     )
-    assert "--strength" not in result.err  # of another command
+    others = ("`adaptsr train --recolour`", "`adaptsr merge --strength`")  # never as if they were of this command
+    assert [" ".join(result.err.split()).count(text) for text in (*others, "--recolour", "--strength")] == [1] * 4
     page = EVAL_JSON.with_name("report.html").read_text(encoding="utf-8")
     assert "Of 64 flat colours on a chart some break" in page
     calm = adaptsr(*words, default_model(), "--force")
