@@ -73,7 +73,7 @@ def run_info(options: InfoOptions, *, progress: Progress = SILENT, world: World 
 
 
 def _expand(place: Path) -> list[Path]:
-    """The artifacts in a run folder, in the order in which they are made; anything else as it is."""
+    """What the stages have made in a run folder, in their order; anything else as it is."""
     run = RunFolder(place)
     if not run.record.is_file():
         return [place]

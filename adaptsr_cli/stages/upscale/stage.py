@@ -220,7 +220,8 @@ def _tell_unused(options: UpscaleOptions, plan: Plan, progress: Progress) -> Non
         progress.note("`quality` is not used: no result is JPEG, WebP, AVIF, HEIC or JPEG XL (`ext` makes it so)")
     of_raw = [name for name in ("raw_white_balance", "raw_exposure") if name in given]
     if of_raw and not any(_holds_raw(job.source) for job in plan.jobs):
-        progress.note(f"`{of_raw[0]}` is not used: no image is a camera's raw file")
+        for name in of_raw:
+            progress.note(f"`{name}` is not used: no image is a camera's raw file")
 
 
 def _holds_raw(path: Path) -> bool:

@@ -171,7 +171,8 @@ def test_options_for_kinds_of_files_that_are_not_there_are_told(run: Run) -> Non
         return [note.split("`")[1] for note in progress.notes if "is not used" in note]
 
     assert unused() == []
-    assert unused(quality=50, raw_exposure=1, raw_white_balance="auto") == ["quality", "raw_white_balance"]
+    raw = {"raw_white_balance": "auto", "raw_exposure": 1}
+    assert unused(quality=50, **raw) == ["quality", *raw]
     assert unused(quality=50, ext="jpg") == []
     write_dng(Path("in/c.png"), np.full((32, 48, 3), 0.2))  # told by its content
     assert unused(quality=50, raw_exposure=1) == ["quality"]
