@@ -30,11 +30,22 @@ def load_merged(run: RunFolder, choice: ModelSpec, progress: Progress) -> Backbo
     if path is None:
         return None
     merged = load_model(replace(choice, name=str(path)), progress)
-    header = read_merged_header(merged)
-    for adapter in _adapters_of(run, header):
-        if _was_replaced(adapter, path, header):
-            progress.warn(f"{path} was made before {adapter} as it is now: `adaptsr merge --force` comes first")
+    warn_of_later_adapters(run, path, read_merged_header(merged), progress)
     return merged
+
+
+def warn_of_later_adapters(run: RunFolder, merged: Path, header: MergedHeader | None, progress: Progress) -> None:
+    """Warn where the run was trained further since it was merged.
+
+    Args:
+        run: The run folder.
+        merged: Its merged model.
+        header: Of that model; None where its file says nothing.
+        progress: Told of each adapter that came later.
+    """
+    for adapter in _adapters_of(run, header):
+        if _was_replaced(adapter, merged, header):
+            progress.warn(f"{merged} was made before {adapter} as it is now: `adaptsr merge --force` comes first")
 
 
 def holds_adapter(header: MergedHeader | None, run: RunFolder) -> bool:

@@ -19,10 +19,10 @@ from adaptsr_cli.io.file_kinds import describe_irregular
 from adaptsr_cli.io.formats.table import READ_SUFFIXES
 from adaptsr_cli.io.headers import read_metadata
 from adaptsr_cli.progress import SILENT, Progress
-from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.info.describe import Facts, describe, describe_backbone
 from adaptsr_cli.stages.info.options import InfoOptions
 from adaptsr_cli.stages.info.picture import describe_picture
+from adaptsr_cli.stages.info.run import list_made, tell_outdated
 from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.units import format_bytes
 
@@ -50,7 +50,7 @@ def run_info(options: InfoOptions, *, progress: Progress = SILENT, world: World 
 
     Args:
         options: Which files and run folders.
-        progress: Told of those that cannot be described.
+        progress: Told of those that cannot be described, and of what is older in a run than what it is made from.
         world: Not used: this is work for one process.
 
     Raises:
@@ -59,7 +59,7 @@ def run_info(options: InfoOptions, *, progress: Progress = SILENT, world: World 
         ImageError: The only file is an image that cannot be read.
     """
     choices = parse_choices(options.model_options)
-    paths = [path for place in options.files for path in _expand(place)]
+    paths = [path for place in options.files for path in list_made(place)]
     files, failed = [], []
     for path in paths:
         try:
@@ -69,17 +69,9 @@ def run_info(options: InfoOptions, *, progress: Progress = SILENT, world: World 
                 raise
             progress.warn(error.message + (f"; {error.hint}" if error.hint else ""))
             failed.append((path, error))
+    for place in options.files:
+        tell_outdated(place, progress)
     return InfoResult(tuple(files), tuple(failed))
-
-
-def _expand(place: Path) -> list[Path]:
-    """What the stages have made in a run folder, in their order; anything else as it is."""
-    run = RunFolder(place)
-    if not run.record.is_file():
-        return [place]
-    scores = sorted(place.glob("eval*.json"), key=lambda path: path.stem)
-    made = (run.record, run.saliency, run.rank_map, run.search, run.adapter, run.find_merged(), *scores)
-    return [path for path in made if path is not None and path.is_file()]
 
 
 def describe_file(path: Path, choices: Mapping[str, Value] | None = None) -> Facts:

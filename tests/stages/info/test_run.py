@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from conftest import Command
 from networks import save_tiny
 
@@ -19,7 +20,7 @@ def test_a_run_folder_is_what_lies_in_it(adaptsr: Command, pairs: Path) -> None:
         described = json.loads(adaptsr("info", "run", "--json").out)["files"]
         return [Path(entry["file"]).name for entry in described]
 
-    trained = ["run.json", "saliency.json", "rank_map.json", "adapter.safetensors"]
+    trained = ["run.json", "saliency.json", "rank_map.json", "split.json", "card.json", "adapter.safetensors"]
     assert files() == trained
     assert adaptsr("merge", "--run", "run").code == 0
     assert adaptsr("eval", "--data", pairs, "--run", "run", "--metrics", "psnr").code == 0
@@ -33,3 +34,30 @@ def test_a_damaged_artifact_of_a_run_fails_alone(adaptsr: Command, pairs: Path) 
     Path("run/saliency.json").write_text("{", encoding="utf-8")
     told = adaptsr("info", "run")
     assert (told.code, "saliency.json" in told.err, "edsr" in told.out.lower()) == (1, True, True)
+
+
+@pytest.mark.parametrize("format", ["safetensors", "pth"])
+def test_a_merged_model_of_an_earlier_adapter_is_told(adaptsr: Command, pairs: Path, format: str) -> None:
+    save_tiny("edsr_basicsr", Path("m.safetensors"))
+
+    def is_told() -> bool:
+        told = adaptsr("info", "run")
+        assert told.code == 0, told.err
+        return f"merged.{format} was made before run/adapter.safetensors as it is now" in told.err
+
+    assert adaptsr("train", "--data", pairs, "--run", "run", *QUICK).code == 0
+    assert adaptsr("merge", "--run", "run", "--format", format).code == 0
+    Path("run/adapter.safetensors").touch()  # copied anew, perhaps: it is the same all the same
+    assert not is_told()
+    assert adaptsr("train", "--data", pairs, "--run", "run", "--seed", 1, "--force", *QUICK).code == 0
+    assert is_told()
+    assert adaptsr("merge", "--run", "run", "--format", format, "--force").code == 0
+    assert not is_told()
+
+
+def test_a_damaged_merged_model_of_a_run_is_told_once(adaptsr: Command, pairs: Path) -> None:
+    save_tiny("edsr_basicsr", Path("m.safetensors"))
+    assert adaptsr("train", "--data", pairs, "--run", "run", *QUICK).code == 0
+    Path("run/merged.safetensors").write_bytes(b"no model")
+    told = adaptsr("info", "run")
+    assert (told.code, told.err.count("merged.safetensors")) == (1, 1), told.err
