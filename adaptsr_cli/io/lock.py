@@ -13,7 +13,7 @@ from adaptsr_cli.io.atomic import drop_old_partial_files
 
 
 @contextmanager
-def hold_folder(folder: Path) -> Iterator[None]:
+def hold_folder(folder: Path, option: str = "run") -> Iterator[None]:
     """Hold a folder against other processes; the system lets it go when the process ends, however it ends.
 
     Within one process it may be held several times. What killed
@@ -21,6 +21,7 @@ def hold_folder(folder: Path) -> Iterator[None]:
 
     Args:
         folder: The folder; made where missing.
+        option: By which the user names it.
 
     Raises:
         BusyError: Another process holds it.
@@ -32,17 +33,17 @@ def hold_folder(folder: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise BusyError(
-            f"another adaptsr process is at work in {folder}", "wait until it is done, or use another `run`"
+            f"another adaptsr process is at work in {folder}", f"wait until it is done, or use another `{option}`"
         ) from error
     except NotImplementedError as error:
         raise AdaptsrError(
             f"the file system of {folder} has no file locks, so two processes could spoil each other's work",
-            "use a `run` folder on a local disk",
+            f"use a folder on a local disk for `{option}`",
         ) from error
     except OSError as error:
         raise AdaptsrError(
             f"cannot write into {folder}: {error.strerror or error}",
-            "check the permissions and the free space, or use another `run`",
+            f"check the permissions and the free space, or use another `{option}`",
         ) from error
     try:
         drop_old_partial_files(folder)

@@ -41,7 +41,8 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
         pass
 
 
-def test_a_file_in_the_way_is_said(tmp_path: Path) -> None:
-    (tmp_path / "run").write_text("a file")
-    with pytest.raises(AdaptsrError, match="cannot write into"), hold_folder(tmp_path / "run"):
+def test_a_file_in_the_way_is_said_with_the_option_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "pairs").write_text("a file")
+    with pytest.raises(AdaptsrError, match="cannot write into") as caught, hold_folder(tmp_path / "pairs", "output"):
         pass
+    assert "another `output`" in str(caught.value.hint)

@@ -20,14 +20,20 @@ def commands_with(option: str) -> list[str]:
     return [name for name, entry in COMMANDS.items() if option in value_flags(entry.make())]
 
 
+FOLDERS = [(name, option) for option in ("--run", "--weights-dir") for name in commands_with(option)]
+
+
+@pytest.mark.parametrize(("command", "option"), [*FOLDERS, ("pair", "--output")])
 @pytest.mark.parametrize(
-    ("command", "option"), [(name, option) for option in ("--run", "--weights-dir") for name in commands_with(option)]
+    ("place", "fault"), [("in.png", "is no folder"), ("in.png/x/y", "is no place for a folder: it leads through a file")]
 )
-def test_a_file_is_no_folder(adaptsr: Command, tmp_path: Path, command: str, option: str) -> None:
+def test_a_file_is_no_folder(
+    adaptsr: Command, tmp_path: Path, command: str, option: str, place: str, fault: str
+) -> None:
     (tmp_path / "in.png").write_text("a file")
-    done = adaptsr(command, *REQUIRED.get(command, ()), option, "in.png")
+    done = adaptsr(command, *REQUIRED.get(command, ()), option, place)
     assert done.code == 2
-    assert done.err.splitlines()[0] == f"error: {option} in.png is no folder"
+    assert done.err.splitlines()[0] == f"error: {option} {place} {fault}"
     assert [path.name for path in tmp_path.iterdir()] == ["in.png"]
     assert (tmp_path / "in.png").read_text() == "a file"
 

@@ -58,12 +58,15 @@ def _read_sharpness(value: Any) -> Any:
 
 def _refuse_file(path: Path | None, info: ValidationInfo) -> Path | None:
     """Refuse a file in the place of a folder here, before there is work that could not be written down."""
+    hint = "give a folder, or a name that is not there yet"
     try:
         is_folder = path is None or describe_irregular(path) == "a folder"
+    except NotADirectoryError as error:
+        raise UsageError(f"`{info.field_name}` {path} is no place for a folder: it leads through a file", hint) from error
     except OSError:  # nothing is there, and where it cannot be made that says why
         return path
     if not is_folder:
-        raise UsageError(f"`{info.field_name}` {path} is no folder", "give a folder, or a name that is not there yet")
+        raise UsageError(f"`{info.field_name}` {path} is no folder", hint)
     return path
 
 

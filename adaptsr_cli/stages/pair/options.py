@@ -25,7 +25,9 @@ class PairOptions(OptionsModel):
         Field(description="WIDE and TELE, or photographs and folders of shots."),
         Argument("PHOTOS"),
     ] = ()
-    output: Annotated[Path, Field(description="Folder for the pairs."), Flag(("--output", "-o"))] = Path("pairs")
+    output: Annotated[Path, fields.FOLDER, Field(description="Folder for the pairs."), Flag(("--output", "-o"))] = Path(
+        "pairs"
+    )
     list_file: Annotated[
         Path | None, Field(description="Table of shots: a line is WIDE, TELE (comma or tab)."), Flag(("--list",))
     ] = None
@@ -44,4 +46,6 @@ class PairOptions(OptionsModel):
     ] = 96
     run: fields.Run = fields.DEFAULT_RUN
     model: fields.Model = None
-    force: fields.Force = False
+    force: Annotated[
+        bool, Field(description="Make shots again that are in the folder already."), Flag(("--force",))
+    ] = False

@@ -105,7 +105,7 @@ def run_pair(options: PairOptions, *, progress: Progress = SILENT, world: World 
     folder = PairFolder(options.output)
     folder.refuse_holding([path for shot in matched.shots for path in (*shot.wide, *shot.tele)])
     made = []
-    with hold_folder(options.output):
+    with hold_folder(options.output, "output"):
         done = _read_done(folder, options, scale)
         write_document(folder.record, done)  # from here on the folder is ours, also to a call that finds it half done
         folder.drop_unfinished({shot.name for shot in done.shots})
