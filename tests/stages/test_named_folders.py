@@ -25,7 +25,8 @@ FOLDERS = [(name, option) for option in ("--run", "--weights-dir") for name in c
 
 @pytest.mark.parametrize(("command", "option"), [*FOLDERS, ("pair", "--output")])
 @pytest.mark.parametrize(
-    ("place", "fault"), [("in.png", "is no folder"), ("in.png/x/y", "is no place for a folder: it leads through a file")]
+    ("place", "fault"),
+    [("in.png", "is no folder"), ("in.png/x/y", "is no place for a folder: it leads through a file")],
 )
 def test_a_file_is_no_folder(
     adaptsr: Command, tmp_path: Path, command: str, option: str, place: str, fault: str

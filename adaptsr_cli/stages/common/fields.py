@@ -62,7 +62,9 @@ def _refuse_file(path: Path | None, info: ValidationInfo) -> Path | None:
     try:
         is_folder = path is None or describe_irregular(path) == "a folder"
     except NotADirectoryError as error:
-        raise UsageError(f"`{info.field_name}` {path} is no place for a folder: it leads through a file", hint) from error
+        raise UsageError(
+            f"`{info.field_name}` {path} is no place for a folder: it leads through a file", hint
+        ) from error
     except OSError:  # nothing is there, and where it cannot be made that says why
         return path
     if not is_folder:
