@@ -8,7 +8,7 @@ from pydantic import Field
 
 from adaptsr_cli.artifacts.base import FORMAT_VERSION, StrictModel
 from adaptsr_cli.artifacts.train_state import RateCut
-from adaptsr_cli.units import format_bytes, format_params, format_seconds
+from adaptsr_cli.units import format_bytes, format_params, format_seconds, plural
 
 
 def describe_params(updated: int, inference: int) -> str:
@@ -72,7 +72,7 @@ class RunCard(StrictModel):
         ]
         return [
             f"{format_params(self.trainable_params)} of {format_params(self.total_params)} parameters trained "
-            f"({share:.1%}), {self.iterations} iterations, {self.objective}",
+            f"({share:.1%}), {plural(self.iterations, 'iteration')}, {self.objective}",
             describe_params(self.trainable_params, self.inference_params),
             f"{format_seconds(self.wall_s)} on {self.devices} x {self.device} ({self.device_hours:.3f} device-hours, "
             f"{energy}), {self.data_wait_share:.1%} of it waiting for data" + "".join(f", {text}" for text in memory),

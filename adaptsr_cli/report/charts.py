@@ -12,6 +12,7 @@ from typing import Final
 
 from adaptsr_cli.artifacts.log import LogRow
 from adaptsr_cli.report.series import series_of, smooth
+from adaptsr_cli.units import plural
 
 _MAX_POINTS: Final = 400  # more than the pixels of the line
 
@@ -212,6 +213,8 @@ def gain_chart(title: str, gains: Sequence[tuple[str, float]], better: str | Non
                 title=text,
             )
         )
-    summary = f"{title}: {sum(bar.style == 'good' for bar in bars):,} of {len(bars):,} images gain or stay equal."
+    summary = (
+        f"{title}: {sum(bar.style == 'good' for bar in bars):,} of {plural(len(bars), 'image')} gain or stay equal."
+    )
     x_label = "images, sorted; point at a bar for its name"
     return Chart(title, summary, x_label, (), up.ticks(5, upwards=True), bars=tuple(bars))

@@ -8,7 +8,7 @@ import torch
 
 from adaptsr_cli.adapters.attach import Attachment, detach
 from adaptsr_cli.adapters.factors import KernelFirstFactors, LowRankFactors
-from adaptsr_cli.adapters.methods import METHODS, list_methods
+from adaptsr_cli.adapters.methods import METHODS
 from adaptsr_cli.adapters.sites import Site
 from adaptsr_cli.adapters.truncation import MatrixFactors, UpdateSpectrum, decompose
 from adaptsr_cli.artifacts.base import Factorization
@@ -29,11 +29,11 @@ def require_low_rank(adapter: AdapterSource, what: str) -> None:
         ArtifactError: It is of another method or factorisation.
     """
     if not METHODS[adapter.header.method].is_truncatable:
-        able = list_methods(spec for spec in METHODS.values() if spec.is_truncatable)
+        able = next(name for name, spec in METHODS.items() if spec.is_truncatable)
         raise ArtifactError(
             f"{what} needs the singular values of low-rank updates, and {adapter.path} is an adapter of the method "
             f"{adapter.header.method}",
-            f"name an adapter of the method {able}, which `adaptsr train --method` makes",
+            f"name an adapter of the method {able}, which `adaptsr train --method {able}` makes",
         )
     if adapter.header.factorization == "single" or adapter.header.init == "pissa":
         option = "`init` pissa" if adapter.header.init == "pissa" else "`conv_factorization` single"

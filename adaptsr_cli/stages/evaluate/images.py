@@ -110,9 +110,10 @@ def _tell_choice(
         case "test":
             progress.note(f"scoring {count} that the run has never seen, not even to choose the iteration{others}")
         case "held-out":
+            held_out = "held-out one" if len(scored) == 1 else f"{len(scored)} held-out ones"
             progress.note(
-                f"the run was trained on{beside} {plural(trained, 'image')} of this data: scoring the {len(scored)} "
-                f"held-out ones{others}"
+                f"the run was trained on{beside} {plural(trained, 'image')} of this data: "
+                f"scoring the {held_out}{others}"
             )
         case "all":
             if trained:

@@ -23,7 +23,7 @@ from adaptsr_cli.artifacts.split import SplitRecord
 from adaptsr_cli.artifacts.train_state import LoopState
 from adaptsr_cli.artifacts.warm_start import WarmStartHeader
 from adaptsr_cli.backbones.hyperparameters import format_choices
-from adaptsr_cli.units import format_params
+from adaptsr_cli.units import format_params, plural
 
 Facts = dict[str, str]
 
@@ -143,7 +143,7 @@ def _describe_merged(document: MergedHeader) -> Facts:
         facts["truncated"] = f"to {limit}"
     if blend.tuning is not None:
         gain = blend.tuning.psnr_y_db - blend.tuning.plain_psnr_y_db
-        facts["tuned"] = f"on {blend.tuning.images} images of {blend.tuning.data}: {gain:+.3f} dB"
+        facts["tuned"] = f"on {plural(blend.tuning.images, 'image')} of {blend.tuning.data}: {gain:+.3f} dB"
     return facts
 
 
@@ -210,7 +210,7 @@ def _describe_card(document: RunCard) -> Facts:
 
 @describe.register
 def _describe_evaluation(document: Evaluation) -> Facts:
-    facts = {"protocol": document.protocol_text, "data": f"{document.data}, {len(document.images)} images"}
+    facts = {"protocol": document.protocol_text, "data": f"{document.data}, {plural(len(document.images), 'image')}"}
     for model in document.models:
         facts[model.name] = ", ".join(f"{metric} {value:.4f}" for metric, value in model.metrics.items())
     return facts
