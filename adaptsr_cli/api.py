@@ -7,23 +7,14 @@ random number generators of the calling program as they were.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
-
-from adaptsr_cli.arrays import AnyArray
-from adaptsr_cli.artifacts.base import EngineChoice
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.data.photos import write_demo_pairs
-from adaptsr_cli.errors import ImageError
-from adaptsr_cli.inference.engine import Upscaler
-from adaptsr_cli.inference.picture import resize_to, upscale_picture
-from adaptsr_cli.io.pictures import layers_of, picture_of
-from adaptsr_cli.options import OptionsModel
 from adaptsr_cli.progress import SILENT, Progress
-from adaptsr_cli.runtime import pick_device, pick_precision, random_state_kept
+from adaptsr_cli.runtime import random_state_kept
 from adaptsr_cli.stages.adapt.options import AdaptOptions
 from adaptsr_cli.stages.adapt.stage import AdaptResult, run_adapt
 from adaptsr_cli.stages.allocate.options import AllocateOptions, ReallocateOptions
@@ -44,8 +35,9 @@ from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.stages.train.stage import TrainResult, run_train
 from adaptsr_cli.stages.truncate.options import TruncateOptions
 from adaptsr_cli.stages.truncate.stage import TruncateResult, run_truncate
+from adaptsr_cli.stages.upscale.array import upscale_array
 from adaptsr_cli.stages.upscale.options import UpscaleOptions
-from adaptsr_cli.stages.upscale.stage import UpscaleResult, open_engines, run_upscale
+from adaptsr_cli.stages.upscale.stage import UpscaleResult, run_upscale
 
 __all__ = [
     "SILENT",
@@ -89,8 +81,6 @@ __all__ = [
     "write_demo_pairs",
 ]
 
-Options = TypeVar("Options", bound=OptionsModel)
-
 
 @random_state_kept()
 def score(options: ScoreOptions | None = None, /, *, progress: Progress = SILENT, **fields: Any) -> ScoreResult:
@@ -107,7 +97,7 @@ def score(options: ScoreOptions | None = None, /, *, progress: Progress = SILENT
     Raises:
         AdaptsrError: As `adaptsr score` would exit with an error.
     """
-    return run_score(_resolve(ScoreOptions, options, fields), progress=progress)
+    return run_score(ScoreOptions.resolve(options, fields), progress=progress)
 
 
 @random_state_kept()
@@ -127,7 +117,7 @@ def allocate(
     Raises:
         AdaptsrError: As `adaptsr allocate` would exit with an error.
     """
-    return run_allocate(_resolve(AllocateOptions, options, fields), progress=progress)
+    return run_allocate(AllocateOptions.resolve(options, fields), progress=progress)
 
 
 @random_state_kept()
@@ -147,7 +137,7 @@ def reallocate(
     Raises:
         AdaptsrError: As `adaptsr reallocate` would exit with an error.
     """
-    return run_reallocate(_resolve(ReallocateOptions, options, fields), progress=progress)
+    return run_reallocate(ReallocateOptions.resolve(options, fields), progress=progress)
 
 
 @random_state_kept()
@@ -165,7 +155,7 @@ def train(options: TrainOptions | None = None, /, *, progress: Progress = SILENT
     Raises:
         AdaptsrError: As `adaptsr train` would exit with an error.
     """
-    return run_train(_resolve(TrainOptions, options, fields), progress=progress)
+    return run_train(TrainOptions.resolve(options, fields), progress=progress)
 
 
 @random_state_kept()
@@ -183,7 +173,7 @@ def merge(options: MergeOptions | None = None, /, *, progress: Progress = SILENT
     Raises:
         AdaptsrError: As `adaptsr merge` would exit with an error.
     """
-    return run_merge(_resolve(MergeOptions, options, fields), progress=progress)
+    return run_merge(MergeOptions.resolve(options, fields), progress=progress)
 
 
 @random_state_kept()
@@ -203,7 +193,7 @@ def truncate(
     Raises:
         AdaptsrError: As `adaptsr truncate` would exit with an error.
     """
-    return run_truncate(_resolve(TruncateOptions, options, fields), progress=progress)
+    return run_truncate(TruncateOptions.resolve(options, fields), progress=progress)
 
 
 @random_state_kept()
@@ -221,7 +211,7 @@ def export(options: ExportOptions | None = None, /, *, progress: Progress = SILE
     Raises:
         AdaptsrError: As `adaptsr export` would exit with an error.
     """
-    return run_export(_resolve(ExportOptions, options, fields), progress=progress)
+    return run_export(ExportOptions.resolve(options, fields), progress=progress)
 
 
 @random_state_kept()
@@ -241,7 +231,7 @@ def evaluate(
     Raises:
         AdaptsrError: As `adaptsr eval` would exit with an error.
     """
-    return run_evaluate(_resolve(EvaluateOptions, options, fields), progress=progress)
+    return run_evaluate(EvaluateOptions.resolve(options, fields), progress=progress)
 
 
 @random_state_kept()
@@ -259,7 +249,7 @@ def upscale(options: UpscaleOptions | None = None, /, *, progress: Progress = SI
     Raises:
         AdaptsrError: As `adaptsr upscale` would exit before the first file.
     """
-    return run_upscale(_resolve(UpscaleOptions, options, fields), progress=progress)
+    return run_upscale(UpscaleOptions.resolve(options, fields), progress=progress)
 
 
 @random_state_kept()
@@ -277,7 +267,7 @@ def adapt(options: AdaptOptions | None = None, /, *, progress: Progress = SILENT
     Raises:
         AdaptsrError: As `adaptsr adapt` would exit with an error.
     """
-    return run_adapt(_resolve(AdaptOptions, options, fields), progress=progress)
+    return run_adapt(AdaptOptions.resolve(options, fields), progress=progress)
 
 
 @random_state_kept()
@@ -295,7 +285,7 @@ def pair(options: PairOptions | None = None, /, *, progress: Progress = SILENT, 
     Raises:
         AdaptsrError: As `adaptsr pair` would exit before the last shot.
     """
-    return run_pair(_resolve(PairOptions, options, fields), progress=progress)
+    return run_pair(PairOptions.resolve(options, fields), progress=progress)
 
 
 @random_state_kept()
@@ -326,75 +316,3 @@ def load_backbone(
     """
     name = None if model is None else str(model)
     return load_model(ModelSpec.of(name, weights_dir, offline=offline, options=model_options), progress)
-
-
-@random_state_kept()
-def upscale_array(
-    image: AnyArray,
-    model: Backbone | str | Path | None = None,
-    *,
-    outscale: float | None = None,
-    tile: int | None = None,
-    tile_pad: int | None = None,
-    ensemble: bool = False,
-    device: str = "auto",
-    precision: str = "auto",
-    engine: EngineChoice = "auto",
-    progress: Progress = SILENT,
-) -> AnyArray:
-    """Upscale one image in memory, to the same pixels as `adaptsr upscale` would write.
-
-    Args:
-        image: uint8 or uint16 of shape (H, W), (H, W, 3) or (H, W, 4); or float32 in [0, 1] of shape (H, W, 3).
-            The fourth channel is transparency.
-        model: A network of `load_backbone` (load it once for many images), or what `load_backbone` takes.
-        outscale: Final factor; None for the network's own.
-        tile: Tile side in LR pixels; 0 for the whole image at once, None for what fits into memory.
-        tile_pad: Context around a tile in LR pixels; None for what the network needs.
-        ensemble: Average over eight flipped and rotated copies.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
-        engine: ``auto``, ``torch``, ``openvino`` or ``onnxruntime``, as for `upscale`.
-        progress: Where remarks go.
-
-    Returns:
-        The upscaled image, of the same type and number of channels.
-
-    Raises:
-        ImageError: The array is not such an image, or the network fails on it.
-        AdaptsrError: Not enough memory.
-    """
-    layers = image[..., None] if image.ndim == 2 else image
-    channels = {np.dtype(np.uint8): (1, 3, 4), np.dtype(np.uint16): (1, 3, 4), np.dtype(np.float32): (3,)}
-    if layers.ndim != 3 or not layers.size or layers.shape[2] not in channels.get(image.dtype, ()):
-        raise ImageError(
-            f"an array of {image.dtype} and shape {image.shape} is not an image",
-            "give uint8 or uint16 of shape (H, W), (H, W, 3) or (H, W, 4), or float32 of shape (H, W, 3)",
-        )
-    backbone = model if isinstance(model, Backbone) else load_backbone(model, progress=progress)
-    target = pick_device(device)
-    picked = pick_precision(precision, target, bf16=backbone.traits.bf16, fp16=backbone.traits.fp16)
-    upscaler = Upscaler(
-        backbone,
-        device=target,
-        precision=picked,
-        tile_px=tile,
-        pad_px=tile_pad,
-        ensemble=ensemble,
-        engines=open_engines(backbone, engine, target, picked, progress),
-        progress=progress,
-    )
-    if image.dtype == np.float32:
-        height_px, width_px = (max(1, round((outscale or backbone.scale) * length)) for length in image.shape[:2])
-        return resize_to(upscaler.run(image), width_px, height_px)
-    result = layers_of(upscale_picture(upscaler, picture_of(layers, grey=layers.shape[2] == 1), outscale=outscale))
-    return result[..., 0] if image.ndim == 2 else result
-
-
-def _resolve(kind: type[Options], options: Options | None, fields: Mapping[str, Any]) -> Options:
-    """The options object with the keywords over it.
-
-    Raises:
-        UsageError: A keyword is not an option, or its value cannot be used.
-    """
-    return kind.of((options.given() if options is not None else {}) | dict(fields))

@@ -8,6 +8,7 @@ say how the command line writes it.
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-from adaptsr_cli.errors import UsageError
+from adaptsr_cli.errors import UsageError, nearest
 
 Marker = TypeVar("Marker")
 
@@ -70,7 +71,30 @@ class OptionsModel(BaseModel):
         try:
             return cls(**values)
         except ValidationError as error:
-            raise UsageError(describe_fault(error)) from error
+            first = error.errors(include_url=False)[0]
+            hint = cls.suggest(str(first["loc"][0])) if first["type"] == "extra_forbidden" else ""
+            raise UsageError(describe_fault(error), hint) from error
+
+    @classmethod
+    def resolve(cls, options: object, fields: Mapping[str, Any]) -> Self:
+        """An options object, or None, with keywords over it, as a function of the Python API takes them.
+
+        Raises:
+            UsageError: No options object; or a keyword is not an option, or its value cannot be used.
+        """
+        if options is not None and not isinstance(options, OptionsModel):
+            marked = (name for name, field in cls.model_fields.items() if marker_of(field, Argument))
+            first = next(marked, "data" if "data" in cls.model_fields else "run")
+            said = reprlib.repr(options)
+            raise UsageError(f"{said} is no {cls.__name__}", f"name what it is: {first}={said}")
+        return cls.of(({} if options is None else options.given()) | dict(fields))
+
+    @classmethod
+    def suggest(cls, name: str) -> str:
+        """Which option somebody means who names one that is not there, such as its flag; empty where none is near."""
+        fields = cls.model_fields.items()
+        flags = {flag_of(option, field).lstrip("-").replace("-", "_"): option for option, field in fields}
+        return f"did you mean {flags[name]}?" if name in flags else nearest(name, cls.model_fields)
 
     def given(self) -> dict[str, Any]:
         """What was said, by field name; defaults are left out."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from stages.pair_files import save_shot
 
 import adaptsr_cli as api
 from adaptsr_cli import api as module
+from adaptsr_cli.io.documents import read_toml
 from adaptsr_cli.io.tensors import read_tensors
 
 HOST_STATE = """
@@ -91,6 +94,34 @@ def test_a_wrong_option_is_an_error_of_ours() -> None:
         api.train(data="pairs", iterations=0)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        ({"lr": 0.001}, "did you mean learning_rate"),  # as the command line has it
+        ({"minute": 1}, "did you mean minutes"),
+        ({"zzz": 1}, ""),
+    ],
+)
+def test_the_option_that_is_meant_is_told(wrong: dict[str, float], hint: str, tmp_path: Path) -> None:
+    with pytest.raises(api.UsageError) as caught:
+        api.train(data="pairs", **wrong)
+    assert caught.value.hint.startswith(hint)
+    assert bool(hint) == bool(caught.value.hint)
+    (tmp_path / "config.toml").write_text("".join(f"{name} = {value}\n" for name, value in wrong.items()))
+    with pytest.raises(api.ArtifactError) as caught_in_file:
+        read_toml(tmp_path / "config.toml", api.TrainOptions)
+    assert caught_in_file.value.hint.startswith(hint or "known keys: ")
+
+
+@pytest.mark.parametrize(
+    ("function", "name"), [(api.upscale, "inputs"), (api.pair, "photos"), (api.adapt, "data"), (api.merge, "run")]
+)
+def test_a_value_without_its_name_is_told(function: Callable[[Any], object], name: str) -> None:
+    with pytest.raises(api.UsageError, match=r"'in\.png' is no \w+Options") as caught:
+        function("in.png")
+    assert caught.value.hint == f"name what it is: {name}='in.png'"
+
+
 def test_pairs_are_made_by_a_call(tmp_path: Path) -> None:
     pytest.importorskip("cv2", reason="OpenCV is not installed (extra pair)")
     wide, tele = save_shot(tmp_path)
@@ -137,7 +168,7 @@ def test_arrays_keep_type_and_channels(image: np.ndarray, shape: tuple[int, ...]
     assert api.upscale_array(image, network, outscale=2, device="cpu").shape[:2] == (18, 24)
 
 
-@pytest.mark.parametrize("image", [noise(9, 12, 2), noise(9), np.zeros((0, 4, 3), np.float32), np.zeros((4, 4, 3))])
+@pytest.mark.parametrize("image", [noise(9, 12, 5), noise(9), np.zeros((0, 4, 3), np.float32), np.zeros((4, 4, 3))])
 def test_what_is_not_an_image_is_refused(image: np.ndarray, network: api.Backbone) -> None:
     with pytest.raises(api.ImageError, match="is not an image"):
         api.upscale_array(image, network)

@@ -11,14 +11,15 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 
 from adaptsr_cli.artifacts.base import StrictModel
-from adaptsr_cli.errors import ArtifactError, UsageError, nearest
+from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.atomic import write_text
 from adaptsr_cli.io.file_kinds import require_regular
 from adaptsr_cli.io.strict_json import MAX_CHARACTERS, parse_json
+from adaptsr_cli.options import OptionsModel
 from adaptsr_cli.units import readable_texts
 
 Document = TypeVar("Document", bound=StrictModel)
-Options = TypeVar("Options", bound=BaseModel)
+Options = TypeVar("Options", bound=OptionsModel)
 
 
 def parse_document(text: str, kind: type[Document], place: str) -> Document:
@@ -93,7 +94,7 @@ def read_toml(path: Path, kind: type[Options]) -> Options:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole file"
         known = ", ".join(kind.model_fields)
-        hint = nearest(where, kind.model_fields) if first["type"] == "extra_forbidden" else ""
+        hint = kind.suggest(where) if first["type"] == "extra_forbidden" else ""
         said = first["msg"].removeprefix("Value error, ")  # pydantic's word, of no use here
         raise ArtifactError(f"{path}: {where}: {said}", hint or f"known keys: {known}") from error
     except UsageError as error:  # of a validator of ours, which names the field

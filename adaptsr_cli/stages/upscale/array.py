@@ -4,88 +4,117 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 
-from adaptsr_cli.errors import UsageError
-from adaptsr_cli.inference.engine import Upscaler
-from adaptsr_cli.inference.picture import upscale_picture
+from adaptsr_cli.arrays import AnyArray
+from adaptsr_cli.artifacts.base import EngineChoice
+from adaptsr_cli.backbones.backbone import Backbone
+from adaptsr_cli.errors import ImageError, UsageError
+from adaptsr_cli.inference.picture import resize_to, upscale_picture
 from adaptsr_cli.io.pictures import layers_of, picture_of
 from adaptsr_cli.progress import SILENT, Progress
+from adaptsr_cli.runtime import random_state_kept
 from adaptsr_cli.stages.common.fields import DEFAULT_RUN
 from adaptsr_cli.stages.upscale.options import UpscaleOptions
-from adaptsr_cli.stages.upscale.stage import open_upscaler
+from adaptsr_cli.stages.upscale.stage import make_upscaler, open_upscaler
+
+_CHANNELS: Final = {
+    np.dtype(np.uint8): (1, 2, 3, 4),
+    np.dtype(np.uint16): (1, 2, 3, 4),
+    np.dtype(np.float32): (3,),
+}
 
 
+@random_state_kept()
 def upscale_array(
-    image: np.ndarray,
+    image: AnyArray,
+    model: Backbone | str | Path | None = None,
     *,
-    model: str | Path | None = None,
+    run: str | Path = DEFAULT_RUN,
     adapters: str | Path | Sequence[str | Path] = (),
     strength: float | None = None,
     sharpness: float | str | None = None,
     outscale: float | None = None,
+    tile: int | None = None,
+    tile_pad: int | None = None,
     ensemble: bool = False,
-    run: str | Path = DEFAULT_RUN,
     device: str = "auto",
     precision: str = "auto",
-    engine: str = "auto",
-    upscaler: Upscaler | None = None,
+    engine: EngineChoice = "auto",
     progress: Progress = SILENT,
-) -> np.ndarray:
-    """Upscale one image.
-
-    The arguments mean what the fields of `UpscaleOptions` mean. Each call loads the network; for several images open
-    it once and pass it on::
-
-        upscaler = open_upscaler(UpscaleOptions(model="merged.safetensors"))
-        images = [upscale_array(image, upscaler=upscaler) for image in images]
+) -> AnyArray:
+    """Upscale one image in memory, to the same pixels as `adaptsr upscale` would write.
 
     Args:
-        image: (H, W), (H, W, 1), (H, W, 2), (H, W, 3) or (H, W, 4), uint8 or uint16: grey or RGB, with alpha or not.
-        model: Checkpoint file or catalogue name; None for the run's merged model, else its backbone, else SAFMN x4.
+        image: uint8 or uint16 of shape (H, W), (H, W, 1), (H, W, 2), (H, W, 3) or (H, W, 4), the last of two or four
+            channels being transparency; or float32 in [0, 1] of shape (H, W, 3).
+        model: A network of `load_backbone` (load it once for many images), or a checkpoint file or catalogue name; None
+            for the run's merged model, else its backbone, else the embedded SAFMN x4.
+        run: The run folder.
         adapters: Adapter files whose updates are added to the backbone.
         strength: From 0, the backbone, to 1, the adapted model; None for 1.
         sharpness: How much of the run's perceptual adapter is added, from 0 to 1, or ``auto:FOLDER``.
         outscale: Final factor; None for the network's own.
-        ensemble: Average over eight rotated and mirrored copies.
-        run: The run folder.
+        tile: Tile side in LR pixels; 0 for the whole image at once, None for what fits into memory.
+        tile_pad: Context around a tile in LR pixels; None for what the network needs.
+        ensemble: Average over eight flipped and rotated copies.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
-        engine: ``auto``, ``torch``, ``openvino`` or ``onnxruntime``.
-        upscaler: An open network, in place of all other arguments but `outscale`.
-        progress: Told which network was loaded.
+        engine: ``auto``, ``torch``, ``openvino`` or ``onnxruntime``, as for `upscale`.
+        progress: Where remarks go.
 
     Returns:
         The image with ``round(factor * size)`` pixels a side, of the same type and with the same channels.
 
     Raises:
-        UsageError: `image` is not such an array, or an argument is not usable.
-        CheckpointError: The model file is no usable network.
-        ArtifactError: An adapter or a model belongs to another backbone.
-        ImageError: The network fails on this image.
+        ImageError: The array is not such an image, or the network fails on it.
+        UsageError: An option cannot be used.
+        AdaptsrError: The network cannot be opened, or there is not enough memory.
     """
-    if image.dtype not in (np.uint8, np.uint16) or image.ndim not in (2, 3) or 0 in image.shape:
-        raise UsageError(
-            f"`image` is an array of {image.dtype} and shape {image.shape}",
-            "pass uint8 or uint16 of shape (height, width) or (height, width, channels)",
-        )
-    layers = image[..., None] if image.ndim == 2 else image
-    if layers.shape[2] > 4:
-        raise UsageError(f"`image` has {layers.shape[2]} channels", "pass 1 (grey), 2, 3 (RGB) or 4 (RGB and alpha)")
-    if upscaler is None:
-        values = {
-            "adapters": adapters,
-            "strength": strength,
-            "sharpness": sharpness,
-            "ensemble": ensemble,
-            "run": run,
-            "device": device,
-            "precision": precision,
-            "engine": engine,
-        }
-        chosen = UpscaleOptions.of(values if model is None else values | {"model": str(model)})
-        upscaler = open_upscaler(chosen, progress)
+    layers = _layers(image)
+    adapted = {"adapters": adapters, "strength": strength, "sharpness": sharpness}
+    values: dict[str, Any] = {
+        **adapted,
+        "run": run,
+        "outscale": outscale,
+        "tile": tile,
+        "tile_pad": tile_pad,
+        "ensemble": ensemble,
+        "device": device,
+        "precision": precision,
+        "engine": engine,
+    }
+    if isinstance(model, Backbone):
+        given = [f"`{name}`" for name, value in adapted.items() if value not in (None, ())]
+        if given:
+            raise UsageError(f"{' and '.join(given)} beside a network that is open already", "name its file instead")
+        upscaler = make_upscaler(model, UpscaleOptions.of(values), progress)
+    else:
+        name = {} if model is None else {"model": str(model)}
+        upscaler = open_upscaler(UpscaleOptions.of(values | name), progress)
+    if image.dtype == np.float32:
+        factor = outscale or upscaler.backbone.scale
+        height_px, width_px = (max(1, round(factor * length)) for length in image.shape[:2])
+        return resize_to(upscaler.run(image), width_px, height_px)
     picture = picture_of(layers, grey=layers.shape[2] <= 2)
     result = layers_of(upscale_picture(upscaler, picture, outscale=outscale))
     return result[..., 0] if image.ndim == 2 else result
+
+
+def _layers(image: AnyArray) -> AnyArray:
+    """The image as (H, W, C).
+
+    Raises:
+        ImageError: It is none.
+    """
+    hint = "give uint8 or uint16 of shape (H, W) or (H, W, 1 to 4), or float32 of shape (H, W, 3)"
+    if not isinstance(image, np.ndarray):
+        raise ImageError(
+            f"{type(image).__name__} is no array of pixels", f"{hint}; numpy.asarray makes one of a picture"
+        )
+    layers = image[..., None] if image.ndim == 2 else image
+    if layers.ndim != 3 or not layers.size or layers.shape[2] not in _CHANNELS.get(image.dtype, ()):
+        raise ImageError(f"an array of {image.dtype} and shape {image.shape} is not an image", hint)
+    return layers

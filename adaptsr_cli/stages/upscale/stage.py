@@ -162,6 +162,21 @@ def open_upscaler(options: UpscaleOptions, progress: Progress = SILENT, photogra
         dial.put(sharpness)
         progress.note(f"with {run.adapter.name} and sharpness {sharpness:g} of {dial.adapters[1].path}")
         backbone = dial.backbone.to(torch.device("cpu"))
+    return make_upscaler(backbone, options, progress)
+
+
+def make_upscaler(backbone: Backbone, options: UpscaleOptions, progress: Progress = SILENT) -> Upscaler:
+    """Set up a network that is open, on its device.
+
+    Args:
+        backbone: The network.
+        options: How it is run.
+        progress: Told by what.
+
+    Raises:
+        UsageError: An unknown device, or options that contradict each other.
+    """
+    device = pick_device(options.device)
     if options.fp32 and options.precision not in ("auto", "fp32"):
         raise UsageError(f"`fp32` and `precision` {options.precision} contradict each other", "give one of them")
     wanted = "fp32" if options.fp32 else options.precision

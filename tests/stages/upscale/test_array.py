@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from conftest import noise
+from conftest import Command, noise
 from networks import save_tiny
 
-from adaptsr_cli.errors import UsageError
+from adaptsr_cli.backbones.loader import load_backbone
+from adaptsr_cli.errors import ImageError, UsageError
 from adaptsr_cli.io.images import read_rgb, write_rgb
 from adaptsr_cli.stages.upscale.array import upscale_array
 from adaptsr_cli.stages.upscale.options import UpscaleOptions
-from adaptsr_cli.stages.upscale.stage import open_upscaler, run_upscale
+from adaptsr_cli.stages.upscale.stage import run_upscale
 
 
 def test_an_array_becomes_what_its_file_becomes(tmp_path: Path) -> None:
@@ -31,18 +33,46 @@ def test_an_array_becomes_what_its_file_becomes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [(6, 5), (6, 5, 1), (6, 5, 2), (6, 5, 3), (6, 5, 4)])
 def test_type_and_channels_stay(tmp_path: Path, shape: tuple[int, ...], depth: int) -> None:
     model = save_tiny("span_x2", tmp_path / "m.safetensors")
-    upscaler = open_upscaler(UpscaleOptions(model=str(model), run=tmp_path / "run"))
+    network = load_backbone(model)
     image = noise(*shape, depth=depth)
-    result = upscale_array(image, upscaler=upscaler)
+    result = upscale_array(image, network)
     assert result.shape == (12, 10, *shape[2:])
     assert result.dtype == image.dtype
-    assert upscale_array(image, upscaler=upscaler, outscale=1.5).shape == (9, 8, *shape[2:])
+    assert upscale_array(image, network, outscale=1.5).shape == (9, 8, *shape[2:])
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4, 3)), np.zeros((4, 0, 3), np.uint8), np.zeros((4, 4, 5), np.uint8)])
 def test_other_arrays_are_refused(image: np.ndarray) -> None:
-    with pytest.raises(UsageError, match="`image`"):
+    with pytest.raises(ImageError, match="is not an image"):
         upscale_array(image)
+
+
+def test_what_is_no_array_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="list is no array of pixels"):
+        upscale_array([noise(4, 4, 3)])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", [{"adapters": "a.safetensors"}, {"strength": 0.5}, {"sharpness": 1}])
+def test_an_open_network_is_not_adapted_any_more(tmp_path: Path, given: dict[str, Any]) -> None:
+    network = load_backbone(save_tiny("span_x2", tmp_path / "m.safetensors"))
+    with pytest.raises(UsageError, match=f"`{next(iter(given))}` beside a network that is open already"):
+        upscale_array(noise(9, 7, 3), network, **given)
+
+
+def test_without_a_model_it_is_the_run_s_as_for_the_command(adaptsr: Command, pairs: Path) -> None:
+    save_tiny("edsr_basicsr", Path("m.safetensors"))
+    quick = ("--iterations", 2, "--batch", 1, "--patch", 32, "--model", "m.safetensors", "--lr", 0.01)
+    assert adaptsr("train", "--data", pairs, *quick).code == 0
+    assert adaptsr("merge").code == 0
+    image = noise(9, 7, 3)
+    write_rgb(Path("in.png"), image)
+    results = {}
+    for strength in (None, 0.0, 0.5):
+        words = () if strength is None else ("--strength", strength)
+        assert adaptsr("upscale", "in.png", "-o", "out.png", "--force", *words).code == 0
+        results[strength] = upscale_array(image, strength=strength)
+        np.testing.assert_array_equal(results[strength], read_rgb(Path("out.png")))
+    assert not np.array_equal(results[None], results[0.0])
 
 
 def test_wrong_options_are_named_by_their_fields() -> None:
