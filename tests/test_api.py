@@ -122,6 +122,11 @@ def test_a_value_without_its_name_is_told(function: Callable[[Any], object], nam
     assert caught.value.hint == f"name what it is: {name}='in.png'"
 
 
+def test_metrics_may_be_a_list() -> None:
+    for kind in (api.EvaluateOptions, api.AdaptOptions):
+        assert kind(data="pairs", metrics=["psnr", "ssim"]) == kind(data="pairs", metrics="psnr,ssim")
+
+
 def test_pairs_are_made_by_a_call(tmp_path: Path) -> None:
     pytest.importorskip("cv2", reason="OpenCV is not installed (extra pair)")
     wide, tele = save_shot(tmp_path)

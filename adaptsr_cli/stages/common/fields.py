@@ -29,6 +29,14 @@ def as_many(value: Any) -> Any:
     return tuple(str(item) for item in value) if isinstance(value, Sequence) else value
 
 
+def _join(value: Any) -> Any:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+
+WITH_COMMAS: Final = BeforeValidator(_join)
+"""Marks what the command line writes with commas between, and Python as a list too."""
+
+
 def _read_tile(value: Any) -> Any:
     """Read ``auto``, ``0`` or a number of LR pixels, as text or number."""
     if value is None or value == "auto":
@@ -178,4 +186,4 @@ METRICS_HELP: Final = (
     "Comma-separated: psnr, ssim, ms_ssim, delta_e (mean CIEDE2000), lpips_squeeze, lpips_alex, lpips_vgg, dists; "
     "niqe, sharpness and noise of the output alone."
 )
-Metrics = Annotated[str, Field(description=METRICS_HELP)]
+Metrics = Annotated[str, WITH_COMMAS, Field(description=METRICS_HELP)]

@@ -48,6 +48,7 @@ class EvaluateOptions(OptionsModel):
     ] = ()
     metrics: Annotated[
         str | None,
+        fields.WITH_COMMAS,
         Field(description=fields.METRICS_HELP),
         Flag(default_text="psnr,ssim,lpips_squeeze; without a reference niqe,sharpness,noise"),
     ] = None
