@@ -140,6 +140,11 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def agree(count: int, verb: str) -> str:
+    """The verb behind a number of things: ``show``, ``are`` or ``were``, of one thing ``shows``, ``is`` or ``was``."""
+    return {"are": "is", "were": "was"}.get(verb, f"{verb}s") if count == 1 else verb
+
+
 def format_path(path: Path) -> str:
     """A path in one line: line ends and tabs, which a name may hold, written out."""
     return readable(path).replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")

@@ -14,7 +14,7 @@ from adaptsr_cli.data.leaks import Link, find_links
 from adaptsr_cli.data.pairs import pair_fingerprints
 from adaptsr_cli.data.scenes import place_images
 from adaptsr_cli.progress import Progress
-from adaptsr_cli.units import list_some, plural
+from adaptsr_cli.units import agree, list_some, plural
 
 _NAMED: Final = 5
 
@@ -93,9 +93,10 @@ def recorded_scenes(sets: Iterable[PairSet], known: SplitRecord) -> dict[Path, s
 def tell_links(links: Sequence[Link], progress: Progress) -> None:
     """Say which images stay on one side because they show the same picture."""
     if links:
+        count = len(links)
         progress.note(
-            f"{plural(len(links), 'image')} of the training data show what others show, and stay on one side with "
-            f"these: {describe_links(links)}"
+            f"{plural(count, 'image')} of the training data {agree(count, 'show')} what others show, and "
+            f"{agree(count, 'stay')} on one side with these: {describe_links(links)}"
         )
 
 
@@ -135,8 +136,9 @@ def warn_of_leaks(sides: Mapping[str, Iterable[PairSet]], named: Mapping[str, Pa
         found[side_of[place]].append(link)
     for side, links in found.items():
         if links:
+            count = len(links)
             seen = "is trained on" if side == "val" else "is trained on or chooses the iteration"
             progress.warn(
-                f"{plural(len(links), 'image')} of `{side}` {named[side]} show what {seen}, so the score will be too "
-                f"good: {describe_links(links)}; take them out of one side"
+                f"{plural(count, 'image')} of `{side}` {named[side]} {agree(count, 'show')} what {seen}, so the score "
+                f"will be too good: {describe_links(links)}; take them out of one side"
             )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 from unicodedata import normalize
 
-from adaptsr_cli.errors import AdaptsrError, ImageError
+from adaptsr_cli.errors import AdaptsrError, ArtifactError, ImageError
 from adaptsr_cli.io.file_kinds import describe_irregular
 
 LEAST_FREE_BYTES: Final = 16 << 10
@@ -100,6 +100,29 @@ def find_obstacle(path: Path) -> str | None:
         return describe_irregular(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def require_suffix(output: Path, suffix: str, hint: str = "") -> None:
+    """Refuse a file that is not called by its format.
+
+    Args:
+        output: What `output` names.
+        suffix: ``.onnx``.
+        hint: What else could be meant.
+
+    Raises:
+        ArtifactError: It is called otherwise.
+    """
+    if output.suffix == suffix:
+        return
+    if output.is_dir():
+        better = output / f"model{suffix}"
+    elif output.suffix[1:].isalpha():
+        better = output.with_suffix(suffix)
+    else:  # the end of a version number, perhaps
+        better = output.with_name(output.name + suffix)
+    hint = f"{hint}, or " if hint else ""
+    raise ArtifactError(f"`output` {output} does not end in {suffix}", f"{hint}name a file such as {better}")
 
 
 class FullDisks:

@@ -29,7 +29,7 @@ from adaptsr_cli.progress import Progress
 from adaptsr_cli.runtime import free_memory_bytes
 from adaptsr_cli.stages.common.leak_check import find_scenes, recorded_scenes, tell_links, warn_of_leaks
 from adaptsr_cli.stages.common.splitting import PairSets, Parts, restore_split, split_into_folds, split_sets
-from adaptsr_cli.units import list_some, parse_bytes, plural
+from adaptsr_cli.units import agree, list_some, parse_bytes, plural
 
 Role = Literal["train", "val", "test"]
 
@@ -331,7 +331,8 @@ def _refuse_overlap(train: PairSets, held_out: PairSets, val: Path) -> None:
     both = [pair.name for pair in name_pairs(held_out) if pair_fingerprints(pair)[1] in seen]
     if both:
         raise DataError(
-            f"{plural(len(both), 'image')} of `val` {val} are in the training data too: {list_some(both)}",
+            f"{plural(len(both), 'image')} of `val` {val} {agree(len(both), 'are')} in the training data too: "
+            f"{list_some(both)}",
             "name other images by `val`, or leave it out to hold out a fifth",
         )
 

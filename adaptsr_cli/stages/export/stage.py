@@ -28,6 +28,7 @@ from adaptsr_cli.stages.common.merged_model import (
     refuse_merging_twice,
 )
 from adaptsr_cli.stages.common.models import ModelSpec, load_model, open_backbone
+from adaptsr_cli.stages.common.places import require_suffix
 from adaptsr_cli.stages.common.run_folder import RunFolder, refuse_inputs, refuse_overwriting
 from adaptsr_cli.stages.common.run_merged import load_merged
 from adaptsr_cli.stages.export.card import card_path, model_card
@@ -130,9 +131,8 @@ def _refuse_options(options: ExportOptions, format_: ExportFormat) -> None:
         raise UsageError("`name` is for `player` alone", "name the file by `output`")
     if options.sharpness is not None and format_.of_adapter:
         raise UsageError(f"`sharpness` is not for `to` {options.to}, which holds one adapter", "write another format")
-    misnamed = options.output is not None and options.player is None and options.output.suffix != format_.suffix
-    if misnamed and format_.suffix:
-        raise ArtifactError(f"`output` {options.output} does not end in {format_.suffix}", "change the name")
+    if options.output is not None and options.player is None and format_.suffix:
+        require_suffix(options.output, format_.suffix)
 
 
 def _output_path(options: ExportOptions, format_: ExportFormat, run: RunFolder, scale: int, *, half: bool) -> Path:

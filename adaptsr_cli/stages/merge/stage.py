@@ -26,6 +26,7 @@ from adaptsr_cli.stages.common.merged_model import (
     refuse_merging_twice,
 )
 from adaptsr_cli.stages.common.models import ModelSpec, open_backbone
+from adaptsr_cli.stages.common.places import require_suffix
 from adaptsr_cli.stages.common.run_folder import RunFolder, refuse_inputs, refuse_overwriting
 from adaptsr_cli.stages.merge.blend import Tuned
 from adaptsr_cli.stages.merge.options import MergeOptions
@@ -135,10 +136,8 @@ def _output_path(options: MergeOptions, run: RunFolder) -> Path:
     """
     suffix = f".{options.format}"
     output = options.output or run.merged.with_suffix(suffix)
-    if output.suffix != suffix:
-        raise ArtifactError(
-            f"`output` {output} does not end in {suffix}", "change the name, or give the `format` safetensors or pth"
-        )
+    other = output.suffix[1:] if output.suffix in {".safetensors", ".pth"} else ""
+    require_suffix(output, suffix, f"give the `format` {other}" if other else "")
     return output
 
 

@@ -26,7 +26,7 @@ from adaptsr_cli.stages.common.splitting import keep_roles
 from adaptsr_cli.stages.common.training_data import CacheSizes, fingerprint_of, open_pairs, open_reader
 from adaptsr_cli.stages.merge.blend import Tuned, Weights, tune_weights
 from adaptsr_cli.training.validation import MAX_LR_PX, Validator
-from adaptsr_cli.units import plural
+from adaptsr_cli.units import agree, plural
 
 _MAX_LR_PX: Final = 4 * MAX_LR_PX  # blends differ by less than trainings
 
@@ -115,7 +115,7 @@ def _held_out(job: TuningJob, sets: Sequence[PairSet], progress: Progress) -> tu
         )
     if dropped:
         progress.note(
-            f"{plural(dropped, 'image')} of {job.data} were trained on or kept for the test and are left out; "
-            f"{left} remain"
+            f"{plural(dropped, 'image')} of {job.data} {agree(dropped, 'were')} trained on or kept for the test and "
+            f"{agree(dropped, 'are')} left out; {left} {agree(left, 'remain')}"
         )
     return tuple(pairs for pairs in kept if len(pairs))

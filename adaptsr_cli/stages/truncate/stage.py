@@ -28,6 +28,7 @@ from adaptsr_cli.stages.common.adapter_spectra import (
     spectra_of,
 )
 from adaptsr_cli.stages.common.models import ModelSpec, open_backbone
+from adaptsr_cli.stages.common.places import require_suffix
 from adaptsr_cli.stages.common.run_folder import RunFolder, provenance, refuse_inputs, refuse_overwriting
 from adaptsr_cli.stages.truncate.options import TruncateOptions
 from adaptsr_cli.units import Budget, parse_budget
@@ -129,8 +130,7 @@ def run_truncate(
     """
     run = RunFolder(options.run)
     output = options.output or run.root / "adapter-truncated.safetensors"
-    if output.suffix != ".safetensors":
-        raise ArtifactError(f"`output` {output} does not end in .safetensors", "change the name")
+    require_suffix(output, ".safetensors")
     source = options.adapter or run.adapter
     refuse_inputs({"truncated adapter": output}, [source])
     refuse_overwriting({"truncated adapter": output}, force=options.force)

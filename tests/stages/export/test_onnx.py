@@ -86,7 +86,11 @@ def test_words_that_export_nothing_are_refused(adaptsr: Command, pairs: Path) ->
     for words, code, text in (
         (("export",), 2, "--to is required"),
         (("export", "--to", "gguf"), 2, "--to"),
-        (("export", "--to", "onnx", "-o", "x.pth"), 1, "--output x.pth does not end in .onnx"),
+        (
+            ("export", "--to", "onnx", "-o", "x.pth"),
+            1,
+            "does not end in .onnx\nhint: name a file such as x.onnx",
+        ),
         (("export", "--to", "onnx"), 1, "there is no adaptsr-run/adapter.safetensors"),
     ):
         refused = adaptsr(*words)

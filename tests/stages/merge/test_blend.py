@@ -55,7 +55,7 @@ def test_tuning_never_loses_and_looks_at_held_out_images_only(adaptsr: Command, 
     tuned = adaptsr("merge", "--run", "one", "--adapter", first, "--tune", camera, "-o", "t.safetensors", "--json")
     assert tuned.code == 0, tuned.err
     assert "4 images" in tuned.err
-    assert "were trained on or kept for the test and are left out; 1 remain" in tuned.err
+    assert "were trained on or kept for the test and are left out; 1 remains" in tuned.err
     tuning = json.loads(tuned.out)["blend"]["tuning"]
     assert tuning["images"] == 1
     assert tuning["psnr_y_db"] >= tuning["plain_psnr_y_db"]
@@ -98,7 +98,11 @@ def test_what_cannot_be_merged_is_refused(adaptsr: Command, camera: Path, tmp_pa
         ((*one, "--weights", "half"), 2, ("--weights 'half' is not a list of numbers",)),
         ((*one, "--weights", "nan"), 2, ("--weights is nan; it should be a finite number",)),
         ((*one, "--tune", camera, "--strength", 0.5), 2, ("--tune chooses weights and strength",)),
-        ((*one, "--output", "x.pth"), 1, ("--output x.pth does not end in .safetensors",)),
+        (
+            (*one, "--output", "x.pth"),
+            1,
+            ("x.pth does not end in .safetensors", "hint: give the --format pth, or"),
+        ),
         ((*one, "--tune", tmp_path / "nowhere"), 1, ("nowhere",)),
     ):
         outcome = adaptsr(*words)
