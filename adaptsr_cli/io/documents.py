@@ -15,7 +15,7 @@ from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.atomic import write_text
 from adaptsr_cli.io.file_kinds import require_regular
 from adaptsr_cli.io.strict_json import MAX_CHARACTERS, parse_json
-from adaptsr_cli.options import OptionsModel
+from adaptsr_cli.options import OptionsModel, describe_fault
 from adaptsr_cli.units import readable_texts
 
 Document = TypeVar("Document", bound=StrictModel)
@@ -91,12 +91,13 @@ def read_toml(path: Path, kind: type[Options]) -> Options:
         # Dates, which no option is, become something that no type takes.
         return kind.model_validate_json(json.dumps(found, default=lambda date: {"date": str(date)}), strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        known = ", ".join(kind.model_fields)
-        hint = kind.suggest(where) if first["type"] == "extra_forbidden" else ""
-        said = first["msg"].removeprefix("Value error, ")  # pydantic's word, of no use here
-        raise ArtifactError(f"{path}: {where}: {said}", hint or f"known keys: {known}") from error
+        first = error.errors(include_url=False)[0]
+        key, hint = str(first["loc"][0]) if first["loc"] else "the whole file", ""
+        if first["type"] == "extra_forbidden" and isinstance(first["input"], dict):
+            hint = "write options in no table"
+        elif first["type"] == "extra_forbidden":
+            hint = kind.suggest(key) or f"known keys: {', '.join(kind.model_fields)}"
+        raise ArtifactError(f"{path}: {describe_fault(error, key)}", hint) from error
     except UsageError as error:  # of a validator of ours, which names the field
         raise ArtifactError(f"{path}: {error.message}", error.hint) from error
 
