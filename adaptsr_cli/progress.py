@@ -80,6 +80,40 @@ class SilentTask:
         return None
 
 
+class Within(SilentTask):
+    """A progress, and its only task, whose steps count as those of a task that is open; it shows nothing else.
+
+    Args:
+        task: The open one.
+        before: Steps at the beginning that it has counted already.
+    """
+
+    def __init__(self, task: Task, before: int = 0) -> None:
+        self._task = task
+        self._before = before
+        self.done = before
+
+    def task(self, description: str, total: int | None, *, unit: str = "it") -> Self:
+        """Begin to count."""
+        return self
+
+    def advance(self, steps: int = 1) -> None:
+        """Count steps."""
+        self.done += steps
+        self._task.advance(steps)
+
+    def skip(self, steps: int) -> None:
+        """Count steps that were done before."""
+        self.done += steps - self._before
+        self._task.skip(steps - self._before)
+
+    def note(self, message: str) -> None:
+        """Do nothing."""
+
+    def warn(self, message: str) -> None:
+        """Do nothing."""
+
+
 class Silent:
     """A progress that shows nothing, for tests and Python programs; warnings and notes can be read afterwards.
 

@@ -22,7 +22,7 @@ from adaptsr_cli.artifacts.train_state import LoopState, ScheduleStart
 from adaptsr_cli.distributed import World
 from adaptsr_cli.errors import Interrupted
 from adaptsr_cli.io.documents import read_document, write_document
-from adaptsr_cli.progress import SILENT, Progress
+from adaptsr_cli.progress import Progress, Within
 from adaptsr_cli.report.figures import draw_search
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.train.init import choose_init
@@ -189,15 +189,14 @@ class _Search:
         with self.progress.task("search", plan.all_iterations, unit="it") as task:
             for number, round_ in enumerate(plan.rounds):
                 for place in going:
-                    done = task.skip
-                    if len(record.trials[place].scores) <= number:
-                        done = task.advance
-                        record = record.with_score(place, number, self._train(record.trials[place], round_.end))
+                    trial, steps = record.trials[place], Within(task, begin)
+                    task.show(trial=f"{trial.method} {trial.learning_rate:.1e}", val="")
+                    if len(trial.scores) <= number:
+                        record = record.with_score(place, number, self._train(trial, round_.end, steps))
                         if world.is_main_process:
                             write_document(run.search, record)
-                    trial = record.trials[place]
-                    done(round_.end - begin)
-                    task.show(trial=f"{trial.method} {trial.learning_rate:.1e}", val=trial.scores[number].describe())
+                    task.skip(round_.end - steps.done)  # of one that was there, or that has ended before
+                    task.show(val=record.trials[place].scores[number].describe())
                 trials = {place: record.trials[place] for place in going}
                 methods = {place: trial.method for place, trial in trials.items()}
                 rates = {place: trial.last_rate for place, trial in trials.items()}
@@ -239,7 +238,7 @@ class _Search:
         rates = ", ".join(f"{trial.method} {trial.learning_rate:.2g}" for trial in record.trials)
         self.progress.note(f"searching for the learning rate: {plan.describe(record.planned_iterations)} ({rates})")
 
-    def _train(self, trial: Trial, end: int) -> TrialScore:
+    def _train(self, trial: Trial, end: int, progress: Progress) -> TrialScore:
         """Train one trial to the end of a round; the network is then as before."""
         begin, world = time.perf_counter(), self.inputs.world
         run = trial_folder(self.inputs.opened.run, trial)
@@ -251,7 +250,7 @@ class _Search:
         with adapted(options, self.inputs, run, self.progress) as trainer:
             trainer.pause, trainer.start = end, self._start
             try:
-                outcome = trainer.run(SILENT)
+                outcome = trainer.run(progress)
             except Interrupted as stop:
                 raise Interrupted(
                     f"{str(stop).partition(' at ')[0]} in the search for the learning rate; its scores are saved",

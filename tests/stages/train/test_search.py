@@ -17,9 +17,12 @@ from stages.small_runs import write_camera
 from adaptsr_cli.artifacts.search import SearchRecord
 from adaptsr_cli.errors import AdaptsrError
 from adaptsr_cli.io.documents import read_document
+from adaptsr_cli.progress import Silent, SilentTask
 from adaptsr_cli.ranking.importance import measure_movement
 from adaptsr_cli.stages.common.adapter_file import read_adapter
 from adaptsr_cli.stages.train import build_adapters, rate_bound, search
+from adaptsr_cli.stages.train.options import TrainOptions
+from adaptsr_cli.stages.train.stage import run_train
 from adaptsr_cli.training import halving
 from adaptsr_cli.training.presets import TRAIN_PRESETS
 from adaptsr_cli.training.state import read_state
@@ -105,6 +108,47 @@ def test_a_killed_search_goes_on(at: str, adaptsr: Command, camera: Path, monkey
     assert (run / "adapter.safetensors").read_bytes() == (straight / "adapter.safetensors").read_bytes()
     tables = [read_document(folder / "training" / "search.json", SearchRecord).table() for folder in (run, straight)]
     assert tables[0] == tables[1]
+
+
+class Counting(Silent):
+    """A progress that keeps the steps of the search: those done now, and those that were there.
+
+    Args:
+        most: Steps after which the power goes.
+    """
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.now: list[int] = []
+        self.before = 0
+        self._most = most
+
+    def task(self, description: str, total: int | None, *, unit: str = "it") -> SilentTask:
+        task = SilentTask()
+        if description == "search":
+            self.total = total
+            task.advance = self._advance  # type: ignore[method-assign]
+            task.skip = self._skip  # type: ignore[method-assign]
+        return task
+
+    def _advance(self, steps: int = 1) -> None:
+        self.now.append(steps)
+        if len(self.now) == self._most:
+            raise OSError("the power went")
+
+    def _skip(self, steps: int) -> None:
+        self.before += steps
+
+
+def test_the_bar_of_the_search_moves_with_each_step(camera: Path) -> None:
+    """A trial of a large network takes long, and a bar that stands looks as if nothing were done."""
+    options = TrainOptions(data=str(camera), iterations=60, batch=1, patch=32, val_freq=30)
+    begun, rest = Counting(most=6), Counting(most=100)
+    with pytest.raises(OSError, match="the power went"):  # two steps into the second trial of four
+        run_train(options, progress=begun)
+    assert (begun.total, begun.now, begun.before) == (24, [1] * 6, 0)
+    run_train(options, progress=rest)
+    assert (rest.total, rest.now, rest.before) == (24, [1] * 20, 4)
 
 
 @pytest.fixture
