@@ -16,8 +16,8 @@ from adaptsr_cli.io.atomic import drop_old_partial_files
 def hold_folder(folder: Path, option: str = "run") -> Iterator[None]:
     """Hold a folder against other processes; the system lets it go when the process ends, however it ends.
 
-    Within one process it may be held several times. What killed
-    processes have left in it half written is removed, not what lies in the folders below, which others may hold.
+    Within one process it may be held several times. What killed processes have left in it half written is removed, not
+    what lies in the folders below, which others may hold.
 
     Args:
         folder: The folder; made where missing.

@@ -238,8 +238,8 @@ class _Search:
         rates = ", ".join(f"{trial.method} {trial.learning_rate:.2g}" for trial in record.trials)
         self.progress.note(f"searching for the learning rate: {plan.describe(record.planned_iterations)} ({rates})")
 
-    def _train(self, trial: Trial, end: int, progress: Progress) -> TrialScore:
-        """Train one trial to the end of a round; the network is then as before."""
+    def _train(self, trial: Trial, end: int, steps: Progress) -> TrialScore:
+        """Train one trial to the end of a round, whose `steps` are counted; the network is then as before."""
         begin, world = time.perf_counter(), self.inputs.world
         run = trial_folder(self.inputs.opened.run, trial)
         state = run.training.state
@@ -250,7 +250,7 @@ class _Search:
         with adapted(options, self.inputs, run, self.progress) as trainer:
             trainer.pause, trainer.start = end, self._start
             try:
-                outcome = trainer.run(progress)
+                outcome = trainer.run(steps)
             except Interrupted as stop:
                 raise Interrupted(
                     f"{str(stop).partition(' at ')[0]} in the search for the learning rate; its scores are saved",

@@ -52,7 +52,7 @@ def upscale_array(
             channels being transparency; or float32 in [0, 1] of shape (H, W, 3).
         model: A network of `load_backbone` (load it once for many images), or a checkpoint file or catalogue name; None
             for the run's merged model, else its backbone, else the embedded SAFMN x4.
-        run: The run folder.
+        run: The run folder; as `adapters`, `strength` and `sharpness` not for a network that is open already.
         adapters: Adapter files whose updates are added to the backbone.
         strength: From 0, the backbone, to 1, the adapted model; None for 1.
         sharpness: How much of the run's perceptual adapter is added, from 0 to 1, or ``auto:FOLDER``.
@@ -87,7 +87,8 @@ def upscale_array(
         "engine": engine,
     }
     if isinstance(model, Backbone):
-        given = [f"`{name}`" for name, value in adapted.items() if value not in (None, ())]
+        given = [f"`{name}`" for name, value in adapted.items() if value not in (None, (), [])]
+        given += ["`run`"] if Path(run) != DEFAULT_RUN else []
         if given:
             raise UsageError(f"{' and '.join(given)} beside a network that is open already", "name its file instead")
         upscaler = make_upscaler(model, UpscaleOptions.of(values), progress)

@@ -89,7 +89,7 @@ def test_words_that_export_nothing_are_refused(adaptsr: Command, pairs: Path) ->
         (
             ("export", "--to", "onnx", "-o", "x.pth"),
             1,
-            "does not end in .onnx\nhint: name a file such as x.onnx",
+            "--output x.pth does not end in .onnx\nhint: name a file such as x.onnx",
         ),
         (("export", "--to", "onnx"), 1, "there is no adaptsr-run/adapter.safetensors"),
     ):

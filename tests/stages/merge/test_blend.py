@@ -101,7 +101,7 @@ def test_what_cannot_be_merged_is_refused(adaptsr: Command, camera: Path, tmp_pa
         (
             (*one, "--output", "x.pth"),
             1,
-            ("x.pth does not end in .safetensors", "hint: give the --format pth, or"),
+            ("--output x.pth does not end in .safetensors", "hint: give the --format pth, or"),
         ),
         ((*one, "--tune", tmp_path / "nowhere"), 1, ("nowhere",)),
     ):

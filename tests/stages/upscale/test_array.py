@@ -52,11 +52,12 @@ def test_what_is_no_array_is_refused(tmp_path: Path) -> None:
         upscale_array([noise(4, 4, 3)])  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("given", [{"adapters": "a.safetensors"}, {"strength": 0.5}, {"sharpness": 1}])
+@pytest.mark.parametrize("given", [{"adapters": "a"}, {"strength": 0.0}, {"sharpness": 1}, {"run": "r"}])
 def test_an_open_network_is_not_adapted_any_more(tmp_path: Path, given: dict[str, Any]) -> None:
     network = load_backbone(save_tiny("span_x2", tmp_path / "m.safetensors"))
     with pytest.raises(UsageError, match=f"`{next(iter(given))}` beside a network that is open already"):
         upscale_array(noise(9, 7, 3), network, **given)
+    assert upscale_array(noise(9, 7, 3), network, adapters=[], run="adaptsr-run").shape == (18, 14, 3)
 
 
 def test_without_a_model_it_is_the_run_s_as_for_the_command(adaptsr: Command, pairs: Path) -> None:
