@@ -16,6 +16,7 @@ from torch import Tensor
 
 from adaptsr_cli.artifacts.train_config import OptimizerName
 from adaptsr_cli.backbones.backbone import set_differentiable, super_resolve
+from adaptsr_cli.progress import SilentTask, Task
 from adaptsr_cli.runtime import exact_products
 from adaptsr_cli.training.loop import Trainer
 from adaptsr_cli.training.optimizer import make_optimizer
@@ -38,10 +39,12 @@ class FirstStep:
 
     Args:
         trainer: One whose training has not begun.
+        task: Counts the rates that are tried; None: nothing is shown.
     """
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __init__(self, trainer: Trainer, task: Task | None = None) -> None:
         config = trainer.plan.config
+        self._task = task or SilentTask()
         self._backbone, self._device = trainer.backbone, trainer.device
         self._parameters = list(trainer.attachment.parameters())
         groups = trainer.attachment.parameter_groups(config.lora_plus)
@@ -69,6 +72,7 @@ class FirstStep:
         after = self._pictures()
         for parameter, value in zip(self._parameters, self._start, strict=True):
             parameter.copy_(value)
+        self._task.advance()
         return float((after - self._before).square().mean().sqrt())
 
     @torch.no_grad()
@@ -77,14 +81,15 @@ class FirstStep:
             return torch.cat([super_resolve(self._backbone, lr) for lr in self._lrs]).double()
 
 
-def bound_rate(trainer: Trainer, usual: float) -> float:
+def bound_rate(trainer: Trainer, usual: float, task: Task | None = None) -> float:
     """The highest rate to train at: `usual`, its half, its quarter ..., well below the largest that the network bears.
 
     Args:
         trainer: One whose training has not begun.
         usual: A learning rate.
+        task: As for `FirstStep`.
     """
-    step = FirstStep(trainer)
+    step = FirstStep(trainer, task)
     return largest_in_proportion(step, step.room * usual) / step.room
 
 

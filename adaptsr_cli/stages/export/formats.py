@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from adaptsr_cli.errors import UsageError
 from adaptsr_cli.stages.export.checkpoints import checkpoint_writer
 from adaptsr_cli.stages.export.ncnn import write_ncnn
 from adaptsr_cli.stages.export.onnx import write_onnx
 from adaptsr_cli.stages.export.openvino import write_openvino
-from adaptsr_cli.stages.export.options import FormatName
+from adaptsr_cli.stages.export.options import ExportOptions, FormatName
 from adaptsr_cli.stages.export.peft import write_peft
 from adaptsr_cli.stages.export.request import ExportProof, ExportRequest
 
@@ -60,3 +61,20 @@ FORMATS: Final[Mapping[FormatName, ExportFormat]] = {
     "safetensors": ExportFormat(checkpoint_writer("safetensors"), ".safetensors"),
     "pth": ExportFormat(checkpoint_writer("pth"), ".pth"),
 }
+
+
+def choose_format(options: ExportOptions) -> FormatName:
+    """The format that was asked for: by name, by the player that takes no other, or by the end of the file's name.
+
+    Raises:
+        UsageError: By none of these.
+    """
+    if options.to is not None:
+        return options.to
+    if options.player is not None:
+        return "ncnn"
+    suffix = "" if options.output is None else options.output.suffix
+    named: FormatName | None = next((name for name, one in FORMATS.items() if suffix and one.suffix == suffix), None)
+    if named is None:
+        raise UsageError("`to` is required", "for example `to` onnx, or `output` model.onnx")
+    return named

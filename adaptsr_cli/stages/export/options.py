@@ -18,13 +18,14 @@ class ExportOptions(OptionsModel):
     """Which adapted network to write, and in which format."""
 
     to: Annotated[
-        FormatName,
+        FormatName | None,
         Field(
             description="Format of the file. onnx: for any height and width. ncnn: convolutional networks, for phones "
             "and players. openvino: for CPUs. peft: the adapter alone, in peft's own format. safetensors, pth: as merge"
             " writes them."
         ),
-    ]
+        Flag(default_text="as --output ends; for upscayl ncnn"),
+    ] = None
     run: fields.Run = fields.DEFAULT_RUN
     adapter: Annotated[
         Path | None,

@@ -32,8 +32,8 @@ from adaptsr_cli.stages.common.places import require_suffix
 from adaptsr_cli.stages.common.run_folder import RunFolder, refuse_inputs, refuse_overwriting
 from adaptsr_cli.stages.common.run_merged import load_merged
 from adaptsr_cli.stages.export.card import card_path, model_card
-from adaptsr_cli.stages.export.formats import FORMATS, ExportFormat
-from adaptsr_cli.stages.export.options import ExportOptions
+from adaptsr_cli.stages.export.formats import FORMATS, ExportFormat, choose_format
+from adaptsr_cli.stages.export.options import ExportOptions, FormatName
 from adaptsr_cli.stages.export.request import ExportProof, ExportRequest
 from adaptsr_cli.stages.export.upscayl import upscayl_model
 
@@ -82,12 +82,13 @@ def run_export(options: ExportOptions, *, progress: Progress = SILENT, world: Wo
         OutputExistsError: A file exists and `force` is not set.
         UsageError: A package is missing, or an option that the format does not have.
     """
-    format_ = FORMATS[options.to]
-    _refuse_options(options, format_)
+    to = choose_format(options)
+    format_ = FORMATS[to]
+    _refuse_options(options, to)
     run = RunFolder(options.run)
-    network = _open_adapted(options, run, progress)
+    network = _open_adapted(options, format_, run, progress)
     half = format_.half if options.half is None else options.half
-    output = _output_path(options, format_, run, network.backbone.scale, half=half)
+    output = _output_path(options, to, run, network.backbone.scale, half=half)
     card = card_path(output) if options.card else None
     outputs = {"exported model": format_.files(output), "model card": (card,) if card else ()}
     inputs = [network.backbone.checkpoint.path, options.adapter or run.adapter]
@@ -110,32 +111,33 @@ def run_export(options: ExportOptions, *, progress: Progress = SILENT, world: Wo
     proof = format_.write(request)
     if card is not None:
         with replace_atomically(card) as temporary:
-            temporary.write_text(model_card(request, options.to, run, proof), encoding="utf-8")
-    return ExportResult(output, options.to, network.header, proof, card)
+            temporary.write_text(model_card(request, to, run, proof), encoding="utf-8")
+    return ExportResult(output, to, network.header, proof, card)
 
 
-def _refuse_options(options: ExportOptions, format_: ExportFormat) -> None:
+def _refuse_options(options: ExportOptions, to: FormatName) -> None:
     """Refuse what this format does not have, before the network is opened.
 
     Raises:
         UsageError: Naming the option and the formats that have it.
         ArtifactError: `output` does not end as this format's files do.
     """
+    format_ = FORMATS[to]
     for name in ("half", "tile"):
         if getattr(options, name) is not None and name not in format_.takes:
             having = ", ".join(known for known, one in FORMATS.items() if name in one.takes)
-            raise UsageError(f"`{name}` is not for `to` {options.to}", f"it is for {having}")
-    if options.player is not None and options.to != "ncnn":
-        raise UsageError(f"{options.player} takes ncnn models, not {options.to}", "use `to` ncnn")
+            raise UsageError(f"`{name}` is not for `to` {to}", f"it is for {having}")
+    if options.player is not None and to != "ncnn":
+        raise UsageError(f"{options.player} takes ncnn models, not {to}", "use `to` ncnn")
     if options.name is not None and options.player is None:
         raise UsageError("`name` is for `player` alone", "name the file by `output`")
     if options.sharpness is not None and format_.of_adapter:
-        raise UsageError(f"`sharpness` is not for `to` {options.to}, which holds one adapter", "write another format")
+        raise UsageError(f"`sharpness` is not for `to` {to}, which holds one adapter", "write another format")
     if options.output is not None and options.player is None and format_.suffix:
         require_suffix(options.output, format_.suffix)
 
 
-def _output_path(options: ExportOptions, format_: ExportFormat, run: RunFolder, scale: int, *, half: bool) -> Path:
+def _output_path(options: ExportOptions, to: FormatName, run: RunFolder, scale: int, *, half: bool) -> Path:
     """Where to write.
 
     Raises:
@@ -146,10 +148,11 @@ def _output_path(options: ExportOptions, format_: ExportFormat, run: RunFolder, 
         return upscayl_model(options.output or run.root / options.player, name, scale)
     if options.output is not None:
         return options.output
+    format_ = FORMATS[to]
     if not format_.suffix:
-        return run.root / options.to
+        return run.root / to
     if format_.companion:  # in a folder, since several formats have a second file of one name
-        return run.root / options.to / run.merged.with_suffix(format_.suffix).name
+        return run.root / to / run.merged.with_suffix(format_.suffix).name
     if options.tile is None:
         return run.merged.with_suffix(format_.suffix)
     # Programs that play ONNX files of one size tell them apart by their names.
@@ -168,12 +171,12 @@ class _Network:
     changed: tuple[str, ...] = ()
 
 
-def _open_adapted(options: ExportOptions, run: RunFolder, progress: Progress) -> _Network:
+def _open_adapted(options: ExportOptions, format_: ExportFormat, run: RunFolder, progress: Progress) -> _Network:
     """The network with its adapters folded in: a merged model as it is, else backbone and adapter."""
     choice = ModelSpec.of(options.model, options.weights_dir, offline=options.offline, options=options.model_options)
     if options.sharpness is not None:
         return _open_sharp(options, options.sharpness, run, choice, progress)
-    if options.adapter is None and not FORMATS[options.to].of_adapter:
+    if options.adapter is None and not format_.of_adapter:
         merged = load_merged(run, choice, progress) if choice.name is None else load_model(choice, progress)
         header = None if merged is None else read_merged_header(merged)
         if merged is not None and header is not None:
@@ -182,7 +185,7 @@ def _open_adapted(options: ExportOptions, run: RunFolder, progress: Progress) ->
     guard = read_guard(run, adapter.sha256)
     if guard is not None and guard.strength != 1:
         told = f"the guard of the training chose strength {guard.strength:g} for {adapter.path}"
-        if not FORMATS[options.to].of_adapter:
+        if not format_.of_adapter:
             raise ArtifactError(told, "fold it in first by `adaptsr merge`, at that strength or another")
         progress.note(f"{told}: scale the adapter by that where it is used")
     backbone = open_backbone(run, choice, progress, record=False)

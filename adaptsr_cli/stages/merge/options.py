@@ -35,9 +35,10 @@ class MergeOptions(OptionsModel):
         Flag(("--output", "-o")),
     ] = None
     format: Annotated[
-        fields.FileFormat,
+        fields.FileFormat | None,
         Field(description="safetensors, or pth with {'params': ...}; `adaptsr export` writes others."),
-    ] = "safetensors"
+        Flag(default_text="as --output ends, else safetensors"),
+    ] = None
     weights: Annotated[
         tuple[float, ...] | None,
         BeforeValidator(_read_weights),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from adaptsr_cli.artifacts.merged import Blend, BlendPart, MergedHeader, Tuning
 from adaptsr_cli.backbones.backbone import Backbone
@@ -17,6 +17,7 @@ from adaptsr_cli.stages.common.adapter_file import AdapterSource, open_adapter
 from adaptsr_cli.stages.common.auto_sharpness import settle_sharpness
 from adaptsr_cli.stages.common.blend import open_blend, require_one_backbone
 from adaptsr_cli.stages.common.dial import faithful_strength, open_dial
+from adaptsr_cli.stages.common.fields import FileFormat
 from adaptsr_cli.stages.common.merged_file import merged_tensors, write_merged
 from adaptsr_cli.stages.common.merged_model import (
     FoldedAdapters,
@@ -89,7 +90,7 @@ def run_merge(options: MergeOptions, *, progress: Progress = SILENT, world: Worl
         DataError: No image to tune on.
     """
     run = RunFolder(options.run)
-    output = _output_path(options, run)
+    output, format = _choose_file(options, run)
     sources = options.adapters or (run.adapter,)
     for source in sources:
         if not source.exists():
@@ -119,7 +120,7 @@ def run_merge(options: MergeOptions, *, progress: Progress = SILENT, world: Worl
             folded, blend, tuned = _fold_blend(options, run, backbone, adapters, strength, progress)
     header = merged_header(backbone, adapters, "merge", blend)
     tensors = merged_tensors(backbone, folded.changed)
-    difference = write_merged(output, options.format, tensors, header, folded.probe)
+    difference = write_merged(output, format, tensors, header, folded.probe)
     if options.output is None and output != run.find_merged():
         progress.warn(f"other commands use {run.find_merged()}, which is there too: remove it, or name the new one")
     added = sum(tensor.numel() for tensor in tensors.values())
@@ -128,17 +129,20 @@ def run_merge(options: MergeOptions, *, progress: Progress = SILENT, world: Worl
     return MergeResult(output, header, sites, folded.params, added, difference, tuned)
 
 
-def _output_path(options: MergeOptions, run: RunFolder) -> Path:
-    """The file to write, which must be called by its format.
+def _choose_file(options: MergeOptions, run: RunFolder) -> tuple[Path, FileFormat]:
+    """The file to write, and its format, after which it must be called.
 
     Raises:
         ArtifactError: It is called otherwise.
     """
-    suffix = f".{options.format}"
-    output = options.output or run.merged.with_suffix(suffix)
-    other = output.suffix[1:] if output.suffix in {".safetensors", ".pth"} else ""
-    require_suffix(output, suffix, f"give the `format` {other}" if other else "")
-    return output
+    named: FileFormat | None = None
+    if options.output is not None:
+        named = next((name for name in get_args(FileFormat) if options.output.suffix == f".{name}"), None)
+    format = options.format or named or "safetensors"
+    output = options.output or run.merged.with_suffix(f".{format}")
+    hint = f"give the `format` {named}" if named else "`adaptsr export` writes other formats"
+    require_suffix(output, f".{format}", hint)
+    return output, format
 
 
 def _choose_strength(

@@ -25,12 +25,13 @@ def find_bound(options: TrainOptions, inputs: TrainingInputs, method: Method, pr
         options: Of the training, of a settled length.
         inputs: What is trained on what; several processes take what the first one finds, by its share of the batch.
         method: Whose rate it is.
-        progress: Told what is measured for the adapters.
+        progress: Told what is measured for the adapters, and shows how far this is: minutes, on a large network.
     """
     usual = usual_rate(options.preset, method)
     settled = settle_trial(options, inputs, method, usual)
-    with adapted(settled, inputs, RunFolder(inputs.opened.run.trials / "bound"), progress) as trainer:
-        highest = bound_rate(trainer, usual)
+    run = RunFolder(inputs.opened.run.trials / "bound")
+    with progress.task("first step", None, unit="rate") as task, adapted(settled, inputs, run, progress) as trainer:
+        highest = bound_rate(trainer, usual, task)
     return RateBound(method=method, usual=usual, highest=inputs.world.gather(highest)[0])
 
 

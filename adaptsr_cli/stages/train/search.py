@@ -180,13 +180,13 @@ class _Search:
         """Train the trials that are missing; every score is written at once, and the winner at the end."""
         run, world = self.inputs.opened.run, self.inputs.world
         plan, begin_s = plan_halving(self.methods, self.planned.iterations), time.perf_counter()
-        tried = dict.fromkeys(method for method, _ in plan.trials)
-        bounds = tuple(find_bound(self.planned.options, self.inputs, method, self.progress) for method in tried)
-        spent_s = self.planned.spent_s + time.perf_counter() - begin_s
-        record = world.from_main(lambda: self._open_record(plan, bounds))
-        self._tell(record, plan)
-        going, begin = list(range(len(record.trials))), 0
         with self.progress.task("search", plan.all_iterations, unit="it") as task:
+            tried = dict.fromkeys(method for method, _ in plan.trials)
+            bounds = tuple(find_bound(self.planned.options, self.inputs, method, self.progress) for method in tried)
+            spent_s = self.planned.spent_s + time.perf_counter() - begin_s
+            record = world.from_main(lambda: self._open_record(plan, bounds))
+            self._tell(record, plan)
+            going, begin = list(range(len(record.trials))), 0
             for number, round_ in enumerate(plan.rounds):
                 for place in going:
                     trial, steps = record.trials[place], Within(task, begin)

@@ -87,7 +87,7 @@ def test_photographs_lower_it(adaptsr: Command, run: Path) -> None:  # noqa: F81
     assert next(line for line in told[-1].splitlines() if "lowered from" in line) in own.err
     # Of another adapter it says nothing.
     write_document(record_path, kept.model_copy(update={"adapter_sha256": "another"}))
-    assert adaptsr("merge", "--run", run, "--sharpness", "auto", "-o", "n.pth", "--format", "pth").code == 2
+    assert adaptsr("merge", "--run", run, "--sharpness", "auto", "-o", "n.pth").code == 2
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_photographs_lower_it(adaptsr: Command, run: Path) -> None:  # noqa: F81
 def test_nothing_to_choose_by(adaptsr: Command, run: Path, words: tuple[str, ...], said: str) -> None:  # noqa: F811
     Path("empty").mkdir()
     write_rgb(Path("small/0.png"), np.full((12, 20, 3), 90, np.uint8))
-    done = adaptsr("merge", "--run", run, *words, "-o", "m.pth", "--format", "pth")
+    done = adaptsr("merge", "--run", run, *words, "-o", "m.pth")
     assert done.code in {1, 2}
     assert said in done.err
     assert "Traceback" not in done.err

@@ -35,7 +35,7 @@ def test_ncnn_for_upscayl_computes_what_the_merged_model_does(adaptsr: Command, 
     """A network that pools to a share of the image; a graph of layers that ncnn has had for years, in halves."""
     ncnn = pytest.importorskip("ncnn")
     run = make_run("safmn")
-    export = adaptsr("export", "--to", "ncnn", "--for", "upscayl", "--name", "my camera", "--run", run)
+    export = adaptsr("export", "--for", "upscayl", "--name", "my camera", "--run", run)
     assert export.code == 0, export.err
     assert "LR of 9x8, 31x47, 48x64 (2 at once), 128x128 px" in export.out
     assert "no multiple of 8 px" in export.out
@@ -216,8 +216,9 @@ def test_the_files_that_merge_writes_and_a_card(adaptsr: Command, make_run: Make
     for fact in ("license: MIT", "EDSR x4", "images to train on", "spandrel", "largest difference from the adapted"):
         assert fact in card
     assert str(Path.cwd()) not in card
-    again = adaptsr("export", "--to", "pth", "--run", run, "-o", "other.pth", "--card")
-    assert again.code == 0
+    again = adaptsr("export", "--run", run, "-o", "other.pth", "--card", "--json")  # the name tells
+    assert again.code == 0, again.err
+    assert json.loads(again.out)["format"] == "pth"
     assert "licence of the backbone: not stated" in Path("other.md").read_text(encoding="utf-8")
     twice = adaptsr("export", "--to", "safetensors", "--run", run, "-o", "other.safetensors", "--card")
     assert twice.code == 1

@@ -84,7 +84,8 @@ def test_a_merged_model_is_exported_as_it_is(adaptsr: Command, trained: Path) ->
 
 def test_words_that_export_nothing_are_refused(adaptsr: Command, pairs: Path) -> None:
     for words, code, text in (
-        (("export",), 2, "--to is required"),
+        (("export",), 2, "--to is required\nhint: for example --to onnx, or --output model.onnx"),
+        (("export", "-o", "a_folder"), 2, "--to is required"),
         (("export", "--to", "gguf"), 2, "--to"),
         (
             ("export", "--to", "onnx", "-o", "x.pth"),

@@ -55,6 +55,28 @@ def test_a_merged_model_of_an_earlier_adapter_is_told(adaptsr: Command, pairs: P
     assert not is_told()
 
 
+def test_scores_of_an_earlier_merged_model_are_told(adaptsr: Command, pairs: Path) -> None:
+    save_tiny("edsr_basicsr", Path("m.safetensors"))
+    scores = ("eval", "--data", pairs, "--run", "run", "--metrics", "psnr")
+
+    def told() -> list[str]:
+        done = adaptsr("info", "run")
+        assert done.code == 0, done.err
+        return [line for line in done.err.splitlines() if "was made before" in line]
+
+    assert adaptsr("train", "--data", pairs, "--run", "run", *QUICK).code == 0
+    assert adaptsr("merge", "--run", "run").code == 0
+    assert adaptsr(*scores).code == 0
+    assert adaptsr(*scores, "--model", "m.safetensors", "--split", "all").code == 0  # not of the merged model
+    assert told() == []
+    assert adaptsr("merge", "--run", "run", "--strength", 0.5, "--force").code == 0
+    (line,) = told()
+    assert "run/eval.json was made before run/merged.safetensors as it is now" in line
+    assert "adaptsr eval --force" in line
+    assert adaptsr(*scores, "--force").code == 0
+    assert told() == []
+
+
 def test_a_damaged_merged_model_of_a_run_is_told_once(adaptsr: Command, pairs: Path) -> None:
     save_tiny("edsr_basicsr", Path("m.safetensors"))
     assert adaptsr("train", "--data", pairs, "--run", "run", *QUICK).code == 0

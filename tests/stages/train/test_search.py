@@ -111,7 +111,7 @@ def test_a_killed_search_goes_on(at: str, adaptsr: Command, camera: Path, monkey
 
 
 class Counting(Silent):
-    """A progress that keeps the steps of the search: those done now, and those that were there.
+    """A progress that keeps the steps of the search: those done now, those that were there, and rates before it.
 
     Args:
         most: Steps after which the power goes.
@@ -121,6 +121,7 @@ class Counting(Silent):
         super().__init__()
         self.now: list[int] = []
         self.before = 0
+        self.rates = 0
         self._most = most
 
     def task(self, description: str, total: int | None, *, unit: str = "it") -> SilentTask:
@@ -129,7 +130,12 @@ class Counting(Silent):
             self.total = total
             task.advance = self._advance  # type: ignore[method-assign]
             task.skip = self._skip  # type: ignore[method-assign]
+        elif description == "first step":
+            task.advance = self._advance_rates  # type: ignore[method-assign]
         return task
+
+    def _advance_rates(self, steps: int = 1) -> None:
+        self.rates += steps
 
     def _advance(self, steps: int = 1) -> None:
         self.now.append(steps)
@@ -147,6 +153,7 @@ def test_the_bar_of_the_search_moves_with_each_step(camera: Path) -> None:
     with pytest.raises(OSError, match="the power went"):  # two steps into the second trial of four
         run_train(options, progress=begun)
     assert (begun.total, begun.now, begun.before) == (24, [1] * 6, 0)
+    assert begun.rates >= 4  # a reference and one more, of two methods
     run_train(options, progress=rest)
     assert (rest.total, rest.now, rest.before) == (24, [1] * 20, 4)
 
@@ -197,7 +204,7 @@ def test_a_trial_counts_for_the_rate_that_it_ended_with(
     adaptsr: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, too_high: float
 ) -> None:
     """Without the bound all rates are too high: the search goes on with one that was lowered, and says which."""
-    monkeypatch.setattr(rate_bound, "bound_rate", lambda trainer, highest: 2 * highest)
+    monkeypatch.setattr(rate_bound, "bound_rate", lambda trainer, highest, task: 2 * highest)
     pairs = write_pairs(tmp_path / "pairs", count=5, side_px=64)
     # By L1 alone: the loss against a grid steadies the first steps of the lowest of these rates.
     words = ("--method", "lora", "--val-freq", 5, "--objective", "l1", "--optimizer", "adam")
