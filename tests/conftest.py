@@ -96,6 +96,23 @@ RENDERER = "adaptsr_cli.report.page.FigureCanvasAgg.print_png"
 """What makes the pixels of a page with figures, in most of the time that a short command takes."""
 
 
+AXES = "matplotlib.figure.Figure.add_axes"
+"""What makes axes, whose ticks and labels take most of the time that a page still takes then."""
+
+
+class BlankAxes:
+    """Axes that take whatever is drawn into them, and show nothing."""
+
+    def __getattr__(self, name: str) -> BlankAxes:
+        return self
+
+    def __call__(self, *_: object, **__: object) -> BlankAxes:
+        return self
+
+    def __getitem__(self, place: object) -> BlankAxes:
+        return self
+
+
 def render_blank(canvas: FigureCanvasAgg, path: Path, **_: object) -> None:
     """An empty page of the right size."""
     Image.new("L", canvas.get_width_height()).save(path, "PNG")
@@ -119,6 +136,7 @@ def adaptsr(
     """
     if "rendered_pages" not in request.fixturenames:
         monkeypatch.setattr(RENDERER, render_blank)
+        monkeypatch.setattr(AXES, lambda figure, place: BlankAxes())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ADAPTSR_WEIGHTS", str(tmp_path / "no-weights"))
     monkeypatch.setenv("COLUMNS", "200")
