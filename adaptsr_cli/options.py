@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from adaptsr_cli.errors import UsageError, nearest
@@ -32,6 +32,7 @@ class Flag:
         environment: Variable that gives it where the command line does not.
         metavar: What stands for the value in the help.
         as_text: The command line passes the text on as it is, and a validator of the field reads it.
+        may_be_empty: Whether an empty text is a value; elsewhere it is taken for a mistake.
     """
 
     names: tuple[str, ...] = ()
@@ -39,6 +40,7 @@ class Flag:
     environment: str | None = None
     metavar: str | None = None
     as_text: bool = False
+    may_be_empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,18 @@ class OptionsModel(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_empty(cls, values: Any) -> Any:
+        """Refuse empty texts: an empty path would be the current folder, and other options would do nothing."""
+        for name, field in cls.model_fields.items() if isinstance(values, Mapping) else ():
+            value, flag = values.get(name), marker_of(field, Flag) or Flag()
+            texts = value if isinstance(value, list | tuple) else (value,)
+            if any(isinstance(text, str) and not text for text in texts) and not flag.may_be_empty:
+                hint = "give a value, or leave it out; is a variable of the shell not set?"
+                raise UsageError(f"`{name}` is empty", hint)
+        return values
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from filelock import FileLock, Timeout
 
 from adaptsr_cli.errors import AdaptsrError, BusyError
 from adaptsr_cli.io.atomic import drop_old_partial_files
+
+LOCK_NAME: Final = ".lock"
 
 
 @contextmanager
@@ -29,7 +32,7 @@ def hold_folder(folder: Path, option: str = "run") -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=0, is_singleton=True)
+        lock = FileLock(folder / LOCK_NAME, timeout=0, is_singleton=True)
         lock.acquire()
     except Timeout as error:
         raise BusyError(

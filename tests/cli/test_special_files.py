@@ -76,32 +76,3 @@ def test_what_cannot_be_replaced_is_refused_before_the_work(tmp_path: Path) -> N
     refuse_overwriting({"model": tmp_path / "file.pth"}, force=True)
     with pytest.raises(OutputExistsError, match="exists already"):
         refuse_overwriting({"model": tmp_path / "file.pth"}, force=False)
-
-
-@pytest.mark.parametrize(
-    ("words", "text"),
-    [
-        (["upscale", ""], "a path is empty"),
-        (["upscale", "-r", ""], "a path is empty"),
-        (["upscale", "a.png", "-o", ""], "-o is empty"),
-        (["upscale", "a.png", "--output="], "--output is empty"),
-        (["info", "a.png", ""], "a path is empty"),
-        (["train", "--hr-dir", ""], "--hr-dir is empty"),
-        (["merge", "--output", ""], "--output is empty"),
-        (["export", "--to", "onnx", "--output", ""], "--output is empty"),
-    ],
-)
-def test_an_empty_path_is_not_the_current_folder(words: list[str], text: str, adaptsr: Command) -> None:
-    write_rgb(Path("a.png"), noise(16, 16, 3))
-    done = adaptsr(*words)
-    assert done.code == 2
-    assert text in done.err
-    assert "is a variable of the shell not set" in done.err
-    assert [path.name for path in Path().iterdir()] == ["a.png"]
-
-
-def test_an_empty_text_is_an_option_like_any_other(adaptsr: Command) -> None:
-    write_rgb(Path("a.png"), noise(8, 8, 3))
-    assert adaptsr("upscale", "a.png", "--suffix", "", "-o", "out", "--device", "cpu").code == 0
-    assert Path("out/a.png").is_file()
-    assert adaptsr("upscale", "a.png", "--suffix=", "-o", "out", "--device", "cpu").code == 0

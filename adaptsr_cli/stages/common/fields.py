@@ -29,7 +29,9 @@ def as_many(value: Any) -> Any:
     return tuple(str(item) for item in value) if isinstance(value, Sequence) else value
 
 
-def _join(value: Any) -> Any:
+def _join(value: Any, info: ValidationInfo) -> Any:
+    if isinstance(value, list | tuple) and not value:
+        raise UsageError(f"`{info.field_name}` is empty", "name one at least, or leave it out")
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 

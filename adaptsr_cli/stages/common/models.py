@@ -54,7 +54,7 @@ class ModelSpec:
 
 
 def open_backbone(run: RunFolder, choice: ModelSpec, progress: Progress, *, record: bool = True) -> Backbone:
-    """Load the backbone of a run, and makes it the run's if the run is new.
+    """Load the backbone of a run, and makes it the run's if the run is new, or nothing was made with another one yet.
 
     Args:
         run: The run folder.
@@ -66,7 +66,8 @@ def open_backbone(run: RunFolder, choice: ModelSpec, progress: Progress, *, reco
         ArtifactError: The run belongs to other weights, or its backbone has changed or vanished.
         CheckpointError: The file is no usable network.
     """
-    known = read_document(run.record, RunRecord) if run.record.exists() else None
+    is_known = run.record.exists() and not (record and choice.name is not None and not run.is_begun)
+    known = read_document(run.record, RunRecord) if is_known else None
     backbone = load_model(choice, progress, known)
     if known is None:
         if record:
@@ -124,8 +125,8 @@ def expected_scale(run: RunFolder | None, name: str | None) -> int | None:
     """The factor of the network, as far as it is known without loading it: data is looked for before that.
 
     Args:
-        run: The run folder, whose backbone goes before everything else, since another is refused when it is loaded;
-            None where any network may be named.
+        run: The run folder, whose backbone goes before everything else, since another is refused when it is loaded
+            (unless nothing was made with it); None where any network may be named.
         name: What the user asked for; None for the embedded default.
 
     Returns:
@@ -134,7 +135,7 @@ def expected_scale(run: RunFolder | None, name: str | None) -> int | None:
     Raises:
         ArtifactError: ``run.json`` is damaged.
     """
-    if run is not None and run.record.exists():
+    if run is not None and run.record.exists() and (name is None or run.is_begun):
         return read_document(run.record, RunRecord).backbone.scale
     entries = read_catalogue()
     if name is None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from adaptsr_cli import __version__
 from adaptsr_cli.artifacts.base import Provenance, Scalar
 from adaptsr_cli.errors import OutputExistsError, UsageError
+from adaptsr_cli.io.lock import LOCK_NAME
 from adaptsr_cli.stages.common.places import Folder, find_obstacle
 from adaptsr_cli.training.folder import TrainingFolder
 
@@ -39,6 +40,12 @@ class RunFolder:
     def record(self) -> Path:
         """``run.json``: the backbone of the run."""
         return self.root / "run.json"
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether anything is in it but the record: until then its backbone can still be another."""
+        kept = {self.record.name, LOCK_NAME}
+        return self.root.is_dir() and any(path.name not in kept for path in self.root.iterdir())
 
     @property
     def saliency(self) -> Path:

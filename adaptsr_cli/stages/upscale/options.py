@@ -42,7 +42,11 @@ class UpscaleOptions(OptionsModel):
     tile_pad: Annotated[
         int | None, Field(ge=0, description="LR px of context around a tile. Left out: what the network needs.")
     ] = None
-    suffix: Annotated[str | None, Field(description="Appended to the name; may be empty. Left out: _x4.")] = None
+    suffix: Annotated[
+        str | None,
+        Field(description="Appended to the name; may be empty. Left out: _x4."),
+        Flag(may_be_empty=True),
+    ] = None
     ext: Annotated[
         str,
         Field(description="Type of the results: auto (as the input), png, jpg, webp, tif, avif, heic, jxl or bmp."),
