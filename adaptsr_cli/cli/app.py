@@ -249,7 +249,8 @@ def _describe_parser_error(error: Any) -> str:
         from adaptsr_cli.options import describe_fault
 
         if isinstance(error.__cause__, ValidationError):
-            return describe_fault(error.__cause__, parameter.opts[-1])
+            long = next((name for name in parameter.opts if name.startswith("--")), parameter.opts[-1])
+            return describe_fault(error.__cause__, long)
     return text.replace("Value error, ", "")
 
 

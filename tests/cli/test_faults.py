@@ -57,6 +57,7 @@ def assert_one_clear_fault(outcome: Outcome, code: int, *texts: str) -> None:
         (["upscale"], 2, ["no image to upscale"]),
         (["upscale", "--list", "nothing.txt"], 2, ["cannot read --list nothing.txt: No such file"]),
         (["upscale", "camera/lr", "--compile", "on"], 2, ["'on' is not one of 'off', 'auto'"]),
+        (["upscale", "a.png", "--outscale", "0"], 2, ["--outscale is '0'; it should be greater than or equal to 0.1"]),
         (["truncate", "--to-rank", "0"], 2, ["--to-rank is '0'; it should be greater than or equal to 1"]),
         (["info"], 2, ["FILE is required"]),
         (["info", "nothing.json"], 1, ["nothing.json does not exist"]),
