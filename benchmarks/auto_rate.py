@@ -12,7 +12,8 @@ grid where the gain rises to one rate and falls behind it. They share scores and
 ``benchmarks/results/auto_rate.jsonl`` as they end, and those that are there are not run again; the table
 ``auto_rate.md`` is made of what is there, and of rows of older code in ``auto_rate_before.jsonl``, whose place newer
 ones have taken. With ``--recolour`` the trainings have recoloured crops, as by default, and the files are named
-``auto_rate_recolour``. ``--most N`` ends after N trials. ``--network NAME=`` is the embedded one.
+``auto_rate_recolour``. ``--most N`` ends after N trials. ``--network NAME=`` is the embedded one. By ``--work FOLDER``,
+which is kept, the same command goes on with a training that was broken off: some take an hour.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice, product
 from pathlib import Path
@@ -69,6 +71,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--folds", type=int, default=1, choices=range(1, TEST_SHARE + 1))
     parser.add_argument("--most", type=int, default=None, help="trials to run at most")
+    parser.add_argument("--work", type=Path, default=None, help="folder to work in, and to go on in")
     parser.add_argument("--only-auto", action="store_true", help="no grid")
     parser.add_argument("--beside", action="store_true", help="no grid; the rates beside the one that is found")
     parser.add_argument("--lora-too", action="store_true", help="search between rates of lora too")
@@ -84,12 +87,12 @@ def main() -> None:
     missing = [trial for trial in list_trials(options) if asdict(trial) not in known]
     print(f"{len(missing)} trials to run, {len(done)} known", flush=True)
     with (
-        tempfile.TemporaryDirectory() as work,
+        tempfile.TemporaryDirectory() if options.work is None else nullcontext(options.work.resolve()) as work,
         patch.dict("os.environ", {CACHE_VARIABLE: f"{work}/cache"}),
         log.open("a", encoding="utf-8") as file,
     ):
         for trial in islice(chain(missing, list_beside(options, done)), options.most):
-            row = run_trial(trial, Path(work), options, **more)
+            row = run_trial(trial, Path(work), options, goes_on=options.work is not None, **more)
             file.write(json.dumps(row) + "\n")
             file.flush()
             done.append(row)
@@ -167,14 +170,20 @@ def prepare(trial: Trial, work: Path, options: argparse.Namespace) -> tuple[RunF
     return run, data, shared
 
 
-def run_trial(trial: Trial, work: Path, options: argparse.Namespace, **more: Any) -> dict[str, Any]:
-    """One training, with `more` of its options, merged and scored on the test pairs."""
+def run_trial(
+    trial: Trial, work: Path, options: argparse.Namespace, *, goes_on: bool = False, **more: Any
+) -> dict[str, Any]:
+    """One training, with `more` of its options, merged and scored on the test pairs.
+
+    By `goes_on` it may have been begun in `work` before, by the same call.
+    """
     scored, data, shared = prepare(trial, work, options)
-    run = RunFolder(work / "run")
-    shutil.rmtree(run.root, ignore_errors=True)
-    run.root.mkdir()
-    for path in (scored.record, scored.saliency, scored.directions, scored.rank_map):
-        shutil.copy(path, run.root)
+    run = RunFolder(work / ("-".join(["run", *map(str, asdict(trial).values())]) if goes_on else "run"))
+    if not (goes_on and run.rank_map.exists()):
+        shutil.rmtree(run.root, ignore_errors=True)
+        run.root.mkdir()
+        for path in (scored.record, scored.saliency, scored.directions, scored.rank_map):
+            shutil.copy(path, run.root)
     trained = run_train(
         TrainOptions(
             run=run.root,
@@ -188,7 +197,7 @@ def run_trial(trial: Trial, work: Path, options: argparse.Namespace, **more: Any
             **more,
         )
     )
-    run_merge(MergeOptions(run=run.root, **shared))
+    run_merge(MergeOptions(run=run.root, force=goes_on, **shared))
     test = EvaluateOptions(run=run.root, data=str(data / "test"), metrics="psnr", offline=True, device=options.device)
     evaluation = run_evaluate(test).evaluation
     (old, before), (new, after) = ((model.name, model.metrics["psnr_y_db"]) for model in evaluation.models)

@@ -54,7 +54,7 @@ class ModelSpec:
 
 
 def open_backbone(run: RunFolder, choice: ModelSpec, progress: Progress, *, record: bool = True) -> Backbone:
-    """Load the backbone of a run, and makes it the run's if the run is new, or nothing was made with another one yet.
+    """Load the backbone of a run, and make it the run's if the run is new, or nothing was made with another one yet.
 
     Args:
         run: The run folder.
