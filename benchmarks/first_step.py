@@ -88,7 +88,7 @@ def measure(trial: Trial, work: Path, options: argparse.Namespace) -> Iterator[d
                 "optimizer": options.optimizer,
                 "method": method,
                 "usual": usual,
-                "begins_at": bound_rate(trainer, usual),
+                "begins_at": bound_rate(step, usual),
                 "levels_at_1e-3": 255 * slope * 1e-3,
                 "times_proportion": {f"{rate:g}": step.change(rate) / (slope * rate) for rate in RATES},
                 "machine": describe_machine(device),

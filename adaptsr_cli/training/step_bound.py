@@ -9,6 +9,7 @@ than its first step bears.
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 import torch
@@ -40,6 +41,9 @@ class FirstStep:
     Args:
         trainer: One whose training has not begun.
         task: Counts the rates that are tried; None: nothing is shown.
+
+    Attributes:
+        seconds: That the gradients of the step have taken; without those that a GPU still works on.
     """
 
     def __init__(self, trainer: Trainer, task: Task | None = None) -> None:
@@ -51,7 +55,9 @@ class FirstStep:
         self._optimizer = make_optimizer(config.optimizer, groups, config.learning_rate, trainer.device)
         first, second = (trainer.batches.sample(iteration) for iteration in (0, 1))
         set_differentiable(trainer.backbone, True)
+        begin = time.perf_counter()
         means, _ = trainer.gradients().run(first.lr.to(trainer.device), first.hr.to(trainer.device), 0)
+        self.seconds = time.perf_counter() - begin
         set_differentiable(trainer.backbone, False)
         means.put_back()
         self._start = [parameter.detach().clone() for parameter in self._parameters]
@@ -81,15 +87,13 @@ class FirstStep:
             return torch.cat([super_resolve(self._backbone, lr) for lr in self._lrs]).double()
 
 
-def bound_rate(trainer: Trainer, usual: float, task: Task | None = None) -> float:
+def bound_rate(step: FirstStep, usual: float) -> float:
     """The highest rate to train at: `usual`, its half, its quarter ..., well below the largest that the network bears.
 
     Args:
-        trainer: One whose training has not begun.
+        step: Of a training.
         usual: A learning rate.
-        task: As for `FirstStep`.
     """
-    step = FirstStep(trainer, task)
     return largest_in_proportion(step, step.room * usual) / step.room
 
 

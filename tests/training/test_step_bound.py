@@ -66,4 +66,4 @@ def test_where_no_matrix_is_trained_muon_asks_for_no_more_room(
     trainer, _ = make_trainer(tmp_path, Batches(), config, network="span")
     step = FirstStep(trainer)
     assert step.room == room
-    assert bound_rate(trainer, HIGHEST) == largest_in_proportion(step, room * HIGHEST) / room
+    assert bound_rate(step, HIGHEST) == largest_in_proportion(step, room * HIGHEST) / room

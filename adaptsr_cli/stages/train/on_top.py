@@ -143,7 +143,7 @@ def _bounded(options: TrainOptions, inputs: TrainingInputs, progress: Progress) 
         known = read_state(run.training.state)[0].plan.config.learning_rate
         return options.model_copy(update={"learning_rate": known})
     assert options.method != "auto"
-    bound = find_bound(options.model_copy(update={"minutes": None}), inputs, options.method, progress)
+    bound, _ = find_bound(options.model_copy(update={"minutes": None}), inputs, options.method, progress)
     if bound.highest < bound.usual:
         progress.note(f"perceptual adapter: {bound.describe()}")
     return options.model_copy(update={"learning_rate": bound.highest})

@@ -15,10 +15,12 @@ from adaptsr_cli.stages.train.init import choose_init
 from adaptsr_cli.stages.train.options import TrainOptions, usual_rate
 from adaptsr_cli.stages.train.setup import TrainingInputs, make_trainer
 from adaptsr_cli.training.loop import Trainer
-from adaptsr_cli.training.step_bound import bound_rate
+from adaptsr_cli.training.step_bound import FirstStep, bound_rate
 
 
-def find_bound(options: TrainOptions, inputs: TrainingInputs, method: Method, progress: Progress) -> RateBound:
+def find_bound(
+    options: TrainOptions, inputs: TrainingInputs, method: Method, progress: Progress
+) -> tuple[RateBound, float]:
     """The highest rate of a method to begin with, by what the first step does.
 
     Args:
@@ -26,13 +28,17 @@ def find_bound(options: TrainOptions, inputs: TrainingInputs, method: Method, pr
         inputs: What is trained on what; several processes take what the first one finds, by its share of the batch.
         method: Whose rate it is.
         progress: Told what is measured for the adapters, and shows how far this is: minutes, on a large network.
+
+    Returns:
+        It, and how many seconds the gradients of this step have taken.
     """
     usual = usual_rate(options.preset, method)
     settled = settle_trial(options, inputs, method, usual)
     run = RunFolder(inputs.opened.run.trials / "bound")
     with progress.task("first step", None, unit="rate") as task, adapted(settled, inputs, run, progress) as trainer:
-        highest = bound_rate(trainer, usual, task)
-    return RateBound(method=method, usual=usual, highest=inputs.world.gather(highest)[0])
+        step = FirstStep(trainer, task)
+        highest = bound_rate(step, usual)
+    return RateBound(method=method, usual=usual, highest=inputs.world.gather(highest)[0]), step.seconds
 
 
 def settle_trial(options: TrainOptions, inputs: TrainingInputs, method: Method, rate: float) -> TrainOptions:

@@ -44,10 +44,14 @@ from adaptsr_cli.training.log import read_log
 from adaptsr_cli.training.recovery import peak_rate
 from adaptsr_cli.training.state import read_state, write_state
 from adaptsr_cli.training.validation import StartScore
+from adaptsr_cli.units import format_seconds
 
 SMALL_PARAMS: Final = 1_500_000
 """Networks up to this size are better off with full updates of the planned sites than with low-rank ones, two window
 transformers as well as small convolutional networks (`benchmarks/auto_rate.py`); larger ones were not measured."""
+
+LONG_S: Final = 1800.0
+"""Above so many seconds of work the user is told before it begins."""
 
 _LOW_RANK_OPTIONS: Final = frozenset({"alpha", "lora_scaling", "init", "conv_factorization", "lora_plus"})
 
@@ -151,7 +155,7 @@ def _rate_without_search(
 ) -> float | None:
     """What the network bears of the preset's rate; None for all of it."""
     progress.note(f"no search for the learning rate, since {obstacle}: it is the preset's")
-    bound = find_bound(options, inputs, method, progress)
+    bound, _ = find_bound(options, inputs, method, progress)
     if bound.highest == bound.usual:
         return None
     progress.note(bound.describe())
@@ -182,10 +186,11 @@ class _Search:
         plan, begin_s = plan_halving(self.methods, self.planned.iterations), time.perf_counter()
         with self.progress.task("search", plan.all_iterations, unit="it") as task:
             tried = dict.fromkeys(method for method, _ in plan.trials)
-            bounds = tuple(find_bound(self.planned.options, self.inputs, method, self.progress) for method in tried)
+            found = [find_bound(self.planned.options, self.inputs, method, self.progress) for method in tried]
+            bounds = tuple(bound for bound, _ in found)
             spent_s = self.planned.spent_s + time.perf_counter() - begin_s
             record = world.from_main(lambda: self._open_record(plan, bounds))
-            self._tell(record, plan)
+            self._tell(record, plan, max(step_s for _, step_s in found))
             going, begin = list(range(len(record.trials))), 0
             for number, round_ in enumerate(plan.rounds):
                 for place in going:
@@ -230,13 +235,19 @@ class _Search:
         shutil.rmtree(opened.run.trials, ignore_errors=True)
         return new
 
-    def _tell(self, record: SearchRecord, plan: Halving) -> None:
-        """Say what will be done."""
+    def _tell(self, record: SearchRecord, plan: Halving, step_s: float) -> None:
+        """Say what will be done, and how long it takes where that is long: the bar is of the search alone."""
         for bound in record.bounds:
             if bound.highest < bound.usual:
                 self.progress.note(bound.describe())
         rates = ", ".join(f"{trial.method} {trial.learning_rate:.2g}" for trial in record.trials)
         self.progress.note(f"searching for the learning rate: {plan.describe(record.planned_iterations)} ({rates})")
+        seconds = step_s * (plan.all_iterations - plan.rounds[-1].end + record.planned_iterations)
+        if self.inputs.device.type == "cpu" and self.planned.options.minutes is None and seconds > LONG_S:
+            self.progress.note(
+                f"a step takes about {format_seconds(step_s)} here: with the search this training takes "
+                f"{format_seconds(seconds)} or more; `minutes` 30 plans both for half an hour"
+            )
 
     def _train(self, trial: Trial, end: int, steps: Progress) -> TrialScore:
         """Train one trial to the end of a round, whose `steps` are counted; the network is then as before."""

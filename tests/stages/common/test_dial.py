@@ -177,13 +177,13 @@ def test_the_second_training_resumes_bit_for_bit(
 def test_a_rate_out_of_proportion_is_lowered_once(
     adaptsr: Command, camera: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rate_bound, "bound_rate", lambda trainer, highest, task: highest / 8)
+    monkeypatch.setattr(rate_bound, "bound_rate", lambda step, usual: usual / 8)
     done = adaptsr(*TRAIN, "--data", camera)
     assert done.code == 0, done.err
     assert "perceptual adapter: the preset's learning rate of 0.002" in done.err
     header, _ = read_adapter(Path("r/perceptual/adapter.safetensors"))
     assert header.provenance.options["learning_rate"] == pytest.approx(0.002 / 8)
-    monkeypatch.setattr(rate_bound, "bound_rate", lambda trainer, highest, task: highest)
+    monkeypatch.setattr(rate_bound, "bound_rate", lambda step, usual: usual)
     again = adaptsr(*TRAIN, "--data", camera)  # goes on at that rate, whatever would be found now
     assert again.code == 0, again.err
     assert "finished already" in again.err

@@ -158,6 +158,19 @@ def test_the_bar_of_the_search_moves_with_each_step(camera: Path) -> None:
     assert (rest.total, rest.now, rest.before) == (24, [1] * 20, 4)
 
 
+def test_a_long_training_is_told_before_it_begins(camera: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bar of the search says nothing of the training after it."""
+    told = []
+    for longest_s, minutes in ((search.LONG_S, None), (0.0, None), (0.0, 5.0)):
+        monkeypatch.setattr(search, "LONG_S", longest_s)
+        run, progress = Path(f"{longest_s}-{minutes}"), Silent()
+        words = {"data": str(camera), "iterations": 60, "minutes": minutes, "batch": 1, "patch": 32, "force": True}
+        run_train(TrainOptions.of({"run": run, **words}), progress=progress)
+        told.append([note for note in progress.notes if "`minutes` 30 plans both" in note])
+    assert [len(notes) for notes in told] == [0, 1, 0]
+    assert told[1][0].startswith("a step takes about ")
+
+
 @pytest.fixture
 def too_high(monkeypatch: pytest.MonkeyPatch) -> float:
     """The preset's rate, which is far too high for the tiny network whose activations lie in [0, 255]."""
@@ -204,7 +217,7 @@ def test_a_trial_counts_for_the_rate_that_it_ended_with(
     adaptsr: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, too_high: float
 ) -> None:
     """Without the bound all rates are too high: the search goes on with one that was lowered, and says which."""
-    monkeypatch.setattr(rate_bound, "bound_rate", lambda trainer, highest, task: 2 * highest)
+    monkeypatch.setattr(rate_bound, "bound_rate", lambda step, usual: 2 * usual)
     pairs = write_pairs(tmp_path / "pairs", count=5, side_px=64)
     # By L1 alone: the loss against a grid steadies the first steps of the lowest of these rates.
     words = ("--method", "lora", "--val-freq", 5, "--objective", "l1", "--optimizer", "adam")
