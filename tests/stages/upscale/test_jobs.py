@@ -49,12 +49,15 @@ def test_a_suffix_is_no_path(run: Run, suffix: str, monkeypatch: pytest.MonkeyPa
         run(Path("in"), suffix=suffix)
 
 
-@pytest.mark.parametrize("ext", ["docx", "../png", "", "jpg/x"])
+@pytest.mark.parametrize(
+    ("ext", "fault"), [("docx", "cannot be written"), ("../png", "cannot be written"), ("", "is empty"),
+                       ("jpg/x", "cannot be written")]
+)  # fmt: skip
 def test_an_unknown_type_is_refused_before_the_network_is_loaded(
-    run: Run, ext: str, monkeypatch: pytest.MonkeyPatch
+    run: Run, ext: str, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stage, "open_upscaler", lambda *_: pytest.fail("loaded for nothing"))
-    with pytest.raises(UsageError, match="cannot be written"):
+    with pytest.raises(UsageError, match=fault):
         run(Path("in"), ext=ext)
 
 
