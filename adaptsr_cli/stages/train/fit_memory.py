@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from dataclasses import replace
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import torch
+from torch import nn
 
 from adaptsr_cli.adapters.attach import Attachment
 from adaptsr_cli.adapters.sites import Site
@@ -18,6 +21,10 @@ from adaptsr_cli.training.objective import Objective
 from adaptsr_cli.units import format_bytes
 
 _ROOM: Final = 0.9  # of the free memory that a step may take
+
+_FOUND: Final[WeakKeyDictionary[nn.Module, dict[Hashable, int]]] = WeakKeyDictionary()
+"""What is known of a network: the trials of a search differ in their rates only, and finding out takes two minutes on a
+DAT-light x2, whose attention is computed in many pieces."""
 
 
 def choose_checkpointing(
@@ -54,12 +61,12 @@ def choose_checkpointing(
         return blocks if wanted else ()
     share = HEAP_SHARE if device.type == "cpu" else 1.0
     chosen = blocks if wanted else ()
-    need_bytes = share * step_memory_bytes(backbone, attachment, objective, replace(shape, checkpointed=chosen))
+    need_bytes = share * _find_bytes(backbone, attachment, objective, replace(shape, checkpointed=chosen))
     free = f"{format_bytes(free_bytes)} are free"
     progress.note(f"a training step takes about {format_bytes(round(need_bytes))}; {free}")
     if wanted is None and blocks and need_bytes > _ROOM * free_bytes:
         chosen = blocks
-        need_bytes = share * step_memory_bytes(backbone, attachment, objective, replace(shape, checkpointed=chosen))
+        need_bytes = share * _find_bytes(backbone, attachment, objective, replace(shape, checkpointed=chosen))
         progress.note(
             f"every block is computed twice, which takes about {format_bytes(round(need_bytes))} and a third more time "
             "(`checkpointing`)"
@@ -71,3 +78,14 @@ def choose_checkpointing(
             f"{parts} or a smaller `patch`"
         )
     return chosen
+
+
+def _find_bytes(backbone: Backbone, attachment: Attachment, objective: Objective, shape: StepShape) -> int:
+    """The memory of a step, found once for adapters of the same kind and shapes at the same places."""
+    known = _FOUND.setdefault(backbone.model, {})
+    kinds = frozenset(type(adapter) for adapter in attachment.adapters.values())
+    shapes = tuple(tuple(parameter.shape) for parameter in attachment.parameters())
+    key = (attachment.changed, kinds, shapes, type(objective), shape)
+    if key not in known:
+        known[key] = step_memory_bytes(backbone, attachment, objective, shape)
+    return known[key]

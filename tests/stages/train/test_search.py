@@ -20,7 +20,7 @@ from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.progress import Silent, SilentTask
 from adaptsr_cli.ranking.importance import measure_movement
 from adaptsr_cli.stages.common.adapter_file import read_adapter
-from adaptsr_cli.stages.train import build_adapters, rate_bound, search
+from adaptsr_cli.stages.train import build_adapters, fit_memory, rate_bound, search
 from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.stages.train.stage import run_train
 from adaptsr_cli.training import halving
@@ -170,6 +170,17 @@ def test_a_long_training_is_told_before_it_begins(camera: Path, monkeypatch: pyt
         told.append([note for note in progress.notes if "`minutes` 30 plans both" in note])
     assert [len(notes) for notes in told] == [0, 1, 0]
     assert told[1][0].startswith("a step takes about ")
+
+
+def test_the_memory_of_a_step_is_found_once_for_all_trials(camera: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a transformer it takes longer than several steps."""
+    found, find = [], fit_memory.step_memory_bytes
+    monkeypatch.setattr(fit_memory, "is_worth_finding", lambda *_: True)
+    monkeypatch.setattr(fit_memory, "step_memory_bytes", lambda *args: found.append(find(*args)) or found[-1])
+    for method in ("lora", "bitfit"):
+        run_train(TrainOptions(run=Path(method), data=str(camera), iterations=60, batch=1, patch=32, method=method))
+    assert len(found) == 2
+    assert 0 < found[1] < found[0]
 
 
 @pytest.fixture
