@@ -66,7 +66,10 @@ class OptionsModel(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _refuse_empty(cls, values: Any) -> Any:
-        """Refuse empty texts: an empty path would be the current folder, and other options would do nothing."""
+        """Refuse empty texts: an empty path would be the current folder, and other options would do nothing.
+
+        Where a path is wanted the command line refuses one itself, since its parser makes a path of it first.
+        """
         for name, field in cls.model_fields.items() if isinstance(values, Mapping) else ():
             value, flag = values.get(name), marker_of(field, Flag) or Flag()
             texts = value if isinstance(value, list | tuple) else (value,)

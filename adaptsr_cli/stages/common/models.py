@@ -66,7 +66,7 @@ def open_backbone(run: RunFolder, choice: ModelSpec, progress: Progress, *, reco
         ArtifactError: The run belongs to other weights, or its backbone has changed or vanished.
         CheckpointError: The file is no usable network.
     """
-    is_known = run.record.exists() and not (record and choice.name is not None and not run.is_begun)
+    is_known = _is_settled(run, choice.name) if record else run.record.exists()
     known = read_document(run.record, RunRecord) if is_known else None
     backbone = load_model(choice, progress, known)
     if known is None:
@@ -110,6 +110,11 @@ def network_sha256(identity: BackboneIdentity) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _is_settled(run: RunFolder, name: str | None) -> bool:
+    """Whether the recorded backbone is the run's, also where another one is named."""
+    return run.record.exists() and (name is None or run.is_begun)
+
+
 def _load_as_known(path: Path, wanted: Mapping[str, Value], known: BackboneIdentity | None) -> Backbone:
     """Load a network as the run did where nothing else is wanted; what comes to the same is the run's too."""
     if known is None or not wanted:
@@ -135,7 +140,7 @@ def expected_scale(run: RunFolder | None, name: str | None) -> int | None:
     Raises:
         ArtifactError: ``run.json`` is damaged.
     """
-    if run is not None and run.record.exists() and (name is None or run.is_begun):
+    if run is not None and _is_settled(run, name):
         return read_document(run.record, RunRecord).backbone.scale
     entries = read_catalogue()
     if name is None:
