@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from networks import save_tiny
 from adaptsr_cli.adapters.attach import attach
 from adaptsr_cli.adapters.sites import find_sites
 from adaptsr_cli.backbones.backbone import Backbone
+from adaptsr_cli.backbones.fast.pieces import pieces_to_compute
 from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.training.memory import StepShape, step_memory_bytes
 from adaptsr_cli.training.objective import make_objective
@@ -127,3 +130,27 @@ def test_a_step_that_would_not_fit_is_told_and_computes_blocks_twice(
     roomy = adaptsr(*words, "--run", "roomy")
     assert "a training step" not in roomy.err
     assert Path("tight/adapter.safetensors").exists()
+
+
+@pytest.mark.parametrize(("name", "module"), [("dat", "attention_products"), ("swinir", "window_products")])
+def test_one_piece_of_attention_tells_the_memory_of_all(
+    name: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = f"adaptsr_cli.backbones.fast.{module}"
+    monkeypatch.setattr(f"{place}._PIECE_BYTES", 1 << 17)
+    computed: list[int] = []
+
+    def told(choose: Callable[..., Iterable[Any]]) -> int:
+        def count(pieces: Iterable[Any], like: torch.Tensor) -> list[Any]:
+            chosen = list(choose(pieces, like))
+            computed.append(len(chosen))
+            return chosen
+
+        monkeypatch.setattr(f"{place}.pieces_to_compute", count)
+        return memory(load_backbone(save_tiny(name, tmp_path / "net.safetensors")), StepShape(3, 64, "fp32"))
+
+    of_all = told(lambda pieces, like: pieces)
+    assert max(computed) > 1
+    computed.clear()
+    assert told(pieces_to_compute) == of_all
+    assert set(computed) == {1}

@@ -8,14 +8,15 @@ heads of 10 channels, one thread of an AMD EPYC, milliseconds: as networks write
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from adaptsr_cli.backbones.fast.pieces import pieces_to_compute
 
 _VECTOR: Final = 16  # fp32 numbers in a vector of 512 bits
 _PIECE_BYTES: Final = 2**20  # of scores
@@ -80,7 +81,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, terms: Sequence[Term]) ->
     filled = _Filled(value, most)
     scores = query.new_empty(most, heads, pixels, key.shape[2])
     shares, attended = torch.empty_like(scores), query.new_empty(most, heads, pixels, filled.width)
-    for piece in _pieces(windows, most):
+    for piece in _pieces(query, most):
         share = _shares(query[piece], key[piece], terms, piece, scores, shares)
         out[piece] = _multiply(share, filled.of(value[piece]), attended)[..., :depth]
     return out
@@ -114,7 +115,7 @@ class _Attention(torch.autograd.Function):
         scores = query.new_empty(most, query.shape[1], query.shape[2], key.shape[2])
         shares = torch.empty_like(scores)
         room = [torch.empty_like(filler.buffer) for filler in fillers[:3]]
-        for piece in _pieces(len(query), most):
+        for piece in _pieces(query, most):
             share = _shares(query[piece], key[piece], terms, piece, scores, shares)
             q, k, v, gradient = (
                 filler.of(part[piece]) for filler, part in zip(fillers, (query, key, value, gradients[0]), strict=True)
@@ -156,9 +157,10 @@ def _most_windows(query: Tensor, key: Tensor) -> int:
     return max(1, min(windows, _PIECE_BYTES // (heads * pixels * key.shape[2] * query.element_size())))
 
 
-def _pieces(windows: int, most: int) -> Iterator[slice]:
-    for index in range(math.ceil(windows / most)):
-        yield slice(index * most, min((index + 1) * most, windows))
+def _pieces(query: Tensor, most: int) -> Iterable[slice]:
+    windows = len(query)
+    pieces = (slice(first, min(first + most, windows)) for first in range(0, windows, most))
+    return pieces_to_compute(pieces, query)
 
 
 def _shares(query: Tensor, key: Tensor, terms: Sequence[Term], piece: slice, scores: Tensor, shares: Tensor) -> Tensor:

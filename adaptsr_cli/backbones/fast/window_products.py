@@ -23,6 +23,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from adaptsr_cli.backbones.fast.pieces import pieces_to_compute
+
 _VECTOR: Final = 16  # fp32 numbers in a vector of 512 bits
 _PIECE_BYTES: Final = 2**21  # of scores
 
@@ -79,7 +81,7 @@ class _WindowProducts(torch.autograd.Function):
         query, key, value = parts
         out = torch.empty_like(query)
         scores, shares = _score_buffers(query)
-        for piece, kind in windows.pieces(len(scores)):
+        for piece, kind in pieces_to_compute(windows.pieces(len(scores)), query):
             share = _shares(query[piece], key[piece], biases[kind], scores, shares)
             _multiply(share, value[piece], out[piece])
         return out[..., : ctx.depth].transpose(1, 2).flatten(2)
@@ -94,7 +96,7 @@ class _WindowProducts(torch.autograd.Function):
         gradient = _by_heads(gradients[0].unflatten(-1, (heads, -1)).transpose(1, 2))  # (W, heads, N, D')
         found = torch.empty_like(parts)
         scores, shares = _score_buffers(query)
-        for piece, kind in ctx.windows.pieces(len(scores)):
+        for piece, kind in pieces_to_compute(ctx.windows.pieces(len(scores)), query):
             share = _shares(query[piece], key[piece], biases[kind], scores, shares)
             _multiply(share.mT, gradient[piece], found[2, piece])
             to_share = _multiply(gradient[piece], value[piece].mT, scores[: len(share)])

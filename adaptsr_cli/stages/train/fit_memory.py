@@ -23,8 +23,8 @@ from adaptsr_cli.units import format_bytes
 _ROOM: Final = 0.9  # of the free memory that a step may take
 
 _FOUND: Final[WeakKeyDictionary[nn.Module, dict[Hashable, int]]] = WeakKeyDictionary()
-"""What is known of a network: the trials of a search differ in their rates only, and finding out takes two minutes on a
-DAT-light x2, whose attention is computed in many pieces."""
+"""What is known of a network: the trials of a search differ in their rates only, and finding out takes about as long as
+a step."""
 
 
 def choose_checkpointing(
