@@ -21,6 +21,7 @@ from adaptsr_cli.stages.allocate.options import AllocateOptions, ReallocateOptio
 from adaptsr_cli.stages.allocate.reallocate import ReallocateResult, run_reallocate
 from adaptsr_cli.stages.allocate.stage import AllocateResult, run_allocate
 from adaptsr_cli.stages.common.models import ModelSpec, load_model
+from adaptsr_cli.stages.common.network_options import NetworkOptions
 from adaptsr_cli.stages.evaluate.options import EvaluateOptions
 from adaptsr_cli.stages.evaluate.stage import EvaluateResult, run_evaluate
 from adaptsr_cli.stages.export.options import ExportOptions
@@ -292,8 +293,8 @@ def pair(options: PairOptions | None = None, /, *, progress: Progress = SILENT, 
 def load_backbone(
     model: str | Path | None = None,
     *,
-    model_options: Sequence[str] = (),
-    weights_dir: Path | None = None,
+    model_options: str | Sequence[str] = (),
+    weights_dir: str | Path | None = None,
     offline: bool = False,
     progress: Progress = SILENT,
 ) -> Backbone:
@@ -312,7 +313,12 @@ def load_backbone(
     Raises:
         CheckpointError: The file is not a super-resolution network that can be read.
         DownloadError: A network of the catalogue could not be fetched.
-        UsageError: One of `model_options` is not NAME=VALUE, or the network does not have it.
+        UsageError: `model` is no path or name, or one of `model_options` is not NAME=VALUE or the network does not have
+            it.
     """
-    name = None if model is None else str(model)
-    return load_model(ModelSpec.of(name, weights_dir, offline=offline, options=model_options), progress)
+    chosen = NetworkOptions.of(
+        {"model": model, "model_options": model_options, "weights_dir": weights_dir, "offline": offline}
+    )
+    return load_model(
+        ModelSpec.of(chosen.model, chosen.weights_dir, offline=chosen.offline, options=chosen.model_options), progress
+    )

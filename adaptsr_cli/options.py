@@ -65,18 +65,22 @@ class OptionsModel(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _refuse_empty(cls, values: Any) -> Any:
-        """Refuse empty texts: an empty path would be the current folder, and other options would do nothing.
+    def _settle_texts(cls, values: Any) -> Any:
+        """Refuse empty texts, and put the home folder in the place of ``~``.
 
-        Where a path is wanted the command line refuses one itself, since its parser makes a path of it first.
+        An empty path would be the current folder, and other options would do nothing. Where a path is wanted the
+        command line refuses one itself, since its parser makes a path of it first. A shell knows ``~`` at the
+        beginning of a word only, not in ``--run=~/run``, and a TOML file or Python has none.
         """
-        for name, field in cls.model_fields.items() if isinstance(values, Mapping) else ():
+        if not isinstance(values, Mapping):
+            return values
+        for name, field in cls.model_fields.items():
             value, flag = values.get(name), marker_of(field, Flag) or Flag()
             texts = value if isinstance(value, list | tuple) else (value,)
             if any(isinstance(text, str) and not text for text in texts) and not flag.may_be_empty:
                 hint = "give a value, or leave it out; is a variable of the shell not set?"
                 raise UsageError(f"`{name}` is empty", hint)
-        return values
+        return {name: with_home(value) for name, value in values.items()}
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
@@ -104,7 +108,7 @@ class OptionsModel(BaseModel):
             first = next(marked, "data" if "data" in cls.model_fields else "run")
             said = reprlib.repr(options)
             raise UsageError(f"{said} is no {cls.__name__}", f"name what it is: {first}={said}")
-        return cls.of(({} if options is None else options.given()) | dict(fields))
+        return cls.of(cls.layer({} if options is None else options.given(), fields))
 
     @classmethod
     def suggest(cls, name: str) -> str:
@@ -127,6 +131,18 @@ class OptionsModel(BaseModel):
         return {**below, **above}
 
 
+def with_home(value: Any) -> Any:
+    """A path, as text too, or several, with the home folder in the place of a ``~`` at the beginning."""
+    if type(value) in (list, tuple):
+        return type(value)(map(with_home, value))
+    if not (isinstance(value, str | Path) and str(value).startswith("~")):
+        return value
+    try:
+        return type(value)(Path(value).expanduser())
+    except RuntimeError:  # nobody of that name
+        return value
+
+
 def describe_fault(error: ValidationError, option: str = "") -> str:
     """The first fault of options in one line.
 
@@ -141,7 +157,8 @@ def describe_fault(error: ValidationError, option: str = "") -> str:
     name = str(first["loc"][0]) if first["loc"] else ""  # of a sequence its name, not the place within
     where = option or (f"`{name}`" if name else "")
     found = f"{first['input']!r}" if isinstance(first["input"], str | int | float | Path) else "not usable"
-    message = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ").partition(", unable to")[0]
+    wanted = "a path" if first["type"] == "path_type" else first["msg"]
+    message = wanted.removeprefix("Input should be ").removeprefix("Value error, ").partition(", unable to")[0]
     if first["type"] == "extra_forbidden":
         return f"{where} is not an option"
     if first["type"] == "missing":

@@ -177,3 +177,34 @@ def test_arrays_keep_type_and_channels(image: np.ndarray, shape: tuple[int, ...]
 def test_what_is_not_an_image_is_refused(image: np.ndarray, network: api.Backbone) -> None:
     with pytest.raises(api.ImageError, match="is not an image"):
         api.upscale_array(image, network)
+
+
+def test_a_network_is_named_by_text_or_path_and_by_nothing_else(tmp_path: Path) -> None:
+    file = save_tiny("span_x2", tmp_path / "net.safetensors")
+    network = api.load_backbone(file, weights_dir=str(tmp_path / "weights"), model_options="img_range=255")
+    assert network.identity.options == {"img_range": 255}
+    for wrong in ("", network, network.model, 3):
+        with pytest.raises(api.UsageError, match="`model` is"):
+            api.load_backbone(wrong)  # type: ignore[arg-type]
+    assert api.ScoreOptions.of({"model": file}).model == str(file)
+
+
+def test_keywords_take_the_place_of_options_for_images_in_another_way() -> None:
+    with pytest.raises(api.DataError, match="there is no folder nowhere"):
+        api.train(api.TrainOptions(hr_dir="hr", lr_dir="lr"), data="nowhere")
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"data": b"pairs"}, "`data` is not usable"),
+        ({"data": [("pairs", 0.3)]}, "`data` is not usable"),
+        ({"data": "pairs", "run": None}, "`run` is not usable; it should be a path"),
+        ({"data": "pairs", "val": 3}, "`val` is 3; it should be a path"),
+        ({"data": "pairs", "seed": 1 << 64}, "`seed` 18446744073709551616 is too large"),
+    ],
+)
+def test_what_no_option_can_be_is_told_by_its_name(values: dict[str, Any], text: str) -> None:
+    with pytest.raises(api.UsageError) as refused:
+        api.score(**values)
+    assert text in refused.value.message

@@ -87,7 +87,7 @@ def _read_config(file: Path, options: type[OptionsModel]) -> dict[str, Any]:
     """The options that a TOML file gives, by field name."""
     from adaptsr_cli.io.documents import read_toml  # here, to keep `--help` quick
 
-    return read_toml(file, options).given()
+    return read_toml(file.expanduser(), options).given()
 
 
 def _annotate(name: str, field: FieldInfo) -> Any:

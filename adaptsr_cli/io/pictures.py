@@ -139,17 +139,30 @@ def quantise(samples: AnyArray, path: Path) -> AnyArray:
     Raises:
         ImageError: Samples that are no numbers, or outside of the range by more than rounding.
     """
-    least, most = float(samples.min()), float(samples.max())
-    if not (least >= -_OVERSHOOT and most <= 1 + _OVERSHOOT):
-        raise ImageError(
-            f"cannot read {path}: its floating-point samples reach from {least:g} to {most:g}, a picture's from 0 to 1",
-            "scale it to 0 to 1, HDR by tone mapping, or save it with 16 bits",
-        )
+    check_range(samples, f"cannot read {path}")
     whole: AnyArray = np.empty(samples.shape, np.uint16)
     for start in range(0, len(samples), _PIECE_ROWS):
         piece = samples[start : start + _PIECE_ROWS].astype(np.float32)
         whole[start : start + _PIECE_ROWS] = np.rint(piece.clip(0, 1) * 65535)
     return whole
+
+
+def check_range(samples: AnyArray, complaint: str) -> None:
+    """Refuse floating-point samples that are no picture's.
+
+    Args:
+        samples: Of any shape.
+        complaint: What cannot be done with them.
+
+    Raises:
+        ImageError: Samples that are no numbers, or outside of [0, 1] by more than rounding.
+    """
+    least, most = float(samples.min()), float(samples.max())
+    if not (least >= -_OVERSHOOT and most <= 1 + _OVERSHOOT):
+        raise ImageError(
+            f"{complaint}: its floating-point samples reach from {least:g} to {most:g}, a picture's from 0 to 1",
+            "scale it to 0 to 1, HDR by tone mapping, or give it 16 bits",
+        )
 
 
 def divide_by_alpha(colour: AnyArray, alpha: AnyArray) -> AnyArray:

@@ -10,7 +10,7 @@ from adaptsr_cli.data import photos
 from adaptsr_cli.data.layouts import find_pairs
 from adaptsr_cli.data.photos import demo_photos, write_demo_pairs
 from adaptsr_cli.data.preflight import check_pairs
-from adaptsr_cli.errors import DataError
+from adaptsr_cli.errors import DataError, OutputExistsError, UsageError
 from adaptsr_cli.io.images import read_rgb
 from adaptsr_cli.progress import Silent
 
@@ -62,3 +62,28 @@ def test_a_missing_photograph_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(photos, "_TEST", ("missing.png",))
     with pytest.raises(DataError, match=r"no photograph missing\.png"):
         demo_photos()
+
+
+def test_demo_pairs_replace_nothing_that_is_not_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photos, "_TRAIN", ("coins.png",))
+    monkeypatch.setattr(photos, "_TEST", ("camera.png",))
+    own = tmp_path / "train" / "hr" / "coins.png"
+    own.parent.mkdir(parents=True)
+    own.write_text("my own work", encoding="utf-8")
+    with pytest.raises(OutputExistsError, match=r"coins\.png exists already"):
+        write_demo_pairs(tmp_path)
+    assert own.read_text(encoding="utf-8") == "my own work"
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [own]
+    write_demo_pairs(tmp_path, force=True)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")}
+    write_demo_pairs(tmp_path)  # the same ones are there
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")} == before
+    with pytest.raises(OutputExistsError):
+        write_demo_pairs(tmp_path, seed=1)
+
+
+@pytest.mark.parametrize("scale", [0, -2, 2.5, "4"])
+def test_a_scale_is_a_whole_number(scale: object, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="`scale` is"):
+        write_demo_pairs(tmp_path / "demo", scale)  # type: ignore[arg-type]
+    assert not (tmp_path / "demo").exists()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -34,6 +35,12 @@ class AdaptOptions(TrainOptions):
         int, Field(ge=1, description="Batches that the saliency is averaged over."), NotOnCommandLine()
     ] = DEFAULT_BATCHES
     rank_map: Annotated[Path | None, Field(description="Rank map. Left out: the run's."), NotOnCommandLine()] = None
+
+    @classmethod
+    def layer(cls, below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+        """What `above` says, and elsewhere what `below` says; a budget takes the place of a rank map."""
+        dropped = {"rank_map"} if "budget" in above else set()
+        return super().layer({name: value for name, value in below.items() if name not in dropped}, above)
 
 
 class DemoOptions(OptionsModel):

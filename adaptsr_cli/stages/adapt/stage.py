@@ -82,7 +82,7 @@ def run_adapt(options: AdaptOptions, *, progress: Progress = SILENT, world: Worl
         return AdaptResult(
             run=opened.run,
             saliency=read_document(opened.run.saliency, Saliency),
-            rank_map=read_document(opened.run.rank_map, RankMap),
+            rank_map=read_document(options.rank_map or opened.run.rank_map, RankMap),
             training=training,
             merged=merged,
             evaluation=evaluation,
@@ -125,7 +125,7 @@ def _cross_validate(options: AdaptOptions, folds: int, progress: Progress, world
         return AdaptResult(
             run=final.run,
             saliency=read_document(final.run.saliency, Saliency),
-            rank_map=read_document(final.run.rank_map, RankMap),
+            rank_map=read_document(options.rank_map or final.run.rank_map, RankMap),
             training=training,
             merged=merged,
             evaluation=evaluation,
@@ -149,7 +149,7 @@ def run_demo(options: DemoOptions, *, progress: Progress = SILENT, world: World 
         raise OutputExistsError(f"{root} exists already", "replace it with `force`, or give another `run`")
     photos = root / "photos"
     backbone = load_model(ModelSpec.of(None, options.weights_dir, offline=True), SILENT)
-    write_demo_pairs(photos, backbone.scale, options.seed)
+    write_demo_pairs(photos, backbone.scale, options.seed, force=options.force)
     progress.note(f"camera pairs made from photographs that ship with scikit-image: {photos}")
     adaptation = pick(
         AdaptOptions,

@@ -32,33 +32,34 @@ from adaptsr_cli.training.presets import TRAIN_PRESETS
 
 
 def plan_ranks(options: AdaptOptions, opened: OpenRun, progress: Progress, world: World) -> None:
-    """Score and allocate, as far as that is not done yet."""
+    """Score, and allocate where no rank map is named, as far as that is not done yet."""
     run = opened.run
     # Asked by one process, since a moment later it writes these files.
     is_scored, is_allocated = world.gather(
-        (run.saliency.exists(), world.is_main_process and _has_rank_map(run, options.budget))
+        (run.saliency.exists(), world.is_main_process and _is_allocated(run, options))
     )[0]
     if options.force or not is_scored:
         batch = options.batch or TRAIN_PRESETS[options.preset].batch
         score_backbone(pick(ScoreOptions, options, batches=options.score_batches, batch=batch), opened, progress, world)
     with world.rank_zero_first():
-        if world.is_main_process and (options.force or not is_allocated):
+        if world.is_main_process and (not is_allocated or (options.force and options.rank_map is None)):
             allocation = AllocateOptions(run=run.root, budget=options.budget, strategy=options.strategy)
-            allocate_ranks(allocation, read_document(run.saliency, Saliency), progress)
+            command = "allocate" if is_scored and not options.force else "adapt"
+            allocate_ranks(allocation, read_document(run.saliency, Saliency), progress, command=command)
 
 
-def _has_rank_map(run: RunFolder, budget: str) -> bool:
-    """Whether the run has a rank map of this budget.
+def _is_allocated(run: RunFolder, options: AdaptOptions) -> bool:
+    """Whether a rank map is named, or the run has one of this budget.
 
     Raises:
         OutputExistsError: It has one of another budget.
     """
-    if not run.rank_map.exists():
-        return False
+    if options.rank_map is not None or not run.rank_map.exists():
+        return options.rank_map is not None
     known = read_document(run.rank_map, RankMap).provenance.options.get("budget")
-    if known != budget:
+    if known != options.budget:
         raise OutputExistsError(
-            f"{run.rank_map} was made for `budget` {known}, not {budget}",
+            f"{run.rank_map} was made for `budget` {known}, not {options.budget}",
             "repeat that budget to continue, or start again with `force` or another `run`",
         )
     return True

@@ -74,10 +74,13 @@ def run_allocate(
         return allocate_ranks(options, read_document(source, Saliency), progress)
 
 
-def allocate_ranks(options: AllocateOptions, saliency: Saliency, progress: Progress) -> AllocateResult:
-    """`run_allocate` for a saliency that is read already, in a folder that is held already."""
+def allocate_ranks(
+    options: AllocateOptions, saliency: Saliency, progress: Progress, *, command: str = "allocate"
+) -> AllocateResult:
+    """`run_allocate` for a saliency that is read already, in a folder that is held already, by another command too."""
     path = RunFolder(options.run).rank_map
     rank_map = plan_ranks(options, saliency, progress)
+    rank_map = rank_map.model_copy(update={"provenance": rank_map.provenance.model_copy(update={"command": command})})
     write_document(path, rank_map)
     # The adapter that an earlier rank map continued.
     warm_start_path(path).unlink(missing_ok=True)

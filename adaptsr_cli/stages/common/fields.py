@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from adaptsr_cli.data.sources import Align
 from adaptsr_cli.errors import UsageError
 from adaptsr_cli.io.file_kinds import describe_irregular
-from adaptsr_cli.options import Flag
+from adaptsr_cli.options import Flag, with_home
 
 DEFAULT_RUN: Final = Path("adaptsr-run")
 
@@ -26,7 +26,13 @@ def as_many(value: Any) -> Any:
     """Let Python name one value or path where the command line may repeat the option."""
     if isinstance(value, str | Path):
         value = (value,)
-    return tuple(str(item) for item in value) if isinstance(value, Sequence) else value
+    is_many = isinstance(value, Sequence) and all(isinstance(item, str | Path) for item in value)
+    return tuple(map(str, value)) if is_many else value
+
+
+def _as_text(value: Any) -> Any:
+    """Let Python give a path where a name would do as well."""
+    return str(value) if isinstance(value, Path) else value
 
 
 def _join(value: Any, info: ValidationInfo) -> Any:
@@ -51,8 +57,15 @@ def _read_tile(value: Any) -> Any:
     return int(value)
 
 
+def _with_folder_at_home(value: Any) -> Any:
+    """``auto:~/FOLDER`` with the home folder, as options put it at the beginning of a value themselves."""
+    is_folder = isinstance(value, str) and value.startswith(f"{AUTO}:")
+    return f"{AUTO}:{with_home(value.removeprefix(f'{AUTO}:'))}" if is_folder else value
+
+
 def _read_sharpness(value: Any) -> Any:
     """Read ``auto``, ``auto:FOLDER`` or a number from 0 to 1, as text or number."""
+    value = _with_folder_at_home(value)
     if value is None or (isinstance(value, str) and (value == AUTO or value.startswith(f"{AUTO}:"))):
         return value
     try:
@@ -64,6 +77,13 @@ def _read_sharpness(value: Any) -> Any:
             f"`sharpness` {value!r} is not a setting", "give a number from 0 (faithful) to 1 (sharp), or auto"
         )
     return number
+
+
+def _check_seed(seed: int) -> int:
+    """Refuse what torch takes for no seed."""
+    if seed >= 1 << 64:
+        raise UsageError(f"`seed` {seed} is too large", "give a number of 64 bits")
+    return seed
 
 
 def _refuse_file(path: Path | None, info: ValidationInfo) -> Path | None:
@@ -93,6 +113,7 @@ Run = Annotated[
 ]
 Model = Annotated[
     str | None,
+    BeforeValidator(_as_text),
     Field(description="Checkpoint file or catalogue name. Left out: the run's, else the embedded SAFMN x4."),
     Flag(("--model", "-n")),
 ]
@@ -138,6 +159,7 @@ Test = Annotated[
 ]
 Degrade = Annotated[
     str | None,
+    BeforeValidator(_with_folder_at_home),
     Field(
         description="How LR is made from photos without pairs: auto (as the photos themselves look), auto:FOLDER (as "
         "the camera of the photos there, compared with these, takes them), pairs (as the real pairs among the data "
@@ -177,7 +199,7 @@ PrecisionChoice = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"], Field(description="Precision of products and convolutions."),
     Flag(("--precision",)),
 ]  # fmt: skip
-Seed = Annotated[int, Field(ge=0, description="Seed of everything random.")]
+Seed = Annotated[int, AfterValidator(_check_seed), Field(ge=0, description="Seed of everything random.")]
 Force = Annotated[bool, Field(description="Replace what exists."), Flag(("--force",))]
 Strict = Annotated[
     bool,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from adaptsr_cli.adapters.sites import Site, find_sites
 from adaptsr_cli.artifacts.rank_map import RankMap
@@ -21,6 +22,9 @@ from adaptsr_cli.stages.common.open_run import OpenRun
 from adaptsr_cli.stages.score.options import ScoreOptions
 from adaptsr_cli.stages.score.stage import score_backbone
 from adaptsr_cli.stages.train.options import TrainOptions
+
+USUAL_COMMANDS: Final = ("train", "adapt")
+"""What a rank map is made by whose scores were made by the same command."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,12 @@ class RankPlan:
     def ranks(self) -> dict[str, int]:
         """Rank by site name."""
         return {site.name: rank for site, rank in self.sites}
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether `train` or `adapt` scored and allocated by itself, as it would in a new run folder."""
+        made = self.rank_map.provenance
+        return made.command in USUAL_COMMANDS and made.options.get("budget") == DEFAULT_BUDGET
 
 
 def open_rank_plan(options: TrainOptions, opened: OpenRun, progress: Progress, world: World) -> RankPlan:
@@ -76,7 +86,8 @@ def _make_rank_map(
     with world.rank_zero_first():
         if world.is_main_process:
             allocation = AllocateOptions(run=run.root, strategy=options.strategy)
-            allocate_ranks(allocation, read_document(run.saliency, Saliency), progress)
+            command = "allocate" if is_scored else "train"
+            allocate_ranks(allocation, read_document(run.saliency, Saliency), progress, command=command)
 
 
 def _warn_of_newer_scores(rank_map: RankMap, path: Path, saliency: Path, progress: Progress) -> None:

@@ -43,8 +43,8 @@ def write_run_records(options: TrainOptions, config: TrainConfig, opened: OpenRu
         {
             "val": options.val,
             "test": options.test,
-            # What the run continues lies beside its rank map, so that whoever repeats it needs both.
-            "rank_map": options.rank_map or (plan.path if config.init == "adapter" else None),
+            # Ranks that the user chose, and what a run continues, which lies beside its rank map.
+            "rank_map": None if options.rank_map is None and plan.is_usual else plan.path,
         },
         tensorboard=options.tensorboard,
         checkpointing=options.checkpointing,

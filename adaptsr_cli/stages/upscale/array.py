@@ -13,7 +13,7 @@ from adaptsr_cli.artifacts.base import EngineChoice
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.errors import ImageError, UsageError
 from adaptsr_cli.inference.picture import resize_to, upscale_picture
-from adaptsr_cli.io.pictures import layers_of, picture_of
+from adaptsr_cli.io.pictures import check_range, layers_of, picture_of
 from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.runtime import random_state_kept
 from adaptsr_cli.stages.common.fields import DEFAULT_RUN
@@ -86,21 +86,21 @@ def upscale_array(
         "precision": precision,
         "engine": engine,
     }
+    settled = UpscaleOptions.of(values if model is None or isinstance(model, Backbone) else {**values, "model": model})
     if isinstance(model, Backbone):
         given = [f"`{name}`" for name, value in adapted.items() if value not in (None, (), [])]
-        given += ["`run`"] if Path(run) != DEFAULT_RUN else []
+        given += ["`run`"] if settled.run != DEFAULT_RUN else []
         if given:
             raise UsageError(f"{' and '.join(given)} beside a network that is open already", "name its file instead")
-        upscaler = make_upscaler(model, UpscaleOptions.of(values), progress)
+        upscaler = make_upscaler(model, settled, progress)
     else:
-        name = {} if model is None else {"model": str(model)}
-        upscaler = open_upscaler(UpscaleOptions.of(values | name), progress)
+        upscaler = open_upscaler(settled, progress)
     if image.dtype == np.float32:
-        factor = outscale or upscaler.backbone.scale
+        factor = settled.outscale or upscaler.backbone.scale
         height_px, width_px = (max(1, round(factor * length)) for length in image.shape[:2])
         return resize_to(upscaler.run(image), width_px, height_px)
     picture = picture_of(layers, grey=layers.shape[2] <= 2)
-    result = layers_of(upscale_picture(upscaler, picture, outscale=outscale))
+    result = layers_of(upscale_picture(upscaler, picture, outscale=settled.outscale))
     return result[..., 0] if image.ndim == 2 else result
 
 
@@ -118,4 +118,6 @@ def _layers(image: AnyArray) -> AnyArray:
     layers = image[..., None] if image.ndim == 2 else image
     if layers.ndim != 3 or not layers.size or layers.shape[2] not in _CHANNELS.get(image.dtype, ()):
         raise ImageError(f"an array of {image.dtype} and shape {image.shape} is not an image", hint)
+    if image.dtype == np.float32:
+        check_range(image, "this array is not an image")
     return layers

@@ -88,3 +88,21 @@ def test_wrong_options_are_named_by_their_fields() -> None:
         inputs=(Path("in.png"),), adapters=(Path("a"), Path("b"))
     )
     assert [UpscaleOptions(tile=tile).tile for tile in ("auto", None, "0", 0, "64", 64)] == [None, None, 0, 0, 64, 64]
+
+
+@pytest.mark.parametrize(("values", "text"), [([0, 7], "from 0 to 7"), ([-1, 1], "from -1 to 1"), ([0, np.nan], "nan")])
+def test_floats_that_are_no_picture_are_refused(values: list[float], text: str) -> None:
+    """They were cut off at white."""
+    image = np.resize(np.array(values, np.float32), (4, 4, 3))
+    with pytest.raises(ImageError, match=text):
+        upscale_array(image)
+
+
+def test_options_are_read_as_those_of_upscale(tmp_path: Path) -> None:
+    network = load_backbone(save_tiny("span_x2", tmp_path / "m.safetensors"))
+    for depth in (8, 16):
+        assert upscale_array(noise(6, 4, 3, depth=depth), network, outscale="3").shape == (18, 12, 3)
+    assert upscale_array(np.zeros((6, 4, 3), np.float32), network, outscale="3").shape == (18, 12, 3)
+    for wrong in ({"run": None}, {"model": network.model}, {"model": ""}, {"outscale": "much"}):
+        with pytest.raises(UsageError, match=f"`{next(iter(wrong))}` is"):
+            upscale_array(noise(6, 4, 3), **({"model": network} | wrong))
