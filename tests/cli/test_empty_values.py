@@ -75,3 +75,20 @@ def test_what_is_put_behind_a_name_may_be_empty(adaptsr: Command) -> None:
     assert adaptsr("upscale", "a.png", "--suffix", "", "-o", "out", "--device", "cpu").code == 0
     assert Path("out/a.png").is_file()
     assert adaptsr("upscale", "a.png", "--suffix=", "-o", "out", "--device", "cpu").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["train", "--data", "a", "--degrade", "auto:"], "--degrade"),
+        (["upscale", "a.png", "--sharpness=auto: "], "--sharpness"),
+    ],
+)
+def test_a_folder_behind_auto_that_is_empty_is_not_the_current_one(
+    words: list[str], option: str, adaptsr: Command
+) -> None:
+    """As ``auto:$CAMERA`` gives."""
+    done = adaptsr(*words)
+    assert done.code == 2
+    assert f"{option} auto:" in done.err
+    assert "names no folder" in done.err

@@ -57,15 +57,19 @@ def _read_tile(value: Any) -> Any:
     return int(value)
 
 
-def _with_folder_at_home(value: Any) -> Any:
+def _with_folder_at_home(value: Any, info: ValidationInfo) -> Any:
     """``auto:~/FOLDER`` with the home folder, as options put it at the beginning of a value themselves."""
-    is_folder = isinstance(value, str) and value.startswith(f"{AUTO}:")
-    return f"{AUTO}:{with_home(value.removeprefix(f'{AUTO}:'))}" if is_folder else value
+    if not (isinstance(value, str) and value.startswith(f"{AUTO}:")):
+        return value
+    folder = value.removeprefix(f"{AUTO}:")
+    if not folder.strip():  # it would be the current folder
+        raise UsageError(f"`{info.field_name}` {value} names no folder", "is a variable of the shell not set?")
+    return f"{AUTO}:{with_home(folder)}"
 
 
-def _read_sharpness(value: Any) -> Any:
+def _read_sharpness(value: Any, info: ValidationInfo) -> Any:
     """Read ``auto``, ``auto:FOLDER`` or a number from 0 to 1, as text or number."""
-    value = _with_folder_at_home(value)
+    value = _with_folder_at_home(value, info)
     if value is None or (isinstance(value, str) and (value == AUTO or value.startswith(f"{AUTO}:"))):
         return value
     try:
