@@ -10,7 +10,7 @@ from conftest import Command, write_pairs
 from networks import save_tiny
 
 QUICK = ("--iterations", 2, "--batch", 1, "--patch", 32, "--model", "m.safetensors", "--method", "lora")
-STALE = "was made before run/adapter.safetensors as it is now: `adaptsr merge --force` comes first"
+STALE = "was made before run/adapter.safetensors as it is now: `adaptsr merge --force --run run` comes first"
 
 
 @pytest.fixture
