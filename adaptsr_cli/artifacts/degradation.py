@@ -291,9 +291,15 @@ class Degradation(StrictModel):
 
 
 class DegradationRecord(StrictModel):
-    """``degradation.json``: what made the LR side of photographs, and the estimate that it was centred on, if any."""
+    """``degradation.json``: what made the LR side of photographs, and the estimate that it was centred on, if any.
+
+    Attributes:
+        camera: Identity of the camera's photographs, where they lay in a folder of their own; None in files of older
+            versions.
+    """
 
     artifact: Literal["degradation"] = "degradation"
     format_version: Literal[1] = FORMAT_VERSION
     degradation: Degradation
     estimate: CameraEstimate | TransferEstimate | PairEstimate | None
+    camera: Annotated[str | None, Field(exclude_if=lambda camera: camera is None)] = None

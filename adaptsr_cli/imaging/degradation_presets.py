@@ -69,5 +69,5 @@ def find_degradation(name: str) -> Degradation:
     for preset, degradation in DEGRADATIONS.items():
         if preset == name:
             return degradation
-    hint = nearest(name, DEGRADATIONS) or f"use one of {', '.join(DEGRADATIONS)}"
+    hint = nearest(name, DEGRADATIONS) or f"use one of {', '.join(DEGRADATIONS)}, or the path of a degradation.json"
     raise UsageError(f"`degrade` {name!r} is not a known degradation", hint)

@@ -32,5 +32,5 @@ def find_overfitting(rows: Sequence[LogRow]) -> str | None:
         return None
     return (
         f"overfitting: since iteration {best_at} the held-out score has fallen by {lost_db:.2f} dB while the training "
-        "loss kept falling; the adapter of that iteration is kept. More images, a smaller `budget` or `patience` help"
+        "loss kept falling; the adapter of that iteration is kept. More images, smaller ranks or `patience` help"
     )

@@ -26,8 +26,9 @@ from adaptsr_cli.training.optimizer import JointOptimizer
 from adaptsr_cli.training.optimizer_state import put_moments, read_moments
 from adaptsr_cli.units import format_seconds, plural
 
-# These may change between a run and its continuation without changing the result.
-_FREE_OPTIONS = frozenset({"save_freq"})
+# These may change between a run and its continuation without changing the result; what was degraded how is compared as
+# such, whatever it was named by.
+_FREE_OPTIONS = frozenset({"save_freq", "degrade"})
 # A longer plan goes on from the state of a shorter one, and its validations may be farther apart.
 _LENGTH_OPTIONS = ("iterations", "minutes")
 _FREE_WITH_LENGTH = frozenset({*_FREE_OPTIONS, *_LENGTH_OPTIONS, "val_freq"})
@@ -162,7 +163,7 @@ def differences(saved: RunFingerprint, wanted: RunFingerprint) -> list[str]:
     if saved.backbone_sha256 != wanted.backbone_sha256:
         found.append("the backbone is another one")
     if saved.data_fingerprint != wanted.data_fingerprint:
-        found.append("the training images are others")
+        found.append("the training images are others, or come in another order, share or alignment")
     if saved.degradation_sha256 != wanted.degradation_sha256:
         found.append("the degradation that makes the LR side of photos is another one")
     if saved.start_sha256 != wanted.start_sha256:

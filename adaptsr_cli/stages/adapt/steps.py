@@ -78,15 +78,27 @@ def evaluate(options: AdaptOptions, progress: Progress, world: World, *, picture
     folder = options.test or options.val
     images = {} if folder is None else {"data": (str(folder),), "lr_dir": None, "hr_dir": None, "list_file": None}
     chosen = pick(
-        EvaluateOptions, options, **images, precision="auto", force=True, replaces_first=True, pictures=pictures
+        EvaluateOptions,
+        options,
+        **images,
+        degrade=_named_degradation(options),
+        precision="auto",
+        force=True,
+        replaces_first=True,
+        pictures=pictures,
     )
     return run_evaluate(chosen, progress=progress, world=world)
+
+
+def _named_degradation(options: AdaptOptions) -> str | None:
+    """As the user named it, unless the training has decided: then the run's holds."""
+    return None if RunFolder(options.run).degradation.exists() else options.degrade
 
 
 def upscale_example(options: AdaptOptions, opened: OpenRun, progress: Progress) -> Path:
     """Upscale the first held-out LR image with the merged model into ``upscaled/``."""
     run, data = opened.run, opened.data
-    degradation = run_degradation(run, data.held_out, options.degrade)
+    degradation = run_degradation(run, data.held_out, _named_degradation(options))
     held_out: Mixture = open_reader(data.held_out, opened.backbone.scale, degradation, options.seed, data.cache)
     lr, _ = held_out.read(0)
     source = run.root / "upscaled" / f"{held_out.pairs[0].name}.png"

@@ -17,7 +17,7 @@ from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.documents import parse_document
 from adaptsr_cli.io.tensors import weights_sha256
 from adaptsr_cli.progress import Progress
-from adaptsr_cli.stages.common.adapter_file import attach_adapter, read_adapter
+from adaptsr_cli.stages.common.adapter_file import attach_adapter, read_adapter, require_adapter
 from adaptsr_cli.stages.common.fields import DEFAULT_RUN
 from adaptsr_cli.stages.common.models import ModelSpec, load_model, open_backbone, require_same_backbone
 from adaptsr_cli.stages.common.run_folder import RunFolder
@@ -74,10 +74,7 @@ def add_adapters(backbone: Backbone, adapters: Sequence[Path], strength: float, 
     """
     before = _copy_weights(backbone.model)
     for path in adapters:
-        if not path.exists():
-            raise ArtifactError(
-                f"there is no adapter {path}", "check the path, or train one with `adaptsr train --data DIR`"
-            )
+        require_adapter(path)
         _, attachment = attach_adapter(backbone, path)
         fold(attachment)
         progress.note(f"with {path}")

@@ -40,6 +40,18 @@ def read_adapter(path: Path) -> tuple[AdapterHeader, dict[str, Tensor]]:
     return parse_document(metadata[HEADER], AdapterHeader, str(path)), tensors
 
 
+def require_adapter(path: Path) -> None:
+    """Refuse a file that is not there.
+
+    Raises:
+        ArtifactError: It is not.
+    """
+    if not path.exists():
+        raise ArtifactError(
+            f"there is no adapter {path}", "check the path or the `run`, or train one with `adaptsr train --data DIR`"
+        )
+
+
 @dataclass(frozen=True)
 class AdapterSource:
     """A trained adapter as it was read.
@@ -61,8 +73,7 @@ def open_adapter(path: Path) -> AdapterSource:
     Raises:
         ArtifactError: Missing, damaged, or another kind of file.
     """
-    if not path.exists():
-        raise ArtifactError(f"there is no {path}", "train one with `adaptsr train --data DIR`")
+    require_adapter(path)
     header, tensors = read_adapter(path)
     return AdapterSource(path, file_sha256(path), header, tensors)
 

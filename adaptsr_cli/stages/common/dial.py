@@ -191,6 +191,7 @@ def faithful_strength(run: RunFolder, adapter: AdapterSource, progress: Progress
         return 1.0
     if guard.strength != 1:
         progress.note(
-            f"merged at strength {guard.strength:g}, as the guard of the training chose (`strength` 1 undoes it)"
+            f"merged at strength {guard.strength:g}, as the guard of the training chose (`adaptsr merge --strength 1 "
+            "--force` undoes it)"
         )
     return guard.strength

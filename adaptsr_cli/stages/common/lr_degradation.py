@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from adaptsr_cli.artifacts.camera import CameraEstimate
 from adaptsr_cli.artifacts.degradation import Degradation, DegradationRecord
 from adaptsr_cli.artifacts.transfer import PairEstimate, TransferEstimate
 from adaptsr_cli.data.layouts import PairSet, fit_scale
@@ -17,6 +18,7 @@ from adaptsr_cli.errors import DataError, OutputExistsError, UsageError
 from adaptsr_cli.imaging.degradation_presets import DEGRADATIONS, find_degradation
 from adaptsr_cli.imaging.estimate import degradation_of, estimate_camera
 from adaptsr_cli.io.documents import read_document, write_document
+from adaptsr_cli.io.hashing import file_fingerprint
 from adaptsr_cli.io.images import list_images
 from adaptsr_cli.io.result_mark import leave_out_results
 from adaptsr_cli.progress import Progress
@@ -71,12 +73,9 @@ def choose_degradation(
         return None
     with world.rank_zero_first():
         known = read_document(run.degradation, DegradationRecord) if run.degradation.exists() and not force else None
-        record = _decide(known, sets, photos, name, progress, scale=scale, seed=seed)
+        record = _decide(run, known, sets, photos, name, progress, scale=scale, seed=seed)
         if known is not None and known.degradation != record.degradation:
-            raise OutputExistsError(
-                f"{run.root} was begun with the degradation {known.degradation.name!r}, not {name!r}",
-                "leave `degrade` out to continue, or start again with `force` or another `run`",
-            )
+            raise _begun_otherwise(run, known, name)
         if known is None and world.is_main_process:
             write_document(run.degradation, record)
     progress.note(f"LR side of the photos: degradation {record.degradation.name!r}")
@@ -95,7 +94,22 @@ def tell_unused(name: str) -> str:
     )
 
 
+def _begun_otherwise(run: RunFolder, known: DegradationRecord, name: str | None) -> OutputExistsError:
+    return OutputExistsError(
+        f"{run.root} was begun with {_describe(known, name)}, not with `degrade` {name}",
+        "leave `degrade` out to continue, or start again with `force` or another `run`",
+    )
+
+
+def _describe(known: DegradationRecord, name: str | None) -> str:
+    """What a run was begun with, where that is not what is named now."""
+    if known.camera is not None and is_auto(name):
+        return "the camera of other photographs"
+    return f"the degradation {known.degradation.name!r}"
+
+
 def _decide(
+    run: RunFolder,
     known: DegradationRecord | None,
     sets: PairSets,
     photos: list[Path],
@@ -112,14 +126,30 @@ def _decide(
         if known is not None and isinstance(known.estimate, PairEstimate):
             return known
         return _measure_pairs([pairs for pairs in sets if pairs.ratio is not None], progress, scale=scale, seed=seed)
-    if known is not None and is_auto(name) and known.estimate is not None:
+    if not is_auto(name):
+        return _named(name)
+    cameras = _camera_photos(name)
+    if known is not None:
+        if not _is_of(known, cameras):
+            raise _begun_otherwise(run, known, name)
         return known
-    if name == AUTO:
+    if not cameras:
         return _measure_statistics(photos, progress, seed=seed)
-    if is_auto(name):
-        cameras = _camera_photos(Path(name.removeprefix(f"{AUTO}:")))
-        return _measure_camera(cameras, photos, progress, scale=scale, seed=seed)
-    return _named(name)
+    record = _measure_camera(cameras, photos, progress, scale=scale, seed=seed)
+    return record.model_copy(update={"camera": _identify(cameras)})
+
+
+def _is_of(known: DegradationRecord, cameras: list[Path]) -> bool:
+    """Whether it was measured on these photographs of a camera; where there are none, on the training photographs."""
+    if not cameras:
+        return known.camera is None and isinstance(known.estimate, CameraEstimate)
+    # Older versions did not write down on which ones.
+    return known.camera == _identify(cameras) or (known.camera is None and isinstance(known.estimate, TransferEstimate))
+
+
+def _identify(photos: list[Path]) -> str:
+    """An identity of photographs, whatever folder they lie in."""
+    return hashlib.sha256("".join(sorted(map(file_fingerprint, photos))).encode()).hexdigest()[:16]
 
 
 def _measure_statistics(photos: list[Path], progress: Progress, *, seed: int) -> DegradationRecord:
@@ -197,7 +227,11 @@ def is_found_out(name: str | None) -> bool:
     return is_auto(name) or name == BY_PAIRS
 
 
-def _camera_photos(folder: Path) -> list[Path]:
+def _camera_photos(name: str) -> list[Path]:
+    """The photographs of ``auto:FOLDER``; none for ``auto``."""
+    if name == AUTO:
+        return []
+    folder = Path(name.removeprefix(f"{AUTO}:"))
     found = list_images(folder, recursive=True) if folder.is_dir() else []
     if not found:
         raise UsageError(f"`degrade` {AUTO}:{folder}: no photos there", "name a folder of the camera's photos")
@@ -223,12 +257,33 @@ def _named(name: str) -> DegradationRecord:
 
 
 def run_degradation(run: RunFolder, sets: PairSets, name: str | None) -> Degradation | None:
-    """The degradation for photographs to be scored on: as named, else the run's, else the usual bicubic."""
+    """The degradation for photographs to be scored on: as named, else the run's, else the usual bicubic.
+
+    Raises:
+        UsageError: No such preset or folder, or one is to be found out that the run has not.
+        ArtifactError: The file is no degradation.
+    """
     if all(pairs.ratio is not None for pairs in sets):
         return None
-    if is_found_out(name) and run.degradation.exists():
-        return read_document(run.degradation, DegradationRecord).degradation
-    return named_degradation(name or DEFAULT_TO_SCORE_ON)
+    if name is not None and not is_found_out(name):
+        return named_degradation(name)
+    if not run.degradation.exists():
+        if name is not None:
+            raise UsageError(
+                f"`degrade` {name}: it is found out where a run is trained on photographs, and {run.root} was not",
+                f"name {', '.join(DEGRADATIONS)} or a degradation.json",
+            )
+        return named_degradation(DEFAULT_TO_SCORE_ON)
+    known = read_document(run.degradation, DegradationRecord)
+    if name is None:
+        return known.degradation
+    is_it = isinstance(known.estimate, PairEstimate) if name == BY_PAIRS else _is_of(known, _camera_photos(name))
+    if not is_it:
+        raise UsageError(
+            f"{run.root} was begun with {_describe(known, name)}, not with `degrade` {name}",
+            f"leave `degrade` out to score with the run's, or name {', '.join(DEGRADATIONS)} or a degradation.json",
+        )
+    return known.degradation
 
 
 def degradation_sha256(degradation: Degradation | None) -> str:

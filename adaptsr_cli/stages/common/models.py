@@ -56,11 +56,13 @@ class ModelSpec:
 def open_backbone(run: RunFolder, choice: ModelSpec, progress: Progress, *, record: bool = True) -> Backbone:
     """Load the backbone of a run, and make it the run's if the run is new, or nothing was made with another one yet.
 
+    Where the run's backbone was moved, the file that is named is the run's from then on, if it is the same network.
+
     Args:
         run: The run folder.
         choice: What the user asked for.
         progress: Told which network was loaded.
-        record: Write ``run.json`` in a new run.
+        record: Write ``run.json``.
 
     Raises:
         ArtifactError: The run belongs to other weights, or its backbone has changed or vanished.
@@ -68,25 +70,24 @@ def open_backbone(run: RunFolder, choice: ModelSpec, progress: Progress, *, reco
     """
     is_known = _is_settled(run, choice.name) if record else run.record.exists()
     known = read_document(run.record, RunRecord) if is_known else None
-    backbone = load_model(choice, progress, known)
-    if known is None:
-        if record:
-            location = _portable(backbone.checkpoint.path)
-            write_document(run.record, RunRecord(backbone=backbone.identity, model_path=location))
-    else:
+    if known is not None and choice.name is None:
+        choice = replace(choice, name=str(_locate(known, run)))
+    backbone = load_model(choice, progress, known.backbone if known is not None else None)
+    if known is not None:
         require_same_backbone(known.backbone, run.record, backbone.identity)
+    if record and (known is None or not _path_of(known).exists()):
+        location = _portable(backbone.checkpoint.path)
+        write_document(run.record, RunRecord(backbone=backbone.identity, model_path=location))
     return backbone
 
 
-def load_model(choice: ModelSpec, progress: Progress, known: RunRecord | None = None) -> Backbone:
-    """Load the chosen network, else the run's, else the embedded default; note what it is."""
+def load_model(choice: ModelSpec, progress: Progress, known: BackboneIdentity | None = None) -> Backbone:
+    """Load the chosen network, else the embedded default, with the options of the `known` one; note what it is."""
     if choice.name is not None:
         path = find_model(choice.name, weights_dir=choice.weights_dir, offline=choice.offline, progress=progress)
-    elif known is not None:
-        path = _locate(known)
     else:
         path = default_model()
-    backbone = _load_as_known(path, choice.options, known.backbone if known is not None else None)
+    backbone = _load_as_known(path, choice.options, known)
     identity, checkpoint = backbone.identity, backbone.checkpoint
     way = ".".join(filter(None, (checkpoint.wrapper, checkpoint.prefix.rstrip("."))))
     key = f", key {way!r}" if way else ""
@@ -155,12 +156,22 @@ def _portable(path: Path) -> str:
     return str(path.resolve())
 
 
-def _locate(record: RunRecord) -> Path:
+def _path_of(record: RunRecord) -> Path:
     embedded = record.model_path.removeprefix("embedded:")
-    path = bundled_weights_dir() / embedded if embedded != record.model_path else Path(embedded)
+    return bundled_weights_dir() / embedded if embedded != record.model_path else Path(embedded)
+
+
+def _locate(record: RunRecord, run: RunFolder) -> Path:
+    """Where the run's backbone lies.
+
+    Raises:
+        ArtifactError: It is no longer there.
+    """
+    path = _path_of(record)
     if not path.exists():
         raise ArtifactError(
-            f"the run's backbone {record.model_path} is no longer there", "name where it is now by `model`"
+            f"the run's backbone {record.model_path} is no longer there",
+            f'move it back, or write where it is now as "model_path" into {run.record}',
         )
     return path
 

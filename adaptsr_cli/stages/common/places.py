@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 from unicodedata import normalize
 
-from adaptsr_cli.errors import AdaptsrError, ArtifactError, ImageError
+from adaptsr_cli.errors import AdaptsrError, ImageError, UsageError
 from adaptsr_cli.io.file_kinds import describe_irregular
 
 LEAST_FREE_BYTES: Final = 16 << 10
@@ -111,7 +111,7 @@ def require_suffix(output: Path, suffix: str, hint: str = "") -> None:
         hint: What else could be meant.
 
     Raises:
-        ArtifactError: It is called otherwise.
+        UsageError: It is called otherwise.
     """
     if output.suffix == suffix:
         return
@@ -122,7 +122,7 @@ def require_suffix(output: Path, suffix: str, hint: str = "") -> None:
     else:  # the end of a version number, perhaps
         better = output.with_name(output.name + suffix)
     hint = f"{hint}, or " if hint else ""
-    raise ArtifactError(f"`output` {output} does not end in {suffix}", f"{hint}name a file such as {better}")
+    raise UsageError(f"`output` {output} does not end in {suffix}", f"{hint}name a file such as {better}")
 
 
 class FullDisks:

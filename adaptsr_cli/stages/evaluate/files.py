@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from adaptsr_cli.artifacts.base import Scalar
 from adaptsr_cli.artifacts.evaluation import Evaluation
 from adaptsr_cli.errors import OutputExistsError
 from adaptsr_cli.io.documents import read_document
@@ -16,6 +17,7 @@ from adaptsr_cli.stages.evaluate.models import EvaluatedModel
 from adaptsr_cli.stages.evaluate.options import EvaluateOptions
 
 _MOST_NAME: Final = 60
+_DEGRADATION: Final = "degradation_sha256"
 
 
 def choose_files(
@@ -24,11 +26,13 @@ def choose_files(
     split: ScoredSplit,
     fingerprint: str,
     models: Sequence[EvaluatedModel],
+    made_with: Mapping[str, Scalar],
 ) -> EvaluationFiles:
     """The files that this evaluation is written to: those that it has already, else the first free ones.
 
-    Evaluations of other data, of other models or by another protocol lie side by side. One of the run's own models is
-    the same before and after the merge, so that the earlier scores are replaced, by `force`, and not left as the run's.
+    Evaluations of other data, of other models, by another protocol or degradation lie side by side. One of the run's
+    own models is the same before and after the merge, so that the earlier scores are replaced, by `force`, and not left
+    as the run's.
 
     Args:
         options: Say what is scored, by which protocol, and whether results may be replaced.
@@ -36,9 +40,11 @@ def choose_files(
         split: Which images of the data are scored.
         fingerprint: Identity of the images.
         models: What is scored.
+        made_with: What else the scores depend on, as the provenance names it.
 
     Raises:
-        OutputExistsError: The evaluation lies there as it was before models or images changed, and `force` is not set.
+        OutputExistsError: The evaluation lies there as it was before models or images changed, or with metrics that
+            are not asked for now, and `force` is not set.
         ArtifactError: A file of that name is no evaluation.
     """
     data, names = options.images.describe(), [model.name for model in models]
@@ -52,11 +58,19 @@ def choose_files(
         shared = zip(known_names, names, strict=False) if options.scores_models_of_run else [(known_names, names)]
         if not same_data or known.protocol != options.protocol or any(old != new for old, new in shared):
             continue
+        if known.provenance.options.get(_DEGRADATION, made_with[_DEGRADATION]) != made_with[_DEGRADATION]:
+            continue  # older versions did not write it down
         same_models = [(model.name, model.sha256) for model in known.models] == [
             (model.name, model.sha256) for model in models
         ]
-        if options.force or (same_images and same_models):
+        lost = _metrics_of(known.provenance.options) - _metrics_of(made_with) - set(known.skipped_metrics)
+        if options.force or (same_images and same_models and not lost):
             return files
+        if same_images and same_models:
+            raise OutputExistsError(
+                f"{files.scores} holds scores by {', '.join(sorted(lost))} too",
+                "name all `metrics` that it should hold, or set `force` to replace it",
+            )
         change = "images" if not same_images else "weights" if known_names == names else "models"
         raise OutputExistsError(
             f"{files.scores} holds another evaluation ({', '.join(known_names)} on {known.data}, protocol "
@@ -64,6 +78,10 @@ def choose_files(
             "set `force` to replace it, or use another `run`",
         )
     raise AssertionError("there are always free names")
+
+
+def _metrics_of(made_with: Mapping[str, Scalar | tuple[Scalar, ...]]) -> set[str]:
+    return set(str(made_with.get("metrics") or "").split(",")) - {""}
 
 
 def _list_names(run: RunFolder, options: EvaluateOptions) -> Iterator[EvaluationFiles]:

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 
 from adaptsr_cli.backbones.backbone import Backbone
-from adaptsr_cli.errors import ArtifactError, DataError, UsageError
+from adaptsr_cli.errors import DataError, UsageError
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.inference.picture import upscale_rgb
 from adaptsr_cli.io.images import read_rgb
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.runtime import pick_precision
 from adaptsr_cli.stages.common.adapted_model import add_adapters, model_sha256
-from adaptsr_cli.stages.common.adapter_file import read_adapter
+from adaptsr_cli.stages.common.adapter_file import read_adapter, require_adapter
 from adaptsr_cli.stages.common.merged_model import read_merged_header
 from adaptsr_cli.stages.common.models import ModelSpec, load_model, network_sha256, open_backbone
 from adaptsr_cli.stages.common.run_folder import RunFolder
@@ -96,10 +96,7 @@ def _open_merged(options: EvaluateOptions, run: RunFolder, progress: Progress) -
 
 def _open_with_adapter(options: EvaluateOptions, run: RunFolder, path: Path, progress: Progress) -> Backbone:
     """The network that an adapter was made for, among those named, else the run's, with the adapter folded in."""
-    if not path.exists():
-        raise ArtifactError(
-            f"there is no adapter {path}", "check the path, or train one with `adaptsr train --data DIR`"
-        )
+    require_adapter(path)
     made_for = read_adapter(path)[0].backbone
     for text in options.models:
         backbone = load_model(_model_spec(options, text).with_options_of(made_for), progress)

@@ -72,7 +72,13 @@ class EvaluateOptions(OptionsModel):
     csv: Annotated[Path | None, Field(description="Write the table there, with spread and p-values.")] = None
     markdown: Annotated[Path | None, Field(description="Write the table there, for a README.")] = None
     latex: Annotated[Path | None, Field(description="Write the table there, for a paper.")] = None
-    degrade: fields.Degrade = None
+    degrade: Annotated[
+        fields.Degrade,
+        Field(
+            description="How LR is made from photos without pairs: realesrgan, phone, demo, bicubic, or a "
+            "degradation.json. Left out: the run's, else bicubic."
+        ),
+    ] = None
     tile: fields.Tile = None
     weights_dir: fields.WeightsDir = None
     offline: fields.Offline = False

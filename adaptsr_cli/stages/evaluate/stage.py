@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import torch
 
+from adaptsr_cli.artifacts.base import Scalar
+from adaptsr_cli.artifacts.degradation import Degradation
 from adaptsr_cli.artifacts.evaluation import ColourChartScores, Evaluation, ImageScores, LeftOutImage
 from adaptsr_cli.artifacts.files import FileAccount
 from adaptsr_cli.artifacts.metrics import METRICS
@@ -30,7 +32,12 @@ from adaptsr_cli.report.gallery import BestAndWorst, ImageDetail, select
 from adaptsr_cli.report.sheet import draw_comparison
 from adaptsr_cli.report.tables import TABLES, TableKind
 from adaptsr_cli.runtime import describe_machine, pick_device
-from adaptsr_cli.stages.common.lr_degradation import DEFAULT_TO_SCORE_ON, run_degradation, tell_unused
+from adaptsr_cli.stages.common.lr_degradation import (
+    DEFAULT_TO_SCORE_ON,
+    degradation_sha256,
+    run_degradation,
+    tell_unused,
+)
 from adaptsr_cli.stages.common.run_folder import (
     EvaluationFiles,
     RunFolder,
@@ -85,12 +92,14 @@ class _Subject:
     Attributes:
         images: Which images, and what the run has seen of them.
         fingerprint: Identity of the images.
+        degradation: What makes the LR side of photographs; None where nothing is degraded.
         reader: The same images, as they are given to the models.
         models: The networks, and what other systems made.
     """
 
     images: ScoredImages
     fingerprint: str
+    degradation: Degradation | None
     reader: Mixture
     models: list[EvaluatedModel]
 
@@ -123,7 +132,8 @@ def run_evaluate(
     refuse_overwriting({f"`{kind}`": path for kind, path in tables.items()}, force=options.force)
 
     subject = _open_subject(options, run, protocol, device, progress, world)
-    files = choose_files(options, run, subject.images.split, subject.fingerprint, subject.models)
+    made_with = _options_of(options, metrics, subject, device)
+    files = choose_files(options, run, subject.images.split, subject.fingerprint, subject.models, made_with)
     written = {"scores": files.scores, "comparison sheet": files.comparison, "report": files.report}
     refuse_overwriting(written, force=True)  # whether they can be written; choose_files has asked
     refuse_inputs({**written, **{f"`{kind}`": path for kind, path in tables.items()}}, _inputs(options, subject))
@@ -145,7 +155,7 @@ def run_evaluate(
     chosen = select(world.gather(best_and_worst.details), best_and_worst.each_end)
     details = [replace(detail, index=order[detail.index]) for detail in chosen]
 
-    evaluation = _make_evaluation(options, metrics, subject, scorer, images, left_out, device)
+    evaluation = _make_evaluation(options, made_with, subject, scorer, images, left_out)
     chart = world.from_main(lambda: _score_colour_chart(subject.models, progress))
     evaluation = evaluation.model_copy(update={"colour_chart": chart})
     if (said := describe_colours(evaluation)) and world.is_main_process:
@@ -237,7 +247,8 @@ def _open_subject(
     reader = open_reader(sets, _find_scale(networks, sets), degradation, options.seed, cache)
     names = [pair.name for pair in reader.pairs]
     folders = [open_folder(name, folder, names, strict=options.strict) for name, folder in options.output_folders]
-    return _Subject(images, fingerprint_of(sets), reader, make_distinct([*networks, *folders]))
+    used = degradation if protocol.has_reference else None
+    return _Subject(images, fingerprint_of(sets), used, reader, make_distinct([*networks, *folders]))
 
 
 def _inputs(options: EvaluateOptions, subject: _Subject) -> Iterator[Path]:
@@ -284,14 +295,28 @@ def _open_scorer(
     return ImageScorer(protocol, scale, possible, measures)
 
 
+def _options_of(
+    options: EvaluateOptions, metrics: Sequence[str], subject: _Subject, device: torch.device
+) -> dict[str, Scalar]:
+    """What the scores depend on besides images, models and protocol, as ``eval.json`` names it."""
+    degradation = subject.degradation
+    return {
+        "metrics": ",".join(metrics),
+        "degrade": degradation.name if degradation is not None else None,
+        "degradation_sha256": degradation_sha256(degradation) or None,
+        "tile_px": options.tile,
+        "device": device.type,
+        "precision": options.precision,
+    }
+
+
 def _make_evaluation(
     options: EvaluateOptions,
-    metrics: Sequence[str],
+    made_with: Mapping[str, Scalar],
     subject: _Subject,
     scorer: ImageScorer,
     images: Mapping[int, ImageScores],
     left_out: Sequence[LeftOutImage],
-    device: torch.device,
 ) -> Evaluation:
     """Put together what ``eval.json`` holds."""
     pairs = subject.reader.pairs
@@ -301,13 +326,6 @@ def _make_evaluation(
     ]
     models, comparisons = summarise(subject.models, scored, options.seed)
     unusable = [LeftOutImage(name=name, reason=reason) for name, reason in name_faults(subject.images.opened)]
-    made_with = {
-        "metrics": ",".join(metrics),
-        "degrade": options.degrade,
-        "tile_px": options.tile,
-        "device": device.type,
-        "precision": options.precision,
-    }
     protocol, scale = scorer.protocol, scorer.scale
     return Evaluation(
         provenance=provenance("eval", made_with, options.seed, subject.fingerprint),

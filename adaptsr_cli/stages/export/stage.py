@@ -119,8 +119,7 @@ def _refuse_options(options: ExportOptions, to: FormatName) -> None:
     """Refuse what this format does not have, before the network is opened.
 
     Raises:
-        UsageError: Naming the option and the formats that have it.
-        ArtifactError: `output` does not end as this format's files do.
+        UsageError: Naming the option and the formats that have it, or `output` does not end as this format's files do.
     """
     format_ = FORMATS[to]
     for name in ("half", "tile"):

@@ -10,10 +10,9 @@ from typing import Any, get_args
 from adaptsr_cli.artifacts.merged import Blend, BlendPart, MergedHeader, Tuning
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
-from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.runtime import pick_device
-from adaptsr_cli.stages.common.adapter_file import AdapterSource, open_adapter
+from adaptsr_cli.stages.common.adapter_file import AdapterSource, open_adapter, require_adapter
 from adaptsr_cli.stages.common.auto_sharpness import settle_sharpness
 from adaptsr_cli.stages.common.blend import open_blend, require_one_backbone
 from adaptsr_cli.stages.common.dial import faithful_strength, open_dial
@@ -93,8 +92,7 @@ def run_merge(options: MergeOptions, *, progress: Progress = SILENT, world: Worl
     output, format = _choose_file(options, run)
     sources = options.adapters or (run.adapter,)
     for source in sources:
-        if not source.exists():
-            raise ArtifactError(f"there is no {source}", "train one with `adaptsr train --data DIR`")
+        require_adapter(source)
     refuse_inputs({"merged model": output}, sources)
     refuse_overwriting({"merged model": output}, force=options.force)
     adapters = [open_adapter(source) for source in sources]
@@ -133,7 +131,7 @@ def _choose_file(options: MergeOptions, run: RunFolder) -> tuple[Path, FileForma
     """The file to write, and its format, after which it must be called.
 
     Raises:
-        ArtifactError: It is called otherwise.
+        UsageError: It is called otherwise.
     """
     named: FileFormat | None = None
     if options.output is not None:

@@ -112,6 +112,8 @@ def _choose_trial(opened: OpenRun) -> _Trial | None:
     if record is None or not isinstance(record.estimate, TransferEstimate | CameraEstimate):
         return None
     strengths, more = STRENGTHS, "photos of the camera that takes the LR side (`degrade` auto:FOLDER)"
+    if record.camera is not None:  # they could not be compared with the sharp ones
+        more = "more and larger sharp photos by `data`, to compare the camera's with"
     if isinstance(record.estimate, TransferEstimate):
         strengths = STRENGTHS if record.estimate.explains_photographs else UP_TO_HALF
         more = "more photos of the camera (20 or more, of varied scenes with fine detail)"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adaptsr_cli.errors import ArtifactError
+from adaptsr_cli.errors import UsageError
 from adaptsr_cli.stages.common.places import require_suffix
 
 
@@ -18,6 +18,6 @@ def test_a_name_that_goes_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     Path("folder").mkdir()
     require_suffix(Path(better), ".onnx")
-    with pytest.raises(ArtifactError, match=f"`output` {name} does not end in .onnx") as caught:
+    with pytest.raises(UsageError, match=f"`output` {name} does not end in .onnx") as caught:
         require_suffix(Path(name), ".onnx")
     assert caught.value.hint == f"name a file such as {better}"

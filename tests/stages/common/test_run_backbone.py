@@ -43,3 +43,28 @@ def test_a_run_with_scores_keeps_to_its_network(adaptsr: Command, pairs: Path) -
     assert "r/run.json was made for safmn.safetensors (SAFMN x4" in refused.err
     assert "give the --model it was made for, or another --run" in refused.err
     assert source("r") == "safmn.safetensors"
+
+
+def test_a_backbone_that_was_moved_is_found_again(adaptsr: Command, pairs: Path) -> None:
+    """By the record, where a command says how, or by ``--model``, once."""
+    save_tiny("safmn", Path("here.safetensors"))
+    save_tiny("edsr_basicsr", Path("other.safetensors"))
+    words = ("score", "--data", pairs, "--run", "r", "--batches", 1, "--patch", 32, "--force")
+    assert adaptsr(*words, "--model", "here.safetensors").code == 0
+    Path("here.safetensors").rename("there.safetensors")
+    score = ("eval", "--run", "r", "--data", pairs, "--metrics", "psnr")
+    lost = adaptsr(*score)
+    assert lost.code == 1
+    assert "here.safetensors is no longer there" in lost.err
+    assert 'write where it is now as "model_path" into r/run.json' in lost.err
+    assert adaptsr(*words, "--model", "other.safetensors").code == 1
+
+    assert adaptsr(*words, "--model", "there.safetensors").code == 0
+    found = adaptsr(*score)
+    assert found.code == 0, found.err
+    record = json.loads(Path("r/run.json").read_text(encoding="utf-8"))
+    assert record["model_path"] == str(Path("there.safetensors").resolve())
+
+    Path("there.safetensors").rename("again.safetensors")
+    Path("r/run.json").write_text(json.dumps({**record, "model_path": str(Path("again.safetensors").resolve())}))
+    assert adaptsr(*score).code == 0

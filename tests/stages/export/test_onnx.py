@@ -89,10 +89,10 @@ def test_words_that_export_nothing_are_refused(adaptsr: Command, pairs: Path) ->
         (("export", "--to", "gguf"), 2, "--to"),
         (
             ("export", "--to", "onnx", "-o", "x.pth"),
-            1,
+            2,
             "--output x.pth does not end in .onnx\nhint: name a file such as x.onnx",
         ),
-        (("export", "--to", "onnx"), 1, "there is no adaptsr-run/adapter.safetensors"),
+        (("export", "--to", "onnx"), 1, "there is no adapter adaptsr-run/adapter.safetensors"),
     ):
         refused = adaptsr(*words)
         assert refused.code == code, refused.err

@@ -100,12 +100,12 @@ def test_what_cannot_be_merged_is_refused(adaptsr: Command, camera: Path, tmp_pa
         ((*one, "--tune", camera, "--strength", 0.5), 2, ("--tune chooses weights and strength",)),
         (
             (*one, "--format", "safetensors", "--output", "x.pth"),
-            1,
+            2,
             ("--output x.pth does not end in .safetensors", "hint: give the --format pth, or"),
         ),
         (
             (*one, "--output", "x.onnx"),
-            1,
+            2,
             ("--output x.onnx does not end in .safetensors", "hint: `adaptsr export` writes other formats, or"),
         ),
         ((*one, "--tune", tmp_path / "nowhere"), 1, ("nowhere",)),

@@ -17,11 +17,13 @@ from adaptsr_cli.api import train
 from adaptsr_cli.artifacts.degradation import DegradationRecord
 from adaptsr_cli.artifacts.guard import GuardRecord
 from adaptsr_cli.artifacts.transfer import CameraNoise, TransferEstimate, TransferFunction
+from adaptsr_cli.imaging.estimate import estimate_camera
 from adaptsr_cli.imaging.guard import STRENGTHS, UP_TO_HALF
 from adaptsr_cli.imaging.sharp_photographs import SimulatedCamera, photograph
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.hashing import file_sha256
 from adaptsr_cli.io.images import write_rgb
+from adaptsr_cli.progress import SILENT
 
 CAMERA = SimulatedCamera(TransferFunction(blur_px=2.5), CameraNoise(read_variance=4.0), (None,))
 RUN = Path("adaptsr-run")
@@ -100,6 +102,20 @@ def test_a_kept_backbone_is_warned_of_and_merges_to_itself(trained: Command) -> 
     assert trained("merge").code == 0
     merged, backbone = weights_of(RUN / "merged.safetensors"), weights_of(Path("m.safetensors"))
     assert all((merged[key] == backbone[key]).all() for key in backbone)
+
+
+def test_what_would_help_is_what_is_missing(trained: Command) -> None:
+    """Where photos of the camera are named, but could not be compared with the sharp ones, these are too few."""
+    record, found = read_document(RUN / "degradation.json", DegradationRecord), read_document(GUARD, GuardRecord)
+    assert record.camera is not None
+    write_document(GUARD, found.model_copy(update={"strength": 0.0}))
+    alone = estimate_camera(sorted(Path("phone").iterdir()), SILENT)
+    advice = {record.camera: "larger sharp photos by --data", None: "--degrade auto:FOLDER"}
+    for camera in advice:
+        changed = record.model_copy(update={"estimate": alone, "camera": camera})
+        write_document(RUN / "degradation.json", changed)
+        said = " ".join(trained(*WITHOUT_PAIRS[:-2]).err.split())
+        assert [one for one in advice.values() if one in said] == [advice[camera]]
 
 
 def test_half_is_the_most_where_nothing_explains_the_photographs(trained: Command) -> None:

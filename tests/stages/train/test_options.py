@@ -204,6 +204,18 @@ def test_a_second_process_in_the_run_folder_is_refused(adaptsr: Command, pairs: 
     assert adaptsr("train", "--data", pairs, *QUICK).code == 0  # the dead process holds nothing
 
 
+@pytest.mark.usefixtures("rendered_pages")
+def test_pictures_that_an_earlier_command_was_stopped_at_are_drawn(
+    adaptsr: Command, pairs: Path, prepared: Path
+) -> None:
+    pictures = [prepared / name for name in ("saliency.png", "rank_map.png")]
+    before = [picture.read_bytes() for picture in pictures]
+    for picture in pictures:
+        picture.unlink()
+    assert adaptsr("train", "--data", pairs, *QUICK).code == 0
+    assert [picture.read_bytes() for picture in pictures] == before
+
+
 def test_few_images_are_warned_of(adaptsr: Command, tmp_path: Path) -> None:
     few = write_pairs(tmp_path / "few", count=3)
     train = adaptsr("train", "--data", few, *QUICK)

@@ -68,12 +68,12 @@ def test_what_cannot_be_truncated_is_refused(adaptsr: Command, camera: Path) -> 
         ((*one, "--budget", "lots"), 2, "budget 'lots' is not a number of parameters"),
         (
             (*one, "--to-rank", 1, "-o", "x.pth"),
-            1,
+            2,
             "--output x.pth does not end in .safetensors hint: name a file such as x.safetensors",
         ),
         ((*one, "--budget", "3"), 1, "too small for one rank"),
         (("truncate", "--run", "full", "--to-rank", 1), 1, "full/adapter.safetensors is an adapter of the method full"),
-        (("truncate", "--run", "none", "--to-rank", 1), 1, "there is no none/adapter.safetensors"),
+        (("truncate", "--run", "none", "--to-rank", 1), 1, "there is no adapter none/adapter.safetensors"),
     ):
         outcome = adaptsr(*words)
         assert outcome.code == code, (words, outcome.err)
