@@ -6,6 +6,7 @@ rich is imported when the first thing is shown, so that importing this file cost
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -165,7 +166,7 @@ class Console:
     @cached_property
     def _bars_possible(self) -> bool:
         """Whether stderr can redraw a line; asked of the stream, as CI systems force colours on pipes."""
-        return self._err_stream.isatty() and os.environ.get("TERM") not in {"dumb", "unknown"}
+        return _is_terminal(self._err_stream) and os.environ.get("TERM") not in {"dumb", "unknown"}
 
     def _message(self, label: str, style: str, text: str) -> None:
         """One message on stderr; above the bars if there are any."""
@@ -257,12 +258,31 @@ def _path_text(value: object) -> str:
     raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
-def _tolerant(stream: TextIO) -> TextIO:
-    """Let a stream that cannot encode a letter write its escape instead of failing."""
+class _Nobody(io.StringIO):
+    """A stream that nobody reads."""
+
+    def write(self, text: str) -> int:
+        """Keep nothing."""
+        return len(text)
+
+
+def _tolerant(stream: TextIO | None) -> TextIO:
+    """Let a stream that cannot encode a letter write its escape instead of failing; where there is none, say nothing.
+
+    A program without a terminal, such as one of ``pythonw``, has no standard streams.
+    """
+    if stream is None:
+        return _Nobody()
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")
     return stream
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    """Also where it is the log of a program with windows, which need not know the question."""
+    isatty = getattr(stream, "isatty", None)
+    return isatty is not None and isatty()
 
 
 def _rich_console(stream: TextIO) -> RichConsole:
@@ -271,10 +291,10 @@ def _rich_console(stream: TextIO) -> RichConsole:
 
     return RichConsole(
         file=stream,
-        force_terminal=stream.isatty(),
+        force_terminal=_is_terminal(stream),
         force_jupyter=False,
         markup=False,
         emoji=False,
-        width=None if stream.isatty() else _NO_WIDTH,
+        width=None if _is_terminal(stream) else _NO_WIDTH,
         highlight=False,
     )

@@ -243,6 +243,33 @@ def test_an_ascii_stream_gets_escapes_instead_of_a_crash() -> None:
     assert b"\\xe9" in raw.getvalue()
 
 
+class Log:
+    """The log of a program with windows: it can be written to, and that is all."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def write(self, text: str) -> int:
+        self.text += text
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+
+def test_a_program_without_a_terminal_can_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log()
+    with Console(err=log).task("work", 1) as task:  # type: ignore[arg-type]
+        task.advance()
+    assert "work" in log.text
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    console = Console()
+    console.note("nobody hears it")
+    with console.task("work", 1) as task:
+        task.advance()
+
+
 def test_importing_the_console_imports_nothing_heavy() -> None:
     heavy = ["torch", "numpy", "rich", "pydantic", "matplotlib", "PIL"]
     code = f"import sys, adaptsr_cli.cli.console; print([name for name in {heavy} if name in sys.modules])"
