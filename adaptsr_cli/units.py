@@ -58,15 +58,15 @@ def parse_budget(text: str) -> Budget:
     return Budget(text, params, None)
 
 
-def parse_bytes(text: str) -> int:
-    """Read a size such as ``2G``, ``512MB`` or ``0``, with decimal units.
+def parse_bytes(text: str, option: str) -> int:
+    """Read a size such as ``2G``, ``512MB`` or ``0``, with decimal units, that an option was given as.
 
     Raises:
         UsageError: The text is not such a size.
     """
     match = re.fullmatch(r"(?P<value>\d+(?:\.\d+)?)\s*(?P<unit>[kmgt]?)b?", text.strip().lower())
     if match is None:
-        raise UsageError(f"{text!r} is not a valid size", "write it as 2G, 512M or 0")
+        raise UsageError(f"`{option}` {text!r} is not a valid size", "write it as 2G, 512M or 0")
     power = " kmgt".index(match["unit"] or " ")
     return int(float(match["value"]) * 1000.0**power)
 

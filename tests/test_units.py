@@ -71,13 +71,13 @@ def test_remarks_are_told_once() -> None:
     [("0", 0), ("2G", 2_000_000_000), ("512MB", 512_000_000), ("1.5k", 1500), ("7", 7), ("1 t", 10**12)],
 )
 def test_sizes_are_read(text: str, size: int) -> None:
-    assert parse_bytes(text) == size
+    assert parse_bytes(text, "cache_ram") == size
 
 
 @pytest.mark.parametrize("text", ["", "G", "-1G", "2GiB", "many", "1e9"])
 def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="is not a valid size"):
-        parse_bytes(text)
+    with pytest.raises(UsageError, match="`cache_ram` .* is not a valid size"):
+        parse_bytes(text, "cache_ram")
 
 
 def test_a_list_is_cut_and_says_how_many_are_left() -> None:

@@ -115,7 +115,7 @@ class CacheSizes:
         Raises:
             UsageError: It is not a valid size.
         """
-        return cls(parse_bytes(ram) if ram is not None else None)
+        return cls(parse_bytes(ram, "cache_ram") if ram is not None else None)
 
     def open(self) -> ImageCache:
         """An empty cache of these sizes; the processes of a group on one machine share the room."""
