@@ -76,7 +76,7 @@ def test_sizes_are_read(text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "G", "-1G", "2GiB", "many", "1e9"])
 def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="`cache_ram` .* is not a valid size"):
+    with pytest.raises(UsageError, match=r"`cache_ram` .* is not a valid size"):
         parse_bytes(text, "cache_ram")
 
 

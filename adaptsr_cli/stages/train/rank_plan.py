@@ -14,13 +14,11 @@ from adaptsr_cli.distributed import World
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.progress import Progress
-from adaptsr_cli.report.figures import draw_rank_heatmap, draw_saliency
 from adaptsr_cli.stages.allocate.options import DEFAULT_BUDGET, AllocateOptions
 from adaptsr_cli.stages.allocate.stage import allocate_ranks
 from adaptsr_cli.stages.common.data_options import pick
 from adaptsr_cli.stages.common.models import require_same_backbone
 from adaptsr_cli.stages.common.open_run import OpenRun
-from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.score.options import ScoreOptions
 from adaptsr_cli.stages.score.stage import score_backbone
 from adaptsr_cli.stages.train.options import TrainOptions
@@ -72,8 +70,8 @@ def open_rank_plan(options: TrainOptions, opened: OpenRun, progress: Progress, w
         )
     rank_map = read_document(path, RankMap)
     require_same_backbone(rank_map.backbone, path, opened.backbone.identity)
-    if options.rank_map is None and world.is_main_process:
-        _look_at_own(rank_map, opened.run, progress)
+    if options.rank_map is None and rank_map.strategy != "adapter" and opened.run.saliency.exists():
+        _warn_of_newer_scores(rank_map, path, opened.run.saliency, progress)
     return RankPlan(path, rank_map, _find_planned_sites(opened.backbone, rank_map, path))
 
 
@@ -95,25 +93,15 @@ def _make_rank_map(
             allocate_ranks(allocation, read_document(run.saliency, Saliency), progress, command=command)
 
 
-def _look_at_own(rank_map: RankMap, run: RunFolder, progress: Progress) -> None:
-    """Draw what an earlier command was stopped at, and warn where the run was scored anew since its allocation.
-
-    Its scores are not needed any more, so that it goes on where they are damaged.
-    """
-    path, picture = run.rank_map, run.rank_map.with_suffix(".png")
-    if not picture.exists():
-        draw_rank_heatmap(picture, rank_map)
-    if rank_map.strategy == "adapter" or not run.saliency.exists():
-        return
+def _warn_of_newer_scores(rank_map: RankMap, path: Path, saliency: Path, progress: Progress) -> None:
+    """Warn where the run was scored anew since its ranks were allocated; its scores are not needed any more."""
     try:
-        scores = read_document(run.saliency, Saliency)
+        scores = read_document(saliency, Saliency)
     except ArtifactError as error:
         progress.warn(error.message)
         return
-    if not (picture := run.saliency.with_suffix(".png")).exists():
-        draw_saliency(picture, scores)
     if not rank_map.is_by(scores):
-        progress.warn(f"{path} was not made by the scores of {run.saliency}: `adaptsr allocate --force` goes by them")
+        progress.warn(f"{path} was not made by the scores of {saliency}: `adaptsr allocate --force` goes by them")
 
 
 def _find_planned_sites(backbone: Backbone, rank_map: RankMap, path: Path) -> list[tuple[Site, int]]:

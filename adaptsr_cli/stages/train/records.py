@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from adaptsr_cli.adapters.attach import Attachment
@@ -9,6 +10,7 @@ from adaptsr_cli.adapters.sites import Site
 from adaptsr_cli.artifacts.adapter import AdapterHeader, AdapterSite
 from adaptsr_cli.artifacts.card import RunCard
 from adaptsr_cli.artifacts.degradation import DegradationRecord
+from adaptsr_cli.artifacts.saliency import Saliency
 from adaptsr_cli.artifacts.train_config import TrainConfig
 from adaptsr_cli.artifacts.train_state import LoopState, RunFingerprint
 from adaptsr_cli.artifacts.transfer import PairEstimate, TransferEstimate
@@ -17,9 +19,11 @@ from adaptsr_cli.backbones.catalogue import is_bundled
 from adaptsr_cli.backbones.hyperparameters import list_choices
 from adaptsr_cli.data.cache import CacheStats
 from adaptsr_cli.distributed import World
+from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.documents import read_document, write_document, write_toml
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.report.camera import draw_camera
+from adaptsr_cli.report.figures import draw_rank_heatmap, draw_saliency
 from adaptsr_cli.stages.common.adapter_file import write_adapter
 from adaptsr_cli.stages.common.lr_degradation import is_auto
 from adaptsr_cli.stages.common.open_run import OpenRun
@@ -34,7 +38,7 @@ from adaptsr_cli.units import format_bytes
 
 
 def write_run_records(options: TrainOptions, config: TrainConfig, opened: OpenRun, plan: RankPlan) -> None:
-    """Write ``training/config.toml`` and ``training/split.json``, and draws the camera where it was estimated."""
+    """Write ``training/config.toml`` and ``training/split.json``, and draw what is known and has no picture yet."""
     run, backbone = opened.run, opened.backbone
     is_found_out = run.degradation.exists() and is_auto(options.degrade)
     resolved = resolved_options(
@@ -60,6 +64,18 @@ def write_run_records(options: TrainOptions, config: TrainConfig, opened: OpenRu
     known = read_document(run.degradation, DegradationRecord) if run.degradation.exists() else None
     if known is not None and isinstance(known.estimate, TransferEstimate | PairEstimate):
         draw_camera(run.camera, known.estimate)
+    _draw_missing_pictures(run, plan)
+
+
+def _draw_missing_pictures(run: RunFolder, plan: RankPlan) -> None:
+    """Draw what an earlier command was stopped at, after it had written what is drawn."""
+    picture = run.rank_map.with_suffix(".png")
+    if plan.path == run.rank_map and not picture.exists():
+        draw_rank_heatmap(picture, plan.rank_map)
+    picture = run.saliency.with_suffix(".png")
+    if run.saliency.exists() and not picture.exists():
+        with suppress(ArtifactError):  # it is damaged, as the user was warned, and needed no more
+            draw_saliency(picture, read_document(run.saliency, Saliency))
 
 
 @dataclass(frozen=True)

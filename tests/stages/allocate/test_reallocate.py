@@ -208,7 +208,7 @@ def test_what_cannot_be_gone_on_from_is_refused(adaptsr: Command, camera: Path) 
         (("truncate", "--run", FIRST, "--adapter", "zero.safetensors", "--to-rank", 1), 1, "changes nothing"),
         (("reallocate", "pissa/adapter.safetensors", *new), 1, "(`init` pissa) have other ranks"),
         (("truncate", "--run", "single", "--to-rank", 1), 1, "(`conv_factorization` single) have other ranks"),
-        (("reallocate", "none.safetensors", *new), 1, "there is no none.safetensors"),
+        (("reallocate", "none.safetensors", *new), 1, "there is no adapter none.safetensors"),
         (("reallocate", ADAPTER, "--run", "fresh"), 1, "was made for m.safetensors"),
         (("reallocate", ADAPTER, *new, "--strategy", "uniform"), 2, "No such option"),
         (("reallocate", ADAPTER, *new, "--modules", "convs"), 2, "convs"),
