@@ -32,6 +32,8 @@ class Flag:
         environment: Variable that gives it where the command line does not.
         metavar: What stands for the value in the help.
         as_text: The command line passes the text on as it is, and a validator of the field reads it.
+        one_of_many: Other commands take several by this name: here a second one is refused, where the last one of other
+            options counts.
         may_be_empty: Whether an empty text is a value; elsewhere it is taken for a mistake.
     """
 
@@ -40,6 +42,7 @@ class Flag:
     environment: str | None = None
     metavar: str | None = None
     as_text: bool = False
+    one_of_many: bool = False
     may_be_empty: bool = False
 
 

@@ -64,6 +64,10 @@ class CommandProcess:
         self._process.kill()
         self._process.join(_TIMEOUT_S)
 
+    def terminate(self) -> None:
+        """Ask it to end, as systems and service managers do."""
+        self._process.terminate()
+
     def finish(self) -> tuple[int, str, str]:
         """Wait for its end; exit code, stdout and stderr."""
         self._process.join(_TIMEOUT_S)

@@ -11,7 +11,7 @@ from networks import save_tiny
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.progress import Silent
 from adaptsr_cli.stages.upscale.options import UpscaleOptions
-from adaptsr_cli.stages.upscale.stage import UpscaleResult, run_upscale
+from adaptsr_cli.stages.upscale.stage import UpscaleResult, upscale_and_tell
 
 Run = Callable[..., tuple[UpscaleResult, Silent]]
 
@@ -21,12 +21,16 @@ def make_run(tmp_path: Path) -> Run:
     model = save_tiny("span_x2", tmp_path / "model.safetensors")
 
     def call(
-        *inputs: Path, world: World = SINGLE_PROCESS, model: Path = model, **options: object
+        *inputs: Path,
+        world: World = SINGLE_PROCESS,
+        model: Path = model,
+        tell: Callable[[UpscaleResult], None] = lambda result: None,
+        **options: object,
     ) -> tuple[UpscaleResult, Silent]:
         progress = Silent()
         settings = {"output": tmp_path / "out", "device": "cpu", "recursive": True, "precision": "fp32", **options}
         chosen = UpscaleOptions(run=tmp_path / "run", model=str(model), inputs=inputs, **settings)  # type: ignore[arg-type]
-        return run_upscale(chosen, progress=progress, world=world), progress
+        return upscale_and_tell(chosen, tell, progress=progress, world=world), progress
 
     return call
 

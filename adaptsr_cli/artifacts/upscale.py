@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from adaptsr_cli.artifacts.base import StrictModel
 
 
 class UpscaleMetadata(StrictModel):
-    """How a result was made, as far as its pixels depend on it; tiles are no part of it.
+    """How a result was made, as far as its pixels depend on it.
 
     Attributes:
         tool_version: Of the program; not compared.
@@ -21,6 +23,8 @@ class UpscaleMetadata(StrictModel):
         raw: How a raw file was rendered; None for other files.
         network: Architecture and scale, for people; not compared, and missing in results of earlier versions.
         dpi: Whether the resolution in dpi is that of the input, or was multiplied by the factor.
+        tile_px: Side of the tiles, where it was named; not compared where nobody names one now.
+        tile_pad_px: The same of the context around them.
         engine: What ran the network; not compared, since all engines agree within 1e-4 of the range.
     """
 
@@ -35,4 +39,6 @@ class UpscaleMetadata(StrictModel):
     raw: str | None = None
     network: str | None = None
     dpi: Literal["keep", "scaled"] = "keep"
+    tile_px: Annotated[int | None, Field(exclude_if=lambda tile: tile is None)] = None
+    tile_pad_px: Annotated[int | None, Field(exclude_if=lambda pad: pad is None)] = None
     engine: str = "torch"

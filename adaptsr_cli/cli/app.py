@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -186,9 +190,26 @@ _SILENCED = ("tifffile", "torch.utils.cpp_extension")
 
 def main() -> None:
     """Run the command line and exits: 0 all good, 1 something failed, 2 usage, 130 interrupted."""
-    with guarded_streams() as streams:
+    with guarded_streams() as streams, _ended_by_sigterm():
         code = _run(Console(as_json=False), Session(), streams)
     _exit(code)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Take SIGTERM, by which systems and service managers end a process, as Ctrl-C."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    if _group().size > 1:  # torchrun ends its processes so, which must not wait for each other then
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(console: Console, session: Session, streams: Streams) -> int:

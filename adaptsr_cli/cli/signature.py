@@ -42,12 +42,16 @@ def make_command(
         The function; its docstring is that of `run`.
     """
 
+    single = {name for name, field in options.model_fields.items() if (marker_of(field, Flag) or Flag()).one_of_many}
+
     def command(**values: Any) -> None:
         as_json, _ = values.pop("json"), values.pop("debug")
         file = values.pop("config", None)
         said = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         said = {name: value for name, value in said.items() if value not in (None, ())}
         try:
+            for name in single & said.keys():
+                said[name] = _only_one(name, said[name])
             below = {} if file is None else _read_config(file, options)
             chosen = options.of(options.layer(below, said))
             run(chosen, as_json)
@@ -83,6 +87,17 @@ def value_flags(command: Callable[..., None]) -> dict[str, bool]:
     return found
 
 
+def _only_one(name: str, values: tuple[Any, ...]) -> Any:
+    """The one value of an option of which other commands take several.
+
+    Raises:
+        UsageError: There are more.
+    """
+    if len(values) > 1:
+        raise UsageError(f"`{name}` is given {len(values)} times, and this command takes one", "give the one you mean")
+    return values[0]
+
+
 def _read_config(file: Path, options: type[OptionsModel]) -> dict[str, Any]:
     """The options that a TOML file gives, by field name."""
     from adaptsr_cli.io.documents import read_toml  # here, to keep `--help` quick
@@ -93,7 +108,7 @@ def _read_config(file: Path, options: type[OptionsModel]) -> dict[str, Any]:
 def _annotate(name: str, field: FieldInfo) -> Any:
     """The annotation that typer understands: the type or None, with help, range and default text."""
     as_text = (marker_of(field, Flag) or Flag()).as_text
-    kind = str if as_text else _cli_type(field.annotation)
+    kind: Any = str if as_text else _cli_type(field.annotation)
     low = next((mark.ge for mark in field.metadata if isinstance(mark, Ge)), None)
     high = next((mark.le for mark in field.metadata if isinstance(mark, Le)), None)
     limits: dict[str, Any] = {"min": low, "max": high} if kind in (int, float) else {}
@@ -103,6 +118,7 @@ def _annotate(name: str, field: FieldInfo) -> Any:
         return Annotated[kind | None, info]
     flag = marker_of(field, Flag) or Flag()
     names = flag.names or (f"--{name.replace('_', '-')}",)
+    kind = list[kind] if flag.one_of_many else kind
     return Annotated[
         kind | None,
         typer.Option(
@@ -119,7 +135,7 @@ def _annotate(name: str, field: FieldInfo) -> Any:
 
 def _metavar(kind: Any) -> str | None:
     """What stands for the value of an option that may be repeated; None: typer's own choice."""
-    return {list[Path]: "<path>", list[str]: "<text>"}.get(kind) if get_origin(kind) is list else None
+    return {list[Path]: "<path>", list[str]: "<str>"}.get(kind) if get_origin(kind) is list else None
 
 
 def _help_text(field: FieldInfo, flag: Flag) -> str:

@@ -20,37 +20,46 @@ from adaptsr_cli.progress import Progress
 from adaptsr_cli.stages.common.adapter_file import attach_adapter, read_adapter, require_adapter
 from adaptsr_cli.stages.common.fields import DEFAULT_RUN
 from adaptsr_cli.stages.common.models import ModelSpec, load_model, open_backbone, require_same_backbone
+from adaptsr_cli.stages.common.run_command import run_command
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.common.run_merged import load_merged
 
 
 def open_adapted(
-    run: RunFolder, choice: ModelSpec, progress: Progress, *, adapters: Sequence[Path] = (), strength: float = 1.0
+    run: RunFolder,
+    choice: ModelSpec,
+    progress: Progress,
+    *,
+    adapters: Sequence[Path] = (),
+    strength: float | None = None,
 ) -> Backbone:
     """Open the network to upscale with.
 
-    Without adapters and at full strength: the named model, else the run's merged model, else its backbone, else the
-    embedded default; which one is noted, and warned of where a run was named that is not there.
+    Without adapters and strength: the named model, else the run's merged model, else its backbone, else the embedded
+    default; which one is noted, and warned of where a run was named that is not there.
 
     Args:
         run: The run folder.
         choice: What the user asked for. With adapters their backbone; with a strength alone the adapted model.
         progress: Told which network was loaded.
         adapters: Adapter files of one backbone, whose updates are added up.
-        strength: 0 for the backbone, 1 for the adapted model; between them the updates are scaled.
+        strength: 0 for the backbone, 1 for the adapted model, whether it is merged or not; between them the updates
+            are scaled. None for 1, of what is there already.
 
     Raises:
-        UsageError: A strength, and nothing that is adapted.
+        UsageError: A strength, and nothing that is adapted, or not known from what.
         ArtifactError: An adapter or a model that belongs to another backbone.
         CheckpointError: No usable network.
     """
     if adapters:
         if adapters[0].exists():
             choice = choice.with_options_of(read_adapter(adapters[0])[0].backbone)
-        return add_adapters(open_backbone(run, choice, progress, record=False), adapters, strength, progress)
-    if strength == 1:
+        backbone = open_backbone(run, choice, progress, record=False)
+        return add_adapters(backbone, adapters, 1.0 if strength is None else strength, progress)
+    is_unmerged = choice.name is None and run.find_merged() is None
+    if strength is None or (strength == 1 and not (is_unmerged and run.adapter.exists())):
         return _open_plain(run, choice, progress)
-    if choice.name is None and run.find_merged() is None:
+    if is_unmerged:
         if run.adapter.exists():
             return add_adapters(open_backbone(run, choice, progress, record=False), (run.adapter,), strength, progress)
         raise UsageError(
@@ -91,7 +100,7 @@ def _open_plain(run: RunFolder, choice: ModelSpec, progress: Progress) -> Backbo
     if choice.name is None and (merged := load_merged(run, choice, progress)) is not None:
         return merged
     if choice.name is None and run.record.exists():
-        todo = "adaptsr merge" if run.adapter.exists() else "adaptsr train"
+        todo = run_command(run, "merge" if run.adapter.exists() else "train")
         progress.warn(f"{run.root} has no merged model: using its backbone as it is (`{todo}` comes first)")
         return open_backbone(run, choice, progress, record=False)
     if choice.name is None and run.root != DEFAULT_RUN:
@@ -104,6 +113,11 @@ def _interpolate(run: RunFolder, choice: ModelSpec, strength: float, progress: P
     adapted = _open_plain(run, choice, progress)
     path = adapted.checkpoint.path
     text = adapted.checkpoint.metadata.get(HEADER)
+    if text is None and not run.record.exists():
+        raise UsageError(
+            f"`strength` {strength:g}: {path} does not say which network it was adapted from",
+            "name a `run` of that network, or a model that `adaptsr merge` made",
+        )
     backbone = open_backbone(run, replace(choice, name=None), progress, record=False)
     if text is not None:
         made_for = parse_document(text, MergedHeader, str(path)).backbone

@@ -29,6 +29,7 @@ from adaptsr_cli.stages.common.merged_model import (
     make_probe,
 )
 from adaptsr_cli.stages.common.models import ModelSpec, open_backbone
+from adaptsr_cli.stages.common.run_command import run_command
 from adaptsr_cli.stages.common.run_folder import RunFolder
 
 SETTINGS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -190,8 +191,8 @@ def faithful_strength(run: RunFolder, adapter: AdapterSource, progress: Progress
     if guard is None:
         return 1.0
     if guard.strength != 1:
+        command = run_command(run, "merge", "--strength", "1", "--force")
         progress.note(
-            f"merged at strength {guard.strength:g}, as the guard of the training chose (`adaptsr merge --strength 1 "
-            "--force` undoes it)"
+            f"merged at strength {guard.strength:g}, as the guard of the training chose (`{command}` undoes it)"
         )
     return guard.strength

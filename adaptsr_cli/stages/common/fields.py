@@ -119,7 +119,7 @@ Model = Annotated[
     str | None,
     BeforeValidator(_as_text),
     Field(description="Checkpoint file or catalogue name. Left out: the run's, else the embedded SAFMN x4."),
-    Flag(("--model", "-n")),
+    Flag(("--model", "-n"), one_of_many=True),
 ]
 ModelChoices = Annotated[
     tuple[str, ...],

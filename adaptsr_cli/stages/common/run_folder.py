@@ -167,12 +167,13 @@ class RunFolder:
         return self.training.root / "camera.png"
 
 
-def refuse_overwriting(paths: Mapping[str, Path], *, force: bool) -> None:
+def refuse_overwriting(paths: Mapping[str, Path], *, force: bool, elsewhere: str = "another `run`") -> None:
     """Refuse to replace results silently.
 
     Args:
         paths: What each path is, for the message.
         force: The user said that it may be replaced.
+        elsewhere: Where else it could be written.
 
     Raises:
         OutputExistsError: One of them exists and `force` is not set.
@@ -184,7 +185,7 @@ def refuse_overwriting(paths: Mapping[str, Path], *, force: bool) -> None:
         if (kind := find_obstacle(path)) is not None:
             raise OutputExistsError(f"{path} is {kind} ({what})", "remove it, or give another name")
         if path.exists() and not force:
-            raise OutputExistsError(f"{path} exists already ({what})", "replace it with `force`, or use another `run`")
+            raise OutputExistsError(f"{path} exists already ({what})", f"replace it with `force`, or use {elsewhere}")
 
 
 def refuse_inputs(outputs: Mapping[str, Path], inputs: Iterable[Path]) -> None:

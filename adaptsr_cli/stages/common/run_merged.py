@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +9,9 @@ from adaptsr_cli.artifacts.merged import MergedHeader
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.io.hashing import file_sha256
 from adaptsr_cli.progress import Progress
-from adaptsr_cli.stages.common.fields import DEFAULT_RUN
 from adaptsr_cli.stages.common.merged_model import read_merged_header
 from adaptsr_cli.stages.common.models import ModelSpec, load_model
+from adaptsr_cli.stages.common.run_command import run_command
 from adaptsr_cli.stages.common.run_folder import RunFolder
 
 
@@ -45,8 +44,7 @@ def warn_of_later_adapters(run: RunFolder, merged: Path, header: MergedHeader | 
         header: Of that model; None where its file says nothing.
         progress: Told of each adapter that came later.
     """
-    where = () if run.root == DEFAULT_RUN else ("--run", str(run.root))
-    command = shlex.join(("adaptsr", "merge", "--force", *where))
+    command = run_command(run, "merge", "--force")
     for adapter in _adapters_of(run, header):
         if _was_replaced(adapter, merged, header):
             progress.warn(f"{merged} was made before {adapter} as it is now: `{command}` comes first")

@@ -19,13 +19,15 @@ from adaptsr_cli.progress import Progress
 from adaptsr_cli.runtime import pick_precision
 from adaptsr_cli.stages.common.adapted_model import add_adapters, model_sha256
 from adaptsr_cli.stages.common.adapter_file import read_adapter, require_adapter
+from adaptsr_cli.stages.common.file_names import name_files
 from adaptsr_cli.stages.common.merged_model import read_merged_header
 from adaptsr_cli.stages.common.models import ModelSpec, load_model, network_sha256, open_backbone
+from adaptsr_cli.stages.common.run_command import run_command
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.common.run_merged import holds_adapter, load_merged
 from adaptsr_cli.stages.evaluate.options import EvaluateOptions
 from adaptsr_cli.stages.evaluate.outputs import find_outputs
-from adaptsr_cli.units import list_some, readable
+from adaptsr_cli.units import list_some
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ def _model_spec(options: EvaluateOptions, name: str | None) -> ModelSpec:
 def _open_merged(options: EvaluateOptions, run: RunFolder, progress: Progress) -> Backbone | None:
     merged = load_merged(run, _model_spec(options, None), progress)
     if merged is None and run.adapter.exists():
-        progress.warn("the run's adapter is not merged: scoring the backbone alone; run `adaptsr merge` first")
+        command = run_command(run, "merge")
+        progress.warn(f"the run's adapter is not merged: scoring the backbone alone; run `{command}` first")
     elif merged is None:
         progress.note("the run has no merged model yet: scoring the backbone alone")
     return merged
@@ -106,18 +109,6 @@ def _open_with_adapter(options: EvaluateOptions, run: RunFolder, path: Path, pro
         choice = _model_spec(options, None).with_options_of(made_for)
         backbone = open_backbone(run, choice, progress, record=False)
     return add_adapters(backbone, (path,), 1.0, progress)
-
-
-def name_files(paths: Sequence[Path]) -> list[str]:
-    """A short name for each file, all different: its own, else with its folder's, else with a number."""
-    names = [readable(path.stem) for path in paths]
-    often = Counter(names)
-    names = [
-        name if often[name] == 1 else f"{readable(path.resolve().parent.name)}/{name}"
-        for name, path in zip(names, paths, strict=True)
-    ]
-    often = Counter(names)
-    return [name if often[name] == 1 else f"{name} ({place})" for place, name in enumerate(names, start=1)]
 
 
 def evaluated(

@@ -33,6 +33,7 @@ class ExportOptions(OptionsModel):
             description="Adapter file to fold into the backbone. Left out: the run's merged model is exported, or the "
             "run's adapter where it is not merged."
         ),
+        Flag(one_of_many=True),
     ] = None
     sharpness: fields.Sharpness = None
     output: Annotated[

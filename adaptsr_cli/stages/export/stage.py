@@ -12,7 +12,7 @@ from adaptsr_cli.artifacts.merged import MergedHeader
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.backbones.onnx_model import OPSET
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
-from adaptsr_cli.errors import ArtifactError, UsageError
+from adaptsr_cli.errors import ArtifactError, OutputExistsError, UsageError
 from adaptsr_cli.io.atomic import replace_atomically
 from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.runtime import pick_device
@@ -29,6 +29,7 @@ from adaptsr_cli.stages.common.merged_model import (
 )
 from adaptsr_cli.stages.common.models import ModelSpec, load_model, open_backbone
 from adaptsr_cli.stages.common.places import require_suffix
+from adaptsr_cli.stages.common.run_command import run_command
 from adaptsr_cli.stages.common.run_folder import RunFolder, refuse_inputs, refuse_overwriting
 from adaptsr_cli.stages.common.run_merged import load_merged
 from adaptsr_cli.stages.export.card import card_path, model_card
@@ -94,8 +95,12 @@ def run_export(options: ExportOptions, *, progress: Progress = SILENT, world: Wo
     inputs = [network.backbone.checkpoint.path, options.adapter or run.adapter]
     for what, files in outputs.items():
         for file in files:
+            if options.output is None and file.exists() and file.samefile(inputs[0]):
+                raise OutputExistsError(
+                    f"{file} is of this format already", "use it as it is, or name a copy to make by `output`"
+                )
             refuse_inputs({what: file}, inputs)
-            refuse_overwriting({what: file}, force=options.force)
+            refuse_overwriting({what: file}, force=options.force, elsewhere="another `output`")
     request = ExportRequest(
         output=output,
         backbone=network.backbone,
@@ -185,7 +190,8 @@ def _open_adapted(options: ExportOptions, format_: ExportFormat, run: RunFolder,
     if guard is not None and guard.strength != 1:
         told = f"the guard of the training chose strength {guard.strength:g} for {adapter.path}"
         if not format_.of_adapter:
-            raise ArtifactError(told, "fold it in first by `adaptsr merge`, at that strength or another")
+            command = run_command(run, "merge")
+            raise ArtifactError(told, f"fold it in first by `{command}`, at that strength or another by --strength")
         progress.note(f"{told}: scale the adapter by that where it is used")
     backbone = open_backbone(run, choice, progress, record=False)
     refuse_merging_twice(backbone, [adapter])

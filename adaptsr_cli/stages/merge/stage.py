@@ -17,6 +17,7 @@ from adaptsr_cli.stages.common.auto_sharpness import settle_sharpness
 from adaptsr_cli.stages.common.blend import open_blend, require_one_backbone
 from adaptsr_cli.stages.common.dial import faithful_strength, open_dial
 from adaptsr_cli.stages.common.fields import FileFormat
+from adaptsr_cli.stages.common.file_names import name_files
 from adaptsr_cli.stages.common.merged_file import merged_tensors, write_merged
 from adaptsr_cli.stages.common.merged_model import (
     FoldedAdapters,
@@ -40,7 +41,7 @@ class MergeResult:
     Attributes:
         output: The merged file.
         header: What the file says of the adapters in it.
-        sites: How many sites the adapters have, together.
+        sites: How many sites one of the adapters has, or several of them.
         updated_params: Parameters of the adapters, together.
         inference_params: Parameters that the merged file has more than the backbone's, counted.
         max_difference: Largest difference between adapters + backbone and the written file on the probe image, in
@@ -94,7 +95,7 @@ def run_merge(options: MergeOptions, *, progress: Progress = SILENT, world: Worl
     for source in sources:
         require_adapter(source)
     refuse_inputs({"merged model": output}, sources)
-    refuse_overwriting({"merged model": output}, force=options.force)
+    refuse_overwriting({"merged model": output}, force=options.force, elsewhere="another `output`")
     adapters = [open_adapter(source) for source in sources]
     require_one_backbone(adapters)
     choice = ModelSpec.of(options.model, options.weights_dir, offline=options.offline, options=options.model_options)
@@ -123,7 +124,7 @@ def run_merge(options: MergeOptions, *, progress: Progress = SILENT, world: Worl
         progress.warn(f"other commands use {run.find_merged()}, which is there too: remove it, or name the new one")
     added = sum(tensor.numel() for tensor in tensors.values())
     added -= sum(tensor.numel() for tensor in backbone.checkpoint.tensors.values())
-    sites = sum(len(adapter.header.sites) for adapter in adapters)
+    sites = len({site.name for adapter in adapters for site in adapter.header.sites})
     return MergeResult(output, header, sites, folded.params, added, difference, tuned)
 
 
@@ -177,10 +178,12 @@ def _describe_blend(
     adapters: Sequence[AdapterSource], weights: Sequence[float], strength: float, tuning: Tuning | None
 ) -> Blend:
     """What the header says of the blend."""
+    paths = [adapter.path for adapter in adapters]
+    names = name_files(paths) if len(paths) > 1 else [path.name for path in paths]
     return Blend(
         parts=tuple(
-            BlendPart(name=adapter.path.name, sha256=adapter.sha256, weight=weight)
-            for adapter, weight in zip(adapters, weights, strict=True)
+            BlendPart(name=name, sha256=adapter.sha256, weight=weight)
+            for name, adapter, weight in zip(names, adapters, weights, strict=True)
         ),
         strength=strength,
         tuning=tuning,

@@ -17,7 +17,9 @@ class TruncateOptions(OptionsModel):
     """Which adapter to make smaller, and by how much: exactly one of `to_rank` and `budget`."""
 
     run: fields.Run = fields.DEFAULT_RUN
-    adapter: Annotated[Path | None, Field(description="Adapter file. Left out: the run's.")] = None
+    adapter: Annotated[Path | None, Field(description="Adapter file. Left out: the run's."), Flag(one_of_many=True)] = (
+        None
+    )
     to_rank: Annotated[int | None, Field(ge=1, description="Largest rank that a site keeps.")] = None
     budget: Annotated[
         str | None, Field(description="Parameters that all sites may cost together, such as 10k or 2%.")

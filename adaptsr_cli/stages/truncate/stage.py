@@ -133,7 +133,7 @@ def run_truncate(
     require_suffix(output, ".safetensors")
     source = options.adapter or run.adapter
     refuse_inputs({"truncated adapter": output}, [source])
-    refuse_overwriting({"truncated adapter": output}, force=options.force)
+    refuse_overwriting({"truncated adapter": output}, force=options.force, elsewhere="another `output`")
     adapter = open_adapter(source)
     choice = ModelSpec.of(options.model, options.weights_dir, offline=options.offline, options=options.model_options)
     backbone = open_backbone(run, choice, progress, record=False)

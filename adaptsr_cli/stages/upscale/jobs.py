@@ -14,6 +14,7 @@ from adaptsr_cli.errors import AdaptsrError, ImageError, UsageError
 from adaptsr_cli.io.formats.table import WRITE_SUFFIXES, find_by_suffix
 from adaptsr_cli.stages.common.places import Folder
 from adaptsr_cli.stages.upscale.inputs import InputError, Inputs, LeftOut, Source
+from adaptsr_cli.stages.upscale.results import is_enlarged
 
 _FILE_ENDING: Final = re.compile(r"\.(?=\w*[a-z])\w{1,5}", re.IGNORECASE | re.ASCII)  # with a letter: not 2024.11
 
@@ -158,7 +159,7 @@ class Planner:
             plan.jobs.append(Job(source.path, target))
             if source.listed:
                 listed[source.path] = source
-        return _without_results(plan, listed)
+        return _without_results(plan, listed, self.factor)
 
     def _folder(self, path: Path) -> Folder:
         if path not in self._folders:
@@ -193,21 +194,31 @@ def _find_fault(source: Path, target: Path, other: Path | None, named: set[str])
     if place == os.path.realpath(source):
         return ImageError("it would be overwritten by its own result", "give `suffix` or `output`")
     if place in named:
-        return ImageError(f"its result would replace {target}, which is an input too", "give `suffix` or `output`")
+        return _would_replace(target)
     return None
 
 
-def _without_results(plan: Plan, listed: dict[Path, Source]) -> Plan:
-    """Leave out what was found in a folder and is the result of another input: it would be made while it is read."""
+def _without_results(plan: Plan, listed: dict[Path, Source], factor: float) -> Plan:
+    """Leave out what was found in a folder and is the result of another input: it would be made while it is read.
+
+    What lies in the place of a result and has not its size is an input, which no result may replace.
+    """
     made = {os.path.realpath(job.target): job.source for job in plan.jobs}
-    jobs = []
+    results, in_the_way = {}, {}  # of the one path -> the input that it is the result of, or keeps from having one
     for job in plan.jobs:
         origin = made.get(os.path.realpath(job.source)) if job.source in listed else None
-        if origin is None:
-            jobs.append(job)
-        else:
-            plan.left_out.append(LeftOut(job.source, f"is the result of {origin}: not upscaled again"))
-    return Plan(jobs, plan.errors, plan.left_out)
+        if origin is not None and is_enlarged(origin, job.source, factor):
+            results[job.source] = origin
+        elif origin is not None:
+            in_the_way[origin] = job.source
+    left_out = [LeftOut(path, f"is the result of {origin}: not upscaled again") for path, origin in results.items()]
+    errors = [InputError(origin, _would_replace(path)) for origin, path in in_the_way.items()]
+    jobs = [job for job in plan.jobs if job.source not in results and job.source not in in_the_way]
+    return Plan(jobs, [*plan.errors, *errors], [*plan.left_out, *left_out])
+
+
+def _would_replace(target: Path) -> ImageError:
+    return ImageError(f"its result would replace {target}, which is an input too", "give `suffix` or `output`")
 
 
 def _same_file(one: Path, other: Path) -> bool:

@@ -27,6 +27,8 @@ class UpscaleSettings:
         quality: Of lossy files.
         raw: How raw files are rendered.
         strip: Nothing goes along with the pictures, these metadata included.
+        tile_px: As named; None where nobody did.
+        tile_pad_px: The same.
     """
 
     weights_sha256: str
@@ -38,6 +40,8 @@ class UpscaleSettings:
     raw: RawRendering
     dpi: Literal["keep", "scaled"] = "keep"
     strip: bool = False
+    tile_px: int | None = None
+    tile_pad_px: int | None = None
 
     @property
     def policy(self) -> KeepPolicy:
@@ -66,6 +70,8 @@ class UpscaleSettings:
             raw=self.raw.describe() if holds_raw(source) else None,
             network=self.network,
             dpi=self.dpi,
+            tile_px=self.tile_px,
+            tile_pad_px=self.tile_pad_px,
         )
 
 
@@ -98,11 +104,15 @@ def check_existing(target: Path, wanted: UpscaleMetadata, *, strip: bool = False
         "precision": f"in {found.precision}",
         "ensemble": "with `ensemble`" if found.ensemble else "without `ensemble`",
         "quality": f"with `quality` {found.quality}",
-        "source": "from another version of the input",
+        "source": "from another input, or another version of it",
         "raw": f"of the raw file by {found.raw}",
         "dpi": f"with `dpi` {found.dpi}",
     }
     differing = [text for name, text in names.items() if getattr(found, name) != getattr(wanted, name)]
+    for name, option in (("tile_px", "tile"), ("tile_pad_px", "tile_pad")):
+        was, now = getattr(found, name), getattr(wanted, name)
+        if now not in (None, was):  # who names none takes any
+            differing.append(f"without `{option}`" if was is None else f"with `{option}` {was}")
     differing += ["without `strip`"] * strip
     return ExistingResult(redo=False, warning=f"exists already, made {', '.join(differing)}" if differing else None)
 

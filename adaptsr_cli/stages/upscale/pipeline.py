@@ -165,7 +165,7 @@ class FileUpscaler:
     def run(self, jobs: Sequence[Job], task: Task) -> Iterator[FileOutcome]:
         """Upscale files in order.
 
-        When it is stopped (Ctrl-C) the files whose pixels are ready are still written, and none is left half.
+        When it is stopped (Ctrl-C) the files whose pixels are ready are still written and told of, none is left half.
 
         Args:
             jobs: The files.
@@ -191,6 +191,9 @@ class FileUpscaler:
                     done.append(self._upscale(opened.popleft().result(), encoders, budget, task))
                     yield from self._report_finished(done, task, leave=AHEAD)
                 yield from self._report_finished(done, task, leave=0)
+            except KeyboardInterrupt:
+                yield from self._report_finished(done, task, leave=0)
+                raise
             finally:
                 budget.close()
                 for future in opened:

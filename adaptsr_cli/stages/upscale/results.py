@@ -74,12 +74,13 @@ def _explain_by_size(source: Source, origins: Sequence[Source]) -> str | None:
     if named is None:
         return None
     for origin in origins:
-        if origin.path.stem == named[1] and _is_enlarged(origin.path, source.path, float(named[2])):
+        if origin.path.stem == named[1] and is_enlarged(origin.path, source.path, float(named[2])):
             return f"is {origin.path} upscaled x{named[2]}, by name and size"
     return None
 
 
-def _is_enlarged(small: Path, large: Path, factor: float) -> bool:
+def is_enlarged(small: Path, large: Path, factor: float) -> bool:
+    """Whether a picture is so many times as large as another one, as its header tells."""
     try:
         before, after = image_size(small), image_size(large)
     except AdaptsrError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -63,7 +63,7 @@ class UpscaleResult:
     def summary(self) -> str:
         """``N ok, M failed, K skipped``, and how many are no inputs."""
         counts = f"{len(self.written)} ok, {len(self.failed)} failed, {len(self.skipped)} skipped"
-        counts += f" ({len(self.kept)} of them made with other settings)" if self.kept else ""
+        counts += f" ({len(self.kept)} of them with a warning)" if self.kept else ""
         return f"{counts}, {len(self.left_out)} left out" if self.left_out else counts
 
     def to_json(self) -> dict[str, Any]:
@@ -95,6 +95,21 @@ def run_upscale(
         UsageError: No input, or nothing but one that does not exist or is no image; an output that cannot be.
         ArtifactError: An adapter that belongs to another backbone.
     """
+    return upscale_and_tell(options, lambda result: None, progress=progress, world=world)
+
+
+def upscale_and_tell(
+    options: UpscaleOptions, tell: Callable[[UpscaleResult], None], *, progress: Progress, world: World
+) -> UpscaleResult:
+    """`run_upscale`, with what it cannot return.
+
+    Args:
+        options: See there, as for the others.
+        tell: Told with `watch` what became of the images that have come together, and what was done before a
+            KeyboardInterrupt.
+        progress: See there.
+        world: See there.
+    """
     naming = OutputNaming(options.output, options.suffix, options.ext)
     found = Inputs()
     if options.watch:
@@ -120,6 +135,8 @@ def run_upscale(
         RawRendering(options.raw_white_balance, options.raw_exposure),
         options.dpi,
         options.strip,
+        options.tile,
+        options.tile_pad,
     )
     files = FileUpscaler(
         upscaler, settings, force=options.force, progress=progress, keep_damaged=options.damaged == "keep"
@@ -129,10 +146,10 @@ def run_upscale(
     if options.watch:
         progress.note(f"watching {', '.join(map(str, options.inputs))}; Ctrl-C ends it")
         for sources in watch_folders(options.inputs, recursive=options.recursive):
-            _run_files(files, planner.plan(set_results_aside(Inputs(sources))), title, progress)
+            tell(_run_files(files, planner.plan(set_results_aside(Inputs(sources))), title, progress, tell))
     plan = planner.plan(found)
     _tell_unused(options, plan, progress)
-    result = _run_files(files, plan.share_of(world.rank, world.size), title, progress)
+    result = _run_files(files, plan.share_of(world.rank, world.size), title, progress, tell)
     if upscaler.engines is not None:
         result = replace(result, engine_remarks=tuple(upscaler.engines.remarks))
     return _join_results(world, result, progress)
@@ -154,8 +171,7 @@ def open_upscaler(options: UpscaleOptions, progress: Progress = SILENT, photogra
     choice = ModelSpec.of(options.model, options.weights_dir, offline=options.offline, options=options.model_options)
     run, device = RunFolder(options.run), pick_device(options.device)
     if options.sharpness is None:
-        strength = 1.0 if options.strength is None else options.strength
-        backbone = open_adapted(run, choice, progress, adapters=options.adapters, strength=strength)
+        backbone = open_adapted(run, choice, progress, adapters=options.adapters, strength=options.strength)
     else:
         dial = open_run_dial(run, choice, progress, adapters=options.adapters, strength=options.strength)
         sharpness = settle_sharpness(options.sharpness, dial, device, progress, photographs=photographs)
@@ -262,27 +278,40 @@ def _report_plan(plan: Plan, progress: Progress) -> UpscaleResult:
     )
 
 
-def _run_files(files: FileUpscaler, plan: Plan, title: str, progress: Progress) -> UpscaleResult:
+def _run_files(
+    files: FileUpscaler, plan: Plan, title: str, progress: Progress, tell: Callable[[UpscaleResult], None]
+) -> UpscaleResult:
     known = _report_plan(plan, progress)
-    written, skipped, failed, kept = [], [], list(known.failed), []
+    written: list[tuple[Path, Path]] = []
+    skipped: list[Path] = []
+    kept: list[Path] = []
+    failed = list(known.failed)
     engines: Counter[str] = Counter()
-    with progress.task(title, len(plan.jobs), unit="image") as task:
-        for outcome in files.run(plan.jobs, task):
-            source, target = outcome.job.source, outcome.job.target
-            if outcome.kind == "written":
-                written.append((source, target))
-                engines[outcome.engine] += 1
-            elif outcome.kind == "failed":
-                _warn(progress, source, outcome.message, outcome.hint)
-                failed.append((source, outcome.message))
-            else:
-                skipped.append(target)
-                if outcome.kind == "kept":
-                    kept.append(target)
-                    progress.warn(f"{format_path(target)} {outcome.message}: skipped ({outcome.hint})")
+
+    def result() -> UpscaleResult:
+        return UpscaleResult(tuple(written), tuple(skipped), tuple(failed), tuple(kept), known.left_out, engines)
+
+    try:
+        with progress.task(title, len(plan.jobs), unit="image") as task:
+            for outcome in files.run(plan.jobs, task):
+                source, target = outcome.job.source, outcome.job.target
+                if outcome.kind == "written":
+                    written.append((source, target))
+                    engines[outcome.engine] += 1
+                elif outcome.kind == "failed":
+                    _warn(progress, source, outcome.message, outcome.hint)
+                    failed.append((source, outcome.message))
+                else:
+                    skipped.append(target)
+                    if outcome.kind == "kept":
+                        kept.append(target)
+                        progress.warn(f"{format_path(target)} {outcome.message}: skipped ({outcome.hint})")
+    except KeyboardInterrupt:
+        tell(result())
+        raise
     if len(skipped) > len(kept):
         progress.note(f"{len(skipped) - len(kept)} up to date, skipped (`force` makes them again)")
-    return UpscaleResult(tuple(written), tuple(skipped), tuple(failed), tuple(kept), known.left_out, engines)
+    return result()
 
 
 def _warn(progress: Progress, source: Path, message: str, hint: str) -> None:

@@ -39,11 +39,14 @@ def test_adapters_in_memory_equal_the_merged_file(adaptsr: Command, tmp_path: Pa
     first, second = train(adaptsr, pairs, "run", 0), train(adaptsr, pairs, "other", 1)
     choice = ModelSpec(None, tmp_path, True)
 
-    def open_(*adapters: Path, strength: float = 1.0, model: str | None = None) -> Backbone:
+    def open_(*adapters: Path, strength: float | None = None, model: str | None = None) -> Backbone:
         named = ModelSpec(model, tmp_path, True)
         return open_adapted(run, named, progress, adapters=adapters, strength=strength)
 
     base = weights(load_backbone(Path("m.safetensors")))
+    unmerged = weights(open_(strength=1.0))
+    assert all(torch.equal(unmerged[name], tensor) for name, tensor in weights(open_(first)).items())
+    assert all(torch.equal(weights(open_())[name], tensor) for name, tensor in base.items())  # with a warning
     assert adaptsr("merge", "--run", "run").code == 0
     merged = load_backbone(run.merged)
     full = weights(open_(first))
@@ -87,5 +90,7 @@ def test_adapters_in_memory_equal_the_merged_file(adaptsr: Command, tmp_path: Pa
         open_(strength=0.5, model=stranger)
     with pytest.raises(UsageError, match=r"`strength` 0\.5 needs an adapted model"):
         open_adapted(RunFolder(Path("none")), choice, progress, strength=0.5)
+    with pytest.raises(UsageError, match=r"stranger\.safetensors does not say which network it was adapted from"):
+        open_adapted(RunFolder(Path("none")), ModelSpec(stranger, tmp_path, True), progress, strength=0.5)
     with pytest.raises(UsageError, match=r"and m\.safetensors is the backbone itself"):
         open_(strength=0.5, model="m.safetensors")

@@ -19,7 +19,7 @@ from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.io.images import read_rgb, resize_bicubic, write_rgb
 from adaptsr_cli.io.tensors import read_tensors, write_tensors
 from adaptsr_cli.metrics import colour_chart
-from adaptsr_cli.stages.evaluate.models import name_files
+from adaptsr_cli.stages.common.file_names import name_files
 from adaptsr_cli.stages.score.stage import score_backbone
 
 EVAL_JSON = Path("adaptsr-run/eval.json")

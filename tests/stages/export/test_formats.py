@@ -223,6 +223,14 @@ def test_the_files_that_merge_writes_and_a_card(adaptsr: Command, make_run: Make
     twice = adaptsr("export", "--to", "safetensors", "--run", run, "-o", "other.safetensors", "--card")
     assert twice.code == 1
     assert "other.md exists already (model card)" in twice.err
+    assert "hint: replace it with --force, or use another --output" in twice.err
+    there = adaptsr("export", "--to", "safetensors", "--run", run, "--force")
+    assert there.code == 1
+    assert "merged.safetensors is of this format already" in there.err
+    assert adaptsr("export", "--to", "safetensors", "--run", run, "-o", "copy.safetensors").code == 0
+    two = adaptsr("export", "--adapter", "a.safetensors", "--adapter", "b.safetensors", "--to", "pth")
+    assert two.code == 2
+    assert "--adapter is given 2 times, and this command takes one" in two.err
 
 
 def test_options_that_a_format_does_not_have_are_refused(adaptsr: Command, pairs: Path) -> None:

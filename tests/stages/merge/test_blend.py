@@ -13,6 +13,7 @@ from conftest import Command, write_pairs
 from networks import save_tiny
 from stages.small_runs import QUICK, merge, train, weights_of, write_camera
 
+from adaptsr_cli.stages.common.adapter_file import read_adapter
 from adaptsr_cli.stages.merge.blend import MAX_STRENGTH, Tuned, Weights, tune_weights
 
 
@@ -37,8 +38,11 @@ def test_blends_are_exact_sums(adaptsr: Command, camera: Path) -> None:
         for key, tensor in base.items():
             expected = tensor.double() + left * (a[key] - tensor).double() + right * (b[key] - tensor).double()
             torch.testing.assert_close(mixed[key].double(), expected, rtol=0, atol=1e-6)
+    merged = adaptsr("merge", "--run", "one", *both, "-o", "twice.safetensors")
+    assert "0.5 x one/adapter, 0.5 x two/adapter" in merged.out
+    assert f"merged {len(read_adapter(first)[0].sites)} sites" in merged.out  # the same ones
     told = adaptsr("info", "against.safetensors").out
-    assert "0.75 x adapter.safetensors" in told
+    assert "0.75 x one/adapter" in told
     assert "strength" in told
     # At full strength a mixture of one is the plain merge, byte for byte.
     merge(adaptsr, "whole", "--adapter", first, "--weights", "1", "--strength", 1)

@@ -147,6 +147,19 @@ def test_an_input_is_not_replaced_by_the_result_of_another(run: Run) -> None:
     assert Path("in/a_x2.png").read_bytes() == before
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_a_picture_in_the_place_of_a_result_is_an_input(run: Run, force: bool) -> None:
+    """It is called as a result of another one, and has not its size."""
+    for number, name in enumerate(("a.png", "a_x2.png")):
+        write_rgb(Path("own") / name, photo(number, 12, 10))
+    before = Path("own/a_x2.png").read_bytes()
+    report, progress = run(Path("own"), output=None, force=force)
+    assert report.summary == "1 ok, 1 failed, 0 skipped"
+    assert "its result would replace own/a_x2.png, which is an input too" in progress.warnings[0]
+    assert [path.name for _, path in report.written] == ["a_x2_x2.png"]
+    assert Path("own/a_x2.png").read_bytes() == before
+
+
 def test_no_input_is_overwritten_by_its_own_result(run: Run) -> None:
     before = contents(Path("in"))
     report, progress = run(Path("in"), output=Path("in/../in"), suffix="", force=True)

@@ -23,6 +23,7 @@ from adaptsr_cli.distributed import World
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.io.images import image_size, read_note, read_rgb, write_rgb
 from adaptsr_cli.stages.upscale import pipeline
+from adaptsr_cli.stages.upscale.stage import UpscaleResult
 
 
 @pytest.fixture
@@ -112,6 +113,7 @@ def test_ctrl_c_leaves_whole_files_only(
         write_rgb(folder / f"{index:02d}.png", photo(index, 40, 40))
     threads = threading.active_count()  # libraries that other tests used may have left one
     infer, calls = Upscaler.infer, 0
+    results: list[UpscaleResult] = []
 
     def press(self: Upscaler, lr: np.ndarray) -> torch.Tensor:
         nonlocal calls
@@ -127,12 +129,13 @@ def test_ctrl_c_leaves_whole_files_only(
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            run(folder, tile=16, tile_pad=0)
+            run(folder, tile=16, tile_pad=0, tell=results.append)
     finally:
         signal.signal(signal.SIGINT, handler)
     monkeypatch.undo()
     made = contents(tmp_path / "out")
     assert 0 < len(made) < 12
+    assert [path.name for told in results for _, path in told.written] == sorted(made)
     assert all(image_size(tmp_path / "out" / name) == (80, 80) for name in made)
     assert threading.active_count() == threads
     report, _ = run(folder, tile=16, tile_pad=0)
@@ -221,14 +224,29 @@ def test_a_result_says_how_it_was_made_and_another_one_is_left_alone(run: Run, t
         ({"precision": "bf16"}, "in fp32"),
     ):
         report, progress = run(source, **options)
-        assert report.summary == "0 ok, 0 failed, 1 skipped (1 of them made with other settings)"
+        assert report.summary == "0 ok, 0 failed, 1 skipped (1 of them with a warning)"
         assert text in progress.warnings[0]
         assert target.read_bytes() == before
     assert run(source, quality=50)[0].kept == ()  # PNG has no quality
+    assert "made without `tile`: skipped" in run(source, tile=16)[1].warnings[0]
     write_rgb(source, photo(1))
-    assert "from another version of the input" in run(source)[1].warnings[0]
+    assert "from another input, or another version of it" in run(source)[1].warnings[0]
     assert len(run(source, force=True)[0].written) == 1
     assert target.read_bytes() != before
+
+
+def test_a_result_remembers_the_tiles_that_were_named(run: Run, tmp_path: Path) -> None:
+    """Who sees seams and names larger tiles is told; who names none takes what is there."""
+    source = tmp_path / "in" / "a.png"
+    write_rgb(source, photo(0))
+    run(source, tile=16, tile_pad=0)
+    for options, text in (({"tile": 32, "tile_pad": 0}, "with `tile` 16"), ({"tile_pad": 4}, "with `tile_pad` 0")):
+        report, progress = run(source, **options)
+        assert len(report.kept) == 1
+        assert f"exists already, made {text}: skipped" in progress.warnings[0]
+    for options in ({}, {"tile": 16}, {"tile": 16, "tile_pad": 0}):
+        report, progress = run(source, **options)
+        assert (report.summary, progress.warnings) == ("0 ok, 0 failed, 1 skipped", [])
 
 
 @pytest.mark.parametrize("ext", ["png", "jpg", "webp", "tif", "avif"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import noise
 from PIL import Image
+from processes import CommandProcess
 
 from adaptsr_cli.backbones.catalogue import default_model
 from adaptsr_cli.distributed import World
@@ -171,3 +174,21 @@ def test_only_one_process_watches(tmp_path: Path) -> None:
     options = UpscaleOptions(run=tmp_path / "run", inputs=tmp_path / "in", output=tmp_path / "out", watch=True)
     with pytest.raises(UsageError, match="`watch` runs in one process only"):
         run_upscale(options, world=World(0, 2))
+
+
+def test_a_watching_process_tells_its_results_and_ends_by_sigterm(tmp_path: Path) -> None:
+    """As one of a service manager: results go to the standard output as they are made."""
+    (tmp_path / "drop").mkdir()
+    words = ("upscale", "drop", "--watch", "-o", "out", "--json", "--device", "cpu", "--offline")
+    process = CommandProcess(words, tmp_path, {"ADAPTSR_CACHE": str(tmp_path / "cache")})
+    for name in ("a", "b"):  # one look after the other
+        write_rgb(tmp_path / "drop" / f"{name}.png", noise(8, 8, 3))
+        while process.is_running and f"{name}_x4.png" not in (tmp_path / "stdout-0").read_text(encoding="utf-8"):
+            time.sleep(0.02)
+    process.terminate()
+    code, out, err = process.finish()
+    assert code == 130, err
+    assert "interrupted" in err
+    first, second = (json.loads(text + "}") for text in out.rstrip().removesuffix("}").split("\n}\n"))
+    assert [(made["input"], made["output"]) for made in first["written"]] == [("drop/a.png", "out/a_x4.png")]
+    assert [made["output"] for made in second["written"]] == ["out/b_x4.png"]
