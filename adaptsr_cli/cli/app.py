@@ -7,6 +7,7 @@ neither torch nor pydantic.
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import signal
 import sys
@@ -214,6 +215,8 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 def _run(console: Console, session: Session, streams: Streams) -> int:
     """Run the command and tell of what ended it; the exit code."""
+    for name in _SILENCED:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     if not sys.warnoptions:
         # Warnings of libraries name their lines of code; what a user must know is said by notes and warnings of ours.
         warnings.simplefilter("ignore")

@@ -38,6 +38,7 @@ def parse_document(text: str, kind: type[Document], place: str) -> Document:
         content = parse_json(text)
     except ValueError as error:
         raise ArtifactError(f"{place} is not a valid {kind.__name__} file: {error}", hint) from error
+    _refuse_other_kind(content, kind, place)
     # These have a default, since there is but one value to give them; a file without them says not what it is. And
     # `true` equals 1 for pydantic.
     for name in ("artifact", "format_version"):
@@ -49,6 +50,19 @@ def parse_document(text: str, kind: type[Document], place: str) -> Document:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole file"
         raise ArtifactError(f"{place} is not a valid {kind.__name__} file: {where}: {first['msg']}", hint) from error
+
+
+def _refuse_other_kind(content: object, kind: type[StrictModel], place: str) -> None:
+    """Refuse a document that says it is something else.
+
+    Raises:
+        ArtifactError: It says so.
+    """
+    field = kind.model_fields.get("artifact")
+    found = content.get("artifact") if isinstance(content, dict) else None
+    if field is not None and isinstance(found, str) and found != field.default:
+        is_, wanted = (name.replace("_", " ") for name in (found, str(field.default)))
+        raise ArtifactError(f"{place} is of the kind {is_!r}, not {wanted!r}", "name a file of that kind")
 
 
 def read_document(path: Path, kind: type[Document]) -> Document:

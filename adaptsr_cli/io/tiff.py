@@ -87,7 +87,10 @@ def list_pages(path: Path) -> list[TiffPage]:
         Exception: The file is damaged, of whatever kind tifffile tripped over.
     """
     with tifffile.TiffFile(path) as file:
-        return [_read_page_facts(page, path) for page in _real_pages(file)]
+        pages = [_read_page_facts(page, path) for page in _real_pages(file)]
+    if not pages:
+        raise ValueError("it has no page")
+    return pages
 
 
 def _real_pages(file: tifffile.TiffFile) -> list[tifffile.TiffPage]:
@@ -192,7 +195,7 @@ def read_layout(path: Path) -> Layout:
 def _read_dpi(page: tifffile.TiffPage) -> tuple[float, float] | None:
     """Pixels an inch across and down; None where the file does not say."""
     numbers = [page.tags.valueof(tag) for tag in _RESOLUTIONS]
-    factor = _PER_INCH.get(page.tags.valueof(_RESOLUTION_UNIT) or _INCHES)
+    factor = _PER_INCH.get(page.tags.valueof(_RESOLUTION_UNIT, _INCHES))
     if factor is None or not all(isinstance(number, tuple) and len(number) == 2 and number[1] for number in numbers):
         return None
     across, down = (number[0] / number[1] * factor for number in numbers)

@@ -43,6 +43,12 @@ def test_each_fault_is_named(find: str, put: str, reason: str) -> None:
         parse_document(text.replace(find, put, 1), RunRecord, "here")
 
 
+def test_a_document_of_another_kind_is_told_by_its_name() -> None:
+    text = RECORD.model_dump_json().replace('"artifact":"run"', '"artifact":"rank_map"')
+    with pytest.raises(ArtifactError, match="here is of the kind 'rank map', not 'run'"):
+        parse_document(text, RunRecord, "here")
+
+
 def test_a_file_larger_than_any_document_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "run.json"
     write_document(path, RECORD)

@@ -132,8 +132,8 @@ def read_folder(
             found = read_folder(read, order, below, big=big, of=tag, strict=strict)
             if found is not None and found.entries and tag not in folder.below:
                 folder.below[tag] = found
-        else:
-            folder.entries[tag] = Entry(kind, values, data, at)
+        else:  # of a tag that comes twice the first is meant: tifffile puts a second description behind the user's
+            folder.entries.setdefault(tag, Entry(kind, values, data, at))
     return folder
 
 

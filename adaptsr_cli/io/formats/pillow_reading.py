@@ -246,7 +246,8 @@ def decode_frame(image: Image.Image, path: Path, orientation: int, exif: bytes |
     if image.mode in {"I", "F"}:
         raise ImageError(f"cannot read {path}: its samples are numbers without a fixed range", "make it 8- or 16-bit")
     if image.mode in {"CMYK", "LAB"}:
-        if icc is not None and read_space(icc) not in {"", "CMYK"}:  # one that is damaged is refused
+        # One that is damaged is refused; Lab needs none.
+        if icc is not None and image.mode == "CMYK" and read_space(icc) not in {"", "CMYK"}:
             remarks, icc = (UNFIT_INK,), None
         layers, icc = np.asarray(convert_image(image, icc)), None
     elif grey:

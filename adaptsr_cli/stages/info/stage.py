@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from adaptsr_cli.artifacts.base import HEADER
+from adaptsr_cli.artifacts.log import LogRow
 from adaptsr_cli.backbones.hyperparameters import Value, format_untold, parse_choices
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import AdaptsrError, ArtifactError, ImageError
 from adaptsr_cli.io.artifacts import parse_artifact
+from adaptsr_cli.io.checkpoint_parts import has_model_suffix
 from adaptsr_cli.io.decoding import find_content
 from adaptsr_cli.io.documents import read_text, read_toml
 from adaptsr_cli.io.file_kinds import describe_irregular
@@ -24,6 +26,7 @@ from adaptsr_cli.stages.info.options import InfoOptions
 from adaptsr_cli.stages.info.picture import describe_picture
 from adaptsr_cli.stages.info.run import list_made, tell_outdated
 from adaptsr_cli.stages.train.options import TrainOptions
+from adaptsr_cli.training.log import read_log
 from adaptsr_cli.units import format_bytes
 
 
@@ -106,7 +109,24 @@ def describe_file(path: Path, choices: Mapping[str, Value] | None = None) -> Fac
         return facts | _describe_onnx(path)
     if path.suffix.lower() in READ_SUFFIXES or _is_image(path):
         return facts | describe_picture(path)
+    if path.suffix == ".jsonl":
+        return facts | {"kind": "training log"} | _describe_log(read_log(path))
+    if not has_model_suffix(path):
+        raise ArtifactError(
+            f"{path} is neither an image nor an artifact of a run nor a checkpoint",
+            "name one of these, or a run folder",
+        )
     return facts | _describe_checkpoint(path, choices)
+
+
+def _describe_log(rows: Sequence[LogRow]) -> Facts:
+    """How far a training had come."""
+    scores = [row.val_psnr_y_db for row in rows if row.val_psnr_y_db is not None]
+    return {
+        "rows": str(len(rows)),
+        "last iteration": str(rows[-1].iteration) if rows else "",
+        "best held-out PSNR-Y": f"{max(scores):.2f} dB" if scores else "",
+    }
 
 
 def _is_image(path: Path) -> bool:

@@ -81,6 +81,9 @@ def find_inputs(places: Sequence[Path], *, recursive: bool, list_file: str | Non
         _add_place(place, recursive, found, "; the name of a result goes with `output`" if number else "")
     if list_file is not None:
         _add_list(list_file, found)
+        if found.left_out and not (places or found.sources or found.errors):
+            only = found.left_out[0]
+            raise UsageError(f"`list_file` {list_file} names no image: {only.source} {only.reason}", only.hint)
     elif len(places) == 1 and not found.sources:
         if found.left_out:
             only = found.left_out[0]

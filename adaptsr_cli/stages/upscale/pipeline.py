@@ -174,6 +174,7 @@ class FileUpscaler:
         Yields:
             What became of each, in their order.
         """
+        self._since_s, self._made_px = monotonic(), 0
         for folder in {job.target.parent for job in jobs}:
             drop_old_partial_files(folder)
         limit_bytes = int(_MEMORY_SHARE * free_memory_bytes(torch.device("cpu")))

@@ -239,7 +239,7 @@ def open_engines(
     if wanted != "auto" and not fits:
         raise UsageError(
             f"`engine` {wanted} runs on the CPU in fp32, and `compile` is for torch",
-            "leave out `compile`, use `device` cpu and `precision` fp32, or `engine` torch",
+            f"leave out {'`compile`' if compiles else '`device` and `precision`'}, or use `engine` torch",
         )
     return CpuEngines(backbone, wanted, progress.note) if fits else None
 

@@ -28,6 +28,18 @@ def test_a_run_folder_is_what_lies_in_it(adaptsr: Command, pairs: Path) -> None:
     assert files() == [*trained, "merged.safetensors", "eval.json", "eval-camera-all.json"]
 
 
+def test_other_files_of_a_run(adaptsr: Command, pairs: Path) -> None:
+    save_tiny("edsr_basicsr", Path("m.safetensors"))
+    assert adaptsr("train", "--data", pairs, "--run", "run", *QUICK).code == 0
+    log = json.loads(adaptsr("info", "run/training/log.jsonl", "--json").out)["files"][0]
+    assert (log["kind"], log["last iteration"]) == ("training log", "2")
+    assert log["best held-out PSNR-Y"].endswith(" dB")
+    Path("run/report.html").write_text("<html></html>", encoding="utf-8")
+    page = adaptsr("info", "run/report.html")
+    assert page.code == 1
+    assert "report.html is neither an image nor an artifact of a run nor a checkpoint" in page.err
+
+
 def test_a_damaged_artifact_of_a_run_fails_alone(adaptsr: Command, pairs: Path) -> None:
     save_tiny("edsr_basicsr", Path("m.safetensors"))
     assert adaptsr("score", "--data", pairs, "--run", "run", "--batches", 1, "--patch", 32, *QUICK[-4:-2]).code == 0

@@ -119,6 +119,9 @@ def test_a_list_of_paths_is_mirrored(run: Run, tmp_path: Path) -> None:
     assert progress.warnings[0].startswith("missing.png: ")
     with pytest.raises(UsageError, match="names no image"):
         run(list_file=os.devnull)
+    Path("folders.txt").write_text("in\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"`list_file` folders\.txt names no image: in is a folder"):
+        run(list_file="folders.txt")
 
 
 def test_no_line_of_a_list_leads_out_of_the_output_folder(run: Run, tmp_path: Path) -> None:
