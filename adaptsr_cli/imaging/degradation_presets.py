@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 from adaptsr_cli.artifacts.degradation import (
@@ -60,8 +61,12 @@ DEGRADATIONS: Final[dict[Preset, Degradation]] = {
 }
 
 
-def find_degradation(name: str) -> Degradation:
+def find_degradation(name: str, others: Sequence[str] = ()) -> Degradation:
     """Find the preset of that name.
+
+    Args:
+        name: As the user wrote it.
+        others: What could be meant besides, for the message.
 
     Raises:
         UsageError: There is none.
@@ -69,5 +74,6 @@ def find_degradation(name: str) -> Degradation:
     for preset, degradation in DEGRADATIONS.items():
         if preset == name:
             return degradation
-    hint = nearest(name, DEGRADATIONS) or f"use one of {', '.join(DEGRADATIONS)}, or the path of a degradation.json"
+    known = (*DEGRADATIONS, *others)
+    hint = nearest(name, known) or f"use one of {', '.join(known)}, or the path of a degradation.json"
     raise UsageError(f"`degrade` {name!r} is not a known degradation", hint)

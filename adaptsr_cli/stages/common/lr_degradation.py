@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +31,7 @@ from adaptsr_cli.units import plural
 AUTO: Final = "auto"
 DEFAULT_TO_SCORE_ON: Final = "bicubic"
 _MOST_PAIRS: Final = 64
+_FOUND_OUT: Final = (AUTO, f"{AUTO}:FOLDER", BY_PAIRS)
 
 
 def choose_degradation(
@@ -127,7 +129,7 @@ def _decide(
             return known
         return _measure_pairs([pairs for pairs in sets if pairs.ratio is not None], progress, scale=scale, seed=seed)
     if not is_auto(name):
-        return _named(name)
+        return _named(name, _FOUND_OUT)
     cameras = _camera_photos(name)
     if known is not None:
         if not _is_of(known, cameras):
@@ -248,12 +250,12 @@ def named_degradation(name: str) -> Degradation:
     return _named(name).degradation
 
 
-def _named(name: str) -> DegradationRecord:
-    """A preset, or a file with the estimate that its degradation was centred on."""
+def _named(name: str, others: Sequence[str] = ()) -> DegradationRecord:
+    """A preset, or a file with the estimate that its degradation was centred on; `others` could be meant besides."""
     path = Path(name)
     if name not in DEGRADATIONS and (path.suffix == ".json" or path.is_file()):
         return read_document(path, DegradationRecord)
-    return DegradationRecord(degradation=find_degradation(name), estimate=None)
+    return DegradationRecord(degradation=find_degradation(name, others), estimate=None)
 
 
 def run_degradation(run: RunFolder, sets: PairSets, name: str | None) -> Degradation | None:

@@ -95,6 +95,14 @@ def test_scores_by_another_degradation_lie_beside_the_first(adaptsr: Command) ->
 
 
 @pytest.mark.usefixtures("photos")
+def test_an_unknown_name_is_answered_with_all_that_go(adaptsr: Command) -> None:
+    refused = adaptsr(*TRAIN, "--degrade", "sensor")
+    assert refused.code == 2
+    assert "use one of bicubic, phone, demo, realesrgan, auto, auto:FOLDER, pairs, or the path of" in refused.err
+    assert "did you mean auto" in adaptsr(*TRAIN, "--degrade", "atuo").err
+
+
+@pytest.mark.usefixtures("photos")
 @pytest.mark.parametrize("name", ["auto", "auto:soft", "pairs"])
 def test_what_no_run_has_found_out_cannot_be_scored_by(adaptsr: Command, name: str) -> None:
     refused = adaptsr("eval", "--data", "sharp", "--metrics", "psnr", "--degrade", name)
