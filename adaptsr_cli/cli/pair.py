@@ -35,6 +35,7 @@ def run(options: PairOptions, as_json: bool) -> None:
         )
         for shot in shots[:_MAX_SHOWN]
     ]
+    rows += [(name, "refused", "", "", "", reason) for name, reason in result.unreadable.items()][:_MAX_SHOWN]
     console.table("", _COLUMNS, rows, numeric=_COLUMNS[1:-1])
     if len(shots) > _MAX_SHOWN:
         console.line(f"and {len(shots) - _MAX_SHOWN} more")

@@ -44,6 +44,19 @@ def test_nothing_usable_is_exit_code_1(adaptsr: Command, tmp_path: Path) -> None
     assert "none of 1 shot could be used" in ran.out
 
 
+def test_an_unreadable_shot_is_told_and_the_exit_code_is_that_of_the_others(adaptsr: Command, tmp_path: Path) -> None:
+    wide, tele = save_shot(tmp_path)
+    (tmp_path / "bad.jpg").write_bytes(tele.read_bytes()[:9000])
+    (tmp_path / "shots.txt").write_text(f"{wide.name}, bad.jpg\n{wide.name}, {tele.name}\n")
+    ran = adaptsr("pair", "--list", "shots.txt", "-o", "mine", "--scale", 2, "--block", 48)
+    assert ran.code == 0, ran.err
+    assert "wide_bad is refused: " in ran.err
+    assert (tmp_path / "mine" / "pairs.html").is_file()
+    alone = adaptsr("pair", wide, "bad.jpg", "-o", "other", "--scale", 2)
+    assert alone.code == 1
+    assert "none of 1 shot could be used" in alone.out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -87,5 +87,5 @@ def test_results_belong_to_no_shot(adaptsr: Command, photos: Path) -> None:
         return None
 
     with pytest.raises(UsageError, match="none of the 3 photographs belong together"):
-        find_shots([photos], None, look)
+        find_shots([photos], None, look, lambda path, error: None)
     assert {path.stem for path in looked} == set(PHOTOS)

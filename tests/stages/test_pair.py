@@ -14,7 +14,7 @@ from stages.pair_files import save, save_shot, shot
 from adaptsr_cli.artifacts.pairs import PairsRecord
 from adaptsr_cli.data.layouts import find_pairs
 from adaptsr_cli.data.sources import DataSpec
-from adaptsr_cli.errors import ImageError, OutputExistsError, UsageError
+from adaptsr_cli.errors import OutputExistsError, UsageError
 from adaptsr_cli.io.artifacts import parse_artifact
 from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.progress import Silent
@@ -23,7 +23,7 @@ from adaptsr_cli.stages.common.training_data import open_training_data
 from adaptsr_cli.stages.info.describe import describe
 from adaptsr_cli.stages.pair import shot as making
 from adaptsr_cli.stages.pair.options import PairOptions
-from adaptsr_cli.stages.pair.stage import PairResult, run_pair
+from adaptsr_cli.stages.pair.stage import PairResult, require_pairs, run_pair
 
 pytest.importorskip("cv2", reason="OpenCV is not installed (extra pair)")
 
@@ -233,12 +233,66 @@ def test_a_crop_to_another_shape_is_told(tmp_path: Path) -> None:
     assert result.pairs > 3
 
 
-def test_a_file_that_is_no_photograph(tmp_path: Path) -> None:
+def cut(path: Path, share: float = 0.5) -> Path:
+    """The file without its end."""
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    return path
+
+
+def test_a_file_that_is_no_photograph_is_told(tmp_path: Path) -> None:
     wide, _ = save_shot(tmp_path)
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"no photograph")
-    with pytest.raises(ImageError, match=r"bad\.jpg"):
-        make(tmp_path, wide, bad)
+    progress = Silent()
+    result = make(tmp_path, wide, bad, progress=progress)
+    assert (result.pairs, result.record.shots) == (0, ())
+    assert "bad.jpg" in result.unreadable["wide_bad"]
+    assert any("wide_bad is refused: " in warning and "bad.jpg" in warning for warning in progress.warnings)
+    assert result.page.is_file()
+    assert require_pairs(result) == "none of 1 shot could be used"
+
+
+def test_the_shots_beside_an_unreadable_one_go_on_and_it_is_tried_again(tmp_path: Path) -> None:
+    table = tmp_path / "shots.txt"
+    for seed in (1, 2, 3):
+        save_shot(tmp_path / str(seed), seed)
+    broken = cut(save(tmp_path / "2" / "tele.jpg", shot(2).tele))
+    table.write_text("1/wide.png, 1/tele.png\n2/wide.png, 2/tele.jpg\n3/wide.png, 3/tele.png\n")
+    progress = Silent()
+    result = make(tmp_path, list_file=table, progress=progress)
+    assert list(result.unreadable) == ["wide_tele_2"]
+    assert sum("tele.jpg" in warning for warning in progress.warnings) == 1
+    assert [found.name for found in result.record.shots if found.accepted] == ["wide_tele", "wide_tele_3"]
+    assert result.page.is_file()
+    assert require_pairs(result) is None
+    assert json.loads(json.dumps(result.to_json()))["unreadable"] == result.unreadable
+    save(broken, shot(2).tele)
+    again = make(tmp_path, list_file=table)
+    assert (again.made, again.unreadable) == (("wide_tele_2",), {})
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_broken_photograph_in_a_folder(tmp_path: Path, told: bool) -> None:
+    exif = [{"taken": f"2026:05:01 12:00:0{n}", "focal_35_mm": mm} if told else {} for n, mm in enumerate((26, 52, 52))]
+    photos = tmp_path / "shots"
+    save(photos / "a_wide.png", shot().wide, **exif[0])
+    cut(save(photos / "b_broken.png", shot().tele, **exif[2]))
+    save(photos / "c_tele.png", shot().tele, **exif[1])
+    progress = Silent()
+    result = make(tmp_path, photos, progress=progress)
+    assert result.pairs > 5
+    assert sum("b_broken.png" in message for message in (*progress.warnings, *progress.notes)) == 1
+    assert result.page.is_file()
+
+
+def test_what_is_there_stays_where_its_photograph_cannot_be_read_any_more(tmp_path: Path) -> None:
+    wide, tele = save_shot(tmp_path)
+    before = make(tmp_path, wide, tele).pairs
+    cut(tele)
+    result = make(tmp_path, wide, tele, force=True)
+    assert list(result.unreadable) == ["wide_tele"]
+    assert result.pairs == before == len(list((result.output / "hr").iterdir()))
 
 
 @pytest.mark.parametrize("line", ["only-one.png", "wide.png, missing.png", "a, b, c"])

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from stages.pair_files import save
 
-from adaptsr_cli.errors import UsageError
+from adaptsr_cli.errors import AdaptsrError, ImageError, UsageError
 from adaptsr_cli.io.shot_exif import ShotFacts, find_exif, parse_shot_facts, read_shot_facts
+from adaptsr_cli.stages.pair import matching
 from adaptsr_cli.stages.pair.matching import Candidate, Matched, find_shots, match_photographs
 
 NOON = datetime(2026, 5, 1, 12)
@@ -22,6 +23,10 @@ def photo(name: str, second: float, focal: float, camera: str = "A") -> Candidat
 
 def unseen(first: Path, second: Path) -> float | None:
     raise AssertionError("EXIF was enough")
+
+
+def untold(path: Path, error: AdaptsrError) -> None:
+    raise AssertionError(f"{path} can be read")
 
 
 def names(matched: Matched) -> list[tuple[str, str]]:
@@ -87,16 +92,16 @@ def test_a_cut_header_has_no_facts_and_does_no_harm(tmp_path: Path, cut: int) ->
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no photographs"):
-        find_shots((), None, unseen)
+        find_shots((), None, unseen, untold)
     with pytest.raises(UsageError, match="does not exist"):
-        find_shots((tmp_path / "a.jpg", tmp_path / "b.jpg"), None, unseen)
+        find_shots((tmp_path / "a.jpg", tmp_path / "b.jpg"), None, unseen, untold)
     with pytest.raises(UsageError, match="no photograph"):
-        find_shots((tmp_path,), None, unseen)
+        find_shots((tmp_path,), None, unseen, untold)
     one = save(tmp_path / "a.jpg", np.zeros((16, 24, 3), np.uint8))
     with pytest.raises(UsageError, match="one photograph"):
-        find_shots((tmp_path,), None, unseen)
+        find_shots((tmp_path,), None, unseen, untold)
     with pytest.raises(UsageError, match="list_file"):
-        find_shots((one,), tmp_path / "table.txt", unseen)
+        find_shots((one,), tmp_path / "table.txt", unseen, untold)
 
 
 def test_shots_of_equal_names_are_told_apart(tmp_path: Path) -> None:
@@ -105,5 +110,26 @@ def test_shots_of_equal_names_are_told_apart(tmp_path: Path) -> None:
             save(tmp_path / folder / name, np.zeros((16, 24, 3), np.uint8))
     table = tmp_path / "table.txt"
     table.write_text("a/wide.jpg, a/tele.jpg\nb/wide.jpg, b/tele.jpg\n")
-    matched = find_shots((), table, unseen)
+    matched = find_shots((), table, unseen, untold)
     assert [shot.name for shot in matched.shots] == ["wide_tele", "wide_tele_2"]
+
+
+def test_a_header_that_cannot_be_read_is_told_and_the_others_are_matched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = matching.read_facts
+
+    def read(path: Path) -> ShotFacts:
+        if path.stem == "broken":
+            raise ImageError(f"cannot read {path}: damaged")
+        return whole(path)
+
+    monkeypatch.setattr(matching, "read_facts", read)
+    image = np.zeros((16, 24, 3), np.uint8)
+    for second, (name, focal) in enumerate((("wide", 26), ("broken", 26), ("tele", 52))):
+        save(tmp_path / f"{name}.jpg", image, taken=f"2026:05:01 12:00:0{second}", focal_35_mm=focal)
+    told: list[str] = []
+    matched = find_shots((tmp_path,), None, unseen, lambda path, error: told.append(path.name))
+    assert told == ["broken.jpg"]
+    assert names(matched) == [("wide", "tele")]
+    assert matched.alone == ()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from adaptsr_cli.errors import UsageError
+from adaptsr_cli.errors import AdaptsrError, UsageError
 from adaptsr_cli.io.formats.table import READ_SUFFIXES
 from adaptsr_cli.io.path_lists import find_listed, read_path_list
 from adaptsr_cli.io.photographs import read_facts
@@ -63,7 +63,12 @@ class Matched:
     alone: tuple[Path, ...]
 
 
-def find_shots(places: Sequence[Path], list_file: Path | None, look: Callable[[Path, Path], float | None]) -> Matched:
+def find_shots(
+    places: Sequence[Path],
+    list_file: Path | None,
+    look: Callable[[Path, Path], float | None],
+    tell: Callable[[Path, AdaptsrError], None],
+) -> Matched:
     """The shots among files and folders.
 
     Args:
@@ -71,6 +76,7 @@ def find_shots(places: Sequence[Path], list_file: Path | None, look: Callable[[P
         list_file: A table in their place: a line is WIDE and TELE, divided by a comma or a tab.
         look: ``look(first, second)``: tele pixels per wide pixel by the content; None where they do not match. Asked
             only about photographs of which EXIF does not tell enough.
+        tell: Told of each file of a folder that cannot be read; it belongs to no shot.
 
     Raises:
         UsageError: No photograph, no shot, or a line that cannot be read.
@@ -93,7 +99,13 @@ def find_shots(places: Sequence[Path], list_file: Path | None, look: Callable[[P
         raise UsageError(
             f"{places[0]} has {'one photograph' if files else 'no photograph'}", "two are needed, WIDE and TELE"
         )
-    return match_photographs([Candidate(path, read_facts(path)) for path in files], look)
+    found = []
+    for path in files:
+        try:
+            found.append(Candidate(path, read_facts(path)))
+        except AdaptsrError as error:
+            tell(path, error)
+    return match_photographs(found, look)
 
 
 def match_photographs(found: Sequence[Candidate], look: Callable[[Path, Path], float | None]) -> Matched:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.artifacts.pairs import ShotRecord, SourceRecord
-from adaptsr_cli.errors import ImageError
+from adaptsr_cli.errors import AdaptsrError, ImageError
 from adaptsr_cli.io.images import resize, write_picture
 from adaptsr_cli.io.photographs import Photograph, read_photograph
 from adaptsr_cli.io.pictures import Picture
@@ -26,8 +27,34 @@ from adaptsr_cli.stages.pair.writing import PairFolder
 _ENLARGED_WORTH_TELLING: Final = 0.005
 
 
+@dataclass(frozen=True)
+class Sides:
+    """What was read of a shot.
+
+    Attributes:
+        wide: As it was given.
+        tele: The same.
+        notes: What was done that was not asked for.
+    """
+
+    wide: Photograph
+    tele: Photograph
+    notes: tuple[str, ...]
+
+
+def read_sides(files: ShotFiles) -> Sides:
+    """Read both photographs of a shot.
+
+    Raises:
+        AdaptsrError: One cannot be read, or needs a library that is not installed.
+    """
+    notes: list[str] = []
+    return Sides(_read_sharpest(files.wide, notes), _read_sharpest(files.tele, notes), tuple(notes))
+
+
 def make_shot(
-    files: ShotFiles,
+    name: str,
+    sides: Sides,
     folder: PairFolder,
     scale: int,
     block_px: int,
@@ -39,7 +66,8 @@ def make_shot(
     """Make the pairs of one shot; they are in the folder when this returns.
 
     Args:
-        files: Its photographs.
+        name: For its blocks.
+        sides: Its photographs.
         folder: Where the pairs go.
         scale: HR pixels per LR pixel.
         block_px: Side of a block, LR px.
@@ -48,13 +76,10 @@ def make_shot(
         progress: Told what was done that was not asked for.
 
     Raises:
-        ImageError: A file cannot be read.
-        AdaptsrError: A library is missing, or the pairs cannot be written.
+        AdaptsrError: The pairs cannot be written.
     """
-    on_step("read")
-    notes: list[str] = []
-    wide, tele = _read_sharpest(files.wide, notes), _read_sharpest(files.tele, notes)
-    notes += compare_files(wide, tele)
+    wide, tele = sides.wide, sides.tele
+    notes = [*sides.notes, *compare_files(wide, tele)]
     source_wide, source_tele = describe_source(wide), describe_source(tele)
     try:
         if wide.grey != tele.grey:
@@ -68,9 +93,9 @@ def make_shot(
             on_step=on_step,
         )  # fmt: skip
     except Refused as refused:
-        _tell(notes, files.name, progress)
+        _tell(notes, name, progress)
         return ShotRecord(
-            name=files.name,
+            name=name,
             accepted=False,
             verdict=refused.reason,
             notes=tuple(notes),
@@ -82,16 +107,16 @@ def make_shot(
         source_wide, source_tele = source_tele, source_wide
         notes.append(f"given in the wrong order: {wide.path.name} is the wide photograph; they were swapped")
     notes += explain_grid(found)
-    _tell(notes, files.name, progress)
+    _tell(notes, name, progress)
     on_step("write")
     names: dict[int, str] = {}
     if found.verdict.accepted:
         kept = [index for index, block in enumerate(found.blocks) if block.reason is None]
-        names = {index: folder.block_name(files.name, number) for number, index in enumerate(kept)}
-    _write(found, names, folder, files.name, (wide, tele), keep_colour=keep_colour)
+        names = {index: folder.block_name(name, number) for number, index in enumerate(kept)}
+    _write(found, names, folder, name, (wide, tele), keep_colour=keep_colour)
     return describe_registration(
         found,
-        files.name,
+        name,
         names,
         notes,
         source_wide,
@@ -112,13 +137,20 @@ def _read_sharpest(paths: Sequence[Path], notes: list[str]) -> Photograph:
         return read_photograph(paths[0])
     best: Photograph | None = None
     most = -1.0
+    faults = []
     for path in paths:
-        photograph = read_photograph(path)
+        try:
+            photograph = read_photograph(path)
+        except AdaptsrError as error:
+            faults.append(error)
+            continue
         plane = luma(photograph.rgb)
         sharpness = float(np.abs(np.diff(plane, n=2, axis=1)).mean())
         if sharpness > most:
             best, most = photograph, sharpness
-    assert best is not None
+    if best is None:
+        raise faults[0]
+    notes += [f"left out of a burst: {fault.message}" for fault in faults]
     notes.append(f"{best.path.name} is the sharpest of a burst of {len(paths)}")
     return best
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from adaptsr_cli import __version__
+from adaptsr_cli.arrays import Float32Array
 from adaptsr_cli.artifacts.pairs import PairsRecord, ShotRecord
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
-from adaptsr_cli.errors import OutputExistsError, UsageError
+from adaptsr_cli.errors import AdaptsrError, OutputExistsError, UsageError
 from adaptsr_cli.io.atomic import write_bytes
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.lock import hold_folder
@@ -24,7 +25,7 @@ from adaptsr_cli.stages.common.models import expected_scale
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.pair.matching import ShotFiles, find_shots
 from adaptsr_cli.stages.pair.options import PairOptions
-from adaptsr_cli.stages.pair.shot import make_shot
+from adaptsr_cli.stages.pair.shot import make_shot, read_sides
 from adaptsr_cli.stages.pair.writing import PairFolder
 from adaptsr_cli.units import plural
 
@@ -39,6 +40,8 @@ class PairResult:
         record: What ``pairs.json`` holds.
         made: Names of shots that were looked at in this call; the others were there already.
         alone: Photographs without a partner.
+        unreadable: Name of a shot -> why its photographs cannot be read; it is not on record, so the same command tries
+            it again.
         output: The folder.
         page: ``pairs.html``.
     """
@@ -46,6 +49,7 @@ class PairResult:
     record: PairsRecord
     made: tuple[str, ...]
     alone: tuple[Path, ...]
+    unreadable: dict[str, str]
     output: Path
     page: Path
 
@@ -79,11 +83,12 @@ class PairResult:
                 }
                 for shot in self.record.shots
             ],
+            "unreadable": self.unreadable,
         }
 
 
 def run_pair(options: PairOptions, *, progress: Progress = SILENT, world: World = SINGLE_PROCESS) -> PairResult:
-    """Register every shot and write its blocks; a shot that is refused is told and the others go on.
+    """Register every shot and write its blocks; one that is refused or cannot be read is told and the others go on.
 
     What is in the folder already of the same photographs is kept, so the same command goes on where it was stopped.
 
@@ -95,16 +100,19 @@ def run_pair(options: PairOptions, *, progress: Progress = SILENT, world: World 
     Raises:
         UsageError: No photographs, or none that belong together.
         OutputExistsError: The folder holds pairs made otherwise.
-        AdaptsrError: A library is missing, or a file cannot be read or written.
+        AdaptsrError: OpenCV is missing, or a file cannot be written.
     """
     require_opencv()
     scale = _choose_scale(options)
-    matched = find_shots(options.photos, options.list_file, _zoom_by_content)
+    looker = _Looker(progress)
+    matched = find_shots(options.photos, options.list_file, looker.find_zoom, looker.tell)
     for path in matched.alone:
-        progress.note(f"{path}: no other photograph belongs to it")
+        if path not in looker.unreadable:
+            progress.note(f"{path}: no other photograph belongs to it")
     folder = PairFolder(options.output)
     folder.refuse_holding([path for shot in matched.shots for path in (*shot.wide, *shot.tele)])
     made = []
+    unreadable = {}
     with hold_folder(options.output, "output"):
         done = _read_done(folder, options, scale)
         write_document(folder.record, done)  # from here on the folder is ours, also to a call that finds it half done
@@ -113,7 +121,15 @@ def run_pair(options: PairOptions, *, progress: Progress = SILENT, world: World 
             for number, files in enumerate(matched.shots, 1):
                 steps = _Steps(task, f"{number}/{len(matched.shots)} {files.name}")
                 known = next((shot for shot in done.shots if shot.name == files.name), None)
-                if known is not None and not options.force and _is_same(known, files):
+                steps.begin("read")
+                try:
+                    if known is not None and not options.force and _is_same(known, files):
+                        steps.finish()
+                        continue
+                    sides = read_sides(files)  # before what is there of the shot goes
+                except AdaptsrError as error:
+                    unreadable[files.name] = error.message
+                    progress.warn(f"{files.name} is refused: {_in_a_line(error)}")
                     steps.finish()
                     continue
                 if known is not None and not options.force:
@@ -126,7 +142,7 @@ def run_pair(options: PairOptions, *, progress: Progress = SILENT, world: World 
                     write_document(folder.record, done)  # before its blocks go
                 folder.drop_shot(files.name)
                 record = make_shot(
-                    files, folder, scale, options.block, keep_colour=options.keep_colour,
+                    files.name, sides, folder, scale, options.block, keep_colour=options.keep_colour,
                     on_step=steps.begin, progress=progress,
                 )  # fmt: skip
                 made.append(record.name)
@@ -137,7 +153,7 @@ def run_pair(options: PairOptions, *, progress: Progress = SILENT, world: World 
                 steps.finish()
             task.show(step="", shot="")
         write_bytes(folder.page, render_pairs_page(done, folder.read_previews([shot.name for shot in done.shots])))
-    return PairResult(done, tuple(made), matched.alone, options.output, folder.page)
+    return PairResult(done, tuple(made), matched.alone, unreadable, options.output, folder.page)
 
 
 class _Steps:
@@ -209,13 +225,46 @@ def _with_shot(record: PairsRecord, shot: ShotRecord) -> PairsRecord:
     return record.model_copy(update={"shots": shots})
 
 
-def _zoom_by_content(first: Path, second: Path) -> float | None:
-    start, _ = find_start(luma(read_photograph(first).rgb), luma(read_photograph(second).rgb), None)
-    return None if start is None else start.zoom
+class _Looker:
+    """Compares photographs by their content, and tells once of each that cannot be read.
+
+    Args:
+        progress: Told of them.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.unreadable: set[Path] = set()
+
+    def find_zoom(self, first: Path, second: Path) -> float | None:
+        """Pixels of the second photograph per pixel of the first; None where they do not match."""
+        planes = [self._read(path) for path in (first, second) if path not in self.unreadable]
+        one, other = planes if len(planes) == 2 else (None, None)
+        if one is None or other is None:
+            return None
+        start, _ = find_start(one, other, None)
+        return None if start is None else start.zoom
+
+    def tell(self, path: Path, error: AdaptsrError) -> None:
+        """Say that a photograph is left out."""
+        self.unreadable.add(path)
+        self._progress.warn(f"{path.name} is left out: {_in_a_line(error)}")
+
+    def _read(self, path: Path) -> Float32Array | None:
+        try:
+            return luma(read_photograph(path).rgb)
+        except AdaptsrError as error:
+            self.tell(path, error)
+            return None
+
+
+def _in_a_line(error: AdaptsrError) -> str:
+    return f"{error.message} ({error.hint})" if error.hint else error.message
 
 
 def require_pairs(result: PairResult) -> str | None:
     """What to say where no shot gave pairs; None where one did."""
     if result.pairs:
         return None
-    return f"none of {plural(len(result.record.shots), 'shot')} could be used"
+    looked_at = len({shot.name for shot in result.record.shots} | set(result.unreadable))
+    return f"none of {plural(looked_at, 'shot')} could be used"
