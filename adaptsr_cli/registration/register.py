@@ -13,6 +13,7 @@ from adaptsr_cli.registration.blocks import Block, choose_blocks, find_faults
 from adaptsr_cli.registration.correction import Correction, fit_correction
 from adaptsr_cli.registration.features import Start, find_start
 from adaptsr_cli.registration.geometry import Mapping, Region, find_region, look_up, rescale_wide
+from adaptsr_cli.registration.new_detail import PER_PX, NewDetail, measure_new_detail
 from adaptsr_cli.registration.opencv import blur, sample
 from adaptsr_cli.registration.photometry import Photometry, fit_photometry
 from adaptsr_cli.registration.planes import CELL_PX, levels, luma, sum_cells
@@ -37,6 +38,7 @@ STEPS: Final = 7
 MOST_ENLARGED: Final = 0.05
 """Share by which HR may be finer than the tele photograph before the LR side is reduced instead."""
 _MOST_DETAIL_BLOCKS: Final = 16
+_MOST_NEW_DETAIL_PX: Final = 96
 _LEAST_ROUNDING: Final = 1.1
 
 
@@ -152,10 +154,12 @@ def register(
     spread = spread_of(np.hypot(*residual.shifts_px[residual.trusted & _is_kept(residual, blocks)].T))
     on_step("verdict")
     renderer = Renderer(tele, mapping, scale)
-    detail = _measure_detail(renderer, blocks)
+    chosen = _choose_evenly(blocks)
+    detail = _measure_detail(renderer, chosen)
+    new = _measure_new_detail(wide, renderer, reduction, chosen)
     # Of the lens alone: the tele photograph was blurred besides, to be looked up at LR's pixels.
     softness = -float(np.median(residual.blur[residual.trusted])) - PREFILTER_PX**2 / 2
-    verdict = judge(blocks, spread.median_px, spread.p90_px, detail, softness, region)
+    verdict = judge(blocks, spread.median_px, spread.p90_px, detail, new, softness, region)
     matches = len(start.agreeing), int(start.agreeing.sum())
     return Registration(
         lr, tele, swapped, zoom, reduction, scale, matches, mapping, region, before, correction, residual,
@@ -241,10 +245,35 @@ def _is_kept(residual: Residual, blocks: tuple[Block, ...]) -> AnyArray:
     return kept
 
 
-def _measure_detail(renderer: Renderer, blocks: tuple[Block, ...]) -> float:
-    """Median of `detail_ratio` over kept blocks, taken evenly from all."""
+def _choose_evenly(blocks: tuple[Block, ...]) -> list[Block]:
+    """At most `_MOST_DETAIL_BLOCKS` of the kept blocks, taken evenly from all."""
     kept = [block for block in blocks if block.reason is None]
-    chosen = kept[:: max(1, len(kept) // _MOST_DETAIL_BLOCKS)][:_MOST_DETAIL_BLOCKS]
+    return kept[:: max(1, len(kept) // _MOST_DETAIL_BLOCKS)][:_MOST_DETAIL_BLOCKS]
+
+
+def _measure_detail(renderer: Renderer, chosen: list[Block]) -> float:
+    """Median of `detail_ratio`; 0 without blocks."""
     if not chosen:
         return 0.0
     return float(np.median([detail_ratio(luma(renderer.render(block.region)), renderer.scale) for block in chosen]))
+
+
+def _measure_new_detail(wide: AnyArray, renderer: Renderer, reduction: float, chosen: list[Block]) -> NewDetail:
+    """Medians of `measure_new_detail` about the middles of blocks; zeros without blocks.
+
+    On the grid of the wide photograph as it was taken: beyond a reduced one's, a digital zoom has detail of its own.
+    """
+    found = []
+    for block in chosen:
+        region = block.region
+        side = min(_MOST_NEW_DETAIL_PX, int(region.width * reduction))
+        left = int((region.left + region.width / 2) * reduction - side / 2)
+        top = int((region.top + region.height / 2) * reduction - side / 2)
+        fine = (np.arange(side * PER_PX) + 0.5) / PER_PX
+        in_wide = np.stack(np.meshgrid(left + fine, top + fine), axis=-1)
+        places = renderer.mapping.map_points((in_wide / reduction - 0.5).reshape(-1, 2)).reshape(in_wide.shape)
+        high = renderer.look(places.astype(np.float32), renderer.mapping.zoom / (reduction * PER_PX))
+        found.append(measure_new_detail(luma(wide[top : top + side, left : left + side]), luma(high)))
+    if not found:
+        return NewDetail(0.0, 0.0)
+    return NewDetail(float(np.median([new.share for new in found])), float(np.median([new.levels for new in found])))

@@ -39,17 +39,19 @@ class Renderer:
 
     def render(self, region: Region) -> AnyArray:
         """HR of a region of LR: (scale * height, scale * width, 3) float32, grey levels, not clipped."""
-        places = look_up(self.mapping, region, per_px=self.scale)
+        # Tele pixels per HR pixel: above 1 the new grid is coarser, and what it cannot hold is taken out first.
+        zoom = float(
+            self.mapping.zoom_at(np.array([[region.left + region.width / 2, region.top + region.height / 2]]))[0]
+        )
+        return self.look(look_up(self.mapping, region, per_px=self.scale), zoom / self.scale)
+
+    def look(self, places: AnyArray, ratio: float) -> AnyArray:
+        """The tele photograph at places (h, w, 2) in its pixels, `ratio` apart: (h, w, 3) float32, grey levels."""
         low = np.floor(places.min(axis=(0, 1))).astype(int) - _MARGIN_PX
         high = np.ceil(places.max(axis=(0, 1))).astype(int) + 1 + _MARGIN_PX
         left, top = (int(value) for value in np.maximum(low, 0))
         right, bottom = (int(value) for value in np.minimum(high, [self.tele.shape[1], self.tele.shape[0]]))
         cut = levels(self.tele[top:bottom, left:right])
-        # Tele pixels per HR pixel: above 1 the new grid is coarser, and what it cannot hold is taken out first.
-        zoom = float(
-            self.mapping.zoom_at(np.array([[region.left + region.width / 2, region.top + region.height / 2]]))[0]
-        )
-        ratio = zoom / self.scale
         if ratio > _MOST_UNFILTERED:
             cut = filter_separably(cut, low_pass(ratio))
         return sample(cut, places - np.array([left, top], np.float32), self.kernel)
