@@ -108,7 +108,7 @@ def deal_folds(scenes: Mapping[Path, str], folds: int, seed: int) -> dict[Path, 
     if len(sizes) < folds:
         raise UsageError(
             f"`folds` {folds} are more than the {plural(len(sizes), 'independent image')} (or scenes) of the data",
-            "give fewer `folds`, at least 3, or add images of other scenes",
+            "add images of other scenes, or leave `folds` out where fewer are too few",
         )
     filled = [0] * folds
     fold_of: dict[str, int] = {}

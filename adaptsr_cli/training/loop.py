@@ -169,7 +169,7 @@ class Trainer:
                     with usage.not_counted():
                         state, score = self._validate(state, train_state, task)
                     fault = find_fault(score, state, seeks_psnr=self.objective.seeks_psnr)
-                    if fault is not None:
+                    if fault is not None and not is_out_of_patience(state, config):
                         state = self._lower_rate(state, train_state, fault, progress)
                     else:
                         self._warn_if_worse(score, state, progress)

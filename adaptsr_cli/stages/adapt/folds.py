@@ -22,6 +22,8 @@ from adaptsr_cli.artifacts.adapter import AdapterHeader
 from adaptsr_cli.artifacts.base import HEADER
 from adaptsr_cli.artifacts.evaluation import ColourChartScores, Evaluation, FoldScores
 from adaptsr_cli.artifacts.run import RunRecord
+from adaptsr_cli.artifacts.split import SplitRecord
+from adaptsr_cli.data.pairs import pair_fingerprints
 from adaptsr_cli.distributed import World
 from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.documents import parse_document, read_document, write_document
@@ -111,7 +113,7 @@ def _refuse_another_training(run: RunFolder, data: FoldedData) -> None:
     """Say at once, not after hours of folds, that the final training cannot go into the run folder.
 
     Raises:
-        ArtifactError: It holds the training on other images, or on a part of these.
+        ArtifactError: It holds the training on other images, or on a part of these, or folds of another division.
     """
     state = run.training.state
     if state.exists() and read_state(state)[0].plan.data_fingerprint != data.whole.fingerprint:
@@ -119,6 +121,15 @@ def _refuse_another_training(run: RunFolder, data: FoldedData) -> None:
             f"{run.training.root} holds another training run, on other images or without `folds`",
             "start again with `force`, or use another `run`",
         )
+    first = RunFolder(run.folds / "1").split
+    if first.exists():
+        tested = {item.fingerprint for item in read_document(first, SplitRecord).test}
+        if tested != {pair_fingerprints(pair)[1] for pairs in data.folds[0].test for pair in pairs.pairs}:
+            raise ArtifactError(
+                f"{run.folds} holds trainings of other parts of the images: by another number of `folds`, another "
+                "`seed` or with other images",
+                "give what it was begun with to continue, or start again with `force` or another `run`",
+            )
 
 
 def run_fold(options: AdaptOptions, opened: OpenFolds, index: int, progress: Progress, world: World) -> FoldResult:

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from adaptsr_cli.artifacts.base import HEADER
+from adaptsr_cli.artifacts.merged import MergedHeader
 from adaptsr_cli.artifacts.rank_map import RankMap
 from adaptsr_cli.artifacts.saliency import Saliency
 from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.distributed import World
 from adaptsr_cli.errors import OutputExistsError
-from adaptsr_cli.io.documents import read_document
+from adaptsr_cli.io.documents import parse_document, read_document
+from adaptsr_cli.io.hashing import file_sha256
+from adaptsr_cli.io.headers import read_metadata
 from adaptsr_cli.io.images import write_rgb
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.stages.adapt.options import AdaptOptions
 from adaptsr_cli.stages.allocate.options import AllocateOptions
 from adaptsr_cli.stages.allocate.stage import allocate_ranks
+from adaptsr_cli.stages.common.adapter_file import read_guard
 from adaptsr_cli.stages.common.data_options import pick
 from adaptsr_cli.stages.common.lr_degradation import run_degradation
 from adaptsr_cli.stages.common.open_run import OpenRun
+from adaptsr_cli.stages.common.run_command import run_command
 from adaptsr_cli.stages.common.run_folder import RunFolder
+from adaptsr_cli.stages.common.run_merged import holds_adapter
 from adaptsr_cli.stages.common.training_data import open_reader
 from adaptsr_cli.stages.evaluate.options import EvaluateOptions
 from adaptsr_cli.stages.evaluate.stage import EvaluateResult, run_evaluate
@@ -70,7 +77,27 @@ def merge(options: AdaptOptions, progress: Progress, world: World) -> MergeResul
     with world.rank_zero_first():
         if not world.is_main_process:
             return None
+        run = RunFolder(options.run)
+        if not options.force and (otherwise := _merged_otherwise(run)):
+            command = run_command(run, "merge", "--force")
+            progress.warn(
+                f"{run.merged} was merged {otherwise}: it is kept, and scored (`{command}` makes the usual one)"
+            )
+            return None
         return run_merge(pick(MergeOptions, options, force=True), progress=progress)
+
+
+def _merged_otherwise(run: RunFolder) -> str:
+    """In what the run's merged model differs from the usual one, where the user made it; else empty."""
+    text = read_metadata(run.merged).get(HEADER) if run.merged.exists() else None
+    header = None if text is None else parse_document(text, MergedHeader, str(run.merged))
+    if header is None or header.blend is None or not holds_adapter(header, run):
+        return ""
+    blend, guard = header.blend, read_guard(run, file_sha256(run.adapter))
+    usual = 1.0 if guard is None else guard.strength
+    if len(blend.parts) > 1 or blend.tuning is not None or blend.perceptual is not None:
+        return "with more than the run's adapter, or tuned"
+    return f"at strength {blend.strength:g}" if blend.strength != usual else ""
 
 
 def evaluate(options: AdaptOptions, progress: Progress, world: World, *, pictures: bool = True) -> EvaluateResult:
@@ -84,7 +111,7 @@ def evaluate(options: AdaptOptions, progress: Progress, world: World, *, picture
         degrade=_named_degradation(options),
         precision="auto",
         force=True,
-        replaces_first=True,
+        replaces_first=options.force,
         pictures=pictures,
     )
     return run_evaluate(chosen, progress=progress, world=world)

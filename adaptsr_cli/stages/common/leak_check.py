@@ -13,6 +13,7 @@ from adaptsr_cli.data.layouts import Pair, PairSet
 from adaptsr_cli.data.leaks import Link, find_links
 from adaptsr_cli.data.pairs import pair_fingerprints
 from adaptsr_cli.data.scenes import place_images
+from adaptsr_cli.errors import DataError
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.units import agree, list_some, plural
 
@@ -115,6 +116,7 @@ def warn_of_leaks(sides: Mapping[str, Iterable[PairSet]], named: Mapping[str, Pa
 
     Raises:
         ImageError: A file cannot be read.
+        DataError: No image of the test is left.
     """
     pairs = [pair for sets in sides.values() for one_set in sets for pair in one_set.pairs]
     side_of = [side for side, sets in sides.items() for one_set in sets for _ in one_set.pairs]
@@ -137,8 +139,20 @@ def warn_of_leaks(sides: Mapping[str, Iterable[PairSet]], named: Mapping[str, Pa
     for side, links in found.items():
         if links:
             count = len(links)
-            seen = "is trained on" if side == "val" else "is trained on or chooses the iteration"
+            which = f"{plural(count, 'image')} of `{side}` {named[side]} {agree(count, 'show')} what"
+            if side == "val":
+                progress.warn(
+                    f"{which} is trained on, so the score will be too good: {describe_links(links)}; take them out of "
+                    "one side"
+                )
+                continue
+            trained = sum(side_of[place_of[id(link.first)]] == "train" for link in links)
+            if trained == sum(name == side for name in side_of):
+                raise DataError(
+                    f"every image of `{side}` {named[side]} shows what is trained on: {describe_links(links)}",
+                    f"name a folder of others by `{side}`",
+                )
             progress.warn(
-                f"{plural(count, 'image')} of `{side}` {named[side]} {agree(count, 'show')} what {seen}, so the score "
-                f"will be too good: {describe_links(links)}; take them out of one side"
+                f"{which} is trained on (left out of the score then) or chooses the iteration (the score is a little "
+                f"too good then): {describe_links(links)}"
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -16,9 +16,10 @@ from adaptsr_cli.progress import Progress
 from adaptsr_cli.stages.common.leak_check import find_scenes, recorded_scenes
 from adaptsr_cli.stages.common.models import expected_scale
 from adaptsr_cli.stages.common.run_folder import RunFolder
-from adaptsr_cli.stages.common.splitting import Role, keep_roles, sort_by_role
+from adaptsr_cli.stages.common.splitting import Role, sort_by_role
 from adaptsr_cli.stages.common.training_data import open_pairs
 from adaptsr_cli.stages.evaluate.options import EvaluateOptions
+from adaptsr_cli.stages.evaluate.seen_copies import find_seen_copies
 from adaptsr_cli.units import plural
 
 ScoredSplit = Literal["held-out", "test", "all"]
@@ -70,12 +71,19 @@ def choose_images(options: EvaluateOptions, run: RunFolder, progress: Progress) 
         return ScoredImages(sets, "all", None, scenes, sets)
     known = read_document(run.split, SplitRecord)
     scenes |= recorded_scenes(sets, known)
-    roles = [role for pairs in sets for role, part in sort_by_role(pairs, known).items() for _ in part.pairs]
+    role_of = {
+        pair.hr: role for pairs in sets for role, part in sort_by_role(pairs, known).items() for pair in part.pairs
+    }
+    unknown = [pair for pairs in sets for pair in pairs.pairs if role_of[pair.hr] is None]
+    role_of |= find_seen_copies(run, known, unknown, progress)
+    roles = list(role_of.values())
     if set(roles) == {None}:
         return ScoredImages(sets, "all", "nothing", scenes, sets)
     split = options.split or ("test" if "test" in roles or "validation" not in roles else "held-out")
     wanted: Iterable[Role | None] = {"test": _NEVER_SEEN, "held-out": _NOT_TRAINED_ON, "all": roles}[split]
-    kept = tuple(keep_roles(pairs, known, wanted) for pairs in sets)
+    kept = tuple(
+        replace(pairs, pairs=tuple(pair for pair in pairs.pairs if role_of[pair.hr] in set(wanted))) for pairs in sets
+    )
     scored = [role for role in roles if role in set(wanted)]
     if not scored:
         raise _none_left(options, split, roles)
@@ -111,10 +119,8 @@ def _tell_choice(
             progress.note(f"scoring {count} that the run has never seen, not even to choose the iteration{others}")
         case "held-out":
             held_out = "held-out one" if len(scored) == 1 else f"{len(scored)} held-out ones"
-            progress.note(
-                f"the run was trained on{beside} {plural(trained, 'image')} of this data: "
-                f"scoring the {held_out}{others}"
-            )
+            told = f"the run was trained on{beside} {plural(trained, 'image')} of this data: " if trained else ""
+            progress.note(f"{told}scoring the {held_out}{others}")
         case "all":
             if trained:
                 progress.warn(

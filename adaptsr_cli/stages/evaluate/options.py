@@ -111,6 +111,11 @@ class EvaluateOptions(OptionsModel):
         return not (self.models or self.adapters or self.sr)
 
     @property
+    def scores_run(self) -> bool:
+        """Whether the run's own backbone and merged model are scored, alone or beside folders of other systems."""
+        return not (self.models or self.adapters or self.scores_folders_only)
+
+    @property
     def scores_folders_only(self) -> bool:
         """Whether no network is scored: folders are named, no network is, and there is no run to take one from."""
         return bool(self.sr) and not (self.models or self.adapters or RunFolder(self.run).record.exists())

@@ -159,7 +159,9 @@ def refuse_unscorable(scorer: ImageScorer, models: Sequence[EvaluatedModel], rea
     if faults and (strict or len(faults) == len(reader)):
         raise DataError(
             f"{len(faults)} of {plural(len(reader), 'image')} cannot be scored: {list_some(faults, 3, '; ')}",
-            "leave them out, or score without `strict`" if strict else "give other images, or other `metrics`",
+            "leave them out, or score without `strict`"
+            if strict
+            else "give other images, or another `protocol` or other `metrics`",
         )
 
 

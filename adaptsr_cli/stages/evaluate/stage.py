@@ -106,7 +106,8 @@ class _Subject:
     @property
     def is_of_training(self) -> bool:
         """Whether they are the run's backbone alone, or with what the run's training made of it."""
-        return len(self.models) == 1 or self.models[-1].is_of_training
+        networks = [model for model in self.models if model.scale is not None]
+        return len(networks) == 1 or networks[-1].is_of_training
 
 
 def run_evaluate(
@@ -129,7 +130,9 @@ def run_evaluate(
     run, protocol, device = RunFolder(options.run), find_protocol(options.protocol), pick_device(options.device)
     metrics = _choose_metrics(options, protocol)
     tables = _table_paths(options)
-    refuse_overwriting({f"`{kind}`": path for kind, path in tables.items()}, force=options.force)
+    refuse_overwriting(
+        {f"`{kind}`": path for kind, path in tables.items()}, force=options.force, elsewhere="another name"
+    )
 
     subject = _open_subject(options, run, protocol, device, progress, world)
     made_with = _options_of(options, metrics, subject, device)
@@ -149,7 +152,7 @@ def run_evaluate(
     if not images:
         raise DataError(
             f"none of {plural(len(found), 'image')} could be scored: {left_out[0].name}: {left_out[0].reason}",
-            "give other images, or other `metrics`",
+            "give other images, or another `protocol` or other `metrics`",
         )
     order = {place: position for position, place in enumerate(images)}
     chosen = select(world.gather(best_and_worst.details), best_and_worst.each_end)
@@ -337,7 +340,7 @@ def _make_evaluation(
         data=options.images.describe(),
         split=subject.images.split,
         # Nobody knows what other models than those of the run's training have been trained on.
-        seen=subject.images.seen if options.scores_models_of_run and subject.is_of_training else None,
+        seen=subject.images.seen if options.scores_run and subject.is_of_training else None,
         simulated_lr=protocol.has_reference and any(pairs.ratio is None for pairs in subject.images.sets),
         skipped_metrics=scorer.measures.skipped,
         models=models,

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from adaptsr_cli.artifacts.base import HEADER
 from adaptsr_cli.artifacts.merged import Blend, BlendPart, MergedHeader, Tuning
+from adaptsr_cli.artifacts.train_state import LoopState
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
+from adaptsr_cli.io.documents import parse_document
+from adaptsr_cli.io.headers import read_metadata
 from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.runtime import pick_device
 from adaptsr_cli.stages.common.adapter_file import AdapterSource, open_adapter, require_adapter
@@ -96,6 +100,8 @@ def run_merge(options: MergeOptions, *, progress: Progress = SILENT, world: Worl
         require_adapter(source)
     refuse_inputs({"merged model": output}, sources)
     refuse_overwriting({"merged model": output}, force=options.force, elsewhere="another `output`")
+    if not options.adapters:
+        _warn_of_unfinished(run, progress)
     adapters = [open_adapter(source) for source in sources]
     require_one_backbone(adapters)
     choice = ModelSpec.of(options.model, options.weights_dir, offline=options.offline, options=options.model_options)
@@ -126,6 +132,18 @@ def run_merge(options: MergeOptions, *, progress: Progress = SILENT, world: Worl
     added -= sum(tensor.numel() for tensor in backbone.checkpoint.tensors.values())
     sites = len({site.name for adapter in adapters for site in adapter.header.sites})
     return MergeResult(output, header, sites, folded.params, added, difference, tuned)
+
+
+def _warn_of_unfinished(run: RunFolder, progress: Progress) -> None:
+    """Warn where the run's adapter is that of a training which was stopped, or is still at work."""
+    path = run.training.state
+    text = read_metadata(path).get(HEADER) if path.exists() else None
+    state = None if text is None else parse_document(text, LoopState, str(path))
+    if state is not None and not state.finished:
+        planned = state.plan.config.iterations
+        progress.warn(
+            f"the training is not finished (iteration {state.iteration} of {planned}): merging its best so far"
+        )
 
 
 def _choose_file(options: MergeOptions, run: RunFolder) -> tuple[Path, FileFormat]:

@@ -14,7 +14,7 @@ from adaptsr_cli.artifacts.files import FileAccount
 from adaptsr_cli.artifacts.guard import GuardRecord
 from adaptsr_cli.artifacts.search import SearchRecord
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
-from adaptsr_cli.errors import ArtifactError, UsageError
+from adaptsr_cli.errors import ArtifactError, Interrupted, UsageError
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.progress import SILENT, Progress, TellOnce
 from adaptsr_cli.report.figures import draw_curves
@@ -135,6 +135,18 @@ def train_backbone(
         world: The processes that train together.
         perceptual: What to train on top with ``objective`` both, where that is not what `options` say.
     """
+    try:
+        return _train_all(options, opened, progress, world, perceptual)
+    except Interrupted as stop:
+        if not options.force:
+            raise
+        raise Interrupted(stop.message, "the same command without `force` goes on from here") from stop
+
+
+def _train_all(
+    options: TrainOptions, opened: OpenRun, progress: Progress, world: World, perceptual: TrainOptions | None
+) -> TrainResult:
+    """See `train_backbone`."""
     run, backbone = opened.run, opened.backbone
     if world.is_main_process:
         _prepare_folder(run, force=options.force)

@@ -36,6 +36,18 @@ def items(split: SplitRecord, part: str) -> set[str]:
     return {item.name for item in getattr(split, part)}
 
 
+def test_another_number_of_folds_is_refused_by_its_name(adaptsr: Command, tmp_path: Path) -> None:
+    pairs = write_data(tmp_path / "pairs")
+    save_tiny("safmn", Path("m.safetensors"))
+    assert adaptsr(*WORDS, "--data", pairs, "--run", "one").code == 0
+    other = adaptsr(*WORDS, "--data", pairs, "--run", "one", "--folds", 4)
+    assert other.code == 1
+    assert "one/folds holds trainings of other parts of the images: by another number of --folds" in other.err
+    few = adaptsr("adapt", "--data", write_pairs(tmp_path / "few", count=2), "--folds", 3, "--run", "two")
+    assert few.code == 2
+    assert "hint: add images of other scenes, or leave --folds out" in few.err
+
+
 def test_every_image_is_scored_by_a_training_that_has_not_seen_it(
     adaptsr: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

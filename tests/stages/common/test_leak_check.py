@@ -94,7 +94,8 @@ def test_a_leak_into_named_folders_is_told_by_name_before_training(photos: Path,
     open_training_data(DataSpec.of(photos), val, 0, progress, test=test)
     assert [warning.split(": ")[0] for warning in progress.warnings] == [
         f"1 image of `val` {val} shows what is trained on, so the score will be too good",
-        f"2 images of `test` {test} show what is trained on or chooses the iteration, so the score will be too good",
+        f"2 images of `test` {test} show what is trained on (left out of the score then) or chooses the iteration (the "
+        "score is a little too good then)",
     ]
     assert "v.jpg and cata.png (a copy)" in progress.warnings[0]
     assert "t.jpg and coffeec.png (overlaps by" in progress.warnings[1] or "(a copy)" in progress.warnings[1]

@@ -1,0 +1,80 @@
+"""What ``adapt`` does with results that are there already; and with trainings that were stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Command, write_pairs
+from networks import save_tiny
+
+from adaptsr_cli.training.step import GradientStep
+
+QUICK = ("--iterations", 4, "--batch", 1, "--patch", 32, "--lr", 0.01, "--method", "lora", "--model", "m.safetensors")
+ADAPT = ("adapt", *QUICK, "--budget", "2k", "--metrics", "psnr", "--run", "run")
+RUN = Path("run")
+
+
+def test_a_model_that_the_user_merged_is_kept(adaptsr: Command, pairs: Path) -> None:
+    save_tiny("safmn", Path("m.safetensors"))
+    assert adaptsr(*ADAPT, "--data", pairs).code == 0
+    usual = (RUN / "merged.safetensors").read_bytes()
+    again = adaptsr(*ADAPT, "--data", pairs)
+    assert again.code == 0, again.err
+    assert "it is kept" not in again.err
+    assert (RUN / "merged.safetensors").read_bytes() == usual
+    assert adaptsr("merge", "--run", RUN, "--strength", 0.5, "--force").code == 0
+    half = (RUN / "merged.safetensors").read_bytes()
+    kept = adaptsr(*ADAPT, "--data", pairs)
+    assert kept.code == 0, kept.err
+    said = " ".join(kept.err.split())
+    assert (
+        "merged.safetensors was merged at strength 0.5: it is kept, and scored (`adaptsr merge --force --run run`"
+        in said
+    )
+    assert (RUN / "merged.safetensors").read_bytes() == half
+    assert adaptsr(*ADAPT, "--data", pairs, "--force").code == 0
+    assert (RUN / "merged.safetensors").read_bytes() == usual
+
+
+def test_scores_of_another_data_set_lie_beside_the_first(adaptsr: Command, pairs: Path, tmp_path: Path) -> None:
+    save_tiny("safmn", Path("m.safetensors"))
+    assert adaptsr(*ADAPT, "--data", pairs).code == 0
+    first = {name: (RUN / name).read_bytes() for name in ("eval.json", "report.html")}
+    other = write_pairs(tmp_path / "other", count=2, side_px=64, seed=100)
+    done = adaptsr(*ADAPT, "--data", pairs, "--test", other)
+    assert done.code == 0, done.err
+    assert {name: (RUN / name).read_bytes() for name in first} == first
+    assert (RUN / "eval-other.json").exists()
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_stopped_training_says_how_to_go_on_and_merge_that_it_is_not_finished(
+    adaptsr: Command, pairs: Path, monkeypatch: pytest.MonkeyPatch, force: bool
+) -> None:
+    save_tiny("safmn", Path("m.safetensors"))
+    words = ("train", *QUICK, "--val-freq", 1, "--run", RUN, "--data", pairs)
+    assert adaptsr(*words).code == 0
+    more = ("--iterations", 40)
+    run, steps = GradientStep.run, iter(range(40))
+
+    def stop(self: GradientStep, *batch: Any) -> Any:
+        if next(steps) == 10:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return run(self, *batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GradientStep, "run", stop)
+        stopped = adaptsr(*words, *more, *(["--force"] if force else []))
+    assert stopped.code == 130
+    hint = "the same command without --force goes on from here" if force else "the same command resumes from here"
+    assert f"hint: {hint}" in stopped.err
+    merged = adaptsr("merge", "--run", RUN, "-o", "early.safetensors")
+    assert merged.code == 0, merged.err
+    assert "the training is not finished (iteration " in merged.err
+    resumed = adaptsr(*words, *more)
+    assert resumed.code == 0, resumed.err
+    assert "not finished" not in adaptsr("merge", "--run", RUN).err
