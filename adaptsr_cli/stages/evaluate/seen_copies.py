@@ -9,8 +9,9 @@ from adaptsr_cli.artifacts.split import SplitRecord
 from adaptsr_cli.data.layouts import Pair, PairSet
 from adaptsr_cli.data.leaks import Link, find_links
 from adaptsr_cli.data.sources import DataSpec
-from adaptsr_cli.errors import AdaptsrError
+from adaptsr_cli.errors import AdaptsrError, ImageError
 from adaptsr_cli.io.documents import read_toml
+from adaptsr_cli.io.images import read_rgb
 from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.stages.common.leak_check import describe_links
 from adaptsr_cli.stages.common.run_folder import RunFolder
@@ -38,8 +39,6 @@ def find_seen_copies(
     Returns:
         HR file of `unknown` -> role of the image that shows the same; trained on goes before all else.
 
-    Raises:
-        ImageError: A file of `unknown` cannot be read.
     """
     if not unknown:
         return {}
@@ -47,12 +46,10 @@ def find_seen_copies(
     if not seen:
         progress.note("the images of the training are no longer there: copies of them are known by their files alone")
         return {}
-    first_unknown = len(seen)
     roles: dict[Path, Role] = {}
     links: dict[Path, Link] = {}
-    pairs = [*(pair for pair, _ in seen), *unknown]
     role_of = {pair.hr: role for pair, role in seen}
-    for link in find_links(pairs, progress, lambda first, second: first < first_unknown <= second):
+    for link in _find_links_from([pair for pair, _ in seen], unknown, progress):
         role, path = role_of[link.first.hr], link.second.hr
         if roles.get(path) != "train":
             roles[path], links[path] = role, link
@@ -63,6 +60,26 @@ def find_seen_copies(
             f"and {agree(count, 'count')} as such: {describe_links(list(links.values()))}"
         )
     return roles
+
+
+def _find_links_from(seen: Sequence[Pair], unknown: Sequence[Pair], progress: Progress) -> list[Link]:
+    """The links that lead from seen images to unknown ones, as far as these can be read."""
+
+    def find(before: Sequence[Pair], after: Sequence[Pair]) -> list[Link]:
+        return list(find_links([*before, *after], progress, lambda first, second: first < len(before) <= second))
+
+    try:
+        return find(seen, unknown)
+    except ImageError:  # of which one that is to be scored is told then
+        return find(*([pair for pair in pairs if _is_readable(pair.hr)] for pairs in (seen, unknown)))
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        read_rgb(path)
+    except ImageError:
+        return False
+    return True
 
 
 def _open_seen(run: RunFolder, known: SplitRecord) -> list[tuple[Pair, Role]]:

@@ -15,7 +15,11 @@ from networks import save_tiny
 from PIL import Image, ImageOps
 
 from adaptsr_cli.artifacts.split import SplitRecord
+from adaptsr_cli.data import leaks
+from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.documents import read_document
+from adaptsr_cli.io.images import read_rgb
+from adaptsr_cli.stages.evaluate import seen_copies
 
 QUICK = ("--iterations", 2, "--batch", 1, "--patch", 32, "--lr", 1e-3, "--method", "lora", "--model", "m.safetensors")
 RUN = Path("run")
@@ -87,6 +91,25 @@ def test_others_are_never_seen_and_copies_among_them_are_left_out(
     shutil.move(tmp_path / "own", tmp_path / "elsewhere")
     _, said = evaluate(adaptsr, others, "--force")
     assert "the images of the training are no longer there" in said
+
+
+def test_an_image_that_cannot_be_read_costs_the_others_nothing(
+    adaptsr: Command, trained: SplitRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One whose damage only decoding shows."""
+    others = write_scenes(tmp_path / "others", range(100, 103))
+    save_again(tmp_path / "own", others, [trained.train[0].name], Image.Image.copy)
+
+    def read(path: Path) -> Any:
+        if path.name == "101.png":
+            raise ImageError(f"cannot read {path}", "replace it")
+        return read_rgb(path)
+
+    monkeypatch.setattr(leaks, "read_rgb", read)
+    monkeypatch.setattr(seen_copies, "read_rgb", read)
+    found, said = evaluate(adaptsr, others)
+    assert "1 image shows what the run was trained on" in said
+    assert [image["name"] for image in found["images"]] == ["100", "101", "102"]
 
 
 def test_folders_of_other_systems_keep_what_was_seen(adaptsr: Command, trained: SplitRecord, tmp_path: Path) -> None:
