@@ -91,13 +91,13 @@ def _merged_otherwise(run: RunFolder) -> str:
     """In what the run's merged model differs from the usual one, where the user made it; else empty."""
     text = read_metadata(run.merged).get(HEADER) if run.merged.exists() else None
     header = None if text is None else parse_document(text, MergedHeader, str(run.merged))
-    if header is None or header.blend is None or not holds_adapter(header, run):
+    if header is None or not holds_adapter(header, run):
         return ""
     blend, guard = header.blend, read_guard(run, file_sha256(run.adapter))
-    usual = 1.0 if guard is None else guard.strength
-    if len(blend.parts) > 1 or blend.tuning is not None or blend.perceptual is not None:
+    if blend is not None and (len(blend.parts) > 1 or blend.tuning is not None or blend.perceptual is not None):
         return "with more than the run's adapter, or tuned"
-    return f"at strength {blend.strength:g}" if blend.strength != usual else ""
+    strength = 1.0 if blend is None else blend.strength * blend.parts[0].weight
+    return f"at strength {strength:g}" if strength != (1.0 if guard is None else guard.strength) else ""
 
 
 def evaluate(options: AdaptOptions, progress: Progress, world: World, *, pictures: bool = True) -> EvaluateResult:

@@ -38,7 +38,6 @@ def find_seen_copies(
 
     Returns:
         HR file of `unknown` -> role of the image that shows the same; trained on goes before all else.
-
     """
     if not unknown:
         return {}

@@ -36,6 +36,8 @@ def test_a_model_that_the_user_merged_is_kept(adaptsr: Command, pairs: Path) -> 
         in said
     )
     assert (RUN / "merged.safetensors").read_bytes() == half
+    assert adaptsr("merge", "--run", RUN, "--force").code == 0  # at the usual strength: nothing of the user's
+    assert "it is kept" not in adaptsr(*ADAPT, "--data", pairs).err
     assert adaptsr(*ADAPT, "--data", pairs, "--force").code == 0
     assert (RUN / "merged.safetensors").read_bytes() == usual
 
