@@ -39,6 +39,32 @@ class Batch:
     hr: Tensor
 
 
+def require_patch(mixture: Mixture, patch_px: int) -> None:
+    """Refuse crops that not every image has.
+
+    Args:
+        mixture: Of all pairs.
+        patch_px: Side of the HR crop.
+
+    Raises:
+        UsageError: It is not a positive multiple of the scale.
+        DataError: An image is smaller.
+    """
+    scale = mixture.scale
+    if patch_px < scale or patch_px % scale:
+        fitting = max(scale, round(patch_px / scale) * scale)
+        raise UsageError(
+            f"`patch` {patch_px} is not a multiple of the scale {scale}", f"use `patch` {fitting} (HR pixels)"
+        )
+    smallest_px, index = min((min(mixture.hr_size(index)), index) for index in range(len(mixture)))
+    if smallest_px < patch_px:
+        width, height = mixture.hr_size(index)
+        raise DataError(
+            f"{mixture.pairs[index].hr} gives {width} x {height} px of HR, less than `patch` {patch_px}",
+            f"use `patch` {smallest_px // scale * scale} at most, or leave small images out",
+        )
+
+
 class BatchSampler:
     """Draws batches of square crops.
 
@@ -73,21 +99,9 @@ class BatchSampler:
         recolour: float = 0.0,
     ) -> None:
         mixture = source if isinstance(source, Mixture) else Mixture((source,))
-        scale = mixture.scale
         if batch < 1:
             raise UsageError(f"`batch` {batch} is not positive", "use 1 or more")
-        if patch_px < scale or patch_px % scale:
-            fitting = max(scale, round(patch_px / scale) * scale)
-            raise UsageError(
-                f"`patch` {patch_px} is not a multiple of the scale {scale}", f"use `patch` {fitting} (HR pixels)"
-            )
-        smallest, index = min((min(mixture.hr_size(index)), index) for index in range(len(mixture)))
-        if smallest < patch_px:
-            width, height = mixture.hr_size(index)
-            raise DataError(
-                f"{mixture.pairs[index].hr} gives {width} x {height} px of HR, less than `patch` {patch_px}",
-                f"use `patch` {smallest} at most, or leave small images out",
-            )
+        require_patch(mixture, patch_px)
         self._mixture = mixture
         self._batch = batch
         self._patch_px = patch_px

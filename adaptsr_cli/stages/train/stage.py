@@ -13,6 +13,7 @@ from adaptsr_cli.artifacts.card import RunCard
 from adaptsr_cli.artifacts.files import FileAccount
 from adaptsr_cli.artifacts.guard import GuardRecord
 from adaptsr_cli.artifacts.search import SearchRecord
+from adaptsr_cli.data.sampler import require_patch
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import ArtifactError, Interrupted, UsageError
 from adaptsr_cli.io.documents import read_document, write_document
@@ -152,8 +153,10 @@ def _train_all(
         _prepare_folder(run, force=options.force)
     device = pick_device(options.device)
     options = start_from_peft(options, opened, progress, world)
-    plan = open_rank_plan(options, opened, progress, world)
     readers = open_readers(options, opened, progress, world)
+    if options.patch is not None:
+        require_patch(readers.train, options.patch)  # before the network is scored, which may take long
+    plan = open_rank_plan(options, opened, progress, world)
     validator = Validator(readers.held_out, backbone.scale, world, training=readers.train)
     inputs = TrainingInputs(opened, plan, readers, validator, device, world)
     result = _train(faithful_part(options), options, inputs, progress)

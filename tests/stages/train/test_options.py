@@ -332,3 +332,13 @@ def test_pairs_need_no_degradation_and_say_so(adaptsr: Command, pairs: Path, pre
     assert train.code == 0, train.err
     assert "--degrade phone is not used" in train.err
     assert not (prepared / "degradation.json").exists()
+
+
+def test_too_large_a_patch_is_refused_before_the_network_is_scored(adaptsr: Command, pairs: Path) -> None:
+    Image.open(pairs / "hr" / "001.png").resize((88, 72)).save(pairs / "hr" / "001.png")
+    Image.open(pairs / "lr" / "001.png").resize((22, 18)).save(pairs / "lr" / "001.png")
+    refused = adaptsr("train", "--data", pairs, "--patch", 80, "--iterations", 2, "--run", "new")
+    assert refused.code == 1
+    assert "001.png gives 88 x 72 px of HR, less than --patch 80" in refused.err
+    assert "use --patch 72 at most" in refused.err
+    assert not Path("new/saliency.json").exists()
