@@ -209,6 +209,8 @@ def headline(evaluation: Evaluation) -> Headline | None:
 def _sentence(test: PairedTest, verdict: Verdict) -> str:
     """The verdict, why, and on how many images."""
     counts = counts_text(test)
+    if test.larger == test.smaller == 0:
+        return f"No difference: {test.model} scores as {test.against} does on every image."
     if test.p_value is None:
         return f"{test.model} against {test.against} on one image, which says nothing about others."
     chance = chance_text(test)

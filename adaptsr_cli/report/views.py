@@ -123,7 +123,11 @@ class Card:
 
 def picture_cards(evaluation: Evaluation, details: Sequence[EncodedImageDetail]) -> list[tuple[str, list[Card]]]:
     """The images in groups with headings: the most improved first, then the most harmed."""
-    if len(evaluation.models) < 2 or any(entry.gain is None for entry in details):
+    if (
+        len(evaluation.models) < 2
+        or any(entry.gain is None for entry in details)
+        or not any(entry.gain for entry in details)
+    ):
         return [("Images", [_card(evaluation, entry) for entry in details])] if details else []
     half = (len(details) + 1) // 2
     gains = [entry.gain for entry in details if entry.gain is not None]
@@ -161,7 +165,7 @@ def _card(evaluation: Evaluation, detail: EncodedImageDetail) -> Card:
         name=image.name,
         size=f"{width:,} × {height:,} px",
         detail=f"{box.side_px} × {box.side_px} px",
-        gain=signed(key, _difference(image.models, key)) if compared and key is not None else None,
+        gain=signed(key, _difference(image.models, key)) if compared and key is not None and detail.gain else None,
         good=detail.gain is None or detail.gain >= 0,
         models=models,
         scores=tuple(scores),

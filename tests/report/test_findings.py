@@ -103,6 +103,14 @@ def test_headline(case: Case) -> None:
     assert found.sentence.startswith(case.begins)
 
 
+def test_a_model_that_changes_nothing_is_told_so() -> None:
+    evaluation = make_evaluation(gains_db=[0.0, 0.0, 0.0])
+    tests = tuple(test.model_copy(update={"larger": 0, "smaller": 0}) for test in evaluation.comparisons)
+    found = headline(evaluation.model_copy(update={"comparisons": tests}))
+    assert found is not None
+    assert found.sentence == "No difference: merged scores as backbone does on every image."
+
+
 def test_the_other_metrics_have_their_say() -> None:
     assert side_findings(make_evaluation(gains_db=[0.1, 0.2, 0.3])) == [("LPIPS (alex)", "−0.0020", "undecided")]
 
