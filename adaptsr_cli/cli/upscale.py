@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from adaptsr_cli.cli.console import Console
-
 if TYPE_CHECKING:
+    from adaptsr_cli.cli.console import Console
     from adaptsr_cli.stages.upscale.options import UpscaleOptions
     from adaptsr_cli.stages.upscale.stage import UpscaleResult
 

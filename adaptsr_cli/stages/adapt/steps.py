@@ -10,7 +10,7 @@ from adaptsr_cli.artifacts.rank_map import RankMap
 from adaptsr_cli.artifacts.saliency import Saliency
 from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.distributed import World
-from adaptsr_cli.errors import OutputExistsError
+from adaptsr_cli.errors import ArtifactError, OutputExistsError
 from adaptsr_cli.io.documents import parse_document, read_document
 from adaptsr_cli.io.hashing import file_sha256
 from adaptsr_cli.io.headers import read_metadata
@@ -89,9 +89,13 @@ def merge(options: AdaptOptions, progress: Progress, world: World) -> MergeResul
 
 def _merged_otherwise(run: RunFolder) -> str:
     """In what the run's merged model differs from the usual one, where the user made it; else empty."""
-    text = read_metadata(run.merged).get(HEADER) if run.merged.exists() else None
-    header = None if text is None else parse_document(text, MergedHeader, str(run.merged))
-    if header is None or not holds_adapter(header, run):
+    if not run.merged.exists():
+        return ""
+    try:
+        header = parse_document(read_metadata(run.merged).get(HEADER, "{}"), MergedHeader, str(run.merged))
+    except ArtifactError:  # it is damaged, and made again
+        return ""
+    if not holds_adapter(header, run):
         return ""
     blend, guard = header.blend, read_guard(run, file_sha256(run.adapter))
     if blend is not None and (len(blend.parts) > 1 or blend.tuning is not None or blend.perceptual is not None):

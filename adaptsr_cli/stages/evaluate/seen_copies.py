@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from adaptsr_cli.artifacts.split import SplitRecord
 from adaptsr_cli.data.layouts import Pair, PairSet
@@ -20,7 +21,7 @@ from adaptsr_cli.stages.common.training_data import open_pairs
 from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.units import agree, plural
 
-_SEEN: tuple[Role, ...] = ("train", "validation")
+_SEEN: Final[tuple[Role, ...]] = ("train", "validation")
 
 
 def find_seen_copies(

@@ -12,6 +12,7 @@ from adaptsr_cli.artifacts.merged import Blend, BlendPart, MergedHeader, Tuning
 from adaptsr_cli.artifacts.train_state import LoopState
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
+from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.documents import parse_document
 from adaptsr_cli.io.headers import read_metadata
 from adaptsr_cli.progress import SILENT, Progress
@@ -137,9 +138,13 @@ def run_merge(options: MergeOptions, *, progress: Progress = SILENT, world: Worl
 def _warn_of_unfinished(run: RunFolder, progress: Progress) -> None:
     """Warn where the run's adapter is that of a training which was stopped, or is still at work."""
     path = run.training.state
-    text = read_metadata(path).get(HEADER) if path.exists() else None
-    state = None if text is None else parse_document(text, LoopState, str(path))
-    if state is not None and not state.finished:
+    if not path.exists():
+        return
+    try:
+        state = parse_document(read_metadata(path).get(HEADER, "{}"), LoopState, str(path))
+    except ArtifactError:  # it is damaged, and not needed here
+        return
+    if not state.finished:
         planned = state.plan.config.iterations
         progress.warn(
             f"the training is not finished (iteration {state.iteration} of {planned}): merging its best so far"

@@ -42,6 +42,20 @@ def test_a_model_that_the_user_merged_is_kept(adaptsr: Command, pairs: Path) -> 
     assert (RUN / "merged.safetensors").read_bytes() == usual
 
 
+def test_damaged_files_that_are_not_needed_are_no_obstacle(adaptsr: Command, pairs: Path) -> None:
+    save_tiny("safmn", Path("m.safetensors"))
+    assert adaptsr(*ADAPT, "--data", pairs).code == 0
+    usual = (RUN / "merged.safetensors").read_bytes()
+    (RUN / "merged.safetensors").write_bytes(usual[:100])
+    again = adaptsr(*ADAPT, "--data", pairs)
+    assert again.code == 0, again.err
+    assert (RUN / "merged.safetensors").read_bytes() == usual
+    state = RUN / "training" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:100])
+    merged = adaptsr("merge", "--run", RUN, "--force")
+    assert merged.code == 0, merged.err
+
+
 def test_scores_of_another_data_set_lie_beside_the_first(adaptsr: Command, pairs: Path, tmp_path: Path) -> None:
     save_tiny("safmn", Path("m.safetensors"))
     assert adaptsr(*ADAPT, "--data", pairs).code == 0
