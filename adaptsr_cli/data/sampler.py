@@ -51,17 +51,18 @@ def require_patch(mixture: Mixture, patch_px: int) -> None:
         DataError: An image is smaller.
     """
     scale = mixture.scale
+    smallest_px, index = min((min(mixture.hr_size(index)), index) for index in range(len(mixture)))
+    largest_patch_px = smallest_px // scale * scale
     if patch_px < scale or patch_px % scale:
-        fitting = max(scale, round(patch_px / scale) * scale)
+        fitting = max(scale, min(round(patch_px / scale) * scale, largest_patch_px))
         raise UsageError(
             f"`patch` {patch_px} is not a multiple of the scale {scale}", f"use `patch` {fitting} (HR pixels)"
         )
-    smallest_px, index = min((min(mixture.hr_size(index)), index) for index in range(len(mixture)))
     if smallest_px < patch_px:
         width, height = mixture.hr_size(index)
         raise DataError(
             f"{mixture.pairs[index].hr} gives {width} x {height} px of HR, less than `patch` {patch_px}",
-            f"use `patch` {smallest_px // scale * scale} at most, or leave small images out",
+            f"use `patch` {largest_patch_px} at most, or leave small images out",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from matplotlib import rc_context, rcParamsDefault
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font_names
 
 from adaptsr_cli.io.atomic import replace_atomically
 
@@ -20,8 +22,25 @@ MARGIN_IN: Final = 0.3
 INK, MUTED, FAINT, NOTHING = "#1b1f24", "#59636e", "#d6dade", "#eceef0"
 # light to dark of ColorBrewer's YlGnBu: order survives grey print and colour blindness
 SHADES = ("#f1f9c4", "#c7e9b4", "#7fcdbb", "#41b6c4", "#1d91c0", "#225ea8", "#132f6b")
+_FACE: Final = "DejaVu Sans"  # travels with matplotlib, so pictures look the same everywhere
+# For letters in names of images that it lacks: faces of the systems' own, of which those that are there are used.
+_EAST_ASIAN_FACES: Final = (
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "Source Han Sans",
+    "Hiragino Sans",
+    "PingFang SC",
+    "Apple SD Gothic Neo",
+    "Yu Gothic",
+    "Microsoft YaHei",
+    "Malgun Gothic",
+    "WenQuanYi Zen Hei",
+    "IPAGothic",
+    "NanumGothic",
+    "Droid Sans Fallback",
+    "Arial Unicode MS",
+)
 _STYLE: dict[str, Any] = {
-    "font.family": "DejaVu Sans",  # travels with matplotlib, so pictures look the same everywhere
     "font.size": 9,
     "text.parse_math": False,  # a dollar sign in a file name is a dollar sign
     "text.color": INK,
@@ -41,8 +60,8 @@ _STYLE: dict[str, Any] = {
 def page_of(path: Path, width_in: float, height_in: float) -> Iterator[Figure]:
     """A white page with our style; on leaving it is written to `path` as PNG, whole or not at all."""
     style: dict[Any, Any] = {key: value for key, value in rcParamsDefault.items() if not key.startswith("backend")}
-    with rc_context(style | _STYLE), warnings.catch_warnings():
-        # Names may hold letters that the face lacks; they are drawn as boxes, which needs no remark.
+    with rc_context(style | _STYLE | {"font.family": _faces()}), warnings.catch_warnings(), _quiet_about_weights():
+        # Names may hold letters that no face has; they are drawn as boxes, which needs no remark.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure = Figure(figsize=(width_in, height_in), dpi=DPI, facecolor="white")
         canvas = FigureCanvasAgg(figure)
@@ -50,6 +69,24 @@ def page_of(path: Path, width_in: float, height_in: float) -> Iterator[Figure]:
         with replace_atomically(path) as temporary:
             # matplotlib would write its version into the file, and the picture should not depend on it
             canvas.print_png(temporary, metadata={"Software": None})
+
+
+def _faces() -> list[str]:
+    """The faces to draw a letter with: the first one that has it."""
+    there = set(get_font_names())
+    return [_FACE, *(face for face in _EAST_ASIAN_FACES if face in there)]
+
+
+@contextmanager
+def _quiet_about_weights() -> Iterator[None]:
+    """Leave unsaid that a face of the system's has no bold letters."""
+    logger = logging.getLogger("matplotlib.font_manager")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def axes_in(figure: Figure, left_in: float, top_in: float, width_in: float, height_in: float) -> Axes:

@@ -158,6 +158,9 @@ def test_a_crop_off_the_lr_grid_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not a multiple of the scale 4") as caught:
         BatchSampler(reader, batch=1, patch_px=18, seed=0)
     assert "`patch` 16" in caught.value.hint
+    with pytest.raises(UsageError, match="not a multiple") as caught:
+        BatchSampler(reader, batch=1, patch_px=999, seed=0)
+    assert f"`patch` {min(reader.hr_size(0)) // 4 * 4}" in caught.value.hint  # no image has 1000 pixels
     with pytest.raises(UsageError):
         BatchSampler(reader, batch=1, patch_px=0, seed=0)
     with pytest.raises(UsageError, match="`batch` 0"):

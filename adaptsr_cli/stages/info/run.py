@@ -12,14 +12,22 @@ from adaptsr_cli.stages.common.run_folder import RunFolder
 
 
 def list_made(place: Path) -> list[Path]:
-    """What the stages have made in a run folder, in their order; anything else as it is."""
-    run = RunFolder(place)
-    if not run.record.is_file():
-        return [place]
-    planned = (run.record, run.degradation, run.saliency, run.rank_map)
-    trained = (run.split, run.search, run.card, run.guard, run.adapter, run.perceptual.adapter)
-    made = (*planned, *trained, run.find_merged(), *_list_scores(place))
-    return [path for path in made if path is not None and path.is_file()]
+    """What the stages have made in a run folder or its training folder, in their order; anything else as it is."""
+    run, around = RunFolder(place), RunFolder(place.parent)
+    if run.record.is_file():
+        planned = (run.record, run.degradation, run.saliency, run.rank_map)
+        trained = (*_list_training(run), run.adapter, run.perceptual.adapter)
+        made = [*planned, *trained, run.find_merged(), *_list_scores(place)]
+    elif place == around.training.root and around.record.is_file():
+        made = list(_list_training(around))
+    else:
+        made = []
+    return [path for path in made if path is not None and path.is_file()] or [place]
+
+
+def _list_training(run: RunFolder) -> tuple[Path, ...]:
+    """Where training writes what it has found."""
+    return run.split, run.search, run.card, run.guard
 
 
 def tell_outdated(place: Path, progress: Progress) -> None:

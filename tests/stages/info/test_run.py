@@ -40,6 +40,13 @@ def test_other_files_of_a_run(adaptsr: Command, pairs: Path) -> None:
     assert "report.html is neither an image nor an artifact of a run nor a checkpoint" in page.err
 
 
+def test_the_training_folder_is_what_training_has_found(adaptsr: Command, pairs: Path) -> None:
+    save_tiny("edsr_basicsr", Path("m.safetensors"))
+    assert adaptsr("train", "--data", pairs, "--run", "run", *QUICK).code == 0
+    described = json.loads(adaptsr("info", "run/training/", "--json").out)["files"]
+    assert [Path(entry["file"]).name for entry in described] == ["split.json", "card.json"]
+
+
 def test_a_damaged_artifact_of_a_run_fails_alone(adaptsr: Command, pairs: Path) -> None:
     save_tiny("edsr_basicsr", Path("m.safetensors"))
     assert adaptsr("score", "--data", pairs, "--run", "run", "--batches", 1, "--patch", 32, *QUICK[-4:-2]).code == 0
