@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from networks import save_tiny
 from PIL import Image
 from readers import png_16_bit, read_png
 from stages.pair_files import save, save_shot, shot
@@ -49,6 +50,14 @@ def test_the_folder_is_data_for_every_other_command(made: PairResult) -> None:
         assert read_png(pair.hr.read_bytes()).shape == (96, 96, 3)
     assert pairs.describe() == f"pairs made by adaptsr pair, x2, {made.pairs} pairs of 1 shot"
     assert pairs.describe() == made.record.describe()
+
+
+def test_the_scale_is_that_of_the_network_that_is_named(tmp_path: Path) -> None:
+    save_tiny("edsr_basicsr", tmp_path / "net.safetensors")
+    made = make(tmp_path, *save_shot(tmp_path), scale=None, model=str(tmp_path / "net.safetensors"))
+    assert made.record.scale == 4
+    with pytest.raises(UsageError, match=r"nothere\.pth"):
+        make(tmp_path / "b", *save_shot(tmp_path), scale=None, model="nothere.pth")
 
 
 def test_blocks_are_held_out_by_place_and_their_neighbours_are_scored_by_nobody(made: PairResult) -> None:

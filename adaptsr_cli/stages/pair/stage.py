@@ -10,7 +10,7 @@ from adaptsr_cli import __version__
 from adaptsr_cli.arrays import Float32Array
 from adaptsr_cli.artifacts.pairs import PairsRecord, ShotRecord
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
-from adaptsr_cli.errors import AdaptsrError, OutputExistsError, UsageError
+from adaptsr_cli.errors import AdaptsrError, OutputExistsError
 from adaptsr_cli.io.atomic import write_bytes
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.lock import hold_folder
@@ -21,7 +21,7 @@ from adaptsr_cli.registration.opencv import opencv_version, require_opencv
 from adaptsr_cli.registration.planes import luma
 from adaptsr_cli.registration.register import STEPS
 from adaptsr_cli.report.pairs.page import render_pairs_page
-from adaptsr_cli.stages.common.models import expected_scale
+from adaptsr_cli.stages.common.models import ModelSpec, expected_scale, load_model
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.pair.matching import ShotFiles, find_shots
 from adaptsr_cli.stages.pair.options import PairOptions
@@ -98,12 +98,13 @@ def run_pair(options: PairOptions, *, progress: Progress = SILENT, world: World 
         world: Not used: this is work for one process.
 
     Raises:
-        UsageError: No photographs, or none that belong together.
+        UsageError: No photographs, or none that belong together, or no such network.
+        CheckpointError: The network whose scale is wanted is no usable file.
         OutputExistsError: The folder holds pairs made otherwise.
         AdaptsrError: OpenCV is missing, or a file cannot be written.
     """
     require_opencv()
-    scale = _choose_scale(options)
+    scale = _choose_scale(options, progress)
     looker = _Looker(progress)
     matched = find_shots(options.photos, options.list_file, looker.find_zoom, looker.tell)
     for path in matched.alone:
@@ -181,11 +182,10 @@ class _Steps:
         self._task.advance(STEPS_PER_SHOT - max(self._done, 0))
 
 
-def _choose_scale(options: PairOptions) -> int:
+def _choose_scale(options: PairOptions, progress: Progress) -> int:
+    """The scale that is named, else that of the network, which is loaded where nothing else tells it."""
     scale = options.scale or expected_scale(RunFolder(options.run), options.model)
-    if scale is None:
-        raise UsageError(f"the scale of {options.model} is not known before it is loaded", "give `scale`")
-    return scale
+    return scale or load_model(ModelSpec.of(options.model, None, offline=False), progress).scale
 
 
 def _read_done(folder: PairFolder, options: PairOptions, scale: int) -> PairsRecord:
