@@ -57,6 +57,16 @@ def test_included_files_and_named_scripts_exist(page: Path) -> None:
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs/guide").glob("*.md"))], ids=lambda page: page.name
+)
+def test_options_named_in_the_text_exist(page: Path) -> None:
+    reference = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    known = {*re.findall(r"(?<![\w-])--[a-z][a-z-]*", reference), "--node-rank"}  # the last one is of torchrun
+    spans = re.findall(r"`(--[a-z][a-z-]*)[^`]*`", page.read_text(encoding="utf-8"))
+    assert [flag for flag in spans if flag not in known] == []
+
+
 def flags_in(text: str) -> Iterator[tuple[str, str]]:
     """Command and flag of the `adaptsr` calls in the code blocks of a page."""
     for block in re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL):

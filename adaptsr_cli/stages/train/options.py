@@ -96,7 +96,6 @@ class TrainOptions(DataOptions):
     lora_scaling: Annotated[
         LoraScaling,
         Field(description="LoRA's scaling; alpha/sqrt(r) keeps large ranks from learning slower (rsLoRA)."),
-        Flag(("--scale",)),
     ] = "alpha/r"
     init: Annotated[
         LoraInit | None,

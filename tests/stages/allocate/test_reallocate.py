@@ -107,8 +107,8 @@ def test_nothing_changes_where_no_rank_is_taken_away(adaptsr: Command, camera: P
     header, _ = read_adapter(ADAPTER)
     after = {site.name: site.rank for site in rank_map.sites}
     assert all(after[site.name] >= site.rank for site in header.sites)
-    train = adaptsr("train", "--data", camera, "--run", SECOND, *QUICK, "--iterations", 1, "--lr", 1e-8, "--scale",
-                    "alpha/sqrt(r)", "--alpha", 3)  # fmt: skip
+    train = adaptsr("train", "--data", camera, "--run", SECOND, *QUICK, "--iterations", 1, "--lr", 1e-8,
+                    "--lora-scaling", "alpha/sqrt(r)", "--alpha", 3)  # fmt: skip
     assert train.code == 0, train.err
     expected = output(ADAPTER)
     difference = (output(SECOND / "adapter.safetensors") - expected).abs().max()

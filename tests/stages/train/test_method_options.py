@@ -23,7 +23,7 @@ QUICK = ("--iterations", 2, "--batch", 2, "--patch", 32)
 
 
 def test_scale_and_lora_plus_are_kept_and_merged(adaptsr: Command, pairs: Path) -> None:
-    train = adaptsr("train", "--data", pairs, *WORDS, "--scale", "alpha/sqrt(r)", "--lora-plus", 8)
+    train = adaptsr("train", "--data", pairs, *WORDS, "--lora-scaling", "alpha/sqrt(r)", "--lora-plus", 8)
     assert train.code == 0, train.err
     assert read_adapter(RUN / "adapter.safetensors")[0].lora_scaling == "alpha/sqrt(r)"
     request = read_toml(RUN / "training" / "config.toml", TrainOptions)
@@ -53,10 +53,10 @@ def test_gradient_start(adaptsr: Command, pairs: Path) -> None:
 
 
 def test_options_that_make_no_sense_are_refused(adaptsr: Command, pairs: Path) -> None:
-    unknown = adaptsr("train", "--data", pairs, *WORDS, "--scale", "alpha")
+    unknown = adaptsr("train", "--data", pairs, *WORDS, "--lora-scaling", "alpha")
     assert unknown.code == 2
     assert "alpha/r" in unknown.err
-    for option, value in (("--lora-plus", 8), ("--alpha", 4), ("--scale", "alpha/sqrt(r)")):
+    for option, value in (("--lora-plus", 8), ("--alpha", 4), ("--lora-scaling", "alpha/sqrt(r)")):
         nothing = adaptsr("train", "--data", pairs, *WORDS, "--method", "bitfit", option, value)
         assert nothing.code == 2
         assert f"error: {option} is for --method lora, dora and rasa" in nothing.err
