@@ -3,7 +3,7 @@
     python benchmarks/leaks.py --photos TRAIN_HR --others SET5/HR --others SET14/HR ...
 
 Recall: of every photograph of ``--photos`` a version is planted beside all of them (a crop, re-encoded, rescaled,
-mirrored ...), and it is counted how many are found with their own photograph. False alarms: pairs that are found among
+mirrored, turned ...), and it is counted how many are found with their own photograph. False alarms: pairs that are found among
 all the photographs as they are; they are named, since data sets hold true copies too, which only eyes can tell. Writes
 ``benchmarks/results/leaks.json`` and ``.md``.
 """
@@ -92,6 +92,8 @@ PLANTS: Final[dict[str, Plant]] = {
     "rescaled to 200 %": rescale(2.0),
     "mirrored left to right": lambda image, _rng: ImageOps.mirror(image),
     "upside down": lambda image, _rng: ImageOps.flip(image),
+    "turned by a quarter": lambda image, _rng: image.transpose(Image.Transpose.ROTATE_90),
+    "turned by half": lambda image, _rng: image.transpose(Image.Transpose.ROTATE_180),
     "a third brighter, contrast 80 %": lambda image, _rng: ImageEnhance.Contrast(
         ImageEnhance.Brightness(image).enhance(1.33)
     ).enhance(0.8),
@@ -104,6 +106,9 @@ PLANTS: Final[dict[str, Plant]] = {
     "crop, 30 % of both sides": crop(0.3),
     "crop of 60 %, rescaled to 70 %": chain(crop(0.6), rescale(0.7)),
     "crop of 60 %, mirrored": chain(crop(0.6), lambda image, _rng: ImageOps.mirror(image)),
+    "crop of 60 %, turned by a quarter": chain(
+        crop(0.6), lambda image, _rng: image.transpose(Image.Transpose.ROTATE_270)
+    ),
     "crop of 60 %, JPEG quality 50": chain(crop(0.6), jpeg(50)),
 }
 

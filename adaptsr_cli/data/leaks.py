@@ -43,7 +43,7 @@ class Link:
 
 
 def find_links(pairs: Sequence[Pair], progress: Progress, wanted: Callable[[int, int], bool]) -> Iterator[Link]:
-    """The images that show the same picture, by their HR sides: copies, crops, mirrored, re-encoded and rescaled ones.
+    """The images that show the same picture, by their HR sides: copies, crops, mirrored, turned and rescaled ones.
 
     Args:
         pairs: The images, as checked.
@@ -70,7 +70,9 @@ def find_links(pairs: Sequence[Pair], progress: Progress, wanted: Callable[[int,
 
 def _describe(copy: Copy) -> str:
     text = "a copy" if copy.share > 0.95 else f"overlaps by {copy.share:.0%}".replace("%", " %")
-    return f"{text}, mirrored" if copy.mirrored else text
+    if copy.orientation.is_mirrored:
+        return f"{text}, mirrored"
+    return f"{text}, turned" if copy.orientation.is_turned else text
 
 
 def sketch_images(pairs: Sequence[Pair], progress: Progress) -> list[Sketch]:

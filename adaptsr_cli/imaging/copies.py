@@ -1,4 +1,4 @@
-"""Copies among photographs: the same picture again, a crop, mirrored, re-encoded or rescaled, found by their sketches.
+"""Copies among photographs: again, a crop, mirrored, turned, re-encoded or rescaled, found by their sketches.
 
 Features with like codes vote for a scale and a shift between two photographs; where several agree, the pixels decide:
 the details of both, laid over each other, must correlate.
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from adaptsr_cli.arrays import Float32Array, FloatArray, Int64Array
-from adaptsr_cli.imaging.sketch import BITS, FLIPS, Sketch, mirror_codes
+from adaptsr_cli.imaging.sketch import BITS, ORIENTATIONS, Codes, Orientation, Sketch
 
 _PARTS: Final = 3  # of a code, one of which must agree for two features to be compared
 _PART_BITS: Final = BITS // _PARTS
@@ -29,8 +29,6 @@ _LEAST_OVERLAP_PX: Final = 24
 _BAND_PX: Final = (1.0, 4.0)
 _LEAST_DETAIL: Final = 0.5  # grey levels
 
-Codes = np.ndarray[Any, np.dtype[np.uint64]]
-
 
 @dataclass(frozen=True)
 class Copy:
@@ -39,21 +37,21 @@ class Copy:
     Attributes:
         first: Place of the one in the list.
         second: Place of the other, larger than `first`.
-        mirrored: Whether one is a mirror image of the other.
+        orientation: How the second one has to lie to show what the first one shows.
         share: How much of the smaller one both show, in (0, 1].
         match: Correlation of the details there.
     """
 
     first: int
     second: int
-    mirrored: bool
+    orientation: Orientation
     share: float
     match: float
 
 
 @dataclass(frozen=True)
 class _Mapping:
-    """y2 = scale * y1 + down, x2 = scale * x1 + across, of places in reduced photographs, the second one mirrored."""
+    """y2 = scale * y1 + down, x2 = scale * x1 + across, of places in reduced photographs, the second one oriented."""
 
     scale_y: float
     scale_x: float
@@ -81,11 +79,11 @@ def find_copies(
         return
     found: set[tuple[int, int]] = set()
     index = _Index(sketches)
-    for flip in FLIPS:
-        for (first, second), matches in sorted(index.candidates(flip).items()):
+    for orientation in ORIENTATIONS:
+        for (first, second), matches in sorted(index.candidates(orientation).items()):
             if (first, second) in found or not wanted(first, second):
                 continue
-            copy = _verify(sketches, first, second, matches, flip, read)
+            copy = _verify(sketches, first, second, matches, orientation, read)
             if copy is not None:
                 found.add((first, second))
                 yield copy
@@ -101,17 +99,19 @@ class _Index:
         self._rank = np.concatenate([np.arange(count) for count in counts])
         self._is_whole = self._rank == 0
 
-    def candidates(self, flip: tuple[bool, bool]) -> dict[tuple[int, int], Int64Array]:
-        """Pairs of photographs -> the features that match, (matches, 2): ranks in both; the second one is mirrored."""
-        mirrored = mirror_codes(self._codes, up_down=flip[0], left_right=flip[1])
+    def candidates(self, orientation: Orientation) -> dict[tuple[int, int], Int64Array]:
+        """Pairs of photographs -> the features that match, (matches, 2): ranks in both; the second one is oriented."""
+        oriented = orientation.of_codes(self._codes)
         count = len(self._codes)
         pairs: list[Int64Array] = []  # of two features, as one number each, which is sorted far faster
         for part in range(_PARTS):
-            for left, right in self._alike(mirrored, part):
-                near = np.bitwise_count(self._codes[left] ^ mirrored[right]) <= _MOST_WRONG_BITS
-                near &= self._owner[left] != self._owner[right]
+            for left, right in self._alike(oriented, part):
+                near = np.bitwise_count(self._codes[left] ^ oriented[right]) <= _MOST_WRONG_BITS
+                # A mirrored mirror image is the photograph itself, so either may come first; of a quarter turn the
+                # other way round is another orientation.
+                own, other = self._owner[left], self._owner[right]
+                near &= own != other if orientation.is_own_inverse else own < other
                 near &= self._is_whole[left] == self._is_whole[right]
-                # A mirrored mirror image is the photograph itself, so either may come first.
                 one, two = left[near], right[near]
                 pairs.append(np.minimum(one, two) * count + np.maximum(one, two))
         first, second = np.divmod(np.unique(np.concatenate(pairs)), count)
@@ -128,10 +128,10 @@ class _Index:
             key: group for key, group in groups.items() if len(group) >= _LEAST_VOTES or (group == 0).all(axis=1).any()
         }
 
-    def _alike(self, mirrored: Codes, part: int) -> Iterator[tuple[Int64Array, Int64Array]]:
+    def _alike(self, oriented: Codes, part: int) -> Iterator[tuple[Int64Array, Int64Array]]:
         """Features whose codes agree in a part, a block at a time; of parts that very many share, the first ones."""
         shift, mask = np.uint64(part * _PART_BITS), np.uint64((1 << _PART_BITS) - 1)
-        keys, theirs = (self._codes >> shift) & mask, (mirrored >> shift) & mask
+        keys, theirs = (self._codes >> shift) & mask, (oriented >> shift) & mask
         order = np.argsort(theirs, kind="stable")
         ordered = theirs[order]
         starts, stops = np.searchsorted(ordered, keys, "left"), np.searchsorted(ordered, keys, "right")
@@ -149,32 +149,28 @@ def _verify(
     first: int,
     second: int,
     matches: Int64Array,
-    flip: tuple[bool, bool],
+    orientation: Orientation,
     read: Callable[[int], Float32Array],
 ) -> Copy | None:
     """The copy if the matches agree on a mapping and the pixels confirm it."""
-    one, two = sketches[first], sketches[second]
+    one, two = sketches[first], sketches[second].oriented(orientation)
     mappings = []
     if (matches == 0).all(axis=1).any():
         mappings.append(_Mapping(two.height_px / one.height_px, two.width_px / one.width_px, 0.0, 0.0, _SURE_VOTES))
-    mapping = _agree(one, two, matches[(matches > 0).all(axis=1)], flip)
+    mapping = _agree(one, two, matches[(matches > 0).all(axis=1)])
     mappings += [mapping] if mapping is not None else []
     for mapping in mappings:
-        match, share = _compare(read(first), _mirror(read(second), flip), mapping)
+        match, share = _compare(read(first), orientation.of_image(read(second)), mapping)
         if match >= (_LEAST_MATCH if mapping.votes >= _SURE_VOTES else _LEAST_MATCH_OF_FEW):
-            return Copy(first, second, any(flip), share, round(match, 3))
+            return Copy(first, second, orientation, share, round(match, 3))
     return None
 
 
-def _agree(one: Sketch, two: Sketch, matches: Int64Array, flip: tuple[bool, bool]) -> _Mapping | None:
+def _agree(one: Sketch, two: Sketch, matches: Int64Array) -> _Mapping | None:
     """The scale and shift that most matches agree on; None where they are too few."""
     if len(matches) < _LEAST_VOTES:
         return None
-    a, b = one.places[matches[:, 0]], two.places[matches[:, 1]].copy()
-    if flip[0]:
-        b[:, 0] = two.height_px - 1 - b[:, 0]
-    if flip[1]:
-        b[:, 1] = two.width_px - 1 - b[:, 1]
+    a, b = one.places[matches[:, 0]], two.places[matches[:, 1]]
     scale = b[:, 2] / a[:, 2]
     tolerance = 2.0 * b[:, 2]
     best: FloatArray = np.zeros(len(matches), bool)
@@ -219,11 +215,6 @@ def _fit(a: Float32Array, b: Float32Array, votes: int) -> _Mapping | None:
         return None
     down, across = centre_b - scale * centre_a
     return _Mapping(scale, scale, float(down), float(across), votes)
-
-
-def _mirror(grey: Float32Array, flip: tuple[bool, bool]) -> Float32Array:
-    grey = grey[::-1] if flip[0] else grey
-    return grey[:, ::-1] if flip[1] else grey
 
 
 def _compare(one: Float32Array, two: Float32Array, mapping: _Mapping) -> tuple[float, float]:

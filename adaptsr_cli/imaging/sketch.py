@@ -2,13 +2,15 @@
 
 A feature is an extremum of differences of Gaussians (Lowe 2004) with the signs of the low DCT coefficients of the patch
 round it: 48 bits that gain, offset and moderate blur, noise, JPEG and rescaling leave mostly as they are. Mirroring a
-patch flips the signs of odd coefficients, so a mirrored photograph needs no sketch of its own.
+patch flips the signs of odd coefficients, transposing it exchanges them, so a mirrored or turned photograph needs no
+sketch of its own.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final, Self
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from scipy.fft import dctn
@@ -44,8 +46,56 @@ _WEIGHTS: Final = np.left_shift(np.uint64(1), np.arange(BITS, dtype=np.uint64))
 _ODD_ROWS: Final = np.uint64(sum(1 << bit for bit, (row, _) in enumerate(_ORDER) if row % 2))
 _ODD_COLUMNS: Final = np.uint64(sum(1 << bit for bit, (_, column) in enumerate(_ORDER) if column % 2))
 
-FLIPS: Final = ((False, False), (True, False), (False, True), (True, True))
-"""(up and down, left and right) of the ways in which a copy may be mirrored."""
+_TRANSPOSED: Final = np.array([_ORDER.index((column, row)) for row, column in _ORDER])  # place of each bit's partner
+
+Codes = np.ndarray[Any, np.dtype[np.uint64]]
+
+
+class Orientation(NamedTuple):
+    """One of the eight ways in which a copy may lie: transposed, then mirrored.
+
+    Attributes:
+        transposed: Rows and columns are exchanged.
+        up_down: Then the rows are reversed.
+        left_right: And the columns.
+    """
+
+    transposed: bool = False
+    up_down: bool = False
+    left_right: bool = False
+
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether no turn comes to the same."""
+        return sum(self) % 2 == 1
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether it is a turn, by a quarter or by half."""
+        return sum(self) == 2
+
+    @property
+    def is_own_inverse(self) -> bool:
+        """Whether doing it twice changes nothing: all but the quarter turns."""
+        return not self.transposed or self.up_down == self.left_right
+
+    def of_image(self, image: Float32Array) -> Float32Array:
+        """The (h, w) image, (w, h) where it is transposed."""
+        image = image.T if self.transposed else image
+        image = image[::-1] if self.up_down else image
+        return image[:, ::-1] if self.left_right else image
+
+    def of_codes(self, codes: Codes) -> Codes:
+        """The codes that the same features have in the image that lies so."""
+        if self.transposed:
+            bits = (codes[:, None] >> _TRANSPOSED.astype(np.uint64)) & np.uint64(1)
+            codes = (bits * _WEIGHTS).sum(axis=1)
+        mask = (_ODD_ROWS if self.up_down else np.uint64(0)) ^ (_ODD_COLUMNS if self.left_right else np.uint64(0))
+        return codes ^ mask
+
+
+ORIENTATIONS: Final = tuple(Orientation(*flags) for flags in product((False, True), repeat=3))
+"""As it is first, the transposed ones last."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +112,18 @@ class Sketch:
     height_px: int
     width_px: int
     places: Float32Array
-    codes: np.ndarray[Any, np.dtype[np.uint64]]
+    codes: Codes
+
+    def oriented(self, orientation: Orientation) -> Self:
+        """The sketch of the photograph that lies so."""
+        height, width, places = self.height_px, self.width_px, self.places.copy()
+        if orientation.transposed:
+            height, width, places = width, height, places[:, [1, 0, 2]]
+        if orientation.up_down:
+            places[:, 0] = height - 1 - places[:, 0]
+        if orientation.left_right:
+            places[:, 1] = width - 1 - places[:, 1]
+        return replace(self, height_px=height, width_px=width, places=places, codes=orientation.of_codes(self.codes))
 
     def to_bytes(self) -> bytes:
         """The sketch in about 14 bytes a feature."""
@@ -112,14 +173,6 @@ def make_sketch(image: Uint8Array) -> Sketch:
     strengths = np.concatenate([strengths for _, _, strengths in found])
     order = np.argsort(-strengths, kind="stable")[: MOST_FEATURES + 1]
     return Sketch(height, width, places[order], _encode(patches[order]))
-
-
-def mirror_codes(
-    codes: np.ndarray[Any, np.dtype[np.uint64]], *, up_down: bool, left_right: bool
-) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    """The codes that the same features have in the mirrored photograph."""
-    mask = (_ODD_ROWS if up_down else np.uint64(0)) ^ (_ODD_COLUMNS if left_right else np.uint64(0))
-    return codes ^ mask
 
 
 _Found = tuple[Float32Array, FloatArray, FloatArray]
@@ -189,7 +242,7 @@ def _sample(stack: Float32Array, level: Int64Array, y: Int64Array, x: Int64Array
     return np.asarray(sampled.reshape(shape))
 
 
-def _encode(patches: FloatArray) -> np.ndarray[Any, np.dtype[np.uint64]]:
+def _encode(patches: FloatArray) -> Codes:
     """The signs of the low DCT coefficients of patches as bits, (n,) uint64."""
     signs = dctn(patches.astype(np.float64), axes=(1, 2), norm="ortho")[:, _ROWS, _COLUMNS] > 0
     return np.asarray((signs * _WEIGHTS).sum(axis=1), np.uint64)

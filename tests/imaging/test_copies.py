@@ -12,9 +12,12 @@ from PIL import Image
 from skimage import data
 
 from adaptsr_cli.imaging.copies import Copy, find_copies
-from adaptsr_cli.imaging.sketch import Sketch, make_sketch, mirror_codes, reduce_photograph
+from adaptsr_cli.imaging.sketch import ORIENTATIONS, Orientation, Sketch, make_sketch, reduce_photograph
 
 NAMES = ("astronaut", "chelsea", "coffee", "rocket", "motorcycle_left")
+
+
+AS_IT_IS = Orientation()
 
 
 def photograph(name: str) -> np.ndarray:
@@ -47,28 +50,38 @@ def rescaled(image: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("change", "mirrored", "share"),
+    ("change", "orientation", "share"),
     [
-        (as_jpeg, False, 1.0),
-        (rescaled, False, 1.0),
-        (lambda image: image[:, ::-1], True, 1.0),
-        (lambda image: image[::-1], True, 1.0),
-        (lambda image: (image * 0.6 + 30).astype(np.uint8), False, 1.0),
-        (lambda image: image[90:330, 120:420], False, 1.0),
-        (lambda image: rescaled(image[20:300, 40:360]), False, 1.0),
-        (lambda image: as_jpeg(image[60:340, 100:460, :][:, ::-1]), True, 1.0),
+        (as_jpeg, AS_IT_IS, 1.0),
+        (rescaled, AS_IT_IS, 1.0),
+        (lambda image: image[:, ::-1], Orientation(left_right=True), 1.0),
+        (lambda image: image[::-1], Orientation(up_down=True), 1.0),
+        (lambda image: image[::-1, ::-1], Orientation(up_down=True, left_right=True), 1.0),
+        (lambda image: image.swapaxes(0, 1), Orientation(transposed=True), 1.0),
+        (lambda image: np.rot90(image), Orientation(transposed=True, left_right=True), 1.0),
+        (lambda image: np.rot90(image, -1), Orientation(transposed=True, up_down=True), 1.0),
+        (lambda image: np.rot90(image[::-1]), Orientation(True, True, True), 1.0),
+        (lambda image: (image * 0.6 + 30).astype(np.uint8), AS_IT_IS, 1.0),
+        (lambda image: image[90:330, 120:420], AS_IT_IS, 1.0),
+        (lambda image: rescaled(image[20:300, 40:360]), AS_IT_IS, 1.0),
+        (lambda image: as_jpeg(image[60:340, 100:460, :][:, ::-1]), Orientation(left_right=True), 1.0),
+        (
+            lambda image: as_jpeg(np.rot90(image[60:340, 100:460, :])),
+            Orientation(transposed=True, left_right=True),
+            1.0,
+        ),
     ],
 )
 def test_copies_are_found(
     change: Callable[[np.ndarray], np.ndarray],
-    mirrored: bool,
+    orientation: Orientation,
     share: float,
     photographs: list[np.ndarray],
     sketches: list[Sketch],
 ) -> None:
     planted = np.ascontiguousarray(change(photographs[0]))
     found = search([*photographs, planted], [*sketches, make_sketch(planted)])
-    assert [(copy.first, copy.second, copy.mirrored) for copy in found] == [(0, 4, mirrored)]
+    assert [(copy.first, copy.second, copy.orientation) for copy in found] == [(0, 4, orientation)]
     assert found[0].share == pytest.approx(share, abs=0.06)
     assert found[0].match > 0.7
 
@@ -118,7 +131,30 @@ def test_sketches_are_kept_as_bytes(sketches: list[Sketch]) -> None:
     assert Sketch.from_bytes(b"") is None
 
 
-def test_a_mirrored_photograph_has_the_mirrored_code(photographs: list[np.ndarray], sketches: list[Sketch]) -> None:
-    mirrored = make_sketch(np.ascontiguousarray(photographs[0][:, ::-1]))
-    expected = mirror_codes(sketches[0].codes[:1], up_down=False, left_right=True)
-    assert int(np.bitwise_count(mirrored.codes[:1] ^ expected)[0]) <= 2
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_an_oriented_sketch_is_that_of_the_photograph_that_lies_so(
+    orientation: Orientation, photographs: list[np.ndarray], sketches: list[Sketch]
+) -> None:
+    channels = [orientation.of_image(photographs[0][..., channel]) for channel in range(3)]
+    own, made = make_sketch(np.stack(channels, axis=2)), sketches[0].oriented(orientation)
+    assert (own.height_px, own.width_px) == (made.height_px, made.width_px)
+    assert int(np.bitwise_count(own.codes[:1] ^ made.codes[:1])[0]) <= 2
+    # Octaves are thinned from the upper left corner on, so not all features are the same ones.
+    assert share_found(own, made) > 0.5
+    assert all(share_found(own, sketches[0].oriented(other)) < 0.1 for other in ORIENTATIONS if other != orientation)
+
+
+def share_found(one: Sketch, two: Sketch) -> float:
+    """Share of the strongest features of the one that the other has at the same places."""
+    near = np.abs(one.places[1:40, None] - two.places[None]).max(axis=2) < 1.0
+    alike = np.bitwise_count(one.codes[1:40, None] ^ two.codes[None]) <= 8
+    return float((near & alike).any(axis=1).mean())
+
+
+def test_orientations_that_are_their_own_inverse(photographs: list[np.ndarray]) -> None:
+    grey = reduce_photograph(photographs[1])
+    for orientation in ORIENTATIONS:
+        again = orientation.of_image(orientation.of_image(grey))
+        assert orientation.is_own_inverse == (again.shape == grey.shape and bool((again == grey).all()))
+    assert [(o.is_mirrored, o.is_turned) for o in ORIENTATIONS].count((True, False)) == 4
+    assert [(o.is_mirrored, o.is_turned) for o in ORIENTATIONS].count((False, True)) == 3
