@@ -3,9 +3,9 @@
     python benchmarks/leaks.py --photos TRAIN_HR --others SET5/HR --others SET14/HR ...
 
 Recall: of every photograph of ``--photos`` a version is planted beside all of them (a crop, re-encoded, rescaled,
-mirrored, turned ...), and it is counted how many are found with their own photograph. False alarms: pairs that are found among
-all the photographs as they are; they are named, since data sets hold true copies too, which only eyes can tell. Writes
-``benchmarks/results/leaks.json`` and ``.md``.
+mirrored, turned ...), and it is counted how many are found with their own photograph. False alarms: pairs that are
+found among all the photographs as they are; they are named, since data sets hold true copies too, which only eyes can
+tell. Writes ``benchmarks/results/leaks.json`` and ``.md``.
 """
 
 from __future__ import annotations

@@ -58,9 +58,13 @@ def show_adaptation(console: Console, result: AdaptResult) -> None:
             f"{format_seconds(result.training.card.wall_s)} of training; the merged model costs nothing more"
         )
     show_perceptual(console, result.training)
-    files = result.run.evaluation_files("")
+    run, folds = result.run, () if result.evaluation is None else result.evaluation.folds
+    files = run.evaluation_files("")
     names = ["saliency.json", "rank_map.json", "adapter.safetensors", "merged.safetensors"]
     if result.evaluation is not None:
         names += [path.name for path in (files.scores, files.comparison, files.report) if path.exists()]
-    names += [str(result.example.relative_to(result.run.root))] if result.example else []
-    console.line(f"in {result.run.root}: {', '.join(names)}")
+    if folds:
+        ends = [run.folds / str(fold.fold) / files.comparison.name for fold in (folds[0], folds[-1])]
+        names.append(" to ".join(str(sheet.relative_to(run.root)) for sheet in ends))
+    names += [str(result.example.relative_to(run.root))] if result.example else []
+    console.line(f"in {run.root}: {', '.join(names)}")

@@ -162,7 +162,7 @@ def run_fold(options: AdaptOptions, opened: OpenFolds, index: int, progress: Pro
     merge(own, progress, world)
     header = parse_document(read_metadata(run.adapter).get(HEADER, "{}"), AdapterHeader, str(run.adapter))
     result = FoldResult(
-        index + 1, training, evaluate(own, progress, world, pictures=False), dict(header.provenance.options)
+        index + 1, training, evaluate(own, progress, world, report=False), dict(header.provenance.options)
     )
     progress.note(f"fold {index + 1} of {folds}: {_describe_gain(result.evaluation.evaluation)}")
     return result

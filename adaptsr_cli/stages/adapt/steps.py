@@ -104,7 +104,7 @@ def _merged_otherwise(run: RunFolder) -> str:
     return f"at strength {strength:g}" if strength != (1.0 if guard is None else guard.strength) else ""
 
 
-def evaluate(options: AdaptOptions, progress: Progress, world: World, *, pictures: bool = True) -> EvaluateResult:
+def evaluate(options: AdaptOptions, progress: Progress, world: World, *, report: bool = True) -> EvaluateResult:
     """Backbone and merged model on the pairs of `test`, else on those that training has not seen."""
     folder = options.test or options.val
     images = {} if folder is None else {"data": (str(folder),), "lr_dir": None, "hr_dir": None, "list_file": None}
@@ -116,7 +116,7 @@ def evaluate(options: AdaptOptions, progress: Progress, world: World, *, picture
         precision="auto",
         force=True,
         replaces_first=options.force,
-        pictures=pictures,
+        report=report,
     )
     return run_evaluate(chosen, progress=progress, world=world)
 

@@ -66,9 +66,7 @@ class EvaluateOptions(OptionsModel):
     ] = None
     replaces_first: Annotated[bool, Field(description="Write eval.json whatever it holds."), NotOnCommandLine()] = False
     strict: fields.Strict = False
-    pictures: Annotated[
-        bool, Field(description="Draw the comparison sheet and write the report."), NotOnCommandLine()
-    ] = True
+    report: Annotated[bool, Field(description="Write the report."), NotOnCommandLine()] = True
     csv: Annotated[Path | None, Field(description="Write the table there, with spread and p-values.")] = None
     markdown: Annotated[Path | None, Field(description="Write the table there, for a README.")] = None
     latex: Annotated[Path | None, Field(description="Write the table there, for a paper.")] = None

@@ -1,4 +1,4 @@
-"""Copies of what a run has seen among images that it does not know: saved again, cropped, mirrored, turned or rescaled."""
+"""Copies of what a run has seen among images it does not know: saved again, cropped, mirrored, turned or rescaled."""
 
 from __future__ import annotations
 

@@ -172,8 +172,8 @@ def run_evaluate(
         write_document(files.scores, evaluation)
         for kind, path in tables.items():
             write_text(path, TABLES[kind](evaluation))
-        if options.pictures:
-            _write_sheet(files, scorer, subject, images)
+        _write_sheet(files, scorer, subject, images)
+        if options.report:
             adapted = options.scores_models_of_run and subject.models[-1].is_of_training
             machine = describe_machine(device)
             write_report(run, files.report, evaluation, details, machine, progress, adapted=adapted)

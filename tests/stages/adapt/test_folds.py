@@ -18,6 +18,7 @@ from adaptsr_cli.artifacts.evaluation import Evaluation
 from adaptsr_cli.artifacts.split import SplitRecord
 from adaptsr_cli.errors import Interrupted
 from adaptsr_cli.io.documents import read_document
+from adaptsr_cli.io.images import read_rgb
 from adaptsr_cli.stages.adapt import folds as folding
 
 WORDS = ("adapt", "--folds", 3, "--budget", "2k", "--metrics", "psnr", "--lr", 0.01, "--val-freq", 1, *QUICK)
@@ -74,7 +75,10 @@ def test_every_image_is_scored_by_a_training_that_has_not_seen_it(
     assert json.loads(done.out)["folds"][2]["fold"] == 3
     assert (found.split, found.seen, len(found.images), len(found.folds)) == ("folds", "nothing", 7, 3)
     scored: list[str] = []
+    shown = adaptsr(*WORDS, "--data", pairs, "--run", "one")
+    assert "report.html, folds/1/comparison.png to folds/3/comparison.png" in shown.out
     for fold in found.folds:
+        assert read_rgb(Path(f"one/folds/{fold.fold}/comparison.png")).shape[2] == 3
         split = read_document(Path(f"one/folds/{fold.fold}/training/split.json"), SplitRecord)
         assert set(fold.images) == items(split, "test")
         assert not items(split, "test") & (items(split, "train") | items(split, "held_out"))
