@@ -168,7 +168,8 @@ class Trainer:
                 if due.validate:
                     with usage.not_counted():
                         state, score = self._validate(state, train_state, task)
-                    fault = find_fault(score, state, seeks_psnr=self.objective.seeks_psnr)
+                    seeks_psnr, few_images = self.objective.seeks_psnr, self.validator.has_few
+                    fault = find_fault(score, state, seeks_psnr=seeks_psnr, few_images=few_images)
                     if fault is not None and not is_out_of_patience(state, config):
                         state = self._lower_rate(state, train_state, fault, progress)
                     else:
@@ -267,8 +268,7 @@ class Trainer:
         if self.world.is_main_process:
             self.folder.root.mkdir(parents=True, exist_ok=True)
             self.folder.log.unlink(missing_ok=True)
-        if self.start is None:
-            self.start = self.score_start()
+        self.start = self.start or self.score_start()
         validation, before = self.start.validation, self.start.backbone_psnr_y_db
         score = validation.psnr_y_db
         state = LoopState(

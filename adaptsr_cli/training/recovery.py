@@ -29,6 +29,7 @@ COLLAPSE_DB: Final = 3.0
 """A perceptual training that has lost more PSNR-Y than that does not show the scene any more."""
 
 _TOLERATED_FALL_DB: Final = 0.5
+_TOLERATED_FALL_OF_FEW_DB: Final = 1.0
 _DEEP_FALL_DB: Final = 3.0
 _LOST_SHARE: Final = 0.1
 _LEAST_LOSS_DB: Final = 0.03
@@ -87,12 +88,12 @@ def describe_resuming(state: LoopState, saved: LoopState) -> str:
     return f"{said}, now up to {end}: the learning rate begins its schedule anew, at half of its peak ({peak})"
 
 
-def find_fault(score: float, state: LoopState, *, seeks_psnr: bool) -> Fault | None:
+def find_fault(score: float, state: LoopState, *, seeks_psnr: bool, few_images: bool = False) -> Fault | None:
     """What a held-out score says against the learning rate; None where nothing.
 
     A training is lost whose score is well below the backbone's. A high rate costs some quality until it decays, so
-    early in the run a fall is tolerated, at its end none. An objective that gives PSNR up for sharpness is lost where
-    it has collapsed.
+    early in the run a fall is tolerated, at its end none; a larger one where few images are held out, whose scenes may
+    be unlike those that are learnt first. An objective that gives PSNR up for sharpness is lost where it has collapsed.
 
     At a constant rate the mean of the steps is scored, which moves smoothly. Where it has lost a tenth of its gain, the
     rate brings nothing more; before there is a gain, it says nothing. Nor where few images are held out and these and
@@ -102,12 +103,13 @@ def find_fault(score: float, state: LoopState, *, seeks_psnr: bool) -> Fault | N
         score: PSNR-Y in dB.
         state: Where the loop stands.
         seeks_psnr: The objective's.
+        few_images: Whether few images are held out.
     """
     config = state.plan.config
     done, before = finished_share(state, config), state.backbone_psnr_y_db
     if len(state.rate_cuts) == MOST_CUTS or done >= 1:
         return None
-    tolerated_db = _TOLERATED_FALL_DB * (1 - done)
+    tolerated_db = (_TOLERATED_FALL_OF_FEW_DB if few_images else _TOLERATED_FALL_DB) * (1 - done)
     if score < before - tolerated_db if seeks_psnr else _has_collapsed(score, state):
         # A deep fall lowers the rate twice at once.
         factor = RATE_CUT if before - score < _DEEP_FALL_DB else RATE_CUT**2

@@ -108,7 +108,7 @@ class Validator:
             if len(self._shown) < _SAMPLE_ROWS:
                 self._shown.append(_centre(lr, hr, scale, max(1, _SAMPLE_PX // scale)))
         self._training: list[list[Pair]] | None = None
-        if training is not None and self._count < _ENOUGH_IMAGES:
+        if training is not None and self.has_few:
             indices = _spread(len(training), _TRAINING_IMAGES)
             self._training_count = len(indices)
             self._training = [
@@ -118,6 +118,11 @@ class Validator:
 
     def __len__(self) -> int:
         return self._count
+
+    @property
+    def has_few(self) -> bool:
+        """Whether so few images are held out that the score may fall by the scene of one of them."""
+        return self._count < _ENOUGH_IMAGES
 
     def score(self, upscale: Upscale) -> Validation:
         """Score all held-out images with the network."""

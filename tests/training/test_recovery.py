@@ -43,6 +43,29 @@ def test_psnr_may_fall_a_little_and_of_the_perceptual_objective_more(
     assert find_fault(score, at(100), seeks_psnr=seeks_psnr) is None  # nothing is left to do better
 
 
+@pytest.mark.parametrize("config", [CONFIG, STEADY])
+@pytest.mark.parametrize(("score", "lost"), [(29.6, False), (29.4, True)])
+def test_few_held_out_images_may_fall_farther(score: float, lost: bool, config: TrainConfig) -> None:
+    state = at(50, config).model_copy(update={"best_psnr_y_db": BACKBONE_DB})
+    assert (find_fault(score, state, seeks_psnr=True, few_images=True) is not None) == lost
+    assert find_fault(score, state, seeks_psnr=True) is not None
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_the_loop_tells_whether_few_images_are_held_out(
+    count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def find(score: float, state: LoopState, *, few_images: bool, seeks_psnr: bool) -> None:
+        asked.append(few_images)
+
+    monkeypatch.setattr("adaptsr_cli.training.loop.find_fault", find)
+    monkeypatch.setattr(Held, "__len__", lambda held: count)
+    run(tmp_path, config=OFTEN)
+    assert set(asked) == {count < 4}
+
+
 @pytest.mark.parametrize(
     ("score", "iteration", "config", "seeks_psnr", "fallen"),
     [

@@ -89,6 +89,7 @@ def test_where_few_images_are_held_out_some_that_are_trained_on_are_scored_too(
     pairs, training = Pairs(*[(300, 300)] * held_out), Pairs(*[(300, 300)] * trained_on)
     validator = Validator(pairs, SCALE, training=training)
     assert validator.score(enlarge).psnr_y_db == Validator(pairs, SCALE).score(enlarge).psnr_y_db
+    assert validator.has_few == (pieces is not None)
     seen: list[tuple[int, ...]] = []
 
     def upscale(lr: np.ndarray) -> np.ndarray:
