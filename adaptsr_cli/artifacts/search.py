@@ -18,8 +18,8 @@ class TrialScore(StrictModel):
         learning_rate: Peak of the rate that the score is of, where the trial's own was too high and had to be lowered.
         losses: Mean training loss of every ten steps at that rate, and of those that are left over.
         seconds: What the round took, scoring included.
-        stable: Whether none of these was far above that of another trial on the same batches. At a lowered rate there
-            is at least one of them.
+        stable: Whether none of these was far above that of another trial on the same batches, and no held-out score far
+            below the backbone's. At a lowered rate there is at least one of them.
         leads_enough: Whether, where it is ahead of a lower rate of its method, it is so by enough to stay it.
     """
 

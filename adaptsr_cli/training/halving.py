@@ -122,6 +122,8 @@ def rates_to_try(bound: RateBound) -> tuple[float, ...]:
 def mark_unstable(scores: Mapping[Key, TrialScore], methods: Mapping[Key, Method]) -> dict[Key, TrialScore]:
     """Mark the trials whose loss was at some time far above that of another rate of their method on the same batches.
 
+    Those that are marked stay so.
+
     Between methods a higher loss says nothing: full updates go further than low-rank ones, and the score is of the mean
     of their steps.
 
@@ -145,7 +147,9 @@ def mark_unstable(scores: Mapping[Key, TrialScore], methods: Mapping[Key, Method
         if any(loss > _UNSTABLE * least for loss, least in zip(losses, lowest[methods[key]], strict=False))
         or (not losses and scores[key].learning_rate is not None)
     }
-    return {key: score.model_copy(update={"stable": key not in unstable}) for key, score in scores.items()}
+    return {
+        key: score.model_copy(update={"stable": score.stable and key not in unstable}) for key, score in scores.items()
+    }
 
 
 def mark_small_leads(

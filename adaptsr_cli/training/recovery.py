@@ -109,7 +109,7 @@ def find_fault(score: float, state: LoopState, *, seeks_psnr: bool, few_images: 
     done, before = finished_share(state, config), state.backbone_psnr_y_db
     if len(state.rate_cuts) == MOST_CUTS or done >= 1:
         return None
-    tolerated_db = (_TOLERATED_FALL_OF_FEW_DB if few_images else _TOLERATED_FALL_DB) * (1 - done)
+    tolerated_db = tolerated_fall_db(done, few_images=few_images)
     if score < before - tolerated_db if seeks_psnr else _has_collapsed(score, state):
         # A deep fall lowers the rate twice at once.
         factor = RATE_CUT if before - score < _DEEP_FALL_DB else RATE_CUT**2
@@ -125,6 +125,11 @@ def find_fault(score: float, state: LoopState, *, seeks_psnr: bool, few_images: 
     ):
         return Fault(f"the held-out score fell from {best:.2f} to {score:.2f} dB", spares_best=True)
     return None
+
+
+def tolerated_fall_db(done: float, *, few_images: bool) -> float:
+    """How far a held-out score may be below the backbone's, after this share of a training."""
+    return (_TOLERATED_FALL_OF_FEW_DB if few_images else _TOLERATED_FALL_DB) * (1 - done)
 
 
 def judges_mean(config: TrainConfig, *, seeks_psnr: bool) -> bool:

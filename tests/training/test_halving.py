@@ -75,6 +75,17 @@ def test_a_trial_that_hardly_moves_since_it_failed_spoils_no_other() -> None:
     assert best_of(scores, 1) == ["moves"]
 
 
+def test_a_trial_whose_score_fell_is_unstable_whatever_its_losses() -> None:
+    scores = mark(
+        {
+            "fallen": TrialScore(iteration=30, gain_db=0.4, losses=(0.03, 0.02), stable=False),
+            "calm": TrialScore(iteration=30, gain_db=0.1, losses=(0.03, 0.02)),
+        }
+    )
+    assert [key for key, score in scores.items() if score.stable] == ["calm"]
+    assert best_of(scores, 1) == ["calm"]
+
+
 def test_an_unstable_trial_goes_on_only_where_there_are_not_enough_others() -> None:
     scores = mark(
         {

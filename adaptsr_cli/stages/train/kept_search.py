@@ -21,7 +21,7 @@ from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.stages.train.setup import TrainingInputs, make_fingerprint
 from adaptsr_cli.training.halving import plan_halving
 
-_SEARCHES: Final = 8
+_SEARCHES: Final = 9
 """Counts the ways of searching: what an older way has found is searched for anew."""
 
 _FREE: Final = frozenset({"method", "learning_rate", "iterations", "minutes", "patience", "val_freq", "save_freq"})

@@ -41,7 +41,7 @@ from adaptsr_cli.training.halving import (
     rates_to_try,
 )
 from adaptsr_cli.training.log import read_log
-from adaptsr_cli.training.recovery import peak_rate
+from adaptsr_cli.training.recovery import peak_rate, tolerated_fall_db
 from adaptsr_cli.training.state import read_state, write_state
 from adaptsr_cli.training.validation import StartScore
 from adaptsr_cli.units import format_seconds
@@ -284,17 +284,25 @@ def _to_score(state: LoopState, gain_db: float, log: Path, seconds: float) -> Tr
         log: Of its losses.
         seconds: That this round has taken.
     """
-    # One that had to lower its rate shows nothing about the rate that it was begun with.
+    # One that had to lower its rate shows nothing about the rate that it was begun with. Few held-out images may come
+    # back from a fall, so training bears it, but a rate without one is the better choice.
     since = state.rate_cuts[-1].iteration if state.rate_cuts else 0
-    losses = [row.loss for row in read_log(log) if row.loss is not None and row.iteration > since]
+    rows = [row for row in read_log(log) if row.iteration > since]
+    losses = [row.loss for row in rows if row.loss is not None]
     if state.pending_losses:  # of the steps since the last row, which may be the first ones that fail
         losses.append(fmean(parts["loss"] for parts in state.pending_losses))
+    gains = [(row.iteration, row.val_psnr_y_db - state.backbone_psnr_y_db) for row in rows if row.val_psnr_y_db]
+    has_fallen = any(
+        gain < -tolerated_fall_db(iteration / state.plan.config.iterations, few_images=False)
+        for iteration, gain in (*gains, (state.iteration, gain_db))
+    )
     return TrialScore(
         iteration=state.iteration,
         gain_db=gain_db if math.isfinite(gain_db) else None,
         learning_rate=peak_rate(state) if state.rate_cuts else None,
         losses=tuple(losses),
         seconds=seconds,
+        stable=not has_fallen,
     )
 
 

@@ -13,8 +13,11 @@ import torch
 from conftest import Command, write_pairs
 from networks import save_tiny
 from stages.small_runs import write_camera
+from training.test_loop import CONFIG
 
+from adaptsr_cli.artifacts.log import LogRow
 from adaptsr_cli.artifacts.search import SearchRecord
+from adaptsr_cli.artifacts.train_state import LoopState, RunFingerprint
 from adaptsr_cli.errors import AdaptsrError
 from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.progress import Silent, SilentTask
@@ -24,6 +27,7 @@ from adaptsr_cli.stages.train import build_adapters, fit_memory, rate_bound, sea
 from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.stages.train.stage import run_train
 from adaptsr_cli.training import halving
+from adaptsr_cli.training.log import append_row
 from adaptsr_cli.training.presets import TRAIN_PRESETS
 from adaptsr_cli.training.state import read_state
 
@@ -230,7 +234,7 @@ def test_a_trial_counts_for_the_rate_that_it_ended_with(
 ) -> None:
     """Without the bound all rates are too high: the search goes on with one that was lowered, and says which."""
     monkeypatch.setattr(rate_bound, "bound_rate", lambda step, usual: 2 * usual)
-    pairs = write_pairs(tmp_path / "pairs", count=5, side_px=64)
+    pairs = write_pairs(tmp_path / "pairs", count=20, side_px=64)  # of few held-out images a fall is borne
     # By L1 alone: the loss against a grid steadies the first steps of the lowest of these rates.
     words = ("--method", "lora", "--val-freq", 5, "--objective", "l1", "--optimizer", "adam")
     done = adaptsr("train", "--data", pairs, *WORDS, *words)
@@ -247,6 +251,22 @@ def test_a_trial_counts_for_the_rate_that_it_ended_with(
     again = adaptsr("train", "--data", pairs, *WORDS, *words, "--run", copy_plan("again"))
     assert f"the learning rate is {winner.last_rate:.2g}" in again.err
     assert f"{winner.last_rate:.2g} at its peak" not in again.err
+
+
+@pytest.mark.parametrize(
+    ("scores", "gain_db", "stable"),
+    [((29.7,), 0.2, True), ((29.5,), 0.2, False), ((30.1,), -0.4, False), ((), 0.2, True)],
+)
+def test_a_trial_is_unstable_whose_held_out_score_fell(
+    scores: tuple[float, ...], gain_db: float, stable: bool, tmp_path: Path
+) -> None:
+    """By more than half a dB at first; after a sixth and a third of the training by more than 0.42 and 0.33 dB."""
+    config = CONFIG.model_copy(update={"iterations": 60})
+    plan = RunFingerprint(config=config, backbone_sha256="", data_fingerprint="", ranks={})
+    state = LoopState(plan=plan, iteration=20, backbone_psnr_y_db=30.0, best_psnr_y_db=30.0, best_iteration=0)
+    for score_db in scores:
+        append_row(tmp_path / "log.jsonl", LogRow(iteration=10, val_psnr_y_db=score_db))
+    assert search._to_score(state, gain_db, tmp_path / "log.jsonl", 1.0).stable is stable
 
 
 def test_a_rate_or_too_few_iterations_need_no_search(adaptsr: Command, camera: Path) -> None:
