@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-_HINT = "mend what another process tells, if one does; what was saved is kept: run the same command again to resume"
+_HINT = "another process may say why it ended; what was saved is kept: run the same command again to resume"
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ _WEIGHTS: Final = np.left_shift(np.uint64(1), np.arange(BITS, dtype=np.uint64))
 _ODD_ROWS: Final = np.uint64(sum(1 << bit for bit, (row, _) in enumerate(_ORDER) if row % 2))
 _ODD_COLUMNS: Final = np.uint64(sum(1 << bit for bit, (_, column) in enumerate(_ORDER) if column % 2))
 
-_TRANSPOSED: Final = np.array([_ORDER.index((column, row)) for row, column in _ORDER])  # place of each bit's partner
+_TRANSPOSED: Final = tuple(_ORDER.index((column, row)) for row, column in _ORDER)  # the bit that each one becomes
 
 Codes = np.ndarray[Any, np.dtype[np.uint64]]
 
@@ -88,8 +88,10 @@ class Orientation(NamedTuple):
     def of_codes(self, codes: Codes) -> Codes:
         """The codes that the same features have in the image that lies so."""
         if self.transposed:
-            bits = (codes[:, None] >> _TRANSPOSED.astype(np.uint64)) & np.uint64(1)
-            codes = (bits * _WEIGHTS).sum(axis=1)
+            # A bit at a time: all 48 of millions of features would take gigabytes.
+            original, codes = codes, np.zeros_like(codes)
+            for weight, partner in zip(_WEIGHTS, _TRANSPOSED, strict=True):
+                codes |= np.where(original & _WEIGHTS[partner], weight, np.uint64(0))
         mask = (_ODD_ROWS if self.up_down else np.uint64(0)) ^ (_ODD_COLUMNS if self.left_right else np.uint64(0))
         return codes ^ mask
 

@@ -122,7 +122,7 @@ def rates_to_try(bound: RateBound) -> tuple[float, ...]:
 def mark_unstable(scores: Mapping[Key, TrialScore], methods: Mapping[Key, Method]) -> dict[Key, TrialScore]:
     """Mark the trials whose loss was at some time far above that of another rate of their method on the same batches.
 
-    Those that are marked stay so.
+    Those whose held-out score fell are unstable already, and stay so.
 
     Between methods a higher loss says nothing: full updates go further than low-rank ones, and the score is of the mean
     of their steps.

@@ -15,7 +15,7 @@ from stages.pair_files import save, save_shot, shot
 from adaptsr_cli.artifacts.pairs import PairsRecord
 from adaptsr_cli.data.layouts import find_pairs
 from adaptsr_cli.data.sources import DataSpec
-from adaptsr_cli.errors import OutputExistsError, UsageError
+from adaptsr_cli.errors import CheckpointError, OutputExistsError, UsageError
 from adaptsr_cli.io.artifacts import parse_artifact
 from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.progress import Silent
@@ -58,6 +58,10 @@ def test_the_scale_is_that_of_the_network_that_is_named(tmp_path: Path) -> None:
     assert made.record.scale == 4
     with pytest.raises(UsageError, match=r"nothere\.pth"):
         make(tmp_path / "b", *save_shot(tmp_path), scale=None, model="nothere.pth")
+    (tmp_path / "damaged.pth").write_bytes(b"PK")
+    with pytest.raises(CheckpointError) as caught:
+        make(tmp_path / "b", *save_shot(tmp_path), scale=None, model=str(tmp_path / "damaged.pth"))
+    assert "`scale`" in caught.value.hint
 
 
 def test_blocks_are_held_out_by_place_and_their_neighbours_are_scored_by_nobody(made: PairResult) -> None:

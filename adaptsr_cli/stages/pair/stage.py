@@ -10,7 +10,7 @@ from adaptsr_cli import __version__
 from adaptsr_cli.arrays import Float32Array
 from adaptsr_cli.artifacts.pairs import PairsRecord, ShotRecord
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
-from adaptsr_cli.errors import AdaptsrError, OutputExistsError
+from adaptsr_cli.errors import AdaptsrError, CheckpointError, OutputExistsError
 from adaptsr_cli.io.atomic import write_bytes
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.lock import hold_folder
@@ -184,8 +184,12 @@ class _Steps:
 
 def _choose_scale(options: PairOptions, progress: Progress) -> int:
     """The scale that is named, else that of the network, which is loaded where nothing else tells it."""
-    scale = options.scale or expected_scale(RunFolder(options.run), options.model)
-    return scale or load_model(ModelSpec.of(options.model, None, offline=False), progress).scale
+    if scale := options.scale or expected_scale(RunFolder(options.run), options.model):
+        return scale
+    try:
+        return load_model(ModelSpec.of(options.model, None, offline=False), progress).scale
+    except CheckpointError as error:  # whose advice may be an option that this command has not
+        raise CheckpointError(error.message, "give `scale`: nothing else of the network is needed here") from error
 
 
 def _read_done(folder: PairFolder, options: PairOptions, scale: int) -> PairsRecord:

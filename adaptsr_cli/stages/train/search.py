@@ -281,7 +281,7 @@ def _to_score(state: LoopState, gain_db: float, log: Path, seconds: float) -> Tr
     Args:
         state: At the end of a round.
         gain_db: Of its average over the backbone.
-        log: Of its losses.
+        log: Of its losses and held-out scores.
         seconds: That this round has taken.
     """
     # One that had to lower its rate shows nothing about the rate that it was begun with. Few held-out images may come
@@ -291,7 +291,9 @@ def _to_score(state: LoopState, gain_db: float, log: Path, seconds: float) -> Tr
     losses = [row.loss for row in rows if row.loss is not None]
     if state.pending_losses:  # of the steps since the last row, which may be the first ones that fail
         losses.append(fmean(parts["loss"] for parts in state.pending_losses))
-    gains = [(row.iteration, row.val_psnr_y_db - state.backbone_psnr_y_db) for row in rows if row.val_psnr_y_db]
+    gains = [
+        (row.iteration, row.val_psnr_y_db - state.backbone_psnr_y_db) for row in rows if row.val_psnr_y_db is not None
+    ]
     has_fallen = any(
         gain < -tolerated_fall_db(iteration / state.plan.config.iterations, few_images=False)
         for iteration, gain in (*gains, (state.iteration, gain_db))
