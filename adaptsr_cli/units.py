@@ -142,7 +142,7 @@ def plural(count: int, noun: str) -> str:
 
 def agree(count: int, verb: str) -> str:
     """The verb behind a number of things: ``show``, ``are`` or ``were``, of one thing ``shows``, ``is`` or ``was``."""
-    return {"are": "is", "were": "was"}.get(verb, f"{verb}s") if count == 1 else verb
+    return {"are": "is", "were": "was", "do": "does"}.get(verb, f"{verb}s") if count == 1 else verb
 
 
 def format_path(path: Path) -> str:

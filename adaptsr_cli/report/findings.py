@@ -6,13 +6,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from adaptsr_cli.artifacts.evaluation import Evaluation, PairedTest
+from adaptsr_cli.artifacts.evaluation import Evaluation, ImageScores, PairedTest
 from adaptsr_cli.report.metric_names import name_metric
-from adaptsr_cli.units import plural
+from adaptsr_cli.units import agree, list_some, plural
 
 Verdict = Literal["better", "worse", "undecided"]
 
 SIGNIFICANT: Final = 0.05
+
+_EMPTY_DB: Final = 60.0
+"""PSNR of an output that differs from its reference in one value of fifteen, by one: of an image that shows next to
+nothing. Its tens of dB more or less are not seen."""
 
 
 def leading_metric(keys: Iterable[str]) -> str | None:
@@ -116,6 +120,33 @@ def describe_images(evaluation: Evaluation) -> str:
     scenes = {image.scene or image.name for image in evaluation.images}
     of_scenes = f" of {plural(len(scenes), 'scene')}" if len(scenes) < len(evaluation.images) else ""
     return f"{plural(len(evaluation.images), 'image')}{of_scenes} of {evaluation.data} ({what})"
+
+
+def list_warnings(evaluation: Evaluation) -> tuple[str, ...]:
+    """What the user should know of the models and the images, a sentence each."""
+    return tuple(filter(None, (describe_colours(evaluation), describe_empty_images(evaluation))))
+
+
+def describe_empty_images(evaluation: Evaluation) -> str:
+    """Which images have a PSNR so high that they outweigh the others in a mean; empty where none or all have."""
+    named = {
+        image.name: highest
+        for image in evaluation.images
+        if (highest := _highest_psnr_db(image)) is not None and highest >= _EMPTY_DB
+    }
+    if not named or len(named) == len(evaluation.images):
+        return ""
+    count = len(named)
+    return (
+        f"{plural(count, 'image')} {agree(count, 'show')} next to nothing, and {agree(count, 'outweigh')} the others "
+        f"in the mean by a PSNR of up to {max(named.values()):.0f} dB: {list_some(list(named))}"
+    )
+
+
+def _highest_psnr_db(image: ImageScores) -> float | None:
+    """The highest PSNR that a model has on an image; None where it was not scored."""
+    scores = (score for scores in image.models.values() for key, score in scores.items() if key.startswith("psnr_"))
+    return max(scores, default=None)
 
 
 def describe_colours(evaluation: Evaluation) -> str:

@@ -25,7 +25,7 @@ from adaptsr_cli.artifacts.search import SearchRecord
 from adaptsr_cli.report.camera_charts import Estimate, camera_charts, describe_camera, guard_charts
 from adaptsr_cli.report.charts import training_charts
 from adaptsr_cli.report.dial import describe_equal, dial_charts, dial_table
-from adaptsr_cli.report.findings import describe_colours, describe_seen, fold_rows, headline, side_findings
+from adaptsr_cli.report.findings import describe_seen, fold_rows, headline, list_warnings, side_findings
 from adaptsr_cli.report.gallery import ImageDetail, encode
 from adaptsr_cli.report.views import (
     describe_adapter,
@@ -117,7 +117,7 @@ def render_report(content: ReportContent) -> bytes:
         "seen": describe_seen(evaluation),
         "folds": fold_rows(evaluation),
         "headline": headline(evaluation),
-        "colours": describe_colours(evaluation),
+        "warnings": list_warnings(evaluation),
         "side_findings": side_findings(evaluation),
         "cards": picture_cards(evaluation, encoded),
         "quality": quality,

@@ -27,7 +27,7 @@ from adaptsr_cli.io.images import write_rgb
 from adaptsr_cli.progress import Progress, Task
 from adaptsr_cli.runtime import freed_memory_kept
 from adaptsr_cli.training.cuda_graph import RecordedStep
-from adaptsr_cli.training.due import describe_end, end_of_plan, find_due, is_out_of_patience
+from adaptsr_cli.training.due import describe_end, end_of_plan, find_due, finished_share, is_out_of_patience
 from adaptsr_cli.training.ema import AdapterAverage, make_average
 from adaptsr_cli.training.folder import TrainingFolder
 from adaptsr_cli.training.log import append_row, cut_log
@@ -231,7 +231,7 @@ class Trainer:
     def _warn_if_worse(self, score: float, state: LoopState, progress: Progress) -> None:
         """Warn once, in the second half of a run, that the held-out score is below the backbone's."""
         worse = score < state.backbone_psnr_y_db and self.objective.seeks_psnr
-        if worse and not self._warned and 2 * state.iteration >= self.plan.config.iterations:
+        if worse and not self._warned and finished_share(state, self.plan.config) >= 0.5:
             self._warned = True
             progress.warn(
                 f"at iteration {state.iteration} the held-out score is below the backbone's "

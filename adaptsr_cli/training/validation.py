@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import compress
 from typing import Final, Protocol
 
 import numpy as np
 
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
+from adaptsr_cli.imaging.flatness import is_flat
 from adaptsr_cli.metrics.protocol import PAPER, score_images
 
 
@@ -50,7 +52,7 @@ class Validation:
     """Score and sample outputs of one validation.
 
     Attributes:
-        psnr_y_db: Mean over all held-out images, by the protocol `paper`.
+        psnr_y_db: Mean over the held-out images that count, by the protocol `paper`.
         sample: (H, W, 3) uint8: a row for each of the first images, LR enlarged | output | HR.
     """
 
@@ -85,6 +87,10 @@ class Validator:
         world: The processes that share the images.
         max_lr_px: LR pixels to score, of all images together.
         training: Images that are trained on; some parts of them are scored too where few images are held out.
+
+    Attributes:
+        flat_images: How many images show nothing, and do not count beside others.
+        shows_nothing: Whether there are no others.
     """
 
     def __init__(
@@ -97,36 +103,38 @@ class Validator:
         training: PairSource | None = None,
     ) -> None:
         indices = _spread(len(source), MAX_IMAGES)
-        self._count = len(indices)
         self._scale = scale
         self._world = world
         self._images: list[list[Pair]] = []
         self._shown: list[Pair] = []
         for place in world.share(len(indices)):
             lr, hr = source.read(indices[place])
-            self._images.append(_pieces(lr, hr, scale, max_lr_px // self._count))
+            self._images.append(_pieces(lr, hr, scale, max_lr_px // len(indices)))
             if len(self._shown) < _SAMPLE_ROWS:
                 self._shown.append(_centre(lr, hr, scale, max(1, _SAMPLE_PX // scale)))
+        flat = self._find_flat(self._images)
+        self.flat_images, self.shows_nothing = sum(flat), all(flat)
+        self._counted = _counted(flat)
         self._training: list[list[Pair]] | None = None
         if training is not None and self.has_few:
             indices = _spread(len(training), _TRAINING_IMAGES)
-            self._training_count = len(indices)
             self._training = [
                 _pieces(*training.read(indices[place]), scale, _TRAINING_LR_PX // len(indices), _TRAINING_PIECES)
                 for place in world.share(len(indices))
             ]
+            self._training_counted = _counted(self._find_flat(self._training))
 
     def __len__(self) -> int:
-        return self._count
+        return sum(self._counted)
 
     @property
     def has_few(self) -> bool:
         """Whether so few images are held out that the score may fall by the scene of one of them."""
-        return self._count < _ENOUGH_IMAGES
+        return len(self) < _ENOUGH_IMAGES
 
     def score(self, upscale: Upscale) -> Validation:
         """Score all held-out images with the network."""
-        psnr_y_db = self._mean_psnr_db(upscale, self._images)
+        psnr_y_db = self._mean_psnr_db(upscale, self._images, self._counted)
         rows = [_sample_row(lr, upscale(lr[None])[0], hr, self._scale) for lr, hr in self._shown]
         return Validation(psnr_y_db, _stack(rows))
 
@@ -141,14 +149,18 @@ class Validator:
         """
         if self._training is None:
             return None
-        training_db = self._mean_psnr_db(upscale, self._training)
-        return float(np.average([held_out_db, training_db], weights=[self._count, self._training_count]))
+        training_db = self._mean_psnr_db(upscale, self._training, self._training_counted)
+        return float(np.average([held_out_db, training_db], weights=[len(self), sum(self._training_counted)]))
 
-    def _mean_psnr_db(self, upscale: Upscale, images: list[list[Pair]]) -> float:
-        """Of this process's images and those of the others."""
+    def _find_flat(self, images: list[list[Pair]]) -> list[bool]:
+        """Which images are flat, of this process and the others, in their order."""
+        return self._world.gather_shares([is_flat(hr for _, hr in pieces) for pieces in images])
+
+    def _mean_psnr_db(self, upscale: Upscale, images: list[list[Pair]], counted: list[bool]) -> float:
+        """Of this process's images and those of the others, as far as they count."""
         scores = [self._psnr_db(upscale, pieces) for pieces in images]
         # In the order of the images, so that the mean is the same however many processes there are.
-        return float(np.mean(self._world.gather_shares(scores)))
+        return float(np.mean(list(compress(self._world.gather_shares(scores), counted))))
 
     def _psnr_db(self, upscale: Upscale, pieces: list[Pair]) -> float:
         """Of an image."""
@@ -168,6 +180,11 @@ def _psnr_of_all(pieces_db: list[float]) -> float:
     if len(pieces_db) == 1:
         return pieces_db[0]
     return -10 * math.log10(np.mean([10 ** (-psnr_db / 10) for psnr_db in pieces_db]))
+
+
+def _counted(flat: list[bool]) -> list[bool]:
+    """Which images count, by which are flat: the others, or all where there are no others."""
+    return [not is_flat or all(flat) for is_flat in flat]
 
 
 def _spread(count: int, most: int) -> list[int]:

@@ -12,10 +12,12 @@ from adaptsr_cli.report.findings import (
     chance_text,
     counts_text,
     describe_colours,
+    describe_empty_images,
     describe_images,
     gain,
     headline,
     judge,
+    list_warnings,
     side_findings,
     signed,
 )
@@ -137,6 +139,19 @@ def test_what_the_run_has_seen_of_the_images_is_said() -> None:
     )
     crops = tuple(image.model_copy(update={"scene": "one"}) for image in page.images)
     assert describe_images(page.model_copy(update={"images": crops})).startswith("3 images of 1 scene of camera")
+
+
+def test_images_that_show_next_to_nothing_are_told_of() -> None:
+    page = make_evaluation()
+    assert describe_empty_images(page) == ""
+    first, *others = page.images
+    empty = first.model_copy(update={"models": {**first.models, "backbone": {"psnr_y_db": 82.3}}})
+    told = page.model_copy(update={"images": (empty, *others)})
+    assert describe_empty_images(told) == (
+        f"1 image shows next to nothing, and outweighs the others in the mean by a PSNR of up to 82 dB: {first.name}"
+    )
+    assert list_warnings(told) == (describe_empty_images(told),)
+    assert describe_empty_images(page.model_copy(update={"images": (empty,)})) == ""  # no others
 
 
 def test_colours_that_break_are_told_of_where_the_last_network_breaks_more() -> None:

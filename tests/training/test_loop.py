@@ -321,6 +321,17 @@ def test_time_budget_ends_early_with_a_saved_state(tmp_path: Path) -> None:
     assert (tmp_path / "training" / "state.safetensors").exists()
 
 
+def test_a_score_below_the_backbones_is_told_of_in_the_second_half_of_the_time(tmp_path: Path) -> None:
+    warned: list[str] = []
+    progress = Silent()
+    progress.warn = warned.append  # type: ignore[method-assign]
+    config = STEADY.model_copy(update={"minutes": 1e-6, "learning_rate": 10.0})
+    outcome, _, _ = run(tmp_path, Batches(at=0, action="misleading"), config, progress)
+    assert outcome.state.iteration == 1
+    assert len(warned) == 1
+    assert "the held-out score is below the backbone's" in warned[0]
+
+
 def test_torn_last_log_line_is_left_out(tmp_path: Path) -> None:
     run(tmp_path)
     log = tmp_path / "training" / "log.jsonl"

@@ -107,6 +107,24 @@ def test_where_few_images_are_held_out_some_that_are_trained_on_are_scored_too(
     assert found == pytest.approx((held_out * 20 + count * training_db) / (held_out + count), abs=0.1)
 
 
+@pytest.mark.parametrize("grey", [0, 200])
+def test_a_flat_image_does_not_count_beside_others(grey: int) -> None:
+    pairs, alone = Pairs((40, 40), (60, 60)), Pairs((40, 40))
+    flat = np.full((60, 60, 3), grey, np.uint8)
+    pairs._pairs[1] = (flat, enlarge(flat))
+    validator = Validator(pairs, SCALE)
+    assert (len(validator), validator.flat_images, validator.shows_nothing) == (1, 1, False)
+    assert validator.score(enlarge).psnr_y_db == Validator(alone, SCALE).score(enlarge).psnr_y_db
+    with_flat, without = (
+        Validator(alone, SCALE, training=training).joint_psnr_y_db(enlarge, 20.0) for training in (pairs, alone)
+    )
+    assert with_flat == without
+    pairs._pairs[0] = pairs._pairs[1]
+    of_nothing = Validator(pairs, SCALE)  # where there is nothing else, it counts
+    assert (len(of_nothing), of_nothing.flat_images, of_nothing.shows_nothing) == (2, 2, True)
+    assert of_nothing.score(enlarge).psnr_y_db == score(enlarge(flat), enlarge(flat))
+
+
 def test_samples_are_of_three_images() -> None:
     found = Validator(Pairs(*[(20, 20)] * 5, (200, 200)), SCALE).score(enlarge)
     assert found.sample.shape == (3 * 20 * SCALE, 3 * 20 * SCALE, 3)

@@ -27,7 +27,7 @@ from adaptsr_cli.metrics.colour_chart import COLOURS, count_broken, make_chart
 from adaptsr_cli.metrics.measures import Measures
 from adaptsr_cli.metrics.protocol import Protocol, default_metrics, find_protocol, parse_metrics
 from adaptsr_cli.progress import SILENT, Progress
-from adaptsr_cli.report.findings import describe_colours
+from adaptsr_cli.report.findings import list_warnings
 from adaptsr_cli.report.gallery import BestAndWorst, ImageDetail, select
 from adaptsr_cli.report.sheet import draw_comparison
 from adaptsr_cli.report.tables import TABLES, TableKind
@@ -161,8 +161,9 @@ def run_evaluate(
     evaluation = _make_evaluation(options, made_with, subject, scorer, images, left_out)
     chart = world.from_main(lambda: _score_colour_chart(subject.models, progress))
     evaluation = evaluation.model_copy(update={"colour_chart": chart})
-    if (said := describe_colours(evaluation)) and world.is_main_process:
-        progress.warn(said)
+    if world.is_main_process:
+        for said in list_warnings(evaluation):
+            progress.warn(said)
     dial = open_dial_scorer(options, run, scorer, subject.reader, device)
     if dial is not None:
         curve = dial.score(images, evaluation.models[0].name, world, progress)

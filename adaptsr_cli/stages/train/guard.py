@@ -24,6 +24,7 @@ from adaptsr_cli.artifacts.transfer import TransferEstimate
 from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.data.pairs import PairReader
 from adaptsr_cli.imaging.degrade import degrade
+from adaptsr_cli.imaging.flatness import is_flat
 from adaptsr_cli.imaging.guard import STRENGTHS, UP_TO_HALF, choose_strength, plausible_cameras
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.inference.picture import upscale_rgb
@@ -127,6 +128,7 @@ def _exchange_colours(opened: OpenRun) -> list[Views]:
     for source, index in _some(reader):
         lr, hr = source.read(index)
         views.append((_centre(lr, _SIDE_LR_PX, 1), _centre(hr, _SIDE_LR_PX, reader.scale)))
+    views = [(lr, hr) for lr, hr in views if not is_flat([hr])] or views
     return [
         [(np.ascontiguousarray(lr[..., order]), np.ascontiguousarray(hr[..., order])) for lr, hr in views]
         for order in map(list, permutations(range(3)))
@@ -138,6 +140,7 @@ def _take(opened: OpenRun, record: DegradationRecord) -> list[Views]:
     scale = opened.backbone.scale
     reader = open_reader(opened.data.held_out, scale, record.degradation, 0, opened.data.cache)
     crops = [_centre(source.read_hr(index), _SIDE_LR_PX, scale) for source, index in _some(reader)]
+    crops = [hr for hr in crops if not is_flat([hr])] or crops
     return [
         [(degrade(hr, scale, camera, np.random.default_rng((number, place))), hr) for place, hr in enumerate(crops)]
         for number, camera in enumerate(plausible_cameras(record))

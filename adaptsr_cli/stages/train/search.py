@@ -272,16 +272,18 @@ class _Search:
                 gain_db = trainer.score() - outcome.state.backbone_psnr_y_db
         seconds = time.perf_counter() - begin
         # By the first process, which alone has written the log.
-        return world.from_main(lambda: _to_score(outcome.state, gain_db, trainer.folder.log, seconds))
+        planned = self.planned.iterations
+        return world.from_main(lambda: _to_score(outcome.state, gain_db, trainer.folder.log, planned, seconds))
 
 
-def _to_score(state: LoopState, gain_db: float, log: Path, seconds: float) -> TrialScore:
+def _to_score(state: LoopState, gain_db: float, log: Path, planned: int, seconds: float) -> TrialScore:
     """What a trial of this state has shown.
 
     Args:
         state: At the end of a round.
         gain_db: Of its average over the backbone.
         log: Of its losses and held-out scores.
+        planned: Iterations that the whole training is expected to have; with a time to keep it may have more.
         seconds: That this round has taken.
     """
     # One that had to lower its rate shows nothing about the rate that it was begun with. Few held-out images may come
@@ -295,7 +297,7 @@ def _to_score(state: LoopState, gain_db: float, log: Path, seconds: float) -> Tr
         (row.iteration, row.val_psnr_y_db - state.backbone_psnr_y_db) for row in rows if row.val_psnr_y_db is not None
     ]
     has_fallen = any(
-        gain < -tolerated_fall_db(iteration / state.plan.config.iterations, few_images=False)
+        gain < -tolerated_fall_db(iteration / planned, few_images=False)
         for iteration, gain in (*gains, (state.iteration, gain_db))
     )
     return TrialScore(

@@ -38,7 +38,7 @@ from adaptsr_cli.training.loop import Trainer, TrainingOutcome
 from adaptsr_cli.training.objective import Objective
 from adaptsr_cli.training.presets import TRAIN_PRESETS
 from adaptsr_cli.training.validation import Validator
-from adaptsr_cli.units import format_params, format_seconds, parse_budget, plural
+from adaptsr_cli.units import agree, format_params, format_seconds, parse_budget, plural
 
 FEW_IMAGES: Final = 6
 
@@ -158,6 +158,7 @@ def _train_all(
         require_patch(readers.train, options.patch)  # before the network is scored, which may take long
     plan = open_rank_plan(options, opened, progress, world)
     validator = Validator(readers.held_out, backbone.scale, world, training=readers.train)
+    _tell_flat(validator, progress)
     inputs = TrainingInputs(opened, plan, readers, validator, device, world)
     result = _train(faithful_part(options), options, inputs, progress)
     if options.objective == "both":
@@ -217,6 +218,21 @@ def _prepare_folder(run: RunFolder, *, force: bool) -> None:
         raise ArtifactError(
             f"{run.adapter} exists, but {run.training.state} to continue from does not",
             "start again with `force`, or use another `run`",
+        )
+
+
+def _tell_flat(validator: Validator, progress: Progress) -> None:
+    """Say which held-out images are of no use."""
+    count = validator.flat_images
+    if validator.shows_nothing:
+        progress.warn(
+            f"the {plural(count, 'held-out image')} {agree(count, 'show')} nothing but one colour, so no score says "
+            "whether the training helps: remove such images, or name others by `val`"
+        )
+    elif count:
+        progress.note(
+            f"{plural(count, 'held-out image')} {agree(count, 'show')} nothing but one colour, and "
+            f"{agree(count, 'do')} not count while the network trains"
         )
 
 

@@ -16,6 +16,7 @@ from stages.small_runs import weights_of
 from adaptsr_cli.api import train
 from adaptsr_cli.artifacts.degradation import DegradationRecord
 from adaptsr_cli.artifacts.guard import GuardRecord
+from adaptsr_cli.artifacts.split import SplitRecord
 from adaptsr_cli.artifacts.transfer import CameraNoise, TransferEstimate, TransferFunction
 from adaptsr_cli.imaging.estimate import estimate_camera
 from adaptsr_cli.imaging.guard import STRENGTHS, UP_TO_HALF
@@ -155,6 +156,18 @@ def test_real_pairs_and_named_degradations_are_not_guarded(trained: Command, pai
         read_document(Path("file") / "training" / "guard.json", GuardRecord).low_db
         == read_document(GUARD, GuardRecord).low_db
     )
+
+
+def test_a_photograph_with_nothing_in_its_middle_has_no_say(trained: Command) -> None:
+    """A white sky that the backbone leaves as it is: by its tens of dB it would outweigh the others."""
+    name = read_document(RUN / "training" / "split.json", SplitRecord).held_out[0].name
+    picture = dead_leaves(99, 512, 512)
+    picture[160:-160, 160:-160] = 255
+    write_rgb(Path("sharp") / f"{name}.png", picture)
+    done = trained(*WITHOUT_PAIRS, "--run", "white")
+    assert done.code == 0, done.err
+    found = read_document(Path("white") / "training" / "guard.json", GuardRecord)
+    assert (found.versions, found.images) == (12, 1)
 
 
 @pytest.mark.parametrize("is_grey", [False, True])
