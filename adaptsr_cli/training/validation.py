@@ -114,7 +114,7 @@ class Validator:
                 self._shown.append(_centre(lr, hr, scale, max(1, _SAMPLE_PX // scale)))
         flat = self._find_flat(self._images)
         self.flat_images, self.shows_nothing = sum(flat), all(flat)
-        self._counted = _counted(flat)
+        self._counted = _choose_counted(flat)
         self._training: list[list[Pair]] | None = None
         if training is not None and self.has_few:
             indices = _spread(len(training), _TRAINING_IMAGES)
@@ -122,7 +122,7 @@ class Validator:
                 _pieces(*training.read(indices[place]), scale, _TRAINING_LR_PX // len(indices), _TRAINING_PIECES)
                 for place in world.share(len(indices))
             ]
-            self._training_counted = _counted(self._find_flat(self._training))
+            self._training_counted = _choose_counted(self._find_flat(self._training))
 
     def __len__(self) -> int:
         return sum(self._counted)
@@ -182,9 +182,9 @@ def _psnr_of_all(pieces_db: list[float]) -> float:
     return -10 * math.log10(np.mean([10 ** (-psnr_db / 10) for psnr_db in pieces_db]))
 
 
-def _counted(flat: list[bool]) -> list[bool]:
+def _choose_counted(flat: list[bool]) -> list[bool]:
     """Which images count, by which are flat: the others, or all where there are no others."""
-    return [not is_flat or all(flat) for is_flat in flat]
+    return [True] * len(flat) if all(flat) else [not shows_nothing for shows_nothing in flat]
 
 
 def _spread(count: int, most: int) -> list[int]:
