@@ -38,6 +38,10 @@ class Attachment:
             if isinstance(tensor, nn.Parameter):
                 yield tensor
 
+    def is_finite(self) -> bool:
+        """Whether all trainable parameters are finite; waits for the device once."""
+        return bool(torch.stack([parameter.detach().isfinite().all() for parameter in self.parameters()]).all())
+
     def parameter_groups(self, ratio: float) -> list[dict[str, Any]]:
         """Group the parameters for an optimiser; ``ratio`` is the factor of a group's learning rate.
 

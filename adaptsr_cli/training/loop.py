@@ -159,7 +159,7 @@ class Trainer:
                 due = find_due(state, config, ended=reason is not None, stop_requested=stopping > 0, pause=self.pause)
                 if due.anything:
                     pending = self._read_losses(pending)
-                    if not _are_finite(pending):
+                    if not (_are_finite(pending) and self.attachment.is_finite()):  # losses are of before the step
                         state = self._lower_rate(state, train_state, NOT_FINITE, progress)
                         pending, due = [], replace(due, log=False, validate=False)
                 if due.log:

@@ -189,12 +189,14 @@ def lower_rate(
             f"{fault.reason} before iteration {state.iteration}",
             f"try a smaller `learning_rate` or `precision` fp32{kept}",
         )
-    good, tensors = read_state(folder.good)
+    path = folder.good
+    good, tensors = read_state(path)
     # Folders of earlier versions have no start.
     from_start = not fault.spares_best and folder.start.exists() and not _is_settled(good)
     if from_start:
-        good, tensors = read_state(folder.start)
-    restore(tensors, train_state, folder.good)
+        path = folder.start
+        good, tensors = read_state(path)
+    restore(tensors, train_state, path)
     if train_state.average is not None:
         if from_start:
             train_state.average.begin_anew()
@@ -211,5 +213,6 @@ def lower_rate(
 
 
 def _is_settled(state: LoopState) -> bool:
-    """Whether enough of a training was done for its best state to be one to go on from."""
-    return finished_share(state, state.plan.config) >= _SETTLED_SHARE
+    """Whether enough of a training was done for its best state to be one to go on from; one that goes on had ended."""
+    goes_on = state.schedule_start is not None and state.schedule_start.iteration > 0
+    return goes_on or finished_share(state, state.plan.config) >= _SETTLED_SHARE

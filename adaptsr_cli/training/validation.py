@@ -11,6 +11,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
+from adaptsr_cli.errors import ImageError
 from adaptsr_cli.imaging.flatness import is_flat
 from adaptsr_cli.metrics.protocol import PAPER, score_images
 
@@ -135,7 +136,7 @@ class Validator:
     def score(self, upscale: Upscale) -> Validation:
         """Score all held-out images with the network."""
         psnr_y_db = self._mean_psnr_db(upscale, self._images, self._counted)
-        rows = [_sample_row(lr, upscale(lr[None])[0], hr, self._scale) for lr, hr in self._shown]
+        rows = [_sample_row(lr, _try(upscale, lr[None], self._scale)[0], hr, self._scale) for lr, hr in self._shown]
         return Validation(psnr_y_db, _stack(rows))
 
     def joint_psnr_y_db(self, upscale: Upscale, held_out_db: float) -> float | None:
@@ -166,13 +167,23 @@ class Validator:
         """Of an image."""
         lr = np.stack([lr for lr, _ in pieces])
         at_once = max(1, _AT_ONCE_LR_PX // (lr.shape[1] * lr.shape[2]))
-        upscaled = np.concatenate([upscale(lr[first : first + at_once]) for first in range(0, len(lr), at_once)])
+        upscaled = np.concatenate(
+            [_try(upscale, lr[first : first + at_once], self._scale) for first in range(0, len(lr), at_once)]
+        )
         return _psnr_of_all(
             [
                 score_images(sr, hr, protocol=PAPER, scale=self._scale, metrics=("psnr",))["psnr_y_db"]
                 for sr, (_, hr) in zip(upscaled, pieces, strict=True)
             ]
         )
+
+
+def _try(upscale: Upscale, lr: np.ndarray, scale: int) -> np.ndarray:
+    """The output, (B, s h, s w, 3) uint8; black where the network's result is not finite, as by a rate far too high."""
+    try:
+        return upscale(lr)
+    except ImageError:
+        return np.zeros((len(lr), scale * lr.shape[1], scale * lr.shape[2], 3), np.uint8)
 
 
 def _psnr_of_all(pieces_db: list[float]) -> float:

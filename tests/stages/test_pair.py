@@ -13,11 +13,13 @@ from readers import png_16_bit, read_png
 from stages.pair_files import save, save_shot, shot
 
 from adaptsr_cli.artifacts.pairs import PairsRecord
+from adaptsr_cli.artifacts.run import RunRecord
+from adaptsr_cli.backbones.loader import load_backbone
 from adaptsr_cli.data.layouts import find_pairs
 from adaptsr_cli.data.sources import DataSpec
 from adaptsr_cli.errors import CheckpointError, OutputExistsError, UsageError
 from adaptsr_cli.io.artifacts import parse_artifact
-from adaptsr_cli.io.documents import read_document
+from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.progress import Silent
 from adaptsr_cli.stages.common.splitting import keep_roles
 from adaptsr_cli.stages.common.training_data import open_training_data
@@ -54,8 +56,13 @@ def test_the_folder_is_data_for_every_other_command(made: PairResult) -> None:
 
 def test_the_scale_is_that_of_the_network_that_is_named(tmp_path: Path) -> None:
     save_tiny("edsr_basicsr", tmp_path / "net.safetensors")
-    made = make(tmp_path, *save_shot(tmp_path), scale=None, model=str(tmp_path / "net.safetensors"))
+    run = tmp_path / "run"  # of another network
+    identity = load_backbone(tmp_path / "net.safetensors").identity.model_copy(update={"scale": 2})
+    write_document(run / "run.json", RunRecord(backbone=identity, model_path="other.safetensors"))
+    (run / "saliency.json").touch()
+    made = make(tmp_path, *save_shot(tmp_path), scale=None, model=str(tmp_path / "net.safetensors"), run=run)
     assert made.record.scale == 4
+    assert make(tmp_path / "c", *save_shot(tmp_path), scale=None, run=run).record.scale == 2
     with pytest.raises(UsageError, match=r"nothere\.pth"):
         make(tmp_path / "b", *save_shot(tmp_path), scale=None, model="nothere.pth")
     (tmp_path / "damaged.pth").write_bytes(b"PK")

@@ -306,6 +306,26 @@ def test_fewer_iterations_are_refused_and_lose_nothing(tmp_path: Path) -> None:
     assert state.read_bytes() == before
 
 
+def test_a_training_that_goes_on_does_not_fall_back_to_its_start(tmp_path: Path) -> None:
+    run(tmp_path, config=STEADY)
+    state = run(tmp_path, Batches(at=32, action="nan"), STEADY.model_copy(update={"iterations": 240}))[0].state
+    assert [cut.back_to > 0 for cut in state.rate_cuts] == [True]
+
+
+def test_weights_that_are_not_finite_lower_the_rate(tmp_path: Path) -> None:
+    """By the last step before a validation, whose loss is of before it."""
+    trainer, _ = make_trainer(tmp_path, Batches(), STEADY)
+    steps = iter(range(100))
+
+    def spoil(gradient: torch.Tensor) -> torch.Tensor:
+        return gradient * torch.nan if next(steps) == 7 else gradient
+
+    next(trainer.attachment.parameters()).register_hook(spoil)
+    state = trainer.run(Silent()).state
+    assert [(cut.iteration, cut.reason) for cut in state.rate_cuts] == [(8, "the loss stopped being finite")]
+    assert trainer.attachment.is_finite()
+
+
 def test_more_minutes_go_on_too(tmp_path: Path) -> None:
     first = run(tmp_path, config=CONFIG.model_copy(update={"minutes": 1e-6}))[0].state
     assert first.iteration == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from adaptsr_cli.errors import ImageError
 from adaptsr_cli.metrics.protocol import PAPER, score_images
 from adaptsr_cli.training.validation import MAX_LR_PX, Validation, Validator
 
@@ -123,6 +124,17 @@ def test_a_flat_image_does_not_count_beside_others(grey: int) -> None:
     of_nothing = Validator(pairs, SCALE)  # where there is nothing else, it counts
     assert (len(of_nothing), of_nothing.flat_images, of_nothing.shows_nothing) == (2, 2, True)
     assert of_nothing.score(enlarge).psnr_y_db == score(enlarge(flat), enlarge(flat))
+
+
+def test_a_result_that_is_not_finite_counts_as_black() -> None:
+    def upscale(lr: np.ndarray) -> np.ndarray:
+        raise ImageError("the network's result on this image is not finite")
+
+    pairs = Pairs((40, 40))
+    _, hr = pairs.read(0)
+    found = Validator(pairs, SCALE).score(upscale)
+    assert found.psnr_y_db == score(np.zeros_like(hr), hr)
+    assert found.sample.shape == (80, 240, 3)
 
 
 def test_samples_are_of_three_images() -> None:

@@ -49,22 +49,24 @@ def plan_ranks(options: AdaptOptions, opened: OpenRun, progress: Progress, world
         batch = options.batch or TRAIN_PRESETS[options.preset].batch
         score_backbone(pick(ScoreOptions, options, batches=options.score_batches, batch=batch), opened, progress, world)
     with world.rank_zero_first():
-        if world.is_main_process and (not is_allocated or (options.force and options.rank_map is None)):
+        is_due = not is_allocated or (options.force and options.rank_map is None)
+        if world.is_main_process and is_due and options.from_peft is None:  # whose ranks the training takes over
             allocation = AllocateOptions(run=run.root, budget=options.budget, strategy=options.strategy)
             command = "allocate" if is_scored and not options.force else "adapt"
             allocate_ranks(allocation, read_document(run.saliency, Saliency), progress, command=command)
 
 
 def _is_allocated(run: RunFolder, options: AdaptOptions) -> bool:
-    """Whether a rank map is named, or the run has one of this budget.
+    """Whether a rank map is named, or the run has one of this budget or of an adapter that its training goes on from.
 
     Raises:
         OutputExistsError: It has one of another budget.
     """
     if options.rank_map is not None or not run.rank_map.exists():
         return options.rank_map is not None
-    known = read_document(run.rank_map, RankMap).provenance.options.get("budget")
-    if known != options.budget:
+    rank_map = read_document(run.rank_map, RankMap)
+    known = rank_map.provenance.options.get("budget")
+    if known != options.budget and rank_map.strategy != "adapter":
         raise OutputExistsError(
             f"{run.rank_map} was made for `budget` {known}, not {options.budget}",
             "repeat that budget to continue, or start again with `force` or another `run`",

@@ -15,6 +15,7 @@ from adaptsr_cli.io.documents import read_toml
 from adaptsr_cli.io.images import read_rgb
 from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.stages.common.leak_check import describe_links
+from adaptsr_cli.stages.common.models import expected_scale
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.common.splitting import Role, sort_by_role
 from adaptsr_cli.stages.common.training_data import open_pairs
@@ -86,9 +87,10 @@ def _open_seen(run: RunFolder, known: SplitRecord) -> list[tuple[Pair, Role]]:
     """The images that the run was trained on or chose its iteration by, as far as they are there."""
     try:
         options = read_toml(run.config, TrainOptions)
-        sets: list[PairSet] = list(open_pairs(options.images, "train", SILENT))
+        scale = expected_scale(run, None)
+        sets: list[PairSet] = list(open_pairs(options.images, "train", SILENT, scale))
         if options.val is not None:
-            sets += open_pairs(DataSpec.of(options.val, options.align), "val", SILENT)
+            sets += open_pairs(DataSpec.of(options.val, options.align), "val", SILENT, scale)
         sorted_sets = [sort_by_role(pairs, known) for pairs in sets]
     except AdaptsrError:
         return []

@@ -184,7 +184,8 @@ class _Steps:
 
 def _choose_scale(options: PairOptions, progress: Progress) -> int:
     """The scale that is named, else that of the network, which is loaded where nothing else tells it."""
-    if scale := options.scale or expected_scale(RunFolder(options.run), options.model):
+    run = RunFolder(options.run) if options.model is None else None  # pairs are for the network that is named
+    if scale := options.scale or expected_scale(run, options.model):
         return scale
     try:
         return load_model(ModelSpec.of(options.model, None, offline=False), progress).scale

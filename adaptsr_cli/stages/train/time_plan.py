@@ -17,6 +17,7 @@ from adaptsr_cli.artifacts.search import SearchRecord
 from adaptsr_cli.artifacts.train_config import TrainConfig
 from adaptsr_cli.artifacts.train_state import LoopState
 from adaptsr_cli.backbones.backbone import set_differentiable
+from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.train.init import choose_init
@@ -155,10 +156,11 @@ def plan_training(
     saved = inputs.world.gather(_saved_state(inputs.opened.run))[0]
     if saved is not None and saved.plan.config.minutes == minutes:
         planned = _planned(options, saved.plan.config)
-        return PlannedTraining(planned, round((planned.iterations or 1) / _ROOM))
+        return PlannedTraining(planned, _expected(inputs.opened.run) or round((planned.iterations or 1) / _ROOM))
     if saved is not None and saved.iteration:
         pace = Pace(saved.elapsed_s / saved.iteration, 0.0)
         more = plan_time(max(0.0, minutes - saved.elapsed_s / 60), pace, seeks_rate=False)
+        options = options.model_copy(update={"accumulate": _planned(options, saved.plan.config).accumulate})
         return _with_plan(options, saved.iteration + more.iterations, more.validations, pace)
     first = methods[0] if methods else options.named_method
     options, pace, start = _measure(options, inputs, first, progress)
@@ -183,9 +185,22 @@ def _with_plan(options: TrainOptions, iterations: int, validations: int, pace: P
     return PlannedTraining(options.model_copy(update=update), iterations, pace.validation_s, pace.spent_s)
 
 
+def _expected(run: RunFolder) -> int | None:
+    """Steps that a training was expected to have when its search was planned; None where there is no search."""
+    return read_document(run.search, SearchRecord).planned_iterations if run.search.exists() else None
+
+
 def _planned(options: TrainOptions, config: TrainConfig) -> TrainOptions:
-    """The options with the plan of the saved training, as far as nothing else was said."""
-    update = {name: getattr(options, name) or getattr(config, name) for name in ("iterations", "val_freq", "save_freq")}
+    """The options with the plan of the saved training, as far as nothing else was said.
+
+    The time allowed no more steps than it has, and its batch may have been too large for the memory.
+    """
+    update = {
+        "iterations": min(options.iterations or config.iterations, config.iterations),
+        "val_freq": options.val_freq or config.val_freq,
+        "save_freq": options.save_freq or config.save_freq,
+        "accumulate": options.given().get("accumulate", config.accumulate),
+    }
     return options.model_copy(update=update)
 
 
@@ -204,6 +219,9 @@ def _measure(
     """
     rate = usual_rate(options.preset, method)
     run, begin = RunFolder(inputs.opened.run.training.root / "pace"), time.perf_counter()
+    with inputs.world.rank_zero_first():
+        if inputs.world.is_main_process:
+            shutil.rmtree(run.root, ignore_errors=True)  # of a measurement that was killed
     while True:
         settled = options.model_copy(
             update={"method": method, "learning_rate": rate, "iterations": None, "minutes": None, "val_freq": None}

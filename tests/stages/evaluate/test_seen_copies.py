@@ -61,6 +61,21 @@ def save_again(source: Path, target: Path, names: list[str], change: Callable[[I
     return target
 
 
+def test_copies_are_known_where_the_set_has_several_scales(adaptsr: Command, tmp_path: Path) -> None:
+    own = write_scenes(tmp_path / "own", range(6))
+    for path in sorted((own / "hr").iterdir()):
+        for scale in (2, 4):
+            target = tmp_path / "sets" / "LR" / f"X{scale}" / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            Image.open(path).resize((128 // scale, 128 // scale), Image.Resampling.BICUBIC).save(target)
+    shutil.copytree(own / "hr", tmp_path / "sets" / "HR")
+    trained = adaptsr("train", "--data", tmp_path / "sets", "--run", RUN, *QUICK[:-2])  # the embedded network
+    assert trained.code == 0, trained.err
+    copies = save_again(own, tmp_path / "copies", [f"{number:03d}" for number in range(6)], ImageOps.mirror)
+    _, said = evaluate(adaptsr, copies)
+    assert "6 images show what the run was trained on or chose its iteration by" in said
+
+
 @pytest.mark.parametrize("change", [Image.Image.copy, ImageOps.mirror])
 def test_copies_are_what_they_show(
     adaptsr: Command, trained: SplitRecord, tmp_path: Path, change: Callable[[Image.Image], Image.Image]

@@ -154,6 +154,10 @@ def test_training_goes_on_from_what_peft_has(network: str, adaptsr: Command, mak
         found = super_resolve(load_backbone(Path("on/merged.safetensors")), image)
     assert float((found - expected).abs().max()) < 1e-4
     assert "finished already" in adaptsr(*words).err
+    for run in ("adapted", "on"):  # a new one, and the one of `train`
+        adapted = adaptsr("adapt", *words[1:5], "--run", run, *words[7:])
+        assert adapted.code == 0, adapted.err
+        assert (Path(run) / "eval.json").exists()
     for folder, text in (("nowhere", "there is no folder nowhere"), (pairs, "is no adapter of peft")):
         refused = adaptsr(*words[:-1], folder, "--force")
         assert refused.code == 1
