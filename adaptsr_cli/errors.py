@@ -36,6 +36,10 @@ class ImageError(AdaptsrError):
     """An image file that cannot be read or written."""
 
 
+class NotFiniteError(ImageError):
+    """A network's result that is not finite."""
+
+
 class DamagedImageError(ImageError):
     """An image file of which the data are damaged or cut off.
 

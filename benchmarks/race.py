@@ -100,8 +100,8 @@ class Clock:
         """Note every validation of ours."""
         score = Validator.score
 
-        def score_and_note(validator: Validator, upscale: Upscale) -> Validation:
-            found = score(validator, upscale)
+        def score_and_note(validator: Validator, upscale: Upscale, **how: bool) -> Validation:
+            found = score(validator, upscale, **how)
             if validator is not self.watched:
                 self.note(found.psnr_y_db, upscale)
             return found

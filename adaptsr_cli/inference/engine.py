@@ -14,7 +14,7 @@ from torch import Tensor
 
 from adaptsr_cli.backbones.backbone import Backbone, super_resolve
 from adaptsr_cli.backbones.fast.compiling import CompiledBlocks
-from adaptsr_cli.errors import AdaptsrError, ImageError
+from adaptsr_cli.errors import AdaptsrError, ImageError, NotFiniteError
 from adaptsr_cli.inference.cpu_engines import CpuEngines
 from adaptsr_cli.inference.device_canvas import DeviceCanvas, HostCopies
 from adaptsr_cli.inference.device_tiles import Networks, run_on_device
@@ -382,7 +382,7 @@ class Upscaler:
             with autocast(self.device, "fp32"):
                 sr = super_resolve(self.backbone, lr)
         if not _is_finite(sr):
-            raise ImageError(
+            raise NotFiniteError(
                 "the network's result on this image is not finite, even in fp32",
                 "the model file may be damaged; try another --model",
             )

@@ -192,7 +192,7 @@ class Trainer:
 
     def score(self) -> float:
         """Held-out PSNR-Y in dB of the network as it stands."""
-        return self.validator.score(self._upscale()).psnr_y_db
+        return self.validator.score(self._upscale(), or_black=True).psnr_y_db
 
     def joint_score(self, held_out_db: float) -> float | None:
         """The same together with images that are trained on; None where enough are held out, or it decides nothing."""
@@ -354,7 +354,7 @@ class Trainer:
         """Score the network as it stands and keep it if it is the best so far."""
         set_differentiable(self.backbone, False)
         with train_state.average.in_place() if train_state.average is not None else nullcontext():
-            validation = self.validator.score(self._upscale())
+            validation = self.validator.score(self._upscale(), or_black=True)
             score = validation.psnr_y_db
             state = note_joint_score(state, self.joint_score(score))
             improved = keeps(score, state, seeks_psnr=self.objective.seeks_psnr)

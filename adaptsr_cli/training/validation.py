@@ -11,7 +11,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
-from adaptsr_cli.errors import ImageError
+from adaptsr_cli.errors import NotFiniteError
 from adaptsr_cli.imaging.flatness import is_flat
 from adaptsr_cli.metrics.protocol import PAPER, score_images
 
@@ -133,10 +133,19 @@ class Validator:
         """Whether so few images are held out that the score may fall by the scene of one of them."""
         return len(self) < _ENOUGH_IMAGES
 
-    def score(self, upscale: Upscale) -> Validation:
-        """Score all held-out images with the network."""
+    def score(self, upscale: Upscale, *, or_black: bool = False) -> Validation:
+        """Score all held-out images with the network.
+
+        Args:
+            upscale: The network.
+            or_black: Take results that are not finite for black, so that the score of a training falls.
+
+        Raises:
+            NotFiniteError: A result is not finite, without `or_black`.
+        """
+        upscale = _black_if_not_finite(upscale, self._scale) if or_black else upscale
         psnr_y_db = self._mean_psnr_db(upscale, self._images, self._counted)
-        rows = [_sample_row(lr, _try(upscale, lr[None], self._scale)[0], hr, self._scale) for lr, hr in self._shown]
+        rows = [_sample_row(lr, upscale(lr[None])[0], hr, self._scale) for lr, hr in self._shown]
         return Validation(psnr_y_db, _stack(rows))
 
     def joint_psnr_y_db(self, upscale: Upscale, held_out_db: float) -> float | None:
@@ -150,6 +159,7 @@ class Validator:
         """
         if self._training is None:
             return None
+        upscale = _black_if_not_finite(upscale, self._scale)
         training_db = self._mean_psnr_db(upscale, self._training, self._training_counted)
         return float(np.average([held_out_db, training_db], weights=[len(self), sum(self._training_counted)]))
 
@@ -167,9 +177,7 @@ class Validator:
         """Of an image."""
         lr = np.stack([lr for lr, _ in pieces])
         at_once = max(1, _AT_ONCE_LR_PX // (lr.shape[1] * lr.shape[2]))
-        upscaled = np.concatenate(
-            [_try(upscale, lr[first : first + at_once], self._scale) for first in range(0, len(lr), at_once)]
-        )
+        upscaled = np.concatenate([upscale(lr[first : first + at_once]) for first in range(0, len(lr), at_once)])
         return _psnr_of_all(
             [
                 score_images(sr, hr, protocol=PAPER, scale=self._scale, metrics=("psnr",))["psnr_y_db"]
@@ -178,12 +186,16 @@ class Validator:
         )
 
 
-def _try(upscale: Upscale, lr: np.ndarray, scale: int) -> np.ndarray:
-    """The output, (B, s h, s w, 3) uint8; black where the network's result is not finite, as by a rate far too high."""
-    try:
-        return upscale(lr)
-    except ImageError:
-        return np.zeros((len(lr), scale * lr.shape[1], scale * lr.shape[2], 3), np.uint8)
+def _black_if_not_finite(upscale: Upscale, scale: int) -> Upscale:
+    """The same, but black images where the network's are not finite."""
+
+    def upscale_or_black(lr: np.ndarray) -> np.ndarray:
+        try:
+            return upscale(lr)
+        except NotFiniteError:
+            return np.zeros((len(lr), scale * lr.shape[1], scale * lr.shape[2], 3), np.uint8)
+
+    return upscale_or_black
 
 
 def _psnr_of_all(pieces_db: list[float]) -> float:

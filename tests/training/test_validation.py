@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adaptsr_cli.errors import ImageError
+from adaptsr_cli.errors import NotFiniteError
 from adaptsr_cli.metrics.protocol import PAPER, score_images
 from adaptsr_cli.training.validation import MAX_LR_PX, Validation, Validator
 
@@ -128,11 +128,13 @@ def test_a_flat_image_does_not_count_beside_others(grey: int) -> None:
 
 def test_a_result_that_is_not_finite_counts_as_black() -> None:
     def upscale(lr: np.ndarray) -> np.ndarray:
-        raise ImageError("the network's result on this image is not finite")
+        raise NotFiniteError("not finite")
 
     pairs = Pairs((40, 40))
     _, hr = pairs.read(0)
-    found = Validator(pairs, SCALE).score(upscale)
+    with pytest.raises(NotFiniteError):  # of a network that is not trained yet
+        Validator(pairs, SCALE).score(upscale)
+    found = Validator(pairs, SCALE).score(upscale, or_black=True)
     assert found.psnr_y_db == score(np.zeros_like(hr), hr)
     assert found.sample.shape == (80, 240, 3)
 

@@ -156,7 +156,8 @@ def plan_training(
     saved = inputs.world.gather(_saved_state(inputs.opened.run))[0]
     if saved is not None and saved.plan.config.minutes == minutes:
         planned = _planned(options, saved.plan.config)
-        return PlannedTraining(planned, _expected(inputs.opened.run) or round((planned.iterations or 1) / _ROOM))
+        expected = inputs.world.from_main(lambda: _expected(inputs.opened.run))
+        return PlannedTraining(planned, expected or round((planned.iterations or 1) / _ROOM))
     if saved is not None and saved.iteration:
         pace = Pace(saved.elapsed_s / saved.iteration, 0.0)
         more = plan_time(max(0.0, minutes - saved.elapsed_s / 60), pace, seeks_rate=False)
@@ -186,8 +187,10 @@ def _with_plan(options: TrainOptions, iterations: int, validations: int, pace: P
 
 
 def _expected(run: RunFolder) -> int | None:
-    """Steps that a training was expected to have when its search was planned; None where there is no search."""
-    return read_document(run.search, SearchRecord).planned_iterations if run.search.exists() else None
+    """Steps that a training was expected to have when its search was planned; None where none was stopped."""
+    if run.training.state.exists() or not run.search.exists():
+        return None
+    return read_document(run.search, SearchRecord).planned_iterations
 
 
 def _planned(options: TrainOptions, config: TrainConfig) -> TrainOptions:
