@@ -113,9 +113,9 @@ def listening(images: list[Pair], scale: int, states: list[list[dict[str, float]
     """Whenever validation scores, `states` takes up the PSNR of all images by every choice."""
     score = Validator.score
 
-    def score_and_compare(validator: Validator, upscale: Upscale) -> Validation:
+    def score_and_compare(validator: Validator, upscale: Upscale, **how: bool) -> Validation:
         states.append([compare(lr, hr, scale, upscale) for lr, hr in images])
-        return score(validator, upscale)
+        return score(validator, upscale, **how)
 
     with patch.object(Validator, "score", score_and_compare):
         yield
