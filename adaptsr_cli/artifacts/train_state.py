@@ -33,7 +33,7 @@ class RunFingerprint(StrictModel):
 
 
 class RateCut(StrictModel):
-    """A fault of the training after which it went on from its best state at a lower learning rate.
+    """A fault of the training after which it went on from an earlier state at a lower learning rate.
 
     Attributes:
         iteration: Steps done when it was found.
@@ -70,6 +70,7 @@ class LoopState(StrictModel):
         iteration: Steps done.
         elapsed_s: Seconds spent training, over all sittings; so are the other accounts.
         waited_s: Of these, seconds spent waiting for data.
+        validation_s: Seconds that the last validation took.
         energy_j: Joules taken; None where it was not reported all the time.
         peak_device_bytes: Most device memory held at a time; None on the CPU.
         peak_host_bytes: Most memory held at a time; None where the system does not tell.
@@ -91,6 +92,7 @@ class LoopState(StrictModel):
     iteration: int
     elapsed_s: float = 0.0
     waited_s: float = 0.0
+    validation_s: float = 0.0
     energy_j: float | None = 0.0
     peak_device_bytes: int | None = None
     peak_host_bytes: int | None = None

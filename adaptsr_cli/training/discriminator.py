@@ -10,7 +10,6 @@ from torch.nn.functional import leaky_relu, pixel_unshuffle
 from torch.nn.utils.parametrizations import spectral_norm
 
 FEATURES: Final = 24
-MIN_PX: Final = 8
 
 _FOLD: Final = 2
 _DEPTH: Final = 3
@@ -46,7 +45,7 @@ class PatchDiscriminator(nn.Module):
         """Judge every place.
 
         Args:
-            image: (B, 3, H, W) float32, nominally in [0, 1]; H and W even, at least 8.
+            image: (B, 3, H, W) float32, nominally in [0, 1]; H and W even.
 
         Returns:
             (B, 1, H / 2, W / 2) logits; the larger, the rather it is taken for real.

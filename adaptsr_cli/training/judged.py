@@ -63,7 +63,7 @@ def random_window(
     Args:
         height: Of the image.
         width: Of the image.
-        most_px: Side of the square, less where the image is smaller; even.
+        most_px: Side of the square, less where the image is smaller.
         seed: Of the run.
         iteration: Of the run.
         purpose: Another number gives another place.

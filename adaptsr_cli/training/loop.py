@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -31,9 +31,11 @@ from adaptsr_cli.training.due import describe_end, end_of_plan, find_due, finish
 from adaptsr_cli.training.ema import AdapterAverage, make_average
 from adaptsr_cli.training.folder import TrainingFolder
 from adaptsr_cli.training.log import append_row, cut_log
+from adaptsr_cli.training.losses import LossLog, are_finite, mean_parts, read_losses
 from adaptsr_cli.training.objective import Objective
 from adaptsr_cli.training.optimizer import JointOptimizer, make_optimizer
 from adaptsr_cli.training.recovery import (
+    LEAST_LOSS_DB,
     NOT_FINITE,
     Fault,
     describe_resuming,
@@ -51,9 +53,6 @@ from adaptsr_cli.training.step import GradientStep
 from adaptsr_cli.training.tensorboard import TensorBoard
 from adaptsr_cli.training.validation import StartScore, Upscale, Validator
 from adaptsr_cli.units import plural
-
-LossLog = dict[str, Tensor | float]
-"""The whole loss of one iteration as ``loss``, and its parts by name."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +85,7 @@ class Trainer:
         start: The score before the first step, where it is known.
         reserve_s: Of the `minutes`, what the last validation needs.
         pause: Stop at this iteration as if the process had ended after a save; None: train to the end.
+        expected_iterations: To which the progress bar counts; None: as many as the plan allows.
     """
 
     backbone: Backbone
@@ -104,6 +104,7 @@ class Trainer:
     start: StartScore | None = None
     reserve_s: float = 0.0
     pause: int | None = None
+    expected_iterations: int | None = None
     _board: TensorBoard | None = field(default=None, init=False)
     _warned: bool = field(default=False, init=False)
 
@@ -139,7 +140,7 @@ class Trainer:
             ResourceUsage(state, batches, self.device) as usage,
             self._watched(first),
             freed_memory_kept(self.device),
-            progress.task("train", config.iterations, unit="it") as task,
+            progress.task("train", self.expected_iterations or config.iterations, unit="it") as task,
         ):
             task.skip(first)
             set_differentiable(self.backbone, True)
@@ -158,8 +159,8 @@ class Trainer:
                 reason = end_of_plan(state, config, self.reserve_s)
                 due = find_due(state, config, ended=reason is not None, stop_requested=stopping > 0, pause=self.pause)
                 if due.anything:
-                    pending = self._read_losses(pending)
-                    if not (_are_finite(pending) and self.attachment.is_finite()):  # losses are of before the step
+                    pending = read_losses(pending, self._reduce)
+                    if not (are_finite(pending) and self.attachment.is_finite()):  # losses are of before the step
                         state = self._lower_rate(state, train_state, NOT_FINITE, progress)
                         pending, due = [], replace(due, log=False, validate=False)
                 if due.log:
@@ -230,7 +231,7 @@ class Trainer:
 
     def _warn_if_worse(self, score: float, state: LoopState, progress: Progress) -> None:
         """Warn once, in the second half of a run, that the held-out score is below the backbone's."""
-        worse = score < state.backbone_psnr_y_db and self.objective.seeks_psnr
+        worse = score < state.backbone_psnr_y_db - LEAST_LOSS_DB and self.objective.seeks_psnr
         if worse and not self._warned and finished_share(state, self.plan.config) >= 0.5:
             self._warned = True
             progress.warn(
@@ -330,28 +331,15 @@ class Trainer:
         save_state(self.folder.good, state, train_state)
         self.keep_best(self.attachment, state)
 
-    def _read_losses(self, pending: Sequence[LossLog]) -> list[LossLog]:
-        """The losses as numbers."""
-        # Numbers are whole already: they were summed when they were last looked at.
-        fresh = [value for losses in pending for value in losses.values() if isinstance(value, Tensor)]
-        summed = torch.stack(fresh) if fresh else torch.empty(0)
-        self._reduce([summed])
-        found = iter(summed.tolist())
-        return [
-            {name: next(found) if isinstance(value, Tensor) else value for name, value in losses.items()}
-            for losses in pending
-        ]
-
     def _log_loss(self, pending: Sequence[LossLog], iteration: int, lr: float, task: Task) -> None:
-        # A part may begin between two rows, as that of the discriminator does after its warm-up.
-        names = dict.fromkeys(name for losses in pending for name in losses)
-        means = {name: float(np.mean([losses[name] for losses in pending if name in losses])) for name in names}
+        means = mean_parts(pending)
         loss = means.pop("loss")
         self._log(LogRow(iteration=iteration, loss=loss, parts=means or None, learning_rate=lr))
         task.show(loss=f"{loss:.4f}", lr=f"{lr:.1e}")
 
     def _validate(self, state: LoopState, train_state: TrainState, task: Task) -> tuple[LoopState, float]:
         """Score the network as it stands and keep it if it is the best so far."""
+        begin = time.perf_counter()
         set_differentiable(self.backbone, False)
         with train_state.average.in_place() if train_state.average is not None else nullcontext():
             validation = self.validator.score(self._upscale(), or_black=True)
@@ -369,7 +357,8 @@ class Trainer:
         if self.world.is_main_process:
             self._keep_sample(validation.sample, state.iteration)
         task.show(val=f"{score:.2f} dB ({score - state.backbone_psnr_y_db:+.2f})")
-        return state, score
+        (seconds,) = self.world.all_reduce_max([time.perf_counter() - begin])
+        return state.model_copy(update={"validation_s": seconds}), score
 
     def _upscale(self) -> Upscale:
         return partial(upscale_batch, Upscaler(self.backbone, device=self.device, precision="fp32", tile_px=0))
@@ -394,7 +383,3 @@ class Trainer:
         write_rgb(self.folder.samples / f"{iteration:06d}.png", sample)
         if self._board is not None:
             self._board.add_sample(sample, iteration)
-
-
-def _are_finite(losses: Sequence[LossLog]) -> bool:
-    return all(math.isfinite(value) for parts in losses for value in parts.values())

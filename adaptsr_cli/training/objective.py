@@ -40,6 +40,7 @@ WARM_UP_SHARE: Final = 0.1
 MAX_WARM_UP: Final = 1000
 
 _DISTANCE_KEY: Final = "perceptual_distance"
+_WARM_UP_KEY: Final = "warm_up"
 _ADVERSARY: Final = "adversary/"
 
 
@@ -322,7 +323,7 @@ class PerceptualObjective:
         tensors = {f"{_ADVERSARY}{key}": tensor for key, tensor in self._adversary.state().items()}
         # Another network for the distance is another objective, and training would go on with it unnoticed.
         name = torch.tensor(list(self._distance.name.encode()), dtype=torch.uint8)
-        return {_DISTANCE_KEY: name, **tensors}
+        return {_DISTANCE_KEY: name, _WARM_UP_KEY: torch.tensor(self._warm_up), **tensors}
 
     def load(self, state: Mapping[str, Tensor], place: str) -> None:
         """See `Objective.load`."""
@@ -335,7 +336,12 @@ class PerceptualObjective:
                 f"{place}: the perceptual distance was {before}, now {self._distance.name}",
                 "restore the earlier file in the weights folder to resume, or start again with `force`",
             )
-        own = {key: tensor for key, tensor in state.items() if key != _DISTANCE_KEY}
+        known = state.get(_WARM_UP_KEY)
+        if known is not None and (known.dtype != torch.int64 or known.ndim):
+            raise _other_objective(place, f"a warm-up that {self.name} does not have")
+        if known is not None:  # states of earlier versions have none
+            self._warm_up = int(known)  # a longer plan must not stop listening to what is taught already
+        own = {key: tensor for key, tensor in state.items() if key not in {_DISTANCE_KEY, _WARM_UP_KEY}}
         foreign = [key for key in own if not key.startswith(_ADVERSARY)]
         if foreign:
             raise _other_objective(place, f"{foreign[0]}, which {self.name} does not have")

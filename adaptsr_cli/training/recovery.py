@@ -32,7 +32,8 @@ _TOLERATED_FALL_DB: Final = 0.5
 _TOLERATED_FALL_OF_FEW_DB: Final = 1.0
 _DEEP_FALL_DB: Final = 3.0
 _LOST_SHARE: Final = 0.1
-_LEAST_LOSS_DB: Final = 0.03
+LEAST_LOSS_DB: Final = 0.03
+"""A smaller fall of a held-out score says nothing."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,8 @@ def find_fault(score: float, state: LoopState, *, seeks_psnr: bool, few_images: 
         judges_mean(config, seeks_psnr=seeks_psnr)
         and not _is_learning(state)
         and _is_settled(state)
-        and best - before > _LEAST_LOSS_DB
-        and score < best - max(_LEAST_LOSS_DB, _LOST_SHARE * (best - before))
+        and best - before > LEAST_LOSS_DB
+        and score < best - max(LEAST_LOSS_DB, _LOST_SHARE * (best - before))
         and not _has_given_up_best(state)
     ):
         return Fault(f"the held-out score fell from {best:.2f} to {score:.2f} dB", spares_best=True)

@@ -231,6 +231,18 @@ def test_resumed_equals_straight_bit_for_bit(stop: int, squeeze_dir: Path) -> No
     assert same(second.state(), straight.state())
 
 
+def test_a_longer_plan_does_not_stop_listening_to_the_discriminator(squeeze_dir: Path) -> None:
+    """Of 100 iterations ten were the warm-up; of 2,000 it would be 200."""
+    sr, hr = batch()
+    first, longer = (make("perceptual", squeeze_dir, iterations=iterations) for iterations in (100, 2_000))
+    assert "gan" not in longer.losses(sr, hr, 100).parts
+    longer.load(first.state(), "state.safetensors")
+    assert "gan" in longer.losses(sr, hr, 100).parts
+    assert "from iteration 10)" in longer.describe()
+    older = {key: tensor for key, tensor in first.state().items() if key != "warm_up"}
+    longer.load(older, "state.safetensors")  # of a version that did not keep it
+
+
 def test_state_goes_through_a_file(squeeze_dir: Path, tmp_path: Path) -> None:
     state = perceptual(squeeze_dir).state()
     write_tensors(tmp_path / "state.safetensors", state, {})
@@ -244,7 +256,7 @@ def test_another_network_for_the_distance_is_another_objective(squeeze_dir: Path
         perceptual(tmp_path).load(state, "state.safetensors")
 
 
-@pytest.mark.parametrize("fault", ["empty", "foreign", "no text"])
+@pytest.mark.parametrize("fault", ["empty", "foreign", "no text", "warm-up"])
 def test_a_state_of_another_objective_is_refused(fault: str, squeeze_dir: Path) -> None:
     objective = perceptual(squeeze_dir)
     state = objective.state()
@@ -255,6 +267,8 @@ def test_a_state_of_another_objective_is_refused(fault: str, squeeze_dir: Path) 
             state["other"] = torch.zeros(1)
         case "no text":
             state["perceptual_distance"] = torch.zeros(2)
+        case "warm-up":
+            state["warm_up"] = torch.zeros(2)
     with pytest.raises(ArtifactError, match=r"state\.safetensors: the objective's state holds"):
         objective.load(state, "state.safetensors")
 

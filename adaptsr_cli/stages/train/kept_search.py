@@ -19,7 +19,6 @@ from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.stages.train.setup import TrainingInputs, make_fingerprint
-from adaptsr_cli.training.halving import plan_halving
 
 _SEARCHES: Final = 9
 """Counts the ways of searching: what an older way has found is searched for anew."""
@@ -56,9 +55,12 @@ def _read(path: Path, progress: Progress) -> SearchRecord | None:
     return None if record.winner is None else record.model_copy(update={"is_reused": True})
 
 
-def covers(record: SearchRecord | None, methods: Sequence[Method], iterations: int) -> bool:
-    """Whether a search was at least as thorough as the one that a training of this length would have."""
-    return record is not None and len(record.trials) >= len(plan_halving(methods, iterations).trials)
+def covers(record: SearchRecord | None, iterations: int) -> bool:
+    """Whether a search was made for a training at least half as long, so that its trials were not much shorter.
+
+    With a time to keep no two plans are of quite the same length.
+    """
+    return record is not None and 2 * record.planned_iterations >= iterations
 
 
 def keep_search(

@@ -120,7 +120,7 @@ def train_on_top(options: TrainOptions, inputs: TrainingInputs, progress: Progre
     planned = plan_training(options, inputs, progress)
     trainer = make_trainer(planned.options, inputs, run, progress)
     trainer.reserve_s = planned.reserve(is_new=not run.training.state.exists()) + len(SETTINGS) * planned.validation_s
-    trainer.start = planned.start
+    trainer.start, trainer.expected_iterations = planned.start, planned.iterations
     progress.note(f"perceptual adapter on top of {faithful.path}; objective: {trainer.objective.describe()}")
     outcome = trainer.run(progress)
 
@@ -128,7 +128,8 @@ def train_on_top(options: TrainOptions, inputs: TrainingInputs, progress: Progre
     card = fill_card(outcome.state, trainer.attachment, inner.backbone, text, device, world)
     with world.rank_zero_first():
         if world.is_main_process:
-            write_document(run.card, card)
+            if outcome.seconds_per_iteration is not None or not run.card.exists():
+                write_document(run.card, card)
             draw_curves(run.curves, read_log(run.training.log))
             tell_result(run, outcome.state, trainer.objective, progress)
     if outcome.seconds_per_iteration is None:

@@ -147,6 +147,11 @@ class TrainOptions(DataOptions):
         return self.learning_rate is None and (said or self.preset != "paper")
 
     @property
+    def seeks_psnr(self) -> bool:
+        """Whether a higher held-out PSNR is what is trained for first; a perceptual adapter gives it up on purpose."""
+        return self.objective != "perceptual"
+
+    @property
     def named_method(self) -> Method:
         """The method that is named; where none is, the one whose options may be given."""
         return "lora" if self.method == "auto" else self.method

@@ -26,7 +26,7 @@ from adaptsr_cli.progress import Progress, Within
 from adaptsr_cli.report.figures import draw_search
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.train.init import choose_init
-from adaptsr_cli.stages.train.kept_search import covers, keep_search
+from adaptsr_cli.stages.train.kept_search import keep_search
 from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.stages.train.rate_bound import adapted, find_bound, settle_trial
 from adaptsr_cli.stages.train.setup import TrainingInputs
@@ -56,16 +56,13 @@ LONG_S: Final = 1800.0
 _LOW_RANK_OPTIONS: Final = frozenset({"alpha", "lora_scaling", "init", "conv_factorization", "lora_plus"})
 
 
-def settle_method(
-    planned: PlannedTraining, known: SearchRecord | None, inputs: TrainingInputs, progress: Progress
-) -> TrainOptions:
+def settle_method(planned: PlannedTraining, inputs: TrainingInputs, progress: Progress) -> TrainOptions:
     """The options with a method, a learning rate and an initialisation; where they are left open, by a search.
 
     A training that is there already decides them: what it was begun with goes on.
 
     Args:
         planned: What the user asked for, of a settled length.
-        known: What an earlier search on the same network and images has found.
         inputs: What is trained on what.
         progress: Told what the search will do, and what it found.
 
@@ -82,8 +79,8 @@ def settle_method(
         config = read_state(run.training.state)[0].plan.config
         method = config.method if options.method == "auto" else method
         rate = config.learning_rate if options.seeks_rate else rate
-    elif known is not None and covers(known, searched, planned.iterations):
-        method, rate = _reuse(known, run, world, progress)
+    elif planned.known is not None:
+        method, rate = _reuse(planned.known, run, world, progress)
     elif options.seeks_rate and (obstacle := _obstacle(options, planned.iterations)) is not None:
         rate = _rate_without_search(options, inputs, method, obstacle, progress)
     elif options.seeks_rate:
@@ -116,7 +113,7 @@ def open_methods(options: TrainOptions, inputs: TrainingInputs) -> tuple[Method,
         return (options.method,)
     asks_low_rank = (
         options.preset == "paper"
-        or options.objective == "perceptual"
+        or not options.seeks_psnr
         or bool(_LOW_RANK_OPTIONS & options.given().keys())
         or inputs.plan.rank_map.start_sha256 is not None
     )
@@ -143,7 +140,7 @@ def _reuse(known: SearchRecord, run: RunFolder, world: World, progress: Progress
 
 def _obstacle(options: TrainOptions, iterations: int) -> str | None:
     """Why no search is possible; None where one is."""
-    if options.objective == "perceptual":
+    if not options.seeks_psnr:
         return "`objective` perceptual gives up the score that would decide"
     if iterations < LEAST_ITERATIONS:
         return f"it needs `iterations` {LEAST_ITERATIONS} or more"

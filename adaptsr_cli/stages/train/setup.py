@@ -30,7 +30,7 @@ from adaptsr_cli.stages.train.rank_plan import RankPlan
 from adaptsr_cli.stages.train.records import BestAdapterWriter
 from adaptsr_cli.training.loop import Trainer
 from adaptsr_cli.training.memory import StepShape
-from adaptsr_cli.training.objective import Objective, make_objective
+from adaptsr_cli.training.objective import make_objective
 from adaptsr_cli.training.perceptual import load_perceptual_distance
 from adaptsr_cli.training.presets import TRAIN_PRESETS
 from adaptsr_cli.training.state import adapter_tensors, continue_run, read_state
@@ -143,7 +143,14 @@ def make_trainer(options: TrainOptions, inputs: TrainingInputs, run: RunFolder, 
         continue_run(state, fingerprint, run.training.root)
         saved = adapter_tensors(tensors)
     attachment = _prepare_adapters(config, inputs, batches, saved, progress)
-    objective = _make_objective(options, config, device, backbone.scale)
+    objective = make_objective(
+        config.objective,
+        weights_dir=find_weights_dir(options.weights_dir),
+        device=device,
+        seed=config.seed,
+        iterations=config.iterations,
+        scale=backbone.scale,
+    )
     shape = StepShape(len(block), config.patch_px, config.precision, config.accumulate)
     return Trainer(
         backbone=backbone,
@@ -242,25 +249,3 @@ def require_networks(options: TrainOptions) -> None:
     """
     if options.objective in {"perceptual", "both"}:
         load_perceptual_distance(find_weights_dir(options.weights_dir), torch.device("cpu"))
-
-
-def _make_objective(options: TrainOptions, config: TrainConfig, device: torch.device, scale: int) -> Objective:
-    """The loss.
-
-    Raises:
-        UsageError: `patience` watches a score that the loss does not seek.
-    """
-    objective = make_objective(
-        config.objective,
-        weights_dir=find_weights_dir(options.weights_dir),
-        device=device,
-        seed=config.seed,
-        iterations=config.iterations,
-        scale=scale,
-    )
-    if config.patience is not None and not objective.seeks_psnr:
-        raise UsageError(
-            f"`patience` watches PSNR, which `objective` {config.objective} gives up on purpose",
-            "leave `patience` out, or use `iterations` or `minutes`",
-        )
-    return objective

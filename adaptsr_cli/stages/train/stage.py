@@ -116,6 +116,11 @@ def check_options(options: TrainOptions) -> None:
     if unusual and not METHODS[method].is_low_rank:
         able = list_methods(spec for spec in METHODS.values() if spec.is_low_rank)
         raise UsageError(f"`{unusual[0]}` is for `method` {able}", f"leave `{unusual[0]}` out")
+    if options.patience is not None and not options.seeks_psnr:
+        raise UsageError(
+            f"`patience` watches PSNR, which `objective` {options.objective} gives up on purpose",
+            "leave `patience` out, or use `iterations` or `minutes`",
+        )
     require_networks(options)
 
 
@@ -181,10 +186,10 @@ def _train(options: TrainOptions, asked: TrainOptions, inputs: TrainingInputs, p
     methods = open_methods(options, inputs)
     known = recall_search(options, inputs, methods, progress)
     planned = plan_training(options, inputs, progress, known, methods)
-    options = settle_method(planned, known, inputs, progress)
+    options = settle_method(planned, inputs, progress)
     trainer = make_trainer(options, inputs, opened.run, progress)
     trainer.reserve_s = planned.reserve(is_new=not opened.run.training.state.exists())
-    trainer.start = planned.start
+    trainer.start, trainer.expected_iterations = planned.start, planned.iterations
     attachment, objective, config = trainer.attachment, trainer.objective, trainer.plan.config
 
     _tell_start(trainer, inputs, progress)
@@ -281,7 +286,10 @@ def _finish(
     run, guard = opened.run, None
     with world.rank_zero_first():
         if world.is_main_process:
-            write_document(run.card, card)
+            if outcome.seconds_per_iteration is not None or not run.card.exists():
+                write_document(run.card, card)
+            else:  # it is of the machine that did the work
+                card = read_document(run.card, RunCard)
             draw_curves(run.curves, read_log(run.training.log))
             tell_result(run, outcome.state, objective, progress)
             if objective.seeks_psnr and outcome.state.best_iteration > 0:

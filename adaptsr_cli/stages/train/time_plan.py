@@ -30,7 +30,6 @@ from adaptsr_cli.training.state import read_state
 from adaptsr_cli.training.validation import StartScore
 from adaptsr_cli.units import plural
 
-_BOTH: Final[tuple[Method, ...]] = ("lora", "full")
 VALIDATION_SHARE: Final = 0.1
 """Of the time, for validations."""
 
@@ -81,22 +80,22 @@ class TimePlan:
         )
 
 
-def plan_time(minutes: float, pace: Pace, *, seeks_rate: bool) -> TimePlan:
+def plan_time(minutes: float, pace: Pace, methods: Sequence[Method] = ()) -> TimePlan:
     """Divide a time between search, steps and validations.
 
     Args:
         minutes: The time.
         pace: Of this machine.
-        seeks_rate: Whether a search is wanted, if there is time for it.
+        methods: Between which a search is to choose, if there is time for it; empty where none is wanted.
     """
     seconds = 60 * minutes
     fewest, most = _VALIDATIONS
     validations = max(fewest, min(most, int(VALIDATION_SHARE * seconds / max(pace.validation_s, 1e-6))))
     left_s = max(0.0, seconds - pace.spent_s - validations * pace.validation_s)
     searched, step_s = 0, pace.step_s * (1 + EXTRA)
-    if seeks_rate and left_s > LEAST_ITERATIONS * step_s:
+    if methods and left_s > LEAST_ITERATIONS * step_s:
         # Its trials are scored too; how many there are depends on the number of steps.
-        scored = plan_halving(_BOTH, int(left_s / step_s)).validations
+        scored = plan_halving(methods, int(left_s / step_s)).validations
         searched = int((left_s - scored * pace.validation_s) / step_s)
     is_searching = searched >= LEAST_ITERATIONS
     iterations = searched if is_searching else int(left_s / pace.step_s)
@@ -113,6 +112,7 @@ class PlannedTraining:
         validation_s: Seconds of a validation, where there is a time to keep.
         spent_s: Seconds that were spent on planning.
         start: The score before the first step, where planning has measured it.
+        known: What an earlier search on the same network and images has found, in place of another one.
     """
 
     options: TrainOptions
@@ -120,6 +120,7 @@ class PlannedTraining:
     validation_s: float = 0.0
     spent_s: float = 0.0
     start: StartScore | None = None
+    known: SearchRecord | None = None
 
     def reserve(self, *, is_new: bool) -> float:
         """Seconds that the training's own clock does not count.
@@ -146,30 +147,35 @@ def plan_training(
         options: What the user asked for.
         inputs: What is trained on what.
         progress: Told the plan before anything of it is done.
-        known: What an earlier search has found, which saves the time for another one.
+        known: What an earlier search has found, which saves another one where it was long enough.
         methods: Between which to choose, the one to prefer first.
     """
     minutes = options.minutes
     if minutes is None:
-        return PlannedTraining(options, plan_iterations(options))
+        iterations = plan_iterations(options)
+        return PlannedTraining(options, iterations, known=known if covers(known, iterations) else None)
     # Asked by one process, so that all do the same.
     saved = inputs.world.gather(_saved_state(inputs.opened.run))[0]
     if saved is not None and saved.plan.config.minutes == minutes:
-        planned = _planned(options, saved.plan.config)
+        options = _planned(options, saved.plan.config)
         expected = inputs.world.from_main(lambda: _expected(inputs.opened.run))
-        return PlannedTraining(planned, expected or round((planned.iterations or 1) / _ROOM))
+        length = expected or round((options.iterations or 1) / _ROOM)
+        return PlannedTraining(options, length, saved.validation_s)
     if saved is not None and saved.iteration:
-        pace = Pace(saved.elapsed_s / saved.iteration, 0.0)
-        more = plan_time(max(0.0, minutes - saved.elapsed_s / 60), pace, seeks_rate=False)
+        pace = Pace(saved.elapsed_s / saved.iteration, 0.0)  # with the validations that were between the steps
+        more = plan_time(max(0.0, minutes - saved.elapsed_s / 60), pace)
         options = options.model_copy(update={"accumulate": _planned(options, saved.plan.config).accumulate})
-        return _with_plan(options, saved.iteration + more.iterations, more.validations, pace)
+        planned = _with_plan(options, saved.iteration + more.iterations, more.validations, pace)
+        return replace(planned, validation_s=saved.validation_s)
     first = methods[0] if methods else options.named_method
     options, pace, start = _measure(options, inputs, first, progress)
-    plan = plan_time(minutes, pace, seeks_rate=options.seeks_rate)
-    if plan.is_searching and covers(known, methods, plan.iterations):
-        plan = plan_time(minutes, pace, seeks_rate=False)
+    plan = plan_time(minutes, pace)
+    if not covers(known, min(plan.iterations, options.iterations or plan.iterations)):
+        known = None
+    if options.seeks_rate and options.seeks_psnr and known is None:
+        plan = plan_time(minutes, pace, methods or (first,))
     progress.note(plan.describe(minutes, pace))
-    return replace(_with_plan(options, plan.iterations, plan.validations, pace), start=start)
+    return replace(_with_plan(options, plan.iterations, plan.validations, pace), start=start, known=known)
 
 
 def _with_plan(options: TrainOptions, iterations: int, validations: int, pace: Pace) -> PlannedTraining:

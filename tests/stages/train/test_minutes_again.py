@@ -15,7 +15,9 @@ from stages.small_runs import write_camera
 
 from adaptsr_cli.artifacts.search import SearchRecord
 from adaptsr_cli.io.documents import read_document
-from adaptsr_cli.training.loop import Trainer
+from adaptsr_cli.progress import Progress
+from adaptsr_cli.training.loop import Trainer, TrainingOutcome
+from adaptsr_cli.training.state import read_state, write_state
 from adaptsr_cli.training.step import GradientStep
 
 WORDS = ("--model", "m.safetensors", "--patch", 32, "--method", "lora")
@@ -95,3 +97,30 @@ def test_a_search_that_was_stopped_keeps_its_length(
     found = read_document(search, SearchRecord)
     assert (found.planned_iterations, first.planned_iterations) == (90, 90)
     assert found.trials[0].scores[0].seconds == first.trials[0].scores[0].seconds  # it was not made again
+
+
+def test_a_training_that_goes_on_keeps_time_for_its_last_validation(
+    adaptsr: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And its bar counts to what is expected, not to all that the time would allow a faster machine."""
+    words = ("train", "--data", write_camera(tmp_path / "pairs"), *TIMED)
+    real, found = Trainer.run, []
+
+    def run(trainer: Trainer, progress: Progress) -> TrainingOutcome:
+        if trainer.folder.root.name == "training" and trainer.plan.config.minutes is not None:
+            found.append((trainer.reserve_s, trainer.expected_iterations, trainer.plan.config.iterations))
+        return real(trainer, progress)
+
+    monkeypatch.setattr(Trainer, "run", run)
+    assert adaptsr(*words).code == 0
+    state, tensors = read_state(Path("adaptsr-run/training/state.safetensors"))
+    assert state.validation_s > 0
+    write_state(Path("adaptsr-run/training/state.safetensors"), state.model_copy(update={"finished": False}), tensors)
+    assert adaptsr(*words).code == 0
+    assert found[1][0] == state.validation_s
+    for _, expected, most in found:
+        assert expected is not None
+        assert 1 <= expected < most
+    more = adaptsr(*words[:-4], "--minutes", 0.04, "--lr", 1e-3)
+    assert more.code == 0, more.err
+    assert found[2][0] > 0

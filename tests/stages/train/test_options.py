@@ -21,7 +21,7 @@ from adaptsr_cli.artifacts.degradation import DegradationRecord
 from adaptsr_cli.artifacts.split import SplitRecord
 from adaptsr_cli.artifacts.transfer import CameraNoise, PairEstimate, TransferEstimate, TransferFunction
 from adaptsr_cli.imaging.sharp_photographs import SimulatedCamera, photograph
-from adaptsr_cli.io.documents import read_document
+from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.images import write_rgb
 
 QUICK = ("--iterations", 6, "--batch", 2, "--patch", 32, "--lr", 0.005, "--method", "lora")
@@ -135,6 +135,25 @@ def test_patience_ends_the_run_and_it_stays_ended(adaptsr: Command, pairs: Path,
     assert again.code == 0
     assert "finished already" in again.err
     assert read_document(prepared / "training" / "card.json", RunCard).iterations == card.iterations
+
+
+def test_patience_of_an_objective_that_gives_up_psnr_is_refused_before_images_are_opened(adaptsr: Command) -> None:
+    said = adaptsr("train", "--data", "nowhere", "--objective", "perceptual", "--patience", 2)
+    assert said.code == 2
+    assert "--patience watches PSNR, which --objective perceptual gives up on purpose" in said.err
+
+
+def test_the_card_stays_that_of_the_machine_that_did_the_work(adaptsr: Command, pairs: Path, prepared: Path) -> None:
+    words = ("train", "--data", pairs, *QUICK)
+    assert adaptsr(*words).code == 0
+    path = prepared / "training" / "card.json"
+    elsewhere = read_document(path, RunCard).model_copy(update={"device": "the machine beside"})
+    write_document(path, elsewhere)
+    assert "finished already" in adaptsr(*words).err
+    assert read_document(path, RunCard) == elsewhere
+    path.unlink()
+    assert adaptsr(*words).code == 0
+    assert path.exists()
 
 
 def test_the_card_adds_up(adaptsr: Command, pairs: Path, prepared: Path) -> None:

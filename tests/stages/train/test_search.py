@@ -307,8 +307,11 @@ def test_another_run_reuses_what_a_search_has_found(
         raise AdaptsrError("searched again")
 
     monkeypatch.setattr(search._Search, "run", search_again)
-    for more in (("--run", second, "--force"), ("--run", fourth, "--batch", 2)):
+    for more in (("--run", second, "--force"), ("--run", fourth, "--batch", 2), ("--run", fourth, "--iterations", 121)):
         assert "searched again" in adaptsr("train", "--data", camera, *WORDS, *more).err
+    for iterations in (10, 120):
+        words = ("--iterations", iterations, "--run", copy_plan(f"of {iterations}"))
+        assert "as an earlier search" in adaptsr("train", "--data", camera, *WORDS, *words).err
     kept.write_text("{", encoding="utf-8")
     damaged = adaptsr("train", "--data", camera, *WORDS, "--run", fourth)
     assert "what an earlier search has found is ignored" in damaged.err

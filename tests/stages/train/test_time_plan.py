@@ -25,7 +25,7 @@ from adaptsr_cli.training.validation import Validator
 @pytest.mark.parametrize("pace", [Pace(0.005, 0.05), Pace(0.3, 2.0, 3.0), Pace(2.0, 20.0)])
 @pytest.mark.parametrize("seeks_rate", [True, False])
 def test_search_steps_and_validations_fill_the_time(minutes: int, pace: Pace, seeks_rate: bool) -> None:
-    plan = plan_time(minutes, pace, seeks_rate=seeks_rate)
+    plan = plan_time(minutes, pace, ("lora", "full") if seeks_rate else ())
     steps = plan.iterations * (1.3 if plan.is_searching else 1)
     scored = plan_halving(("lora", "full"), plan.iterations).validations if plan.is_searching else 0
     seconds = pace.spent_s + steps * pace.step_s + (plan.validations + scored) * pace.validation_s
@@ -37,7 +37,7 @@ def test_search_steps_and_validations_fill_the_time(minutes: int, pace: Pace, se
 
 def test_a_plan_is_told() -> None:
     pace = Pace(0.25, 2.0)
-    said = plan_time(10, pace, seeks_rate=True).describe(10, pace)
+    said = plan_time(10, pace, ("lora", "full")).describe(10, pace)
     assert said.startswith("10 minutes: a search for the learning rate and about 1,6")
     assert said.endswith("iterations of 0.25 s, with 20 validations of 2 s")
 
