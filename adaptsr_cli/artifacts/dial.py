@@ -13,7 +13,7 @@ class DialRecord(StrictModel):
 
     Attributes:
         adapter_sha256: Of the perceptual adapter's file.
-        curve: PSNR-Y on the held-out crops.
+        curve: PSNR-Y on the held-out crops; after ``adapt --folds`` of the adapters of the folds.
     """
 
     artifact: Literal["dial"] = "dial"

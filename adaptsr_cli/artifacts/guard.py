@@ -20,6 +20,8 @@ the order of the colour channels, where real pairs of no other scene were watche
 class GuardRecord(StrictModel):
     """What an adapter gains on several versions of images that it was not trained on, by its strength.
 
+    After ``adapt --folds`` that is the mean of what those of the folds gained, each on its own images.
+
     Attributes:
         adapter_sha256: Of the adapter's file.
         varied: What differs between the versions.

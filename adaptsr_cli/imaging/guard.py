@@ -119,10 +119,20 @@ def choose_strength(strengths: Sequence[float], gains: Floats) -> StrengthChoice
     """
     if gains.ndim != 2 or len(gains) != len(strengths) or not gains.shape[1] or strengths[0] != 0:
         raise ValueError(f"gains of {gains.shape} at {len(strengths)} strengths do not go together")
-    low, median = np.quantile(gains, 1 - SURE_SHARE, axis=1), np.median(gains, axis=1)
-    careful = careful_gain(low, median)
+    return choose_by_gains(strengths, np.quantile(gains, 1 - SURE_SHARE, axis=1), np.median(gains, axis=1))
+
+
+def choose_by_gains(strengths: Sequence[float], low_db: Floats, median_db: Floats) -> StrengthChoice:
+    """The strength of the largest careful gain.
+
+    Args:
+        strengths: S of them.
+        low_db: (S,) gain that `SURE_SHARE` of the cameras exceed.
+        median_db: (S,) gain of the median camera.
+    """
+    careful = careful_gain(low_db, median_db)
     best = int(careful.argmax())
-    return StrengthChoice(low, median, strengths[best] if careful[best] >= _LEAST_GAIN_DB else 0.0)
+    return StrengthChoice(low_db, median_db, strengths[best] if careful[best] >= _LEAST_GAIN_DB else 0.0)
 
 
 def _spread(estimate: TransferEstimate) -> list[TransferFunction]:

@@ -36,14 +36,15 @@ from adaptsr_cli.report.metric_names import name_metric
 from adaptsr_cli.runtime import describe_machine, pick_device
 from adaptsr_cli.stages.adapt.options import AdaptOptions
 from adaptsr_cli.stages.adapt.steps import evaluate, merge, plan_ranks
+from adaptsr_cli.stages.common.dial import join_dials
 from adaptsr_cli.stages.common.models import ModelSpec, expected_scale, open_backbone
 from adaptsr_cli.stages.common.open_run import OpenRun
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.common.training_data import CacheSizes, FoldedData, open_folded_data
-from adaptsr_cli.stages.evaluate.dial import join_dials
 from adaptsr_cli.stages.evaluate.html_report import write_report
 from adaptsr_cli.stages.evaluate.stage import EvaluateResult
 from adaptsr_cli.stages.evaluate.summary import summarise
+from adaptsr_cli.stages.train.fold_findings import FoldFindings
 from adaptsr_cli.stages.train.stage import TrainResult, train_backbone
 from adaptsr_cli.training.state import read_state
 from adaptsr_cli.units import plural
@@ -212,16 +213,22 @@ def prepare_final(
     return opened.opened, options.model_copy(update=update)
 
 
-def prepare_perceptual(options: AdaptOptions, results: Sequence[FoldResult]) -> AdaptOptions:
-    """What to train on top of the final model: as the folds did, for the median of their iterations.
+def gather_findings(options: AdaptOptions, results: Sequence[FoldResult]) -> FoldFindings:
+    """What the folds found on held-out images, and what to train on top: as they did, for their median length.
 
     Args:
         options: Of the whole.
         results: Of all folds.
     """
-    done = [result.training.perceptual.card.iterations for result in results if result.training.perceptual is not None]
+    trainings = [result.training for result in results]
+    on_top = [training.perceptual for training in trainings if training.perceptual is not None]
+    done = [perceptual.card.iterations for perceptual in on_top]
     update = {"iterations": max(1, round(median(done))) if done else None, "minutes": None}
-    return options.model_copy(update=update)
+    return FoldFindings(
+        perceptual=options.model_copy(update=update),
+        guards=tuple(training.guard for training in trainings if training.guard is not None),
+        dials=tuple(perceptual.dial for perceptual in on_top),
+    )
 
 
 def join_folds(

@@ -15,7 +15,7 @@ from adaptsr_cli.errors import AdaptsrError, GroupError, Interrupted, OutputExis
 from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.metrics.protocol import parse_metrics
 from adaptsr_cli.progress import SILENT, Progress, TellOnce
-from adaptsr_cli.stages.adapt.folds import join_folds, open_folds, prepare_final, prepare_perceptual, run_fold
+from adaptsr_cli.stages.adapt.folds import gather_findings, join_folds, open_folds, prepare_final, run_fold
 from adaptsr_cli.stages.adapt.options import AdaptOptions, DemoOptions
 from adaptsr_cli.stages.adapt.steps import evaluate, merge, plan_ranks, upscale_example
 from adaptsr_cli.stages.common.data_options import pick
@@ -118,8 +118,8 @@ def _cross_validate(options: AdaptOptions, folds: int, progress: Progress, world
         results = [run_fold(options, opened, number, progress, world) for number in range(folds)]
         final, settled = prepare_final(options, opened, results, progress)
         plan_ranks(settled, final, progress, world)
-        on_top = prepare_perceptual(options, results)
-        training = train_backbone(settled, final, progress, world, perceptual=on_top)
+        findings = gather_findings(options, results)
+        training = train_backbone(settled, final, progress, world, folds=findings)
         merged = merge(settled, progress, world)
         evaluation = join_folds(settled, final, results, progress, world)
         return AdaptResult(

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from adaptsr_cli.artifacts.dial import DialRecord
+from adaptsr_cli.artifacts.evaluation import DialCurve, DialPoint
 from adaptsr_cli.artifacts.merged import Blend, BlendPart, PerceptualPart
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.errors import ArtifactError, UsageError
@@ -196,3 +197,25 @@ def faithful_strength(run: RunFolder, adapter: AdapterSource, progress: Progress
             f"merged at strength {guard.strength:g}, as the guard of the training chose (`{command}` undoes it)"
         )
     return guard.strength
+
+
+def join_dials(curves: Sequence[DialCurve | None]) -> DialCurve | None:
+    """The curve over the images of several; None where one of them is missing."""
+    known = [curve for curve in curves if curve is not None]
+    if not known or len(known) < len(curves):
+        return None
+    images = sum(curve.images for curve in known)
+
+    def mean(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        shared = [key for key in metrics[0] if all(key in found for found in metrics)]
+        weights = [curve.images / images for curve in known]
+        return {key: sum(w * found[key] for w, found in zip(weights, metrics, strict=True)) for key in shared}
+
+    return DialCurve(
+        images=images,
+        backbone=mean([curve.backbone for curve in known]),
+        points=tuple(
+            DialPoint(sharpness=points[0].sharpness, metrics=mean([point.metrics for point in points]))
+            for points in zip(*(curve.points for curve in known), strict=True)
+        ),
+    )

@@ -115,28 +115,6 @@ def open_dial_scorer(
     return DialScorer(options, open_run_dial(run, spec, SILENT), scorer, reader, device)
 
 
-def join_dials(curves: Sequence[DialCurve | None]) -> DialCurve | None:
-    """The curve over the images of several; None where one of them is missing."""
-    known = [curve for curve in curves if curve is not None]
-    if not known or len(known) < len(curves):
-        return None
-    images = sum(curve.images for curve in known)
-
-    def mean(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
-        shared = [key for key in metrics[0] if all(key in found for found in metrics)]
-        weights = [curve.images / images for curve in known]
-        return {key: sum(w * found[key] for w, found in zip(weights, metrics, strict=True)) for key in shared}
-
-    return DialCurve(
-        images=images,
-        backbone=mean([curve.backbone for curve in known]),
-        points=tuple(
-            DialPoint(sharpness=points[0].sharpness, metrics=mean([point.metrics for point in points]))
-            for points in zip(*(curve.points for curve in known), strict=True)
-        ),
-    )
-
-
 def _means(images: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, float]]:
     """Means over the images that have the metric at every setting.
 

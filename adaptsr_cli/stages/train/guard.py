@@ -7,10 +7,11 @@ alone. With the colour channels of both sides exchanged they are a little like o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import permutations
+from operator import attrgetter
 from typing import Any, Final
 
 import numpy as np
@@ -25,7 +26,7 @@ from adaptsr_cli.data.mixture import Mixture
 from adaptsr_cli.data.pairs import PairReader
 from adaptsr_cli.imaging.degrade import degrade
 from adaptsr_cli.imaging.flatness import is_flat
-from adaptsr_cli.imaging.guard import STRENGTHS, UP_TO_HALF, choose_strength, plausible_cameras
+from adaptsr_cli.imaging.guard import STRENGTHS, UP_TO_HALF, choose_by_gains, choose_strength, plausible_cameras
 from adaptsr_cli.inference.engine import Upscaler
 from adaptsr_cli.inference.picture import upscale_rgb
 from adaptsr_cli.io.documents import read_document, write_document
@@ -95,11 +96,43 @@ def guard_training(opened: OpenRun, device: torch.device, progress: Progress) ->
             strength=choice.strength,
         )
         write_document(run.guard, found)
-    if found.keeps_backbone:
-        progress.warn(f"{found.describe()}. What would help: {trial.advice}")
-    else:
-        progress.note(found.describe())
+    _tell(found, trial, progress)
     return found
+
+
+def guard_by_folds(opened: OpenRun, guards: Sequence[GuardRecord], progress: Progress) -> GuardRecord:
+    """The strength of a final adapter by the guards of the folds, each of which tried an adapter on images new to it.
+
+    Args:
+        opened: The run, trained on all images.
+        guards: At least one.
+        progress: Told what was found.
+    """
+    strengths = tuple(strength for strength in guards[0].strengths if all(strength in g.strengths for g in guards))
+    low_db, median_db = (
+        np.mean([[gains(guard)[guard.strengths.index(s)] for s in strengths] for guard in guards], axis=0)
+        for gains in (attrgetter("low_db"), attrgetter("median_db"))
+    )
+    found = GuardRecord(
+        adapter_sha256=file_sha256(opened.run.adapter),
+        varied=guards[0].varied,
+        versions=guards[0].versions,
+        images=sum(guard.images for guard in guards),
+        strengths=strengths,
+        low_db=tuple(map(float, low_db)),
+        median_db=tuple(map(float, median_db)),
+        strength=choose_by_gains(strengths, low_db, median_db).strength,
+    )
+    write_document(opened.run.guard, found)
+    _tell(found, _choose_trial(opened), progress)
+    return found
+
+
+def _tell(found: GuardRecord, trial: _Trial | None, progress: Progress) -> None:
+    if not found.keeps_backbone:
+        progress.note(found.describe())
+    else:
+        progress.warn(found.describe() + ("" if trial is None else f". What would help: {trial.advice}"))
 
 
 def _choose_trial(opened: OpenRun) -> _Trial | None:

@@ -7,6 +7,7 @@ folded in. So what it learns is only what the faithful adapter lacks, and any sh
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,7 @@ from adaptsr_cli.runtime import describe_device
 from adaptsr_cli.stages.common.adapter_file import AdapterSource, open_adapter, read_guard
 from adaptsr_cli.stages.common.auto_sharpness import begin_by_held_out
 from adaptsr_cli.stages.common.blend import open_blend
-from adaptsr_cli.stages.common.dial import SETTINGS, open_perceptual, open_run_dial, read_dial_record
+from adaptsr_cli.stages.common.dial import SETTINGS, join_dials, open_perceptual, open_run_dial, read_dial_record
 from adaptsr_cli.stages.common.models import ModelSpec, open_backbone
 from adaptsr_cli.stages.common.open_run import OpenRun
 from adaptsr_cli.stages.common.run_folder import RunFolder
@@ -98,13 +99,16 @@ def _half(minutes: float | None) -> float | None:
     return None if minutes is None else minutes / 2
 
 
-def train_on_top(options: TrainOptions, inputs: TrainingInputs, progress: Progress) -> PerceptualResult:
+def train_on_top(
+    options: TrainOptions, inputs: TrainingInputs, progress: Progress, dials: Sequence[DialCurve]
+) -> PerceptualResult:
     """Train the perceptual adapter, or go on with it; one on top of another adapter than the run has now goes.
 
     Args:
         options: From `perceptual_part`.
         inputs: Those of the first training, which is done.
         progress: Told what is trained.
+        dials: What the folds found the sharpness to do, where this is trained on the images that it watches.
     """
     opened, world = inputs.opened, inputs.world
     run, faithful = opened.run.perceptual, open_adapter(opened.run.adapter)
@@ -134,7 +138,7 @@ def train_on_top(options: TrainOptions, inputs: TrainingInputs, progress: Progre
             tell_result(run, outcome.state, trainer.objective, progress)
     if outcome.seconds_per_iteration is None:
         progress.note(f"the perceptual adapter is finished already ({format_seconds(outcome.state.elapsed_s)})")
-    return PerceptualResult(run.adapter, card, _measure_dial(opened.run, inputs, progress).curve)
+    return PerceptualResult(run.adapter, card, _measure_dial(opened.run, inputs, progress, join_dials(dials)).curve)
 
 
 def _bounded(options: TrainOptions, inputs: TrainingInputs, progress: Progress) -> TrainOptions:
@@ -150,11 +154,18 @@ def _bounded(options: TrainOptions, inputs: TrainingInputs, progress: Progress) 
     return options.model_copy(update={"learning_rate": bound.highest})
 
 
-def _measure_dial(run: RunFolder, inputs: TrainingInputs, progress: Progress) -> DialRecord:
-    """Score every setting on the held-out crops; what was measured of this adapter before is kept."""
+def _measure_dial(run: RunFolder, inputs: TrainingInputs, progress: Progress, curve: DialCurve | None) -> DialRecord:
+    """Score every setting on the held-out crops; what was measured of this adapter before is kept.
+
+    Args:
+        run: Of the faithful adapter.
+        inputs: Of the perceptual training.
+        progress: Told where `sharpness` auto begins.
+        curve: Known without that.
+    """
     sha256, world = open_perceptual(run).sha256, inputs.world
     record = world.gather(read_dial_record(run, sha256))[0]
-    if record is None:
+    if record is None and curve is None:
         dial = open_run_dial(run, ModelSpec.of(None, None, offline=True), SILENT)
         points = []
         with progress.task("dial", len(SETTINGS), unit="setting") as task:
@@ -167,6 +178,8 @@ def _measure_dial(run: RunFolder, inputs: TrainingInputs, progress: Progress) ->
         dial.backbone.to(torch.device("cpu"))
         backbone = {"psnr_y_db": read_document(run.card, RunCard).backbone_psnr_y_db}
         curve = DialCurve(images=len(inputs.validator), backbone=backbone, points=tuple(points))
+    if record is None:
+        assert curve is not None
         record = DialRecord(adapter_sha256=sha256, curve=curve)
         if world.is_main_process:
             write_document(run.perceptual.dial, record)

@@ -6,7 +6,7 @@ To add an option, add a field to `TrainOptions`; if it decides what the trained 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -152,6 +152,28 @@ class TrainOptions(DataOptions):
         return self.objective != "perceptual"
 
     @property
+    def open_of_each_part(self) -> frozenset[str]:
+        """Names of options that are left open, and that the two trainings of `objective` both find each for itself."""
+        each = ("method", "learning_rate", "optimizer", "schedule", "init", "shira_mask")
+        return frozenset(name for name in each if getattr(self, name) in (None, f.AUTO))
+
+    @property
+    def low_rank_options(self) -> tuple[str, ...]:
+        """Names of the given options that only low-rank updates obey, without those of the usual value.
+
+        These may be given with any method, since the configuration of a run holds them.
+        """
+        usual = {
+            "alpha": TRAIN_PRESETS[self.preset].alpha,
+            "lora_scaling": "alpha/r",
+            "lora_plus": 1.0,
+            "init": "default",
+            "conv_factorization": "1x1-kxk",
+        }
+        given = self.given()
+        return tuple(name for name, value in usual.items() if given.get(name, value) != value)
+
+    @property
     def named_method(self) -> Method:
         """The method that is named; where none is, the one whose options may be given."""
         return "lora" if self.method == "auto" else self.method
@@ -201,7 +223,7 @@ def resolve_config(options: TrainOptions, *, patch_px: int, precision: str) -> T
 
 
 def resolved_options(
-    images: DataSpec, config: TrainConfig, paths: Mapping[str, Path | None], **more: Any
+    images: DataSpec, config: TrainConfig, paths: Mapping[str, Path | None], left_open: Set[str], **more: Any
 ) -> TrainOptions:
     """Everything that a run was made with, with nothing left to defaults; paths absolute.
 
@@ -209,6 +231,7 @@ def resolved_options(
         images: What it is trained on.
         config: The resolved options.
         paths: Files and folders by field name; None for those that were not given.
+        left_open: Names of options that are found again.
         more: Further fields.
     """
     named = {"hr_dir": images.hr, "lr_dir": images.lr, "list_file": images.list_file, **paths}
@@ -217,7 +240,7 @@ def resolved_options(
         f"{folder.path.resolve()}" + ("" if folder.weight is None else f":{folder.weight:g}")
         for folder in images.folders
     )
-    values = config.model_dump(exclude={"patch_px"}, exclude_none=True)
+    values = config.model_dump(exclude={"patch_px", *left_open}, exclude_none=True)
     if config.degrade is not None and config.degrade.endswith(".json"):
         values["degrade"] = str(Path(config.degrade).resolve())
     values |= {"data": folders} if folders else {}

@@ -38,7 +38,14 @@ from adaptsr_cli.units import format_bytes
 
 
 def write_run_records(options: TrainOptions, config: TrainConfig, opened: OpenRun, plan: RankPlan) -> None:
-    """Write ``training/config.toml`` and ``training/split.json``, and draw what is known and has no picture yet."""
+    """Write ``training/config.toml`` and ``training/split.json``, and draw what is known and has no picture yet.
+
+    Args:
+        options: What the user asked for, of which this training may be a part.
+        config: What it came to.
+        opened: The run.
+        plan: Its ranks.
+    """
     run, backbone = opened.run, opened.backbone
     is_found_out = run.degradation.exists() and is_auto(options.degrade)
     resolved = resolved_options(
@@ -50,16 +57,19 @@ def write_run_records(options: TrainOptions, config: TrainConfig, opened: OpenRu
             # Ranks that the user chose, and what a run continues, which lies beside its rank map.
             "rank_map": None if options.rank_map is None and plan.is_usual else plan.path,
         },
+        options.open_of_each_part if options.objective == "both" else frozenset(),
         tensorboard=options.tensorboard,
         checkpointing=options.checkpointing,
-        # Those of the whole, of which the faithful adapter may be a part.
         objective=options.objective,
         **({} if options.minutes is None else {"minutes": options.minutes}),
         **({} if is_bundled(backbone.checkpoint.path) else {"model": str(backbone.checkpoint.path.resolve())}),
         **({"model_options": list_choices(backbone.identity.options)} if backbone.identity.options else {}),
         **({"degrade": str(run.degradation.resolve())} if is_found_out else {}),
     )
-    write_toml(run.config, resolved, "what this run was made with; repeat it with: adaptsr train --config FILE")
+    comment = "what this run was made with; repeat it with: adaptsr train --config FILE"
+    if opened.data.watches_train:
+        comment = "what `adapt --folds` made the final model with, on all images, which `train` alone cannot repeat"
+    write_toml(run.config, resolved, comment)
     write_document(run.split, opened.data.record(options.images))
     known = read_document(run.degradation, DegradationRecord) if run.degradation.exists() else None
     if known is not None and isinstance(known.estimate, TransferEstimate | PairEstimate):

@@ -53,8 +53,6 @@ transformers as well as small convolutional networks (`benchmarks/auto_rate.py`)
 LONG_S: Final = 1800.0
 """Above so many seconds of work the user is told before it begins."""
 
-_LOW_RANK_OPTIONS: Final = frozenset({"alpha", "lora_scaling", "init", "conv_factorization", "lora_plus"})
-
 
 def settle_method(planned: PlannedTraining, inputs: TrainingInputs, progress: Progress) -> TrainOptions:
     """The options with a method, a learning rate and an initialisation; where they are left open, by a search.
@@ -114,7 +112,7 @@ def open_methods(options: TrainOptions, inputs: TrainingInputs) -> tuple[Method,
     asks_low_rank = (
         options.preset == "paper"
         or not options.seeks_psnr
-        or bool(_LOW_RANK_OPTIONS & options.given().keys())
+        or bool(options.low_rank_options)
         or inputs.plan.rank_map.start_sha256 is not None
     )
     params = inputs.opened.backbone.identity.params

@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import torch
-
 from adaptsr_cli.adapters.methods import METHODS, list_methods, validate_method_options
 from adaptsr_cli.artifacts.card import RunCard
 from adaptsr_cli.artifacts.files import FileAccount
@@ -23,8 +21,9 @@ from adaptsr_cli.runtime import describe_device, pick_device, random_state_kept
 from adaptsr_cli.stages.allocate.options import DEFAULT_BUDGET
 from adaptsr_cli.stages.common.open_run import OpenRun, open_run
 from adaptsr_cli.stages.common.run_folder import RunFolder, drop_training
+from adaptsr_cli.stages.train.fold_findings import FoldFindings
 from adaptsr_cli.stages.train.from_peft import start_from_peft
-from adaptsr_cli.stages.train.guard import guard_training
+from adaptsr_cli.stages.train.guard import guard_by_folds, guard_training
 from adaptsr_cli.stages.train.kept_search import recall_search
 from adaptsr_cli.stages.train.on_top import PerceptualResult, faithful_part, perceptual_part, train_on_top
 from adaptsr_cli.stages.train.options import TrainOptions
@@ -36,7 +35,6 @@ from adaptsr_cli.stages.train.time_plan import plan_training
 from adaptsr_cli.training.log import read_log
 from adaptsr_cli.training.loop import Trainer, TrainingOutcome
 from adaptsr_cli.training.objective import Objective
-from adaptsr_cli.training.presets import TRAIN_PRESETS
 from adaptsr_cli.training.validation import Validator
 from adaptsr_cli.units import agree, format_params, format_seconds, parse_budget, plural
 
@@ -110,9 +108,7 @@ def check_options(options: TrainOptions) -> None:
     method = options.named_method
     mask = options.shira_mask or METHODS[method].masks[0]
     validate_method_options(method, options.init or "default", options.conv_factorization, mask)
-    # The usual values may be given with any method, since the configuration of a run holds them.
-    usual = {"alpha": TRAIN_PRESETS[options.preset].alpha, "lora_scaling": "alpha/r", "lora_plus": 1.0}
-    unusual = [name for name, value in usual.items() if getattr(options, name) not in (None, value)]
+    unusual = options.low_rank_options
     if unusual and not METHODS[method].is_low_rank:
         able = list_methods(spec for spec in METHODS.values() if spec.is_low_rank)
         raise UsageError(f"`{unusual[0]}` is for `method` {able}", f"leave `{unusual[0]}` out")
@@ -130,7 +126,7 @@ def train_backbone(
     progress: Progress,
     world: World,
     *,
-    perceptual: TrainOptions | None = None,
+    folds: FoldFindings | None = None,
 ) -> TrainResult:
     """`run_train` in a run that is open already.
 
@@ -139,10 +135,10 @@ def train_backbone(
         opened: On what.
         progress: Where to tell.
         world: The processes that train together.
-        perceptual: What to train on top with ``objective`` both, where that is not what `options` say.
+        folds: What the folds found, where this is the final training of a cross-validation.
     """
     try:
-        return _train_all(options, opened, progress, world, perceptual)
+        return _train_all(options, opened, progress, world, folds)
     except Interrupted as stop:
         if not options.force:
             raise
@@ -150,7 +146,7 @@ def train_backbone(
 
 
 def _train_all(
-    options: TrainOptions, opened: OpenRun, progress: Progress, world: World, perceptual: TrainOptions | None
+    options: TrainOptions, opened: OpenRun, progress: Progress, world: World, folds: FoldFindings | None
 ) -> TrainResult:
     """See `train_backbone`."""
     run, backbone = opened.run, opened.backbone
@@ -165,15 +161,22 @@ def _train_all(
     validator = Validator(readers.held_out, backbone.scale, world, training=readers.train)
     _tell_flat(validator, progress)
     inputs = TrainingInputs(opened, plan, readers, validator, device, world)
-    result = _train(faithful_part(options), options, inputs, progress)
+    result = _train(faithful_part(options), options, inputs, progress, folds)
     if options.objective == "both":
-        part = perceptual_part(perceptual or options, inputs)
-        result = replace(result, perceptual=train_on_top(part, inputs, progress))
+        part = perceptual_part(folds.perceptual if folds else options, inputs)
+        on_top = train_on_top(part, inputs, progress, folds.dials if folds else ())
+        result = replace(result, perceptual=on_top)
     tell_cache(opened.data.cache.stats(), len(readers.train) + len(readers.held_out), progress)
     return replace(result, files=opened.data.files)
 
 
-def _train(options: TrainOptions, asked: TrainOptions, inputs: TrainingInputs, progress: Progress) -> TrainResult:
+def _train(
+    options: TrainOptions,
+    asked: TrainOptions,
+    inputs: TrainingInputs,
+    progress: Progress,
+    folds: FoldFindings | None,
+) -> TrainResult:
     """Train the adapter of the run.
 
     Args:
@@ -181,6 +184,7 @@ def _train(options: TrainOptions, asked: TrainOptions, inputs: TrainingInputs, p
         asked: What the user asked for, of which this may be a part.
         inputs: On what.
         progress: Where to tell.
+        folds: What the folds found, where there are some.
     """
     opened, world = inputs.opened, inputs.world
     methods = open_methods(options, inputs)
@@ -196,13 +200,12 @@ def _train(options: TrainOptions, asked: TrainOptions, inputs: TrainingInputs, p
     if asked.method == "auto":
         _tell_budget(trainer, inputs, progress)
     if world.is_main_process:
-        told = options.model_copy(update={"objective": asked.objective, "minutes": asked.minutes})
-        write_run_records(told, config, opened, inputs.plan)
+        write_run_records(asked, config, opened, inputs.plan)
     outcome = trainer.run(progress)
 
     text, where = objective.describe(), describe_device(inputs.device)
     card = fill_card(outcome.state, attachment, opened.backbone, text, where, world)
-    result = _finish(opened, card, outcome, objective, inputs.device, progress, world)
+    result = _finish(inputs, card, outcome, objective, progress, folds)
     if outcome.seconds_per_iteration is None and asked.objective != "both":
         progress.note(
             f"this run is finished already ({format_seconds(outcome.state.elapsed_s)}); more `iterations` or `minutes` "
@@ -274,16 +277,16 @@ def _tell_budget(trainer: Trainer, inputs: TrainingInputs, progress: Progress) -
 
 
 def _finish(
-    opened: OpenRun,
+    inputs: TrainingInputs,
     card: RunCard,
     outcome: TrainingOutcome,
     objective: Objective,
-    device: torch.device,
     progress: Progress,
-    world: World,
+    folds: FoldFindings | None,
 ) -> TrainResult:
     """Write the card and the curves, say how the run went, and ask the guard."""
-    run, guard = opened.run, None
+    opened, world, guard = inputs.opened, inputs.world, None
+    run = opened.run
     with world.rank_zero_first():
         if world.is_main_process:
             if outcome.seconds_per_iteration is not None or not run.card.exists():
@@ -293,6 +296,9 @@ def _finish(
             draw_curves(run.curves, read_log(run.training.log))
             tell_result(run, outcome.state, objective, progress)
             if objective.seeks_psnr and outcome.state.best_iteration > 0:
-                guard = guard_training(opened, device, progress)
+                if folds is not None and folds.guards:
+                    guard = guard_by_folds(opened, folds.guards, progress)
+                else:
+                    guard = guard_training(opened, inputs.device, progress)
     search = read_document(run.search, SearchRecord) if run.search.exists() else None
     return TrainResult(run.adapter, card, outcome.seconds_per_iteration, guard=guard, search=search)

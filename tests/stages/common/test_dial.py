@@ -23,8 +23,11 @@ from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.hashing import file_sha256
 from adaptsr_cli.io.images import read_rgb
 from adaptsr_cli.stages.common.adapter_file import read_adapter
+from adaptsr_cli.stages.common.dial import join_dials
+from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.train import rate_bound, setup
 from adaptsr_cli.training.objective import PixelObjective, Term
+from adaptsr_cli.training.state import read_state
 
 TRAIN = ("train", "--run", "r", "--objective", "both", "--lr", "0.002", *QUICK)
 
@@ -66,6 +69,17 @@ def run(adaptsr: Command, camera: Path, tmp_path_factory: pytest.TempPathFactory
     elif not Path("r").exists():
         shutil.copytree(trained, "r")
     return Path("r")
+
+
+def test_the_configuration_repeats_both_trainings(adaptsr: Command, run: Path) -> None:
+    """What each found for itself is left open: the first has another method, optimizer and schedule than the second."""
+    done = adaptsr("train", "--config", run / "training" / "config.toml", "--run", "again")
+    assert done.code == 0, done.err
+    for folder in (Path(), Path("perceptual")):
+        states = [read_state(root / folder / "training" / "state.safetensors") for root in (run, Path("again"))]
+        assert states[0][0].plan.config == states[1][0].plan.config
+        first, second = (read_adapter(root / folder / "adapter.safetensors")[1] for root in (run, Path("again")))
+        assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_a_small_network_gets_full_updates_and_the_perceptual_adapter_on_top_low_rank_ones(run: Path) -> None:
@@ -234,6 +248,11 @@ def test_folds_train_and_measure_both(adaptsr: Command, camera: Path) -> None:
     assert found["dial"]["points"][0]["metrics"] == pytest.approx(found["models"][1]["metrics"])
     assert found["dial"]["backbone"] == pytest.approx(found["models"][0]["metrics"])
     assert read_document(Path("f/perceptual/training/card.json"), RunCard).iterations == 3
+    curves = [read_document(RunFolder(Path(f"f/folds/{k}")).perceptual.dial, DialRecord).curve for k in (1, 2, 3)]
+    curve = read_document(RunFolder(Path("f")).perceptual.dial, DialRecord).curve
+    assert curve == join_dials(curves)  # the final adapters are trained on the images that are left to measure on
+    assert curve.images == sum(each.images for each in curves)
+    assert "repeat it" not in Path("f/training/config.toml").read_text()
     assert "Between faithful and sharp" in Path("f/report.html").read_text()
 
 

@@ -19,7 +19,7 @@ from adaptsr_cli.artifacts.guard import GuardRecord
 from adaptsr_cli.artifacts.split import SplitRecord
 from adaptsr_cli.artifacts.transfer import CameraNoise, TransferEstimate, TransferFunction
 from adaptsr_cli.imaging.estimate import estimate_camera
-from adaptsr_cli.imaging.guard import STRENGTHS, UP_TO_HALF
+from adaptsr_cli.imaging.guard import STRENGTHS, UP_TO_HALF, careful_gain
 from adaptsr_cli.imaging.sharp_photographs import SimulatedCamera, photograph
 from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.hashing import file_sha256
@@ -91,6 +91,24 @@ def test_the_strength_is_chosen_once_and_merged_with(trained: Command) -> None:
     refused = trained("export", "--to", "onnx")
     assert refused.code == 1
     assert "guard of the training chose strength 0.5" in refused.err
+
+
+@pytest.mark.slow
+def test_a_final_adapter_has_the_strength_of_those_of_the_folds(trained: Command) -> None:
+    """It is trained on all photographs, so none is left that could tell."""
+    words = ("adapt", *WITHOUT_PAIRS[1:], "--folds", 3, "--budget", "2k", "--metrics", "psnr", "--run", "f")
+    done = trained(*words)
+    assert done.code == 0, done.err
+    final, *folds = (
+        read_document(Path(place) / "training" / "guard.json", GuardRecord)
+        for place in ("f", "f/folds/1", "f/folds/2", "f/folds/3")
+    )
+    assert final.images == sum(guard.images for guard in folds)
+    assert final.low_db == pytest.approx(np.mean([guard.low_db for guard in folds], axis=0))
+    assert final.median_db == pytest.approx(np.mean([guard.median_db for guard in folds], axis=0))
+    careful = careful_gain(np.array(final.low_db), np.array(final.median_db))
+    assert final.strength == final.strengths[int(careful.argmax())] > 0
+    assert final.adapter_sha256 == file_sha256(Path("f/adapter.safetensors"))
 
 
 def test_a_kept_backbone_is_warned_of_and_merges_to_itself(trained: Command) -> None:
