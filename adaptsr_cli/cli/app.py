@@ -29,6 +29,9 @@ from adaptsr_cli.cli.streams import Streams, guarded_streams
 from adaptsr_cli.distributed import World, world_from_env
 from adaptsr_cli.errors import AdaptsrError, Interrupted, UsageError, nearest
 
+UNREAD = 141
+"""Exit code where the reader of stdout went away, as the shell gives it for programs that SIGPIPE ends."""
+
 _INTERRUPTED = Interrupted("interrupted", "what was finished is kept; the same command resumes or starts again")
 
 
@@ -239,7 +242,7 @@ def _run(console: Console, session: Session, streams: Streams) -> int:
     if lost is not None and code == 0:
         console.error(lost)
         code = lost.exit_code
-    return code
+    return UNREAD if streams.is_unread and code == 0 else code
 
 
 def _group() -> World:

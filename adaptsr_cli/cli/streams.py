@@ -65,13 +65,16 @@ class Streams:
     out: GuardedStream
     err: GuardedStream
 
-    def lost_results(self) -> AdaptsrError | None:
-        """What to tell where results could not be written to stdout; None where they could."""
+    @property
+    def is_unread(self) -> bool:
+        """Whether the reader of stdout went away, as `head` does when it has enough."""
         self.out.flush()
-        if self.out.fault is None:
+        return isinstance(self.out.fault, BrokenPipeError)
+
+    def lost_results(self) -> AdaptsrError | None:
+        """What to tell where results could not be written to stdout; None where they could, or nobody wants them."""
+        if self.is_unread or self.out.fault is None:
             return None
-        if isinstance(self.out.fault, BrokenPipeError):
-            return AdaptsrError("the reader of the output went away")
         return AdaptsrError(
             f"cannot write to the standard output: {self.out.fault.strerror or self.out.fault}",
             "the files that the command writes are complete; only what it shows is lost",

@@ -370,6 +370,9 @@ class Trainer:
             yield
             return
         with TensorBoard(self.folder.tensorboard, iteration) as self._board:
+            if iteration == 0 and self.start is not None:  # scored before the files were open
+                self._board.add(LogRow(iteration=0, val_psnr_y_db=self.start.validation.psnr_y_db))
+                self._board.add_sample(self.start.validation.sample, 0)
             yield
         self._board = None
 
