@@ -28,7 +28,6 @@ from adaptsr_cli.distributed import World
 from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.documents import parse_document, read_document, write_document
 from adaptsr_cli.io.headers import read_metadata
-from adaptsr_cli.io.lock import hold_folder
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.report.findings import leading_metric
 from adaptsr_cli.report.gallery import BestAndWorst, select
@@ -95,7 +94,7 @@ def open_folds(options: AdaptOptions, folds: int, progress: Progress, world: Wor
     images, cache, run = options.images, CacheSizes.of(options.cache_ram), options.run_folder
     with ExitStack() as stack:
         if world.is_main_process:
-            stack.enter_context(hold_folder(run.root))
+            stack.enter_context(run.held())
         with world.rank_zero_first():
             scale = expected_scale(run, options.model)
             data = open_folded_data(images, folds, options.seed, progress, scale, cache, options.degrade)

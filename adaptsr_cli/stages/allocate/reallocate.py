@@ -15,7 +15,6 @@ from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.documents import write_document
-from adaptsr_cli.io.lock import hold_folder
 from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.ranking.allocation import AllocationSite, largest_uniform_rank
 from adaptsr_cli.ranking.regrowth import extended_gains
@@ -83,7 +82,7 @@ def run_reallocate(
     adapter = open_adapter(options.adapter)
     require_low_rank(adapter, "reallocation")
     spec = ModelSpec.of(options.model, options.weights_dir, offline=options.offline, options=options.model_options)
-    with hold_folder(run.root):
+    with run.held():
         backbone = open_backbone(run, spec, progress)
         spectra = spectra_of(backbone, adapter)
         if not any(spectrum.energies for spectrum in spectra.values()):

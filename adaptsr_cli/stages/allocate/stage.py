@@ -13,7 +13,6 @@ from adaptsr_cli.artifacts.saliency import Saliency, SiteSaliency
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.documents import read_document, write_document
-from adaptsr_cli.io.lock import hold_folder
 from adaptsr_cli.progress import SILENT, Progress
 from adaptsr_cli.ranking.allocation import (
     AllocationSite,
@@ -70,7 +69,7 @@ def run_allocate(
     refuse_overwriting({"rank map": run.rank_map}, force=options.force)
     if not source.exists():
         raise ArtifactError(f"there is no {source}", "make it with `adaptsr score --data DIR`")
-    with hold_folder(run.root):
+    with run.held():
         return allocate_ranks(options, read_document(source, Saliency), progress)
 
 

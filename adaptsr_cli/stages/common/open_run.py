@@ -12,7 +12,6 @@ from adaptsr_cli.data.layouts import files_of
 from adaptsr_cli.distributed import World
 from adaptsr_cli.errors import UsageError
 from adaptsr_cli.io.documents import read_document
-from adaptsr_cli.io.lock import hold_folder
 from adaptsr_cli.progress import Progress
 from adaptsr_cli.stages.common.data_options import DataOptions
 from adaptsr_cli.stages.common.models import ModelSpec, expected_scale, open_backbone
@@ -53,7 +52,7 @@ def open_run(options: DataOptions, progress: Progress, world: World, *, strict: 
     run = options.run_folder
     with ExitStack() as stack:
         if world.is_main_process:
-            stack.enter_context(hold_folder(run.root))
+            stack.enter_context(run.held())
         with world.rank_zero_first():
             scale = expected_scale(run, options.model)
             known = read_document(run.split, SplitRecord) if run.split.exists() and not options.force else None

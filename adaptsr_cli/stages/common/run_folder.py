@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from adaptsr_cli import __version__
 from adaptsr_cli.artifacts.base import Provenance, Scalar
 from adaptsr_cli.errors import OutputExistsError, UsageError
-from adaptsr_cli.io.lock import LOCK_NAME
+from adaptsr_cli.io.lock import LOCK_NAME, hold_folder
 from adaptsr_cli.stages.common.places import Folder, find_obstacle
 from adaptsr_cli.training.folder import TrainingFolder
 
@@ -46,6 +47,18 @@ class RunFolder:
         """Whether anything is in it but the record: until then its backbone can still be another."""
         kept = {self.record.name, LOCK_NAME}
         return self.root.is_dir() and any(path.name not in kept for path in self.root.iterdir())
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold it, as `hold_folder` does; one that is made for work which fails before it has begun goes again."""
+        is_new = not self.root.exists()
+        with hold_folder(self.root):
+            try:
+                yield
+            except BaseException:
+                if is_new and not self.is_begun:
+                    shutil.rmtree(self.root, ignore_errors=True)  # while nobody else can hold it
+                raise
 
     @property
     def saliency(self) -> Path:

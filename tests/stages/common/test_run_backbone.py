@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from conftest import Command
+import pytest
+from conftest import Command, write_pairs
 from networks import save_tiny
 
 QUICK = ("--iterations", 1, "--batch", 1, "--patch", 32, "--lr", 1e-3)
@@ -18,7 +19,11 @@ def source(run: str) -> str:
 
 
 def test_a_run_in_which_nothing_was_made_takes_another_network(adaptsr: Command, pairs: Path) -> None:
-    """The first command forgot ``--model`` and was refused: the next one is not held to the embedded network."""
+    """The first command forgot ``--model`` and was refused: the next one is not held to the embedded network.
+
+    The folder is the user's, so it is kept with the record of the network.
+    """
+    Path("r").mkdir()
     for name in ("safmn_x2", "edsr_basicsr"):
         save_tiny(name, Path(f"{name}.safetensors"))
     refused = adaptsr("train", "--data", pairs, "--run", "r", *QUICK, "--precision", "fp16")
@@ -68,3 +73,24 @@ def test_a_backbone_that_was_moved_is_found_again(adaptsr: Command, pairs: Path)
     Path("there.safetensors").rename("again.safetensors")
     Path("r/run.json").write_text(json.dumps({**record, "model_path": str(Path("again.safetensors").resolve())}))
     assert adaptsr(*score).code == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("score", "--data", "nowhere"),
+        ("train", "--data", "pairs", "--rank-map", "nowhere.json"),
+        ("adapt", "--data", "pairs", "--patch", 4000),
+        ("adapt", "--data", "pairs", "--folds", 30),
+        ("allocate",),
+    ],
+)
+def test_a_first_command_that_is_refused_leaves_nothing(
+    adaptsr: Command, tmp_path: Path, words: tuple[str | int, ...]
+) -> None:
+    write_pairs(tmp_path / "pairs", count=5, side_px=64)
+    assert adaptsr(*words, "--run", "new").code in (1, 2)
+    assert not Path("new").exists()
+    Path("mine").mkdir()
+    assert adaptsr(*words, "--run", "mine").code in (1, 2)
+    assert Path("mine").is_dir()  # it was there before
