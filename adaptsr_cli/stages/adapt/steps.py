@@ -33,6 +33,8 @@ from adaptsr_cli.stages.merge.options import MergeOptions
 from adaptsr_cli.stages.merge.stage import MergeResult, run_merge
 from adaptsr_cli.stages.score.options import ScoreOptions
 from adaptsr_cli.stages.score.stage import score_backbone
+from adaptsr_cli.stages.train.from_peft import start_from_peft
+from adaptsr_cli.stages.train.rank_plan import open_rank_plan
 from adaptsr_cli.stages.upscale.options import UpscaleOptions
 from adaptsr_cli.stages.upscale.stage import run_upscale, single_result
 from adaptsr_cli.training.presets import TRAIN_PRESETS
@@ -41,6 +43,10 @@ from adaptsr_cli.training.presets import TRAIN_PRESETS
 def plan_ranks(options: AdaptOptions, opened: OpenRun, progress: Progress, world: World) -> None:
     """Score, and allocate where no rank map is named, as far as that is not done yet."""
     run = opened.run
+    # What is wrong with files that are named is said before the network is scored, which may take long.
+    start_from_peft(options, opened, progress, world)
+    if options.rank_map is not None:
+        open_rank_plan(options, opened, progress, world)
     # Asked by one process, since a moment later it writes these files.
     is_scored, is_allocated = world.gather(
         (run.saliency.exists(), world.is_main_process and _is_allocated(run, options))

@@ -83,7 +83,7 @@ def build_adapters(
         if saved is None
         else read_entries(saved),
     )
-    if config.conv_factorization != "1x1-kxk":
+    if config.conv_factorization != "1x1-kxk" and config.init != "adapter":  # whose ranks are those of its updates
         progress.note(_describe_unspent(config, sites, attachment))
     return attachment
 

@@ -105,7 +105,12 @@ def apply_warm_start(
                 f"{warm_start_path(plan.path)}: the update of {name} does not fit {plan.path}", MAKE_AGAIN
             )
         put_factors(target, lora_a, lora_b)
-    if header.provenance.data_fingerprint != fingerprint:
+    known = header.provenance.data_fingerprint
+    if not known:
+        progress.note(
+            "what the adapter was trained on is not known: if held-out images are among it, their scores are too good"
+        )
+    elif known != fingerprint:
         progress.warn(
             "the adapter was trained on other images, or with another split: held-out images may be among those that "
             "it was trained on, and then their scores are too good"

@@ -149,6 +149,9 @@ def test_training_goes_on_from_what_peft_has(network: str, adaptsr: Command, mak
     assert train.code == 0, train.err
     assert "by peft, written as on/rank_map.json" in train.err
     assert "adapter before this training" in train.err
+    assert "what the adapter was trained on is not known" in train.err
+    assert "trained on other images" not in train.err
+    assert "conv-factorization" not in train.err
     assert adaptsr("merge", "--run", "on").code == 0
     with torch.inference_mode():
         found = super_resolve(load_backbone(Path("on/merged.safetensors")), image)
