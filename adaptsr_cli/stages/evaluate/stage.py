@@ -12,7 +12,7 @@ import torch
 
 from adaptsr_cli.artifacts.base import Scalar
 from adaptsr_cli.artifacts.degradation import Degradation
-from adaptsr_cli.artifacts.evaluation import ColourChartScores, Evaluation, ImageScores, LeftOutImage
+from adaptsr_cli.artifacts.evaluation import ColourChartScores, Evaluation, ImageScores, LeftOutImage, Seen
 from adaptsr_cli.artifacts.files import FileAccount
 from adaptsr_cli.artifacts.metrics import METRICS
 from adaptsr_cli.backbones.catalogue import weights_dir
@@ -53,6 +53,7 @@ from adaptsr_cli.stages.evaluate.images import ScoredImages, choose_images
 from adaptsr_cli.stages.evaluate.models import EvaluatedModel, make_distinct, open_folder, open_networks
 from adaptsr_cli.stages.evaluate.options import EvaluateOptions
 from adaptsr_cli.stages.evaluate.scoring import ImageScorer, make_sheet_rows, refuse_unscorable, score_share
+from adaptsr_cli.stages.evaluate.seen_by_adapters import find_seen_by_adapters
 from adaptsr_cli.stages.evaluate.summary import summarise
 from adaptsr_cli.units import plural
 
@@ -95,6 +96,7 @@ class _Subject:
         degradation: What makes the LR side of photographs; None where nothing is degraded.
         reader: The same images, as they are given to the models.
         models: The networks, and what other systems made.
+        seen: What the training of the models has seen of the images; None where that is not known.
     """
 
     images: ScoredImages
@@ -102,6 +104,7 @@ class _Subject:
     degradation: Degradation | None
     reader: Mixture
     models: list[EvaluatedModel]
+    seen: Seen | None = None
 
     @property
     def is_of_training(self) -> bool:
@@ -252,7 +255,11 @@ def _open_subject(
     names = [pair.name for pair in reader.pairs]
     folders = [open_folder(name, folder, names, strict=options.strict) for name, folder in options.output_folders]
     used = degradation if protocol.has_reference else None
-    return _Subject(images, fingerprint_of(sets), used, reader, make_distinct([*networks, *folders]))
+    subject = _Subject(images, fingerprint_of(sets), used, reader, make_distinct([*networks, *folders]))
+    # Nobody knows what other models have been trained on than those of the run's training, and adapters of other runs.
+    is_known = options.scores_run and subject.is_of_training
+    seen = images.seen if is_known else find_seen_by_adapters(options.adapters, run, sets, progress)
+    return replace(subject, seen=seen)
 
 
 def _inputs(options: EvaluateOptions, subject: _Subject) -> Iterator[Path]:
@@ -340,8 +347,7 @@ def _make_evaluation(
         scale=scale,
         data=options.images.describe(),
         split=subject.images.split,
-        # Nobody knows what other models than those of the run's training have been trained on.
-        seen=subject.images.seen if options.scores_run and subject.is_of_training else None,
+        seen=subject.seen,
         simulated_lr=protocol.has_reference and any(pairs.ratio is None for pairs in subject.images.sets),
         skipped_metrics=scorer.measures.skipped,
         models=models,

@@ -164,6 +164,12 @@ def test_adapters_are_scored_on_their_backbones_as_the_merged_file_is(
     result = adaptsr("eval", "--data", pairs, *words, "--metrics", "psnr", "--split", "all", "--run", "new", "--json")
     assert result.code == 0, result.err
     models = json.loads(result.out)["models"]
+    assert json.loads(result.out)["seen"] == "training"
+    for run in ("one", "two"):
+        assert f"{run}/adapter.safetensors was trained on 5 of these 6 images" in result.err
+    watched = adaptsr("eval", "--data", pairs, *words[:2], "--metrics", "psnr", "--run", "one", "--json", "--force")
+    assert json.loads(watched.out)["seen"] == "validation"
+    assert watched.err.count("chose the iteration") == 1
     assert [model["name"] for model in models] == ["backbone", "one/adapter", "two/adapter"]
     assert len({model["sha256"] for model in models}) == 3
     merged = adaptsr(
