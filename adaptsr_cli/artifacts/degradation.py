@@ -18,6 +18,12 @@ Filter = Literal["area", "bilinear", "bicubic", "lanczos"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Filters = Annotated[tuple[Filter, ...], Field(min_length=1)]
 
+MOST_BLUR_LR_PX: Final = 20.0
+"""A picture that is blurred more shows nothing of a scene, and the kernel becomes larger than pictures are."""
+
+MOST_SIZE: Final = 16.0
+"""Of a picture on the way, over that of its LR image."""
+
 ALL_FILTERS: Final[tuple[Filter, ...]] = ("area", "bilinear", "bicubic")
 
 
@@ -25,7 +31,7 @@ class Span(StrictModel):
     """A range from which a number is drawn uniformly; `low` equal to `high` is a fixed number."""
 
     low: Annotated[float, Field(ge=0)]
-    high: Annotated[float, Field(ge=0)]
+    high: Annotated[float, Field(ge=0, le=1000)]
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
@@ -76,6 +82,12 @@ class LensBlur(DegradationStep):
     kind: Literal["lens_blur"] = "lens_blur"
     sigma_lr_px: Span
     roundness: Span = Span(low=1, high=1)
+
+    @model_validator(mode="after")
+    def _check_sigma(self) -> Self:
+        if self.sigma_lr_px.high > MOST_BLUR_LR_PX:
+            raise ValueError(f"a blur of {self.sigma_lr_px.high:g} LR px is more than {MOST_BLUR_LR_PX:g}")
+        return self
 
 
 class CameraTransfer(DegradationStep):
@@ -170,6 +182,10 @@ class RandomResize(DegradationStep):
     def _check_size(self) -> Self:
         if not 0 < self.size.low <= 1 <= self.size.high or self.up + self.down > 1 + 1e-6:
             raise ValueError("sizes must enclose 1, and the shares of up and down be 1 at most together")
+        if self.size.high * self.base > MOST_SIZE:
+            raise ValueError(
+                f"{self.size.high * self.base:g} times the size of the LR image is more than {MOST_SIZE:g}"
+            )
         return self
 
 
