@@ -1,13 +1,14 @@
-"""The convolutions that take the image in and give it out: in fp32 while the rest computes in a lower precision.
+"""Gradients in a lower precision: the convolutions that take the image in and give it out compute in fp32 all the same.
 
-Eight bits of a number between 0.5 and 1 are one grey level in bf16, as much as a training changes the picture by. What
-lies between is features, to which that matters less (`benchmarks/bf16_gradients.py`).
+Eight bits of a number between 0.5 and 1 are one grey level, as much as a training changes the picture by: the gradient
+of a network that is all bf16 may point elsewhere (`benchmarks/bf16_gradients.py`). What lies between the ends is
+features, which bear it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from itertools import takewhile
 
@@ -16,9 +17,30 @@ from torch import Tensor, nn
 
 from adaptsr_cli.backbones.backbone import Backbone, super_resolve
 from adaptsr_cli.backbones.fast.forwards import forwards_replaced
+from adaptsr_cli.runtime import Precision, autocast
 
 _SIDE_PX = 16
 _COLOURS = 3
+
+
+class MixedPrecision:
+    """The precision in which a network computes what its gradients are of.
+
+    Args:
+        backbone: The network, on its device, which runs once on a small image unless the precision is fp32.
+        precision: Of all but the ends.
+    """
+
+    def __init__(self, backbone: Backbone, precision: Precision) -> None:
+        self._precision = precision
+        self._device = next(backbone.model.parameters()).device
+        self._ends = [] if precision == "fp32" else find_ends(backbone)
+
+    @contextmanager
+    def context(self) -> Iterator[None]:
+        """Within this block the network computes so; adapters must be on it already."""
+        with autocast(self._device, self._precision), in_fp32(self._ends):
+            yield
 
 
 def find_ends(backbone: Backbone) -> list[nn.Conv2d]:

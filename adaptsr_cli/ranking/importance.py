@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from adaptsr_cli.adapters.sites import Site
 from adaptsr_cli.backbones.backbone import Backbone, super_resolve
+from adaptsr_cli.backbones.ends import MixedPrecision
 from adaptsr_cli.data.sampler import Batch
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import TrainingError
 from adaptsr_cli.ranking.gradients import site_weights
-from adaptsr_cli.runtime import Precision, autocast, exact_products
+from adaptsr_cli.runtime import Precision, exact_products
 
 _PROBE_RATE: Final = 1e-4  # low, so that no network is spoilt within the few steps
 
@@ -44,10 +45,11 @@ def measure_snip(
     Raises:
         TrainingError: The loss is not finite.
     """
+    mixed = MixedPrecision(backbone, precision)
     with site_weights(backbone, sites) as weights, exact_products(device):
         for parts in batches:
             for part in parts:
-                _add_gradient(backbone, part, device, precision)
+                _add_gradient(backbone, part, device, mixed)
         gradients = _sum_gradients(weights, world)
         products = {name: (weight.detach() * gradients[name]).abs() for name, weight in weights.items()}
     return {site.name: products[site.module][_rows(site)] for site in sites}
@@ -78,6 +80,7 @@ def measure_movement(
     Raises:
         TrainingError: The loss is not finite.
     """
+    mixed = MixedPrecision(backbone, precision)
     with site_weights(backbone, sites) as weights, exact_products(device):
         before = {name: weight.detach().clone() for name, weight in weights.items()}
         optimizer = torch.optim.Adam(weights.values(), lr=_PROBE_RATE)
@@ -85,7 +88,7 @@ def measure_movement(
             for parts in batches:
                 optimizer.zero_grad()
                 for part in parts:
-                    _add_gradient(backbone, part, device, precision)
+                    _add_gradient(backbone, part, device, mixed)
                 for name, gradient in _sum_gradients(weights, world).items():
                     weights[name].grad = gradient
                 optimizer.step()
@@ -97,9 +100,9 @@ def measure_movement(
     return {site.name: moved[site.module][_rows(site)] for site in sites}
 
 
-def _add_gradient(backbone: Backbone, batch: Batch, device: torch.device, precision: Precision) -> None:
+def _add_gradient(backbone: Backbone, batch: Batch, device: torch.device, mixed: MixedPrecision) -> None:
     """Add the gradient of the L1 loss, times the pairs of the batch, to those of the weights."""
-    with autocast(device, precision):
+    with mixed.context():
         sr = super_resolve(backbone, batch.lr.to(device))
     loss = nn.functional.l1_loss(sr.float(), batch.hr.to(device)) * len(sr)
     if not torch.isfinite(loss):

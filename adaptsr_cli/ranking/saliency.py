@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from adaptsr_cli.adapters.sites import Site
 from adaptsr_cli.artifacts.base import Criterion
 from adaptsr_cli.backbones.backbone import Backbone, super_resolve
+from adaptsr_cli.backbones.ends import MixedPrecision
 from adaptsr_cli.data.sampler import Batch
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import TrainingError
@@ -21,7 +22,7 @@ from adaptsr_cli.ranking.criteria import CRITERIA, BatchEvidence, SiteEvidence, 
 from adaptsr_cli.ranking.gradients import site_weights
 from adaptsr_cli.ranking.spectral import signal_gains
 from adaptsr_cli.ranking.spectrum import leading_directions, mean_and_noise_spectrum
-from adaptsr_cli.runtime import Precision, autocast, exact_products
+from adaptsr_cli.runtime import Precision, exact_products
 
 
 @dataclass(frozen=True)
@@ -89,11 +90,11 @@ def measure_gradients(
     halves: tuple[list[Tensor | None], list[Tensor | None]] = ([None] * len(sites), [None] * len(sites))
     values: list[Tensor] = []
     losses: list[float] = []
-    meter = ActivationMeter(sites, device)
+    meter, mixed = ActivationMeter(sites, device), MixedPrecision(backbone, precision)
     with site_weights(backbone, sites) as weights, exact_products(device):
         for place, batch in enumerate(batches):
             backbone.model.zero_grad(set_to_none=True)
-            with meter.watching(backbone.model), autocast(device, precision):
+            with meter.watching(backbone.model), mixed.context():
                 sr = super_resolve(backbone, batch.lr.to(device))
             loss = nn.functional.l1_loss(sr.float(), batch.hr.to(device))
             losses.append(loss.item())

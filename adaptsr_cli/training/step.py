@@ -12,8 +12,8 @@ from torch.nn.utils import parametrize
 from adaptsr_cli.adapters.attach import Attachment
 from adaptsr_cli.adapters.fast_lora import LowRankStep
 from adaptsr_cli.backbones.backbone import Backbone, super_resolve
-from adaptsr_cli.backbones.ends import find_ends, in_fp32
-from adaptsr_cli.runtime import Precision, autocast, exact_products
+from adaptsr_cli.backbones.ends import MixedPrecision
+from adaptsr_cli.runtime import Precision, exact_products
 from adaptsr_cli.training.accumulation import GradientAccumulator, split_rows
 from adaptsr_cli.training.checkpointing import blocks_checkpointed
 from adaptsr_cli.training.objective import Objective
@@ -51,7 +51,7 @@ class GradientStep:
         self._accumulate = accumulate
         self._checkpointed = checkpointed
         self._low_rank = LowRankStep(attachment)
-        self._ends = [] if precision == "fp32" else find_ends(backbone)
+        self._mixed = MixedPrecision(backbone, precision)
 
     def run(self, lr: Tensor, hr: Tensor, iteration: int) -> tuple[GradientAccumulator, Tensor]:
         """Compute losses and gradients; nothing waits for the device.
@@ -75,7 +75,7 @@ class GradientStep:
                 # Cached: a weight that is read twice in one forward pass is computed once. Not where blocks are
                 # computed again behind it, which must do the same as before.
                 cache = nullcontext() if self._checkpointed else parametrize.cached()
-                with cache, autocast(self._device, self._precision), in_fp32(self._ends):
+                with cache, self._mixed.context():
                     sr = super_resolve(self._backbone, lr[rows])
                 losses = self._objective.losses(sr, hr[rows], iteration)
                 torch.autograd.backward(losses.total)
