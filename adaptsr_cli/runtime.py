@@ -94,22 +94,33 @@ def describe_machine(device: torch.device) -> str:
     return f"{name} ({torch.get_num_threads()} threads), {platform.machine()}, torch {torch.__version__}"
 
 
-def pick_precision(choice: str, device: torch.device, *, bf16: bool, fp16: bool) -> Precision:
+def computes_in_bf16(device: torch.device) -> bool:
+    """Whether a device has instructions for bf16; others emulate it, more slowly than fp32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+
+
+def pick_precision(
+    choice: str, device: torch.device, *, bf16: bool, fp16: bool, bf16_on_cpu: bool = False
+) -> Precision:
     """Return the precision for ``auto``, ``fp32``, ``bf16`` or ``fp16``.
 
     Args:
-        choice: What the user asked for. ``auto`` is fp32 on the CPU, and bf16 on a CUDA device that computes in it
-            where the architecture is known to allow it.
+        choice: What the user asked for. ``auto`` is bf16 on a CUDA device that computes in it where the architecture
+            is known to allow it, and fp32 on the CPU unless `bf16_on_cpu`.
         device: Where the arithmetic will be done.
         bf16: Whether the architecture is known good in bf16.
         fp16: Whether the architecture is known good in fp16.
+        bf16_on_cpu: Whether ``auto`` is bf16 on a CPU too that computes in it.
 
     Raises:
         UsageError: Not a precision, or one in which the architecture is known to be unstable.
     """
     if choice == "auto":
-        fast = device.type == "cuda" and bf16 and torch.cuda.is_bf16_supported()
-        return "bf16" if fast else "fp32"
+        wanted = bf16 and (device.type == "cuda" or bf16_on_cpu)
+        return "bf16" if wanted and computes_in_bf16(device) else "fp32"
     if choice == "fp32":
         return "fp32"
     if choice == "bf16":

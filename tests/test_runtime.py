@@ -53,6 +53,19 @@ def test_precision_is_fp32_on_the_cpu_unless_asked() -> None:
         pick_precision("int8", CPU, bf16=True, fp16=True)
 
 
+@pytest.mark.parametrize(
+    ("able", "precision"), [({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16"), ({"avx2": True}, "fp32")]
+)
+def test_a_cpu_trains_in_bf16_where_it_computes_in_it(
+    able: dict[str, bool], precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    assert pick_precision("auto", CPU, bf16=True, fp16=False, bf16_on_cpu=True) == precision
+    assert pick_precision("auto", CPU, bf16=True, fp16=False) == "fp32"
+    assert pick_precision("auto", CPU, bf16=False, fp16=False, bf16_on_cpu=True) == "fp32"
+    assert pick_precision("fp32", CPU, bf16=True, fp16=False, bf16_on_cpu=True) == "fp32"
+
+
 def test_autocast_computes_in_the_precision() -> None:
     matrix = torch.rand(4, 4)
     with autocast(CPU, "bf16"):

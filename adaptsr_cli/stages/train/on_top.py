@@ -142,11 +142,12 @@ def train_on_top(
 
 
 def _bounded(options: TrainOptions, inputs: TrainingInputs, progress: Progress) -> TrainOptions:
-    """The options at a rate at which the first step is in proportion; at that of the training that is there, if any."""
+    """The options at a rate at which the first step is in proportion; as the training that is there has them, if any."""
     run, world = inputs.opened.run, inputs.world
     if world.gather(run.training.state.exists())[0]:
-        known = read_state(run.training.state)[0].plan.config.learning_rate
-        return options.model_copy(update={"learning_rate": known})
+        known = read_state(run.training.state)[0].plan.config
+        precision = known.precision if options.precision == "auto" else options.precision
+        return options.model_copy(update={"learning_rate": known.learning_rate, "precision": precision})
     assert options.method != "auto"
     bound, _ = find_bound(options.model_copy(update={"minutes": None}), inputs, options.method, progress)
     if bound.highest < bound.usual:

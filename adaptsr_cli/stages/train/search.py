@@ -70,13 +70,14 @@ def settle_method(planned: PlannedTraining, inputs: TrainingInputs, progress: Pr
     """
     options, run, world = planned.options, inputs.opened.run, inputs.world
     _take_over_winner(run, world)
-    searched, rate = open_methods(options, inputs), options.learning_rate
+    searched, rate, precision = open_methods(options, inputs), options.learning_rate, options.precision
     method = searched[0]
     # Asked by one process, so that all do the same.
     if world.gather(run.training.state.exists())[0]:
         config = read_state(run.training.state)[0].plan.config
         method = config.method if options.method == "auto" else method
         rate = config.learning_rate if options.seeks_rate else rate
+        precision = config.precision if precision == "auto" else precision  # of the machine that it was begun on
     elif planned.known is not None:
         method, rate = _reuse(planned.known, run, world, progress)
     elif options.seeks_rate and (obstacle := _obstacle(options, planned.iterations)) is not None:
@@ -98,7 +99,7 @@ def settle_method(planned: PlannedTraining, inputs: TrainingInputs, progress: Pr
                 "none of the learning rates was stable in the search: the training goes on with the best of them, and "
                 "lowers it where it fails; a smaller `learning_rate` may do better"
             )
-    settled = options.model_copy(update={"method": method, "learning_rate": rate})
+    settled = options.model_copy(update={"method": method, "learning_rate": rate, "precision": precision})
     return choose_init(settled, inputs.plan, progress)
 
 

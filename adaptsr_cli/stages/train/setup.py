@@ -197,7 +197,8 @@ def _resolve(
 ) -> TrainConfig:
     """The options with nothing left open: the smallest image bounds the patch, the network the precision."""
     patch_px = fit_patch(readers.train, options.patch, TRAIN_PRESETS[options.preset].patch_px, progress)
-    precision = pick_precision(options.precision, device, bf16=opened.backbone.traits.bf16, fp16=False)
+    traits = opened.backbone.traits
+    precision = pick_precision(options.precision, device, bf16=traits.bf16, fp16=False, bf16_on_cpu=traits.bf16_on_cpu)
     return resolve_config(options, patch_px=patch_px, precision=precision)
 
 
