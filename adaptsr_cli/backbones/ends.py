@@ -51,11 +51,11 @@ def find_ends(backbone: Backbone) -> list[nn.Conv2d]:
     """
     done: list[nn.Conv2d] = []
     convs = [module for module in backbone.model.modules() if isinstance(module, nn.Conv2d)]
-    device = next(backbone.model.parameters()).device
+    image = next(backbone.model.parameters()).new_zeros(1, _COLOURS, _SIDE_PX, _SIDE_PX)  # on its device
     with ExitStack() as hooks, torch.no_grad():
         for conv in convs:
             hooks.callback(conv.register_forward_hook(lambda conv, *_: done.append(conv)).remove)
-        super_resolve(backbone, torch.zeros(1, _COLOURS, _SIDE_PX, _SIDE_PX, device=device))
+        super_resolve(backbone, image)
     # Of networks that shift the mean of the colours by a convolution of 3 channels the next one takes the image too.
     first = list(takewhile(lambda conv: conv.out_channels == _COLOURS, done))
     last = list(takewhile(lambda conv: conv.in_channels == _COLOURS, reversed(done)))

@@ -142,7 +142,7 @@ def train_on_top(
 
 
 def _bounded(options: TrainOptions, inputs: TrainingInputs, progress: Progress) -> TrainOptions:
-    """The options at a rate at which the first step is in proportion; as the training that is there has them, if any."""
+    """The options at a rate at which the first step is in proportion, or as the training that is there has them."""
     run, world = inputs.opened.run, inputs.world
     if world.gather(run.training.state.exists())[0]:
         known = read_state(run.training.state)[0].plan.config

@@ -223,7 +223,11 @@ def resolve_config(options: TrainOptions, *, patch_px: int, precision: str) -> T
 
 
 def resolved_options(
-    images: DataSpec, config: TrainConfig, paths: Mapping[str, Path | None], left_open: Set[str], **more: Any
+    images: DataSpec,
+    config: TrainConfig,
+    paths: Mapping[str, Path | None],
+    left_open: Set[str] = frozenset(),
+    **more: Any,
 ) -> TrainOptions:
     """Everything that a run was made with, with nothing left to defaults; paths absolute.
 
