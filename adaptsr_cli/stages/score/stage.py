@@ -76,7 +76,10 @@ def score_backbone(options: ScoreOptions, opened: OpenRun, progress: Progress, w
     """`run_score` in a run that is open already."""
     run, backbone, data = opened.run, opened.backbone, opened.data
     device = pick_device(options.device)
-    precision = pick_precision(options.precision, device, bf16=backbone.traits.bf16, fp16=backbone.traits.fp16)
+    traits = backbone.traits
+    precision = pick_precision(
+        options.precision, device, bf16=traits.bf16, fp16=traits.fp16, bf16_on_cpu=traits.bf16_on_cpu
+    )
     degradation = choose_degradation(
         run,
         data.train,
