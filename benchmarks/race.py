@@ -120,6 +120,7 @@ def main() -> None:
     parser.add_argument("--only", choices=[OURS, *RATES], help="this contender alone")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    torch.optim.Adam([nn.Parameter(torch.zeros(1))])  # imports what optimisers need, which takes a second
     log = RESULTS / "race.jsonl"
     rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
     for network in options.network:

@@ -58,17 +58,20 @@ def measure_alignment(lr: Uint8Array, hr: Uint8Array, ratio: int) -> PairAlignme
     high = hr[top * ratio : (top + side_y) * ratio, left * ratio : (left + side_x) * ratio]
     if ratio > 1:
         high = resize_bicubic(np.ascontiguousarray(high), side_x, side_y)
-    if float(_details(high).std()) < _MIN_DETAIL:
+    sides = _details(low), _details(high)
+    if float(sides[1].std()) < _MIN_DETAIL:
         return PairAlignment(verdict="flat")
-    first = _find_shift(low, high)
+    first = rest = _find_shift(*sides)
     most_px = min(side_y, side_x) * _LARGEST_SHIFT_SHARE
     if max(map(abs, first)) > most_px:
         return PairAlignment(verdict="unmatched")
     whole = round(first[0]), round(first[1])
-    low, high = _overlap(low, high, *whole)
-    # Again on what both sides show: the window's taper pulls large shifts a little towards zero.
-    rest = _find_shift(low, high)
-    match = _correlate(_details(low), _details(high))
+    if whole != (0, 0):
+        low, high = _overlap(low, high, *whole)
+        sides = _details(low), _details(high)
+        # Again on what both sides show: the window's taper pulls large shifts a little towards zero.
+        rest = _find_shift(*sides)
+    match = _correlate(*sides)
     if max(map(abs, rest)) > 1.5 or match < max(_MIN_MATCH, _MIN_MATCH_TIMES_SIDE / min(low.shape[:2])):
         return PairAlignment(verdict="unmatched", match=round(match, 3))
     return PairAlignment(
@@ -87,10 +90,10 @@ def _details(image: Uint8Array) -> Float32Array:
     return details
 
 
-def _find_shift(low: Uint8Array, high: Uint8Array) -> tuple[float, float]:
-    """(dy, dx) in pixels, so that low at (y + dy, x + dx) shows what high shows at (y, x)."""
+def _find_shift(low: Float32Array, high: Float32Array) -> tuple[float, float]:
+    """(dy, dx) in pixels, so that the details of low at (y + dy, x + dx) show what those of high show at (y, x)."""
     taper = np.outer(np.hanning(low.shape[0]), np.hanning(low.shape[1])).astype(np.float32)
-    moved, still = _details(low) * taper, _details(high) * taper
+    moved, still = low * taper, high * taper
     if not moved.any() or not still.any():
         return 0.0, 0.0  # a constant side correlates with nothing, as the match will show
     shift, _, _ = phase_cross_correlation(still, moved, upsample_factor=_STEPS_PER_PX, normalization=None)
