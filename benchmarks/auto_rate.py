@@ -47,6 +47,7 @@ from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.stages.train.stage import run_train
 
 RESULTS: Final = Path(__file__).parent / "results"
+FP32: Final[dict[str, Any]] = {"precision": "fp32"}  # with bf16 rows of other CPUs could not stand beside these
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,8 @@ def prepare(trial: Trial, work: Path, options: argparse.Namespace) -> tuple[RunF
     run = RunFolder(work / f"{trial.network}-{data.name}-{trial.seed}")
     if not run.rank_map.exists():
         images = str(data / "train")
-        run_score(ScoreOptions(run=run.root, data=images, test=test, batches=8, seed=trial.seed, **shared))
+        scoring = ScoreOptions(run=run.root, data=images, test=test, batches=8, seed=trial.seed, **FP32, **shared)
+        run_score(scoring)
         run_allocate(AllocateOptions(run=run.root))
     return run, data, shared
 
@@ -194,7 +196,7 @@ def run_trial(
             method=trial.method,
             learning_rate=trial.learning_rate,
             **shared,
-            **more,
+            **(FP32 | more),
         )
     )
     run_merge(MergeOptions(run=run.root, force=goes_on, **shared))
