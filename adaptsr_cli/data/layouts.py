@@ -296,13 +296,14 @@ def _list_photos(root: Path, role: SplitName, contents: Contents) -> PairSet:
     # "LR" or "DIV2K_train_LR_bicubic", but not "my_lr_experiments" nor a folder of photographs called "input"
     lone = own.side == "lr" and (not own.rest or own.split) and re.search("l[rq]", root.resolve().name.lower())
     if lone or ("lr" in sides and "hr" not in sides):
-        unread = "; ".join(group.describe() for group in contents.unread())
+        lost = "; ".join(group.describe() for group in contents.left_out() if group.is_unexpected)
         raise DataError(
-            f"{root} has an LR side, but no HR side goes with it" + (f": {unread}" if unread else ""),
-            packed_data(contents, root) or ("convert them to PNG" if unread else _LAYOUT_HINT),
+            f"{root} has an LR side, but no HR side goes with it" + (f": {lost}" if lost else ""),
+            packed_data(contents, root) or ("convert them to PNG" if contents.unread() else _LAYOUT_HINT),
         )
     aside: list[Path] = []
     if "hr" in sides:
+        _refuse_bare_lr(root, contents)
         aside = [path for parts, files in tree.items() if not _is_hr(parts) for path in files]
         tree = {parts: files for parts, files in tree.items() if _is_hr(parts)}
     by_split: dict[SplitChoice, list[Path]] = {}
@@ -322,6 +323,25 @@ def _list_photos(root: Path, role: SplitName, contents: Contents) -> PairSet:
     split: SplitChoice = wanted if wanted != "all" else (own.split or "all")
     ordered = tuple(sorted(pairs, key=lambda pair: pair.name))
     return PairSet(root, "photos only", ordered, None, split, left_out=_leave_out(contents, ordered, aside, NO_SIDE))
+
+
+def _refuse_bare_lr(root: Path, contents: Contents) -> None:
+    """Refuse an LR folder that lost its images, since the HR side would be taken for photographs.
+
+    Raises:
+        DataError: No image lies below one.
+    """
+    for parts in contents.folders:
+        is_bare = not any(images[: len(parts)] == parts for images in contents.images)
+        if is_bare and parts and read_folder_name(parts[-1]).side == "lr":
+            folder = root.joinpath(*parts)
+            lost = {
+                reason: own
+                for reason, paths in contents.others.items()
+                if (own := [path for path in paths if path.is_relative_to(folder)])
+            }
+            hint = "mend the LR side, or name the HR folder itself to take its images as photographs"
+            raise no_images(folder, Contents(others=lost), hint)
 
 
 def _is_hr(parts: Iterable[str]) -> bool:

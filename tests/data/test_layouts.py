@@ -203,6 +203,38 @@ def test_an_hr_folder_alone_is_photos(tmp_path: Path) -> None:
     assert (pairs.layout, len(pairs), pairs.split) == ("photos only", 2, "train")
 
 
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("link", "2 files: a link to nothing, such as a.png"),
+        ("npy", "2 files: of an image type that is not read (.npy), such as a.npy"),
+        ("txt", "2 files: no image (.txt), such as a.txt"),
+        ("empty", ""),
+    ],
+)
+def test_pairs_whose_lr_side_is_lost_are_no_photographs(tmp_path: Path, kind: str, reason: str) -> None:
+    put(tmp_path, "HR/a.png", "HR/b.png", "HR/.hidden.png")
+    (tmp_path / "LR/X4").mkdir(parents=True)
+    for name in "ab" if kind != "empty" else "":
+        if kind == "link":
+            (tmp_path / f"LR/X4/{name}.png").symlink_to(tmp_path / "nowhere" / name)
+        else:
+            (tmp_path / f"LR/X4/{name}.{kind}").touch()
+    with pytest.raises(DataError) as caught:
+        find_pairs(tmp_path, role="train")
+    assert caught.value.message == f"no images in {tmp_path}/LR" + (f", but {reason}" if reason else "")
+    assert caught.value.hint
+    assert len(find_pairs(tmp_path / "HR", role="train")) == 2
+
+
+def test_an_hr_side_that_is_lost_tells_why(tmp_path: Path) -> None:
+    put(tmp_path, "LR/a.png")
+    (tmp_path / "HR").mkdir()
+    (tmp_path / "HR/a.png").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"no HR side goes with it: 1 file: a link to nothing, such as a\.png"):
+        find_pairs(tmp_path, role="train")
+
+
 def test_pairs_are_joined_by_name_never_by_order(tmp_path: Path) -> None:
     put(tmp_path, "hr/10.png", "hr/9.png", "hr/x.png", size=(32, 32))
     put(tmp_path, "lr/9x4.png", "lr/x.png", "lr/10x4.png")
