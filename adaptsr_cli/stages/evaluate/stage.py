@@ -42,6 +42,7 @@ from adaptsr_cli.stages.common.run_folder import (
     EvaluationFiles,
     RunFolder,
     provenance,
+    refuse_foreign,
     refuse_inputs,
     refuse_overwriting,
 )
@@ -139,6 +140,8 @@ def run_evaluate(
     files = choose_files(options, run, subject.images.split, subject.fingerprint, subject.models, made_with)
     written = {"scores": files.scores, "comparison sheet": files.comparison, "report": files.report}
     refuse_overwriting(written, force=True)  # whether they can be written; choose_files has asked
+    if not options.force:
+        refuse_foreign(run, [files.comparison, files.report])
     refuse_inputs({**written, **{f"`{kind}`": path for kind, path in tables.items()}}, _inputs(options, subject))
     scorer = _open_scorer(options, protocol, metrics, subject.reader.scale, device, progress)
 
