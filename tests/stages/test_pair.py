@@ -167,9 +167,11 @@ def test_what_a_killed_process_left_is_cleared_away(made: PairResult) -> None:
     assert len(list((made.output / "lr").iterdir())) == made.pairs
 
 
-def test_a_folder_of_other_images_is_left_alone(tmp_path: Path) -> None:
-    save(tmp_path / "mine" / "lr" / "own.png", np.zeros((8, 8, 3), np.uint8))
-    with pytest.raises(OutputExistsError, match="did not make"):
+@pytest.mark.parametrize("side", ["lr", "HR", "GT", "LR_bicubic"])
+def test_a_folder_of_other_images_is_left_alone(tmp_path: Path, side: str) -> None:
+    (tmp_path / "mine" / "empty_hr").mkdir(parents=True)
+    save(tmp_path / "mine" / side / "own.png", np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(OutputExistsError, match=f"mine/{side} holds files that adaptsr pair did not make"):
         make(tmp_path, *save_shot(tmp_path))
 
 

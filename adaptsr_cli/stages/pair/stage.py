@@ -199,10 +199,8 @@ def _read_done(folder: PairFolder, options: PairOptions, scale: int) -> PairsRec
         keep_colour=options.keep_colour, shots=(),
     )  # fmt: skip
     if not folder.record.exists():
-        if folder.holds_images():
-            raise OutputExistsError(
-                f"{folder.root} holds images that adaptsr pair did not make", "give another `output`"
-            )
+        if (side := folder.find_side()) is not None:
+            raise OutputExistsError(f"{side} holds files that adaptsr pair did not make", "give another `output`")
         return empty
     found = read_document(folder.record, PairsRecord)
     wanted = (scale, options.block, options.keep_colour)
