@@ -96,16 +96,18 @@ def find_shots(
         return Matched(_name_shots([((places[0],), (places[1],))]), ())
     listed = [file for place in places for file in (_list_photos(place) if place.is_dir() else [place])]
     files = list({file.resolve(): file for file in listed}.values())  # a folder and a file in it may be named
-    if len(files) < 2:
-        raise UsageError(
-            f"{places[0]} has {'one photograph' if files else 'no photograph'}", "two are needed, WIDE and TELE"
-        )
     found = []
     for path in files:
         try:
             found.append(Candidate(path, read_facts(path)))
         except AdaptsrError as error:
             tell(path, error)
+    if len(found) < 2:
+        readable = " that can be read" if len(found) < len(files) else ""
+        raise UsageError(
+            f"{places[0]} has {'one photograph' if found else 'no photograph'}{readable}",
+            "two are needed, WIDE and TELE",
+        )
     return match_photographs(found, look)
 
 
