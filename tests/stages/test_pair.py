@@ -246,6 +246,21 @@ def test_keeping_the_colour(tmp_path: Path, made: PairResult) -> None:
     assert not result.record.shots[0].photometry.applied
 
 
+@pytest.mark.parametrize(
+    ("otherwise", "told"),
+    [
+        ({"keep_colour": True}, "without `keep_colour`"),
+        ({"scale": 3, "block": 96}, "x2, not x3, blocks of 48 px, not 96"),
+    ],
+)
+def test_pairs_made_otherwise_are_told_by_what_differs(
+    made: PairResult, otherwise: dict[str, object], told: str
+) -> None:
+    with pytest.raises(OutputExistsError) as caught:
+        make(made.output.parent, *save_shot(made.output.parent), **otherwise)
+    assert caught.value.message == f"{made.output} holds pairs made otherwise: {told}"
+
+
 def test_a_crop_to_another_shape_is_told(tmp_path: Path) -> None:
     made_shot = shot()
     progress = Silent()
