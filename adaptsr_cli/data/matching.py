@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adaptsr_cli.data.folders import PairCandidate
-from adaptsr_cli.data.names import read_file_name
+from adaptsr_cli.data.names import plain_name, read_file_name
 from adaptsr_cli.errors import DataError
-from adaptsr_cli.units import list_some, plural, readable
+from adaptsr_cli.units import list_some, plural
 
 
 def match_files(chosen: PairCandidate, unread: Iterable[Path] = ()) -> tuple[tuple[str, Path, Path], ...]:
@@ -35,8 +35,8 @@ def match_files(chosen: PairCandidate, unread: Iterable[Path] = ()) -> tuple[tup
             "move one of each away or give each its own name",
         )
     if best.alone:
-        types = {readable(read_file_name(path.stem).key): path for path in unread}
-        told = [_name_alone(alone, types.get(read_file_name(alone.path.stem).key)) for alone in best.alone]
+        types = {plain_name(read_file_name(path.stem).key): path for path in unread}
+        told = [_name_alone(alone, types.get(plain_name(read_file_name(alone.path.stem).key))) for alone in best.alone]
         raise DataError(
             f"{plural(len(told), 'image')} in {chosen.place} without the other side: {list_some(told)}",
             "convert the other side to PNG, or move these away"
@@ -72,7 +72,7 @@ def _match_names(lr: Iterable[tuple[str, Path]], hr: Iterable[tuple[str, Path]],
     for files in (lr, hr):
         named: dict[str, Path] = {}
         for prefix, path in files:
-            name = readable(prefix + (read_file_name(path.stem).key if strip else path.stem))
+            name = plain_name(prefix + (read_file_name(path.stem).key if strip else path.stem))
             if name in named:
                 twice.append((name, named[name], path))
             named[name] = path

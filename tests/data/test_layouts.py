@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
+from unicodedata import normalize
 
 import pytest
 from PIL import Image
@@ -243,6 +244,17 @@ def test_pairs_are_joined_by_name_never_by_order(tmp_path: Path) -> None:
         ("9x4.png", "9.png"),
         ("x.png", "x.png"),
     ]
+
+
+@pytest.mark.parametrize(("lr", "hr"), [("café_LR/Ä", "café_HR/Ä"), ("lr", "hr")])
+def test_letters_with_accents_are_the_same_from_every_system(tmp_path: Path, lr: str, hr: str) -> None:
+    put(tmp_path, normalize("NFC", f"{hr}/naïve.png"), f"{hr}/b.png", size=(32, 32))
+    put(tmp_path, normalize("NFD", f"{lr}/naïvex4.png"), normalize("NFD", f"{lr}/b.png"))
+    pairs = find_pairs(tmp_path, role="train").pairs
+    assert [pair.name.split("/")[-1] for pair in pairs] == ["b", normalize("NFC", "naïve")]
+    (tmp_path / normalize("NFC", f"{hr}/naïve.png")).rename(tmp_path / normalize("NFC", f"{hr}/naïve.psd"))
+    with pytest.raises(DataError, match=r"naïve\.psd is there, but \.psd is not read"):
+        find_pairs(tmp_path, role="train")
 
 
 def test_half_pairs_are_counted_and_named(tmp_path: Path) -> None:
