@@ -134,9 +134,8 @@ def find_pairs(root: Path, *, role: SplitName, scale: int | None = None) -> Pair
     if not candidates:
         return _list_photos(root, role, contents)
     chosen = choose_candidate(root, candidates, role, scale)
-    named = replace(chosen, place=f"{root}/{chosen.place}" if chosen.place != "." else str(root))
     unread = [path for group in contents.unread() for path in group.paths]
-    pairs = tuple(Pair(*files) for files in match_files(named, unread))
+    pairs = tuple(Pair(*files) for files in match_files(chosen.lr, chosen.hr, unread))
     ratio = read_ratio(pairs)
     notes = []
     if leftover:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from adaptsr_cli.data.folders import PairCandidate
 from adaptsr_cli.data.names import plain_name, read_file_name
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.units import list_some, plural
 
+NamedFiles = Sequence[tuple[str, Path]]
+"""The files of one side, each with what goes before its name (folders below the side)."""
 
-def match_files(chosen: PairCandidate, unread: Iterable[Path] = ()) -> tuple[tuple[str, Path, Path], ...]:
+
+def match_files(lr: NamedFiles, hr: NamedFiles, unread: Iterable[Path] = ()) -> tuple[tuple[str, Path, Path], ...]:
     """Pairs the files by equal names, or by names without side and scale, whichever leaves fewer alone.
 
     Args:
-        chosen: The files of both sides.
+        lr: The files of the LR side.
+        hr: The files of the HR side.
         unread: Files in the same folders whose type is not read, one of which may be the other side of an image.
 
     Returns:
@@ -25,8 +29,8 @@ def match_files(chosen: PairCandidate, unread: Iterable[Path] = ()) -> tuple[tup
     Raises:
         DataError: A file without the other side, or two files of one name.
     """
-    exact = _match_names(chosen.lr, chosen.hr, strip=False)
-    stripped = _match_names(chosen.lr, chosen.hr, strip=True)
+    exact = _match_names(lr, hr, strip=False)
+    stripped = _match_names(lr, hr, strip=True)
     best = exact if len(exact.alone) <= len(stripped.alone) else stripped
     if best.twice:
         name, first, second = best.twice[0]
@@ -38,7 +42,7 @@ def match_files(chosen: PairCandidate, unread: Iterable[Path] = ()) -> tuple[tup
         types = {plain_name(read_file_name(path.stem).key): path for path in unread}
         told = [_name_alone(alone, types.get(plain_name(read_file_name(alone.path.stem).key))) for alone in best.alone]
         raise DataError(
-            f"{plural(len(told), 'image')} in {chosen.place} without the other side: {list_some(told)}",
+            f"{plural(len(told), 'image')} in {_places_of(best.alone)} without the other side: {list_some(told)}",
             "convert the other side to PNG, or move these away"
             if any("not read" in text for text in told)
             else "give both sides the same file names, or move these away",
@@ -54,6 +58,14 @@ class _Alone:
     side: str
 
 
+def _places_of(images: Sequence[_Alone]) -> str:
+    """The folder of each side in which they lie."""
+    folders: dict[str, list[Path]] = {}
+    for alone in images:
+        folders.setdefault(alone.side, []).append(alone.path.parent)
+    return " and ".join(dict.fromkeys(os.path.commonpath(own) for own in folders.values()))
+
+
 def _name_alone(alone: _Alone, other: Path | None) -> str:
     found = f"; {other.name} is there, but {other.suffix.lower()} is not read" if other is not None else ""
     return f"{alone.path.name} ({alone.side}{found})"
@@ -66,7 +78,7 @@ class _Joined:
     twice: list[tuple[str, Path, Path]]
 
 
-def _match_names(lr: Iterable[tuple[str, Path]], hr: Iterable[tuple[str, Path]], *, strip: bool) -> _Joined:
+def _match_names(lr: NamedFiles, hr: NamedFiles, *, strip: bool) -> _Joined:
     twice: list[tuple[str, Path, Path]] = []
     sides: list[dict[str, Path]] = []
     for files in (lr, hr):

@@ -262,10 +262,9 @@ def test_half_pairs_are_counted_and_named(tmp_path: Path) -> None:
     put(tmp_path, "lr/0.png", "lr/1.png", "lr/z.png")
     with pytest.raises(DataError) as caught:
         find_pairs(tmp_path, role="train")
-    assert (
-        caught.value.message
-        == f"5 images in {tmp_path}/lr without the other side: z.png (LR), 2.png (HR), 3.png (HR) and 2 more"
-    )
+    places = f"{tmp_path}/lr and {tmp_path}/hr"
+    told = f"5 images in {places} without the other side: z.png (LR), 2.png (HR), 3.png (HR) and 2 more"
+    assert caught.value.message == told
 
 
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
