@@ -35,6 +35,7 @@ from adaptsr_cli.runtime import describe_machine, pick_device
 from adaptsr_cli.stages.common.lr_degradation import (
     DEFAULT_TO_SCORE_ON,
     degradation_sha256,
+    refuse_unknown,
     run_degradation,
     tell_unused,
 )
@@ -247,6 +248,7 @@ def _open_subject(
     if options.degrade is not None and degradation is None:
         progress.note(tell_unused(options.degrade))
     elif options.degrade is not None and not protocol.has_reference:
+        refuse_unknown(options.degrade)
         progress.note(
             f"`degrade` {options.degrade} is not used: protocol {protocol.name} scores photographs as they are"
         )
