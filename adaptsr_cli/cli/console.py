@@ -1,6 +1,6 @@
 """Console output: progress, notes, warnings and errors on stderr, results on stdout. The only file that imports rich.
 
-Text from outside (file names, messages) is shown as it is: no markup, no emoji codes, no control characters.
+Text from outside (file names, messages) is shown as it is: no markup, emoji codes, control characters or line ends.
 rich is imported when the first thing is shown, so that importing this file costs next to nothing.
 """
 

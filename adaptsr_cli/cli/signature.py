@@ -24,6 +24,7 @@ _CONFIG = Annotated[
         "--config",
         help="TOML file of these options, such as a run's training/config.toml; the command line wins.",
         show_default=False,
+        readable=False,
     ),
 ]
 
@@ -111,10 +112,11 @@ def _annotate(name: str, field: FieldInfo) -> Any:
     kind: Any = str if as_text else _cli_type(field.annotation)
     low = next((mark.ge for mark in field.metadata if isinstance(mark, Ge)), None)
     high = next((mark.le for mark in field.metadata if isinstance(mark, Le)), None)
-    limits: dict[str, Any] = {"min": low, "max": high} if kind in (int, float) else {}
+    # The stages say why a file cannot be read; the parser says that it "is not readable".
+    checks: dict[str, Any] = {"readable": False} | ({"min": low, "max": high} if kind in (int, float) else {})
     argument = marker_of(field, Argument)
     if argument is not None:
-        info = typer.Argument(help=field.description, show_default=False, metavar=argument.metavar, **limits)
+        info = typer.Argument(help=field.description, show_default=False, metavar=argument.metavar, **checks)
         return Annotated[kind | None, info]
     flag = marker_of(field, Flag) or Flag()
     names = flag.names or (f"--{name.replace('_', '-')}",)
@@ -128,7 +130,7 @@ def _annotate(name: str, field: FieldInfo) -> Any:
             envvar=flag.environment,
             metavar=flag.metavar or _metavar(kind),
             case_sensitive=False,
-            **limits,
+            **checks,
         ),
     ]
 

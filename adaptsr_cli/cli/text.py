@@ -9,19 +9,18 @@ from adaptsr_cli.units import readable
 
 
 def escape_control_chars(text: str) -> str:
-    r"""The text with control characters written out, so that a file name cannot drive the terminal.
+    r"""The text in one line, control characters written out, so that a file name cannot drive the terminal.
 
-    Line feeds and tabs stay; bytes of file names that are no UTF-8 become ``\xff`` and the like.
+    Bytes of file names that are no UTF-8 become ``\xff`` and the like.
     """
     return "".join(_shown(letter) for letter in readable(text))
 
 
 def _shown(letter: str) -> str:
-    """The letter, or its escape where it is a control character or a direction override."""
+    """The letter, or its escape where it is a control character, a line end or a direction override."""
     code = ord(letter)
-    control = code < 0x20 and letter not in "\n\t"
-    hidden = 0x7F <= code < 0xA0 or 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069
-    return letter.encode("unicode_escape").decode("ascii") if control or hidden else letter
+    hidden = code < 0x20 or 0x7F <= code < 0xA0 or 0x2028 <= code <= 0x202E or 0x2066 <= code <= 0x2069
+    return letter.encode("unicode_escape").decode("ascii") if hidden else letter
 
 
 def suggest(*words: str | Path, run: Path, replaces: Path | None = None) -> str:

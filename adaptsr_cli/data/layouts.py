@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Self
 
 from adaptsr_cli.data.candidates import PREFERENCE, SplitChoice, choose_candidate, name_layout
-from adaptsr_cli.data.folders import PairCandidate, collect_candidates, read_folder
-from adaptsr_cli.data.names import SplitName, read_file_name, read_folder_name
+from adaptsr_cli.data.folders import collect_candidates, read_folder
+from adaptsr_cli.data.matching import match_files
+from adaptsr_cli.data.names import SplitName, read_folder_name
 from adaptsr_cli.data.places import Place, find_record, locate_blocks
 from adaptsr_cli.errors import DataError, ImageError, nearest
 from adaptsr_cli.io.contents import NEITHER_SIDE, NO_SIDE, Contents, LeftOut, packed_data, unpack_advice
@@ -133,8 +134,8 @@ def find_pairs(root: Path, *, role: SplitName, scale: int | None = None) -> Pair
     if not candidates:
         return _list_photos(root, role, contents)
     chosen = choose_candidate(root, candidates, role, scale)
-    named = replace(chosen, place=f"{root}/{chosen.place}" if chosen.place != "." else str(root))
-    pairs = match_files(named, [path for group in contents.unread() for path in group.paths])
+    unread = [path for group in contents.unread() for path in group.paths]
+    pairs = tuple(Pair(*files) for files in match_files(chosen.lr, chosen.hr, unread))
     ratio = read_ratio(pairs)
     notes = []
     if leftover:
@@ -285,76 +286,6 @@ def check_folder(root: Path) -> None:
     raise DataError(f"there is no folder {root}", near or "check the path")
 
 
-def match_files(chosen: PairCandidate, unread: Iterable[Path] = ()) -> tuple[Pair, ...]:
-    """Pairs the files by equal names, or by names without side and scale, whichever leaves fewer alone.
-
-    Args:
-        chosen: The files of both sides.
-        unread: Files in the same folders whose type is not read, one of which may be the other side of an image.
-
-    Raises:
-        DataError: A file without the other side, or two files of one name.
-    """
-    exact = _match_names(chosen.lr, chosen.hr, strip=False)
-    stripped = _match_names(chosen.lr, chosen.hr, strip=True)
-    best = exact if len(exact.alone) <= len(stripped.alone) else stripped
-    if best.twice:
-        name, first, second = best.twice[0]
-        raise DataError(
-            f"{first} and {second} would both be {name!r}; {plural(len(best.twice), 'such name')}",
-            "move one of each away or give each its own name",
-        )
-    if best.alone:
-        types = {readable(read_file_name(path.stem).key): path for path in unread}
-        told = [_name_alone(alone, types.get(read_file_name(alone.path.stem).key)) for alone in best.alone]
-        raise DataError(
-            f"{plural(len(told), 'image')} in {chosen.place} without the other side: {list_some(told)}",
-            "convert the other side to PNG, or move these away"
-            if any("not read" in text for text in told)
-            else "give both sides the same file names, or move these away",
-        )
-    return tuple(best.pairs)
-
-
-@dataclass(frozen=True)
-class _Alone:
-    """An image without its other side, ``LR`` or ``HR``."""
-
-    path: Path
-    side: str
-
-
-def _name_alone(alone: _Alone, other: Path | None) -> str:
-    found = f"; {other.name} is there, but {other.suffix.lower()} is not read" if other is not None else ""
-    return f"{alone.path.name} ({alone.side}{found})"
-
-
-@dataclass(frozen=True)
-class _Joined:
-    pairs: list[Pair]
-    alone: list[_Alone]
-    twice: list[tuple[str, Path, Path]]
-
-
-def _match_names(lr: Iterable[tuple[str, Path]], hr: Iterable[tuple[str, Path]], *, strip: bool) -> _Joined:
-    twice: list[tuple[str, Path, Path]] = []
-    sides: list[dict[str, Path]] = []
-    for files in (lr, hr):
-        named: dict[str, Path] = {}
-        for prefix, path in files:
-            name = readable(prefix + (read_file_name(path.stem).key if strip else path.stem))
-            if name in named:
-                twice.append((name, named[name], path))
-            named[name] = path
-        sides.append(named)
-    lr_named, hr_named = sides
-    both = sorted(lr_named.keys() & hr_named.keys())
-    pairs = [Pair(name, lr_named[name], hr_named[name]) for name in both]
-    alone = [_Alone(lr_named[name], "LR") for name in sorted(lr_named.keys() - hr_named.keys())]
-    alone += [_Alone(hr_named[name], "HR") for name in sorted(hr_named.keys() - lr_named.keys())]
-    return _Joined(pairs, alone, twice)
-
-
 def _list_photos(root: Path, role: SplitName, contents: Contents) -> PairSet:
     tree = contents.images
     if not tree:
@@ -364,13 +295,14 @@ def _list_photos(root: Path, role: SplitName, contents: Contents) -> PairSet:
     # "LR" or "DIV2K_train_LR_bicubic", but not "my_lr_experiments" nor a folder of photographs called "input"
     lone = own.side == "lr" and (not own.rest or own.split) and re.search("l[rq]", root.resolve().name.lower())
     if lone or ("lr" in sides and "hr" not in sides):
-        unread = "; ".join(group.describe() for group in contents.unread())
+        lost = "; ".join(group.describe() for group in contents.left_out() if group.is_unexpected)
         raise DataError(
-            f"{root} has an LR side, but no HR side goes with it" + (f": {unread}" if unread else ""),
-            packed_data(contents, root) or ("convert them to PNG" if unread else _LAYOUT_HINT),
+            f"{root} has an LR side, but no HR side goes with it" + (f": {lost}" if lost else ""),
+            packed_data(contents, root) or ("convert them to PNG" if contents.unread() else _LAYOUT_HINT),
         )
     aside: list[Path] = []
     if "hr" in sides:
+        _refuse_bare_lr(root, contents)
         aside = [path for parts, files in tree.items() if not _is_hr(parts) for path in files]
         tree = {parts: files for parts, files in tree.items() if _is_hr(parts)}
     by_split: dict[SplitChoice, list[Path]] = {}
@@ -390,6 +322,25 @@ def _list_photos(root: Path, role: SplitName, contents: Contents) -> PairSet:
     split: SplitChoice = wanted if wanted != "all" else (own.split or "all")
     ordered = tuple(sorted(pairs, key=lambda pair: pair.name))
     return PairSet(root, "photos only", ordered, None, split, left_out=_leave_out(contents, ordered, aside, NO_SIDE))
+
+
+def _refuse_bare_lr(root: Path, contents: Contents) -> None:
+    """Refuse an LR folder that lost its images, since the HR side would be taken for photographs.
+
+    Raises:
+        DataError: No image lies below one.
+    """
+    for parts in contents.folders:
+        is_bare = not any(images[: len(parts)] == parts for images in contents.images)
+        if is_bare and parts and read_folder_name(parts[-1]).side == "lr":
+            folder = root.joinpath(*parts)
+            lost = {
+                reason: own
+                for reason, paths in contents.others.items()
+                if (own := [path for path in paths if path.is_relative_to(folder)])
+            }
+            hint = "mend the LR side, or name the HR folder itself to take its images as photographs"
+            raise no_images(folder, Contents(others=lost), hint)
 
 
 def _is_hr(parts: Iterable[str]) -> bool:

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from adaptsr_cli.data.folders import PairCandidate, read_folder
-from adaptsr_cli.data.layouts import Pair, PairSet, check_folder, match_files, no_images, read_ratio
+from adaptsr_cli.data.folders import read_folder
+from adaptsr_cli.data.layouts import Pair, PairSet, check_folder, no_images, read_ratio
+from adaptsr_cli.data.matching import match_files
 from adaptsr_cli.errors import DataError, ImageError
 from adaptsr_cli.io.contents import Contents
 from adaptsr_cli.io.images import image_size
@@ -40,9 +41,8 @@ def pair_folders(hr: Path, lr: Path) -> PairSet:
         sides.append(tuple(("".join(f"{part}/" for part in parts), path) for parts in tree for path in tree[parts]))
     if hr.resolve() == lr.resolve():
         raise DataError(f"`hr_dir` and `lr_dir` are both {hr}", "name it by `data` if one folder holds both sides")
-    chosen = PairCandidate(place=f"{hr} and {lr}", lr=sides[1], hr=sides[0], scale=None, split=None)
     unread = [path for contents in others for group in contents.unread() for path in group.paths]
-    pairs = match_files(chosen, unread)
+    pairs = tuple(Pair(*files) for files in match_files(sides[1], sides[0], unread))
     ratio = read_ratio(pairs, "exchange `hr_dir` and `lr_dir`")
     layout = _describe_layout(f"HR {readable(hr.name or hr)}, LR {readable(lr.name or lr)}", ratio)
     left_out = tuple(group for contents in others for group in contents.left_out())

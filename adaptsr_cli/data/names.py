@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
+from unicodedata import normalize
+
+from adaptsr_cli.units import readable
 
 Side = Literal["lr", "hr"]
 SplitName = Literal["train", "val", "test"]
@@ -35,6 +39,11 @@ _SUFFIXES = (
 _PREFIX = re.compile(r"(?P<side>lr|lq|hr|gt|hq)[_\-. ](?=.)", re.IGNORECASE)
 
 
+def plain_name(name: str | Path) -> str:
+    """A name as it is shown and compared, whichever system wrote it: macOS takes letters with accents apart."""
+    return normalize("NFC", readable(name))
+
+
 @dataclass(frozen=True)
 class FolderName:
     """Parts of a folder name.
@@ -56,7 +65,7 @@ class FolderName:
 
 def read_folder_name(name: str) -> FolderName:
     """Take a folder name apart, such as ``DIV2K_train_LR_unknown`` or ``GTmod12``."""
-    words = [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
+    words = [word for word in re.split(r"[^a-z0-9]+", plain_name(name).lower()) if word]
     side: Side | None = None
     scale: int | None = None
     kind = ""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from adaptsr_cli.artifacts.pairs import PairsRecord, ShotRecord
-from adaptsr_cli.data.names import read_folder_name
+from adaptsr_cli.data.names import plain_name, read_folder_name
 from adaptsr_cli.errors import ArtifactError
 from adaptsr_cli.io.documents import parse_document, read_text
 from adaptsr_cli.io.strict_json import parse_json
@@ -72,7 +72,7 @@ def locate_blocks(record: PairsRecord) -> dict[str, Place]:
     """Name of a pair -> its place."""
     scenes = _name_scenes(record.shots)
     return {
-        block.name: Place(
+        plain_name(block.name): Place(
             shot=shot.name,
             scene=scenes[shot.name],
             photograph=shot.wide.sha256,

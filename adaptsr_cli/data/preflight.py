@@ -22,9 +22,10 @@ from adaptsr_cli.io.documents import read_document, write_document
 from adaptsr_cli.io.images import read_rgb
 from adaptsr_cli.io.result_mark import read_mark
 from adaptsr_cli.progress import Progress
-from adaptsr_cli.units import list_some, plural, readable
+from adaptsr_cli.units import agree, list_some, plural, readable
 
 _NAMED_FAULTS = 3
+_LEAST_LR_PX = 3  # validation leaves out a border of one LR pixel
 _CHECKS = 3
 """Counts the ways of checking: what was checked in an older way is checked anew."""
 
@@ -106,6 +107,29 @@ def check_pairs(
         replace(kept, ratio=ratio, notes=tuple(notes), faults=tuple((pair.name, text) for pair, text in faults)),
         tuple(entry.alignment if alignment else None for _, entry in used),
     )
+
+
+def refuse_small(sets: Sequence[PairSet], scale: int) -> None:
+    """Refuse images to train on or to watch that no crop can be scored of, once the network's factor is known.
+
+    Args:
+        sets: As checked.
+        scale: HR pixels per LR pixel.
+
+    Raises:
+        DataError: They are counted, and the first three named.
+    """
+    least_px = _LEAST_LR_PX * scale
+    files = {pair.hr: pair.facts.hr_px for pairs in sets for pair in pairs.pairs if pair.facts is not None}
+    small = [
+        f"{path} has {width} x {height} px" for path, (width, height) in files.items() if min(width, height) < least_px
+    ]
+    if small:
+        raise DataError(
+            f"{len(small)} of {plural(len(files), 'image')} {agree(len(small), 'are')} too small to train on x{scale}: "
+            f"{list_some(small, _NAMED_FAULTS)}",
+            f"leave them out; {least_px} x {least_px} px of HR is the least",
+        )
 
 
 def _wrong_sizes(entry: PairMeasure, ratio: int) -> str:

@@ -21,6 +21,7 @@ RUN: Final = "in a run folder"
 RESULT: Final = "a result of upscale"
 PLACEHOLDER: Final = "not downloaded from the cloud"
 BROKEN_LINK: Final = "a link to nothing"
+NO_PERMISSION: Final = "not readable (permission denied)"
 LINK_BACK: Final = "a link to a folder above"
 NO_FILE: Final = "no regular file"
 TOO_DEEP: Final = "too many folders down"
@@ -98,7 +99,8 @@ class LeftOut:
     @property
     def is_unexpected(self) -> bool:
         """Whether the user may take them for images that are used."""
-        return self.reason.startswith(_UNREAD) or self.reason in {PLACEHOLDER, BROKEN_LINK, TOO_DEEP, NO_SIDE}
+        surprising = {PLACEHOLDER, BROKEN_LINK, NO_PERMISSION, TOO_DEEP, NO_SIDE}
+        return self.reason.startswith(_UNREAD) or self.reason in surprising
 
     def describe(self) -> str:
         """``3 files: hidden, such as .a.png``."""
@@ -112,10 +114,12 @@ class Contents:
     Attributes:
         images: The image files of every folder, by the folder's parts below the root, sorted.
         others: Reason -> the files that are left out for it.
+        folders: The folders that were gone through, by their parts below the root, each before those in it.
     """
 
     images: dict[tuple[str, ...], list[Path]] = field(default_factory=dict)
     others: dict[str, list[Path]] = field(default_factory=dict)
+    folders: list[tuple[str, ...]] = field(default_factory=list)
 
     def left_out(self) -> tuple[LeftOut, ...]:
         """All files that are no images to be read, by reason."""
@@ -249,6 +253,7 @@ class _Walk:
         if parts and any(_is_run_artifact(entry) for entry in entries):
             self._leave_out(RUN, folder)
             return
+        self.found.folders.append(parts)
         below: list[Path] = []
         for entry in entries:
             path = folder / entry.name
@@ -284,6 +289,8 @@ def _kind(entry: os.DirEntry[str]) -> str | None:
     """``folder``, None for a file, or the reason why it is neither."""
     try:
         mode = entry.stat().st_mode
+    except PermissionError:
+        return NO_PERMISSION
     except OSError:
         return BROKEN_LINK
     if stat.S_ISDIR(mode):

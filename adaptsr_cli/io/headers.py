@@ -17,6 +17,7 @@ def safetensors_faults(path: Path) -> Iterator[None]:
     """Turn what the library raises on a bad file into one line that names the file."""
     try:
         require_regular(path)
+        path.open("rb").close()  # the library says of a file without permission that it is not there
         yield
     except SafetensorError as error:
         raise ArtifactError(

@@ -15,6 +15,7 @@ from adaptsr_cli.arrays import AnyArray
 from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.colour.code_points import make_profile
 from adaptsr_cli.io.decoding import decode_exif
+from adaptsr_cli.io.faults import faults
 from adaptsr_cli.io.formats.camera_raw import RawRendering
 from adaptsr_cli.io.hashing import file_sha256
 from adaptsr_cli.io.images import holds_raw, read_picture, require_sdr
@@ -68,8 +69,10 @@ def read_facts(path: Path) -> ShotFacts:
     """When and how a photograph was taken, without reading its pixels.
 
     Raises:
-        ImageError: A damaged HEIC or JPEG XL file, or it needs a library that is not installed.
+        ImageError: It cannot be opened, is a damaged HEIC or JPEG XL file, or needs a library that is not installed.
     """
+    with faults(path):
+        path.open("rb").close()  # below, what cannot be opened has no facts
     exif = decode_exif(path)
     return read_shot_facts(path) if exif is None else parse_shot_facts(exif)
 

@@ -79,6 +79,21 @@ def test_text_from_outside_is_shown_letter_by_letter(text: str, out: io.StringIO
     assert text in out.getvalue().splitlines()[-1]
 
 
+def test_a_name_with_line_ends_stays_in_one_line(out: io.StringIO, err: io.StringIO) -> None:
+    console, name = Console(out=out, err=err), "a\nb\r\tc\x1b[0m.png"
+    console.line(name)
+    console.table(name, ("name", name), [(name, "1")])
+    console.note(name)
+    console.warn(name)
+    with console.task(name, 1) as task:
+        task.show(shot=name)
+    shown = r"a\nb\r\tc\x1b[0m.png"
+    assert len(out.getvalue().splitlines()) == 5
+    assert len(err.getvalue().splitlines()) == 3
+    assert out.getvalue().count(shown) == 4
+    assert err.getvalue().count(shown) == 4
+
+
 def test_colours_stay_out_of_text_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)

@@ -71,3 +71,28 @@ def test_a_wrong_line_of_a_list_is_named(adaptsr: Command, pairs: Path) -> None:
     outcome = adaptsr("score", "--list", "list.txt")
     assert outcome.code == 1
     assert "list.txt, line 2: there is no file" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("degrade", "fault"),
+    [
+        ("nonsense", "--degrade 'nonsense' is not a known degradation"),
+        ("auto:nowhere", "--degrade auto:nowhere: no photos there"),
+        ("camera/list.json", "cannot read camera/list.json"),
+    ],
+)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "--data", "camera"),
+        ("eval", "--data", "camera"),
+        ("eval", "--data", "camera/hr", "--protocol", "no-reference"),
+    ],
+)
+def test_a_degradation_that_is_not_used_is_checked_all_the_same(
+    adaptsr: Command, pairs: Path, words: tuple[str, ...], degrade: str, fault: str
+) -> None:
+    refused = adaptsr(*words, "--degrade", degrade)
+    assert refused.code != 0
+    assert f"error: {fault}" in refused.err
+    assert not Path("adaptsr-run/training/config.toml").exists()

@@ -7,12 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import Command, Outcome, write_pairs
 from networks import save_tiny
 
 from adaptsr_cli.cli.commands import COMMANDS
+from adaptsr_cli.io.images import write_rgb
 
 
 def assert_one_clear_fault(outcome: Outcome, code: int, *texts: str) -> None:
@@ -115,6 +117,17 @@ def test_bad_images_are_named(adaptsr: Command, pairs: Path) -> None:
     empty = Path("empty")
     empty.mkdir()
     assert_one_clear_fault(adaptsr("train", "--data", empty), 1, "empty")
+
+
+@pytest.mark.parametrize("words", [["train"], ["adapt", "--folds", "3"], ["score"]])
+def test_images_too_small_are_refused_before_any_work(words: list[str], adaptsr: Command, pairs: Path) -> None:
+    photos = (pairs / "lr").rename("photos")
+    for name, side_px in (("icon.png", 8), ("dot.png", 3), ("least.png", 12)):
+        write_rgb(photos / name, np.full((side_px, 24, 3), 99, np.uint8))
+    refused = adaptsr(*words, "--data", photos)
+    told = "2 of 9 images are too small to train on x4: photos/dot.png has 24 x 3 px, photos/icon.png has 24 x 8 px"
+    assert_one_clear_fault(refused, 1, told, "12 x 12 px of HR is the least")
+    assert "measuring the camera" not in refused.err
 
 
 def test_pairs_of_another_scale_are_refused(adaptsr: Command, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from adaptsr_cli.cli.text import escape_control_chars
         ("over\rwritten\b", r"over\rwritten\x08"),
         ("bad\udcff.png", r"bad\xff.png"),
         ("photo\u202egnp.exe", r"photo\u202egnp.exe"),
-        ("two\nlines\tand a tab", "two\nlines\tand a tab"),
+        ("two\nlines\u2028and\ta tab", r"two\nlines\u2028and\ta tab"),
     ],
 )
 def test_plain_writes_out_what_would_drive_the_terminal(text: str, shown: str) -> None:

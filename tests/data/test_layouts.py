@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
+from unicodedata import normalize
 
 import pytest
 from PIL import Image
@@ -203,6 +204,38 @@ def test_an_hr_folder_alone_is_photos(tmp_path: Path) -> None:
     assert (pairs.layout, len(pairs), pairs.split) == ("photos only", 2, "train")
 
 
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("link", "2 files: a link to nothing, such as a.png"),
+        ("npy", "2 files: of an image type that is not read (.npy), such as a.npy"),
+        ("txt", "2 files: no image (.txt), such as a.txt"),
+        ("empty", ""),
+    ],
+)
+def test_pairs_whose_lr_side_is_lost_are_no_photographs(tmp_path: Path, kind: str, reason: str) -> None:
+    put(tmp_path, "HR/a.png", "HR/b.png", "HR/.hidden.png")
+    (tmp_path / "LR/X4").mkdir(parents=True)
+    for name in "ab" if kind != "empty" else "":
+        if kind == "link":
+            (tmp_path / f"LR/X4/{name}.png").symlink_to(tmp_path / "nowhere" / name)
+        else:
+            (tmp_path / f"LR/X4/{name}.{kind}").touch()
+    with pytest.raises(DataError) as caught:
+        find_pairs(tmp_path, role="train")
+    assert caught.value.message == f"no images in {tmp_path}/LR" + (f", but {reason}" if reason else "")
+    assert caught.value.hint
+    assert len(find_pairs(tmp_path / "HR", role="train")) == 2
+
+
+def test_an_hr_side_that_is_lost_tells_why(tmp_path: Path) -> None:
+    put(tmp_path, "LR/a.png")
+    (tmp_path / "HR").mkdir()
+    (tmp_path / "HR/a.png").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"no HR side goes with it: 1 file: a link to nothing, such as a\.png"):
+        find_pairs(tmp_path, role="train")
+
+
 def test_pairs_are_joined_by_name_never_by_order(tmp_path: Path) -> None:
     put(tmp_path, "hr/10.png", "hr/9.png", "hr/x.png", size=(32, 32))
     put(tmp_path, "lr/9x4.png", "lr/x.png", "lr/10x4.png")
@@ -213,15 +246,25 @@ def test_pairs_are_joined_by_name_never_by_order(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(("lr", "hr"), [("café_LR/Ä", "café_HR/Ä"), ("lr", "hr")])
+def test_letters_with_accents_are_the_same_from_every_system(tmp_path: Path, lr: str, hr: str) -> None:
+    put(tmp_path, normalize("NFC", f"{hr}/naïve.png"), f"{hr}/b.png", size=(32, 32))
+    put(tmp_path, normalize("NFD", f"{lr}/naïvex4.png"), normalize("NFD", f"{lr}/b.png"))
+    pairs = find_pairs(tmp_path, role="train").pairs
+    assert [pair.name.split("/")[-1] for pair in pairs] == ["b", normalize("NFC", "naïve")]
+    (tmp_path / normalize("NFC", f"{hr}/naïve.png")).rename(tmp_path / normalize("NFC", f"{hr}/naïve.psd"))
+    with pytest.raises(DataError, match=r"naïve\.psd is there, but \.psd is not read"):
+        find_pairs(tmp_path, role="train")
+
+
 def test_half_pairs_are_counted_and_named(tmp_path: Path) -> None:
     put(tmp_path, *(f"hr/{index}.png" for index in range(6)))
     put(tmp_path, "lr/0.png", "lr/1.png", "lr/z.png")
     with pytest.raises(DataError) as caught:
         find_pairs(tmp_path, role="train")
-    assert (
-        caught.value.message
-        == f"5 images in {tmp_path}/lr without the other side: z.png (LR), 2.png (HR), 3.png (HR) and 2 more"
-    )
+    places = f"{tmp_path}/lr and {tmp_path}/hr"
+    told = f"5 images in {places} without the other side: z.png (LR), 2.png (HR), 3.png (HR) and 2 more"
+    assert caught.value.message == told
 
 
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:

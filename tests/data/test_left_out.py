@@ -151,5 +151,7 @@ def test_images_beside_an_hr_folder_are_not_taken_for_nothing(tmp_path: Path) ->
 def test_half_pairs_tell_in_which_data_they_are(tmp_path: Path) -> None:
     put_pairs(tmp_path / "val", "a.png", "b.png")
     (tmp_path / "val/lr/b.png").unlink()
-    with pytest.raises(DataError, match=rf"1 image in {tmp_path}/val/lr without the other side: b\.png \(HR\)"):
+    with pytest.raises(DataError, match=rf"1 image in {tmp_path}/val/hr without the other side: b\.png \(HR\)"):
         find_pairs(tmp_path / "val", role="val")
+    with pytest.raises(DataError, match=rf"1 image in {tmp_path}/val/hr without the other side: b\.png \(HR\)"):
+        pair_folders(tmp_path / "val/hr", tmp_path / "val/lr")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 from data.test_pairs import noise
@@ -47,6 +48,17 @@ def test_a_folder_of_adaptsr_pair_is_named_as_its_record_names_it(tmp_path: Path
     assert fit_scale(pairs, record.scale).describe().endswith("4 pairs of 2 shots")
     assert all(pair.place is not None for pair in pairs.pairs)
     assert pairs.notes == ()
+
+
+def test_a_folder_that_another_system_copied_is_known_by_its_record(tmp_path: Path) -> None:
+    record = write_folder(tmp_path, make_shot_record(normalize("NFC", "café")))
+    for path in sorted(tmp_path.glob("?r/*.png")):
+        path.rename(path.with_name(normalize("NFD", path.name)))
+    pairs = find_pairs(tmp_path, role="train", scale=record.scale)
+    assert pairs.pairs
+    assert all(pair.place is not None for pair in pairs.pairs)
+    write_document(tmp_path / "pairs.json", make_record(make_shot_record(normalize("NFD", "café"))))
+    assert len(find_pairs(tmp_path, role="train", scale=record.scale)) == len(pairs)
 
 
 def test_another_scale_is_told_in_one_line(tmp_path: Path) -> None:

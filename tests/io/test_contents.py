@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from adaptsr_cli.errors import ImageError
-from adaptsr_cli.io.contents import BROKEN_LINK, LINK_BACK, NO_FILE, TOO_DEEP, packed_data, read_contents
+from adaptsr_cli.io.contents import (
+    BROKEN_LINK,
+    LINK_BACK,
+    NO_FILE,
+    NO_PERMISSION,
+    TOO_DEEP,
+    packed_data,
+    read_contents,
+)
 
 
 def touch(root: Path, *names: str) -> None:
@@ -115,6 +124,25 @@ def test_depth_pipes_and_folders_that_cannot_be_read(tmp_path: Path) -> None:
     told: list[Path] = []
     assert not read_contents(tmp_path / "missing", on_fault=lambda folder, _: told.append(folder)).images
     assert told == [tmp_path / "missing"]
+
+
+class Locked:
+    """An entry of a folder that may be listed but not entered, which root could enter."""
+
+    def __init__(self, entry: os.DirEntry[str]) -> None:
+        self.name, self.path = entry.name, entry.path
+
+    def stat(self) -> os.stat_result:
+        raise PermissionError(13, "Permission denied", self.path)
+
+
+def test_files_without_permission_are_not_taken_for_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "a.png", "b.png")
+    entries = [Locked(entry) for entry in os.scandir(tmp_path)]
+    monkeypatch.setattr(os, "scandir", lambda folder: nullcontext(entries))
+    images, left = names_of(tmp_path)
+    assert (images, left) == ([], {NO_PERMISSION: ["a.png", "b.png"]})
+    assert all(group.is_unexpected for group in read_contents(tmp_path).left_out())
 
 
 @pytest.mark.parametrize(

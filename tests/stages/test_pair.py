@@ -167,9 +167,11 @@ def test_what_a_killed_process_left_is_cleared_away(made: PairResult) -> None:
     assert len(list((made.output / "lr").iterdir())) == made.pairs
 
 
-def test_a_folder_of_other_images_is_left_alone(tmp_path: Path) -> None:
-    save(tmp_path / "mine" / "lr" / "own.png", np.zeros((8, 8, 3), np.uint8))
-    with pytest.raises(OutputExistsError, match="did not make"):
+@pytest.mark.parametrize("side", ["lr", "HR", "GT", "LR_bicubic"])
+def test_a_folder_of_other_images_is_left_alone(tmp_path: Path, side: str) -> None:
+    (tmp_path / "mine" / "empty_hr").mkdir(parents=True)
+    save(tmp_path / "mine" / side / "own.png", np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(OutputExistsError, match=f"mine/{side} holds files that adaptsr pair did not make"):
         make(tmp_path, *save_shot(tmp_path))
 
 
@@ -242,6 +244,21 @@ def test_keeping_the_colour(tmp_path: Path, made: PairResult) -> None:
     assert np.abs(fitted.mean((0, 1)) - kept.mean((0, 1))).max() > 2
     assert result.record.shots[0].photometry is not None
     assert not result.record.shots[0].photometry.applied
+
+
+@pytest.mark.parametrize(
+    ("otherwise", "told"),
+    [
+        ({"keep_colour": True}, "without `keep_colour`"),
+        ({"scale": 3, "block": 96}, "x2, not x3, blocks of 48 px, not 96"),
+    ],
+)
+def test_pairs_made_otherwise_are_told_by_what_differs(
+    made: PairResult, otherwise: dict[str, object], told: str
+) -> None:
+    with pytest.raises(OutputExistsError) as caught:
+        make(made.output.parent, *save_shot(made.output.parent), **otherwise)
+    assert caught.value.message == f"{made.output} holds pairs made otherwise: {told}"
 
 
 def test_a_crop_to_another_shape_is_told(tmp_path: Path) -> None:

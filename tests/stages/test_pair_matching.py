@@ -114,6 +114,30 @@ def test_shots_of_equal_names_are_told_apart(tmp_path: Path) -> None:
     assert [shot.name for shot in matched.shots] == ["wide_tele", "wide_tele_2"]
 
 
+def test_a_table_may_name_a_photograph_in_several_shots_but_no_shot_twice(tmp_path: Path) -> None:
+    for name in ("wide.jpg", "near.jpg", "far.jpg"):
+        save(tmp_path / name, np.zeros((16, 24, 3), np.uint8))
+    table = tmp_path / "table.txt"
+    table.write_text("wide.jpg, near.jpg\nwide.jpg, far.jpg\nnear.jpg, far.jpg\n")
+    assert [shot.name for shot in find_shots((), table, unseen, untold).shots] == ["wide_near", "wide_far", "near_far"]
+    for again in ("wide.jpg, near.jpg", f"near.jpg, {tmp_path}/wide.jpg"):
+        table.write_text(f"wide.jpg, near.jpg\n# again\n{again}\n")
+        with pytest.raises(UsageError, match="lines 1 and 3 name the same two files"):
+            find_shots((), table, unseen, untold)
+    table.write_text("wide.jpg, wide.jpg\n")
+    with pytest.raises(UsageError, match="line 1 names one file twice"):
+        find_shots((), table, unseen, untold)
+
+
+def test_a_photograph_that_is_named_beside_its_folder_is_one(tmp_path: Path) -> None:
+    image = np.zeros((16, 24, 3), np.uint8)
+    wide, tele = (
+        save(tmp_path / f"{mm}.jpg", image, taken=f"2026:05:01 12:00:{mm}", focal_35_mm=mm) for mm in (26, 52)
+    )
+    shots = find_shots((tmp_path, wide, tele), None, unseen, untold).shots
+    assert [(shot.wide, shot.tele) for shot in shots] == [((wide,), (tele,))]
+
+
 def test_a_header_that_cannot_be_read_is_told_and_the_others_are_matched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,7 @@ from adaptsr_cli.artifacts.evaluation import ColourChartScores, Evaluation, Fold
 from adaptsr_cli.artifacts.run import RunRecord
 from adaptsr_cli.artifacts.split import SplitRecord
 from adaptsr_cli.data.pairs import pair_fingerprints
+from adaptsr_cli.data.preflight import refuse_small
 from adaptsr_cli.distributed import World
 from adaptsr_cli.errors import ArtifactError, UsageError
 from adaptsr_cli.io.documents import parse_document, read_document, write_document
@@ -86,7 +87,7 @@ def open_folds(options: AdaptOptions, folds: int, progress: Progress, world: Wor
         UsageError: Folders are named for validation or test, or there are fewer scenes than folds.
         ArtifactError: The run folder holds another training.
         BusyError: Another process is at work in the run folder.
-        DataError: There are no usable images.
+        DataError: There are no usable images, or some are too small for the network.
     """
     if options.val is not None or options.test is not None:
         name = "val" if options.val is not None else "test"
@@ -102,6 +103,7 @@ def open_folds(options: AdaptOptions, folds: int, progress: Progress, world: Wor
                 options.model, options.weights_dir, offline=options.offline, options=options.model_options
             )
             backbone = open_backbone(run, spec, progress, record=world.is_main_process)
+            refuse_small(data.whole.train, backbone.scale)
             if world.is_main_process and options.force:
                 shutil.rmtree(run.folds, ignore_errors=True)
         if not options.force:

@@ -17,11 +17,11 @@ from adaptsr_cli.metrics.protocol import parse_metrics
 from adaptsr_cli.progress import SILENT, Progress, TellOnce
 from adaptsr_cli.stages.adapt.folds import gather_findings, join_folds, open_folds, prepare_final, run_fold
 from adaptsr_cli.stages.adapt.options import AdaptOptions, DemoOptions
-from adaptsr_cli.stages.adapt.steps import evaluate, merge, plan_ranks, upscale_example
+from adaptsr_cli.stages.adapt.steps import UPSCALED, evaluate, merge, plan_ranks, upscale_example
 from adaptsr_cli.stages.common.data_options import pick
 from adaptsr_cli.stages.common.models import ModelSpec, load_model
 from adaptsr_cli.stages.common.open_run import OpenRun, open_run
-from adaptsr_cli.stages.common.run_folder import RunFolder, refuse_inputs
+from adaptsr_cli.stages.common.run_folder import RunFolder, refuse_foreign, refuse_inputs
 from adaptsr_cli.stages.merge.stage import MergeResult
 from adaptsr_cli.stages.train.stage import TrainResult, check_options, train_backbone
 from adaptsr_cli.training.presets import TRAIN_PRESETS
@@ -66,10 +66,12 @@ def run_adapt(options: AdaptOptions, *, progress: Progress = SILENT, world: Worl
         world: The processes that share scoring, training and evaluation; only the first one writes.
 
     Raises:
-        OutputExistsError: The run has a rank map of another budget.
+        OutputExistsError: The run has a rank map of another budget, or files that are not ours lie in the way.
     """
     check_options(options)
     parse_metrics(options.metrics)  # what is wrong there is said before the work
+    if world.is_main_process and not options.force:
+        _refuse_foreign(options.run_folder)
     progress = TellOnce(progress)
     if options.folds is not None:
         return _cross_validate(options, options.folds, progress, world)
@@ -89,6 +91,26 @@ def run_adapt(options: AdaptOptions, *, progress: Progress = SILENT, world: Worl
             example=example,
             fault=fault,
         )
+
+
+def _refuse_foreign(run: RunFolder) -> None:
+    """Refuse files of the user's that lie where the stages are going to write.
+
+    Raises:
+        OutputExistsError: There is one.
+        ArtifactError: ``eval.json`` is none, or damaged.
+    """
+    if run.evaluation.exists():
+        read_document(run.evaluation, Evaluation)
+    files = run.evaluation_files("")
+    refuse_foreign(
+        run,
+        [
+            *(run.saliency.with_suffix(".png"), run.directions, run.rank_map.with_suffix(".png")),
+            *(run.adapter, run.training.root, run.perceptual.root, run.folds),
+            *(run.merged, files.comparison, files.report, run.root / UPSCALED),
+        ],
+    )
 
 
 def _show(

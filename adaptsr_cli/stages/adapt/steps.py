@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from adaptsr_cli.artifacts.base import HEADER
 from adaptsr_cli.artifacts.merged import MergedHeader
@@ -38,6 +39,9 @@ from adaptsr_cli.stages.train.rank_plan import open_rank_plan
 from adaptsr_cli.stages.upscale.options import UpscaleOptions
 from adaptsr_cli.stages.upscale.stage import run_upscale, single_result
 from adaptsr_cli.training.presets import TRAIN_PRESETS
+
+UPSCALED: Final = "upscaled"
+"""The folder of the example."""
 
 
 def plan_ranks(options: AdaptOptions, opened: OpenRun, progress: Progress, world: World) -> None:
@@ -135,12 +139,12 @@ def _named_degradation(options: AdaptOptions) -> str | None:
 
 
 def upscale_example(options: AdaptOptions, opened: OpenRun, progress: Progress) -> Path:
-    """Upscale the first held-out LR image with the merged model into ``upscaled/``."""
+    """Upscale the first held-out LR image with the merged model into a folder of the run's."""
     run, data = opened.run, opened.data
     degradation = run_degradation(run, data.held_out, _named_degradation(options))
     held_out: Mixture = open_reader(data.held_out, opened.backbone.scale, degradation, options.seed, data.cache)
     lr, _ = held_out.read(0)
-    source = run.root / "upscaled" / f"{held_out.pairs[0].name}.png"
+    source = run.root / UPSCALED / f"{held_out.pairs[0].name}.png"
     write_rgb(source, lr)
     job = UpscaleOptions(
         run=run.root,

@@ -87,13 +87,31 @@ def choose_degradation(
 
 
 def tell_unused(name: str) -> str:
-    """That a degradation was named for pairs, which need none."""
+    """That a degradation was named for pairs, which need none.
+
+    Raises:
+        AdaptsrError: As `refuse_unknown`.
+    """
+    refuse_unknown(name)
     if name == BY_PAIRS:
         return "`degrade` pairs is not used: add a folder of sharp photos by `data`, to be degraded as the pairs are"
     return (
         f"`degrade` {name} is not used: the pairs have LR images of their own (name only the HR folder by `data` to "
         "have them made)"
     )
+
+
+def refuse_unknown(name: str) -> None:
+    """Refuse a degradation that there is not, also where none is needed.
+
+    Raises:
+        UsageError: There is no such preset or folder.
+        ArtifactError: The file is no degradation.
+    """
+    if is_auto(name):
+        _camera_photos(name)
+    elif name != BY_PAIRS:
+        _named(name, _FOUND_OUT)
 
 
 def _begun_otherwise(run: RunFolder, known: DegradationRecord, name: str | None) -> OutputExistsError:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from adaptsr_cli.artifacts.split import SplitRecord
 from adaptsr_cli.backbones.backbone import Backbone
 from adaptsr_cli.data.layouts import files_of
+from adaptsr_cli.data.preflight import refuse_small
 from adaptsr_cli.distributed import World
 from adaptsr_cli.errors import UsageError
 from adaptsr_cli.io.documents import read_document
@@ -44,7 +45,7 @@ def open_run(options: DataOptions, progress: Progress, world: World, *, strict: 
     Raises:
         UsageError: The images are named in no way or in two, or lie where results are written.
         BusyError: Another process is at work in the run folder.
-        DataError: There are no usable images.
+        DataError: There are no usable images, or some are too small for the network.
         ArtifactError: The run belongs to another network.
         CheckpointError: The file is no usable network.
     """
@@ -73,6 +74,7 @@ def open_run(options: DataOptions, progress: Progress, world: World, *, strict: 
                 options.model, options.weights_dir, offline=options.offline, options=options.model_options
             )
             backbone = open_backbone(run, spec, progress, record=world.is_main_process)
+            refuse_small((*data.train, *data.held_out, *data.test), backbone.scale)
         yield OpenRun(run, backbone, data)
 
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from adaptsr_cli import __version__
-from adaptsr_cli.artifacts.base import Provenance, Scalar
-from adaptsr_cli.errors import OutputExistsError, UsageError
+from adaptsr_cli.artifacts.base import HEADER, Provenance, Scalar
+from adaptsr_cli.errors import ArtifactError, OutputExistsError, UsageError
+from adaptsr_cli.io.headers import read_metadata
 from adaptsr_cli.io.lock import LOCK_NAME, hold_folder
 from adaptsr_cli.stages.common.places import Folder, find_obstacle
 from adaptsr_cli.training.folder import TrainingFolder
+
+_PAGE_MARK: Final = b'name="generator" content="adaptsr '
+_HEAD_BYTES: Final = 4096
 
 
 @dataclass(frozen=True)
@@ -199,6 +204,39 @@ def refuse_overwriting(paths: Mapping[str, Path], *, force: bool, elsewhere: str
             raise OutputExistsError(f"{path} is {kind} ({what})", "remove it, or give another name")
         if path.exists() and not force:
             raise OutputExistsError(f"{path} exists already ({what})", f"replace it with `force`, or use {elsewhere}")
+
+
+def refuse_foreign(run: RunFolder, results: Iterable[Path]) -> None:
+    """Refuse to replace what is called like a result and is none of ours; an earlier result may be replaced.
+
+    Models say what they are, and so do pages. The rest is a result where the run's own records lie beside it.
+
+    Args:
+        run: The run folder.
+        results: Files and folders of it that are going to be written.
+
+    Raises:
+        OutputExistsError: One of them is not ours.
+    """
+    for path in results:
+        if not _is_ours(path, run):
+            raise OutputExistsError(
+                f"{path} exists already, and adaptsr did not make it",
+                "move it away, replace it with `force`, or use another `run`",
+            )
+
+
+def _is_ours(path: Path, run: RunFolder) -> bool:
+    """Whether a path is a result of ours, or free."""
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return True
+    if path.suffix == ".safetensors":
+        with suppress(ArtifactError):  # a damaged one may be ours
+            return HEADER in read_metadata(path)
+    if path.suffix == ".html" and path.is_file():
+        with path.open("rb") as file:
+            return _PAGE_MARK in file.read(_HEAD_BYTES)
+    return any(record.exists() for record in (run.record, run.saliency, run.rank_map, run.evaluation))
 
 
 def refuse_inputs(outputs: Mapping[str, Path], inputs: Iterable[Path]) -> None:

@@ -9,10 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from adaptsr_cli.data.names import read_file_name
+from adaptsr_cli.data.names import plain_name, read_file_name
 from adaptsr_cli.errors import DataError
 from adaptsr_cli.io.contents import read_contents
-from adaptsr_cli.units import readable
 
 _BEHIND: Final = re.compile(r"(?:[^0-9a-z]|x\d).*", re.IGNORECASE | re.DOTALL)  # _x4, -4x, _SwinIR, (1), x4
 _BEFORE: Final = re.compile(r".*[^0-9a-z]", re.IGNORECASE | re.DOTALL)  # SR_, 4x-
@@ -38,12 +37,12 @@ def find_outputs(folder: Path, images: Sequence[str]) -> dict[str, Path]:
     contents = read_contents(folder)
     outputs: dict[str, dict[str, list[Path]]] = {}
     for parts, paths in contents.images.items():
-        place = outputs.setdefault(readable("/".join(parts)), {})
+        place = outputs.setdefault(plain_name("/".join(parts)), {})
         for path in paths:
-            place.setdefault(readable(path.stem), []).append(path)
+            place.setdefault(plain_name(path.stem), []).append(path)
     outputs = {place: dict(sorted(named.items())) for place, named in outputs.items()}
-    names = sorted(image.split("/")[-1] for image in images)
-    chosen = {image: _find_output(image, names, outputs, folder) for image in images}
+    names = sorted(plain_name(image.split("/")[-1]) for image in images)
+    chosen = {image: _find_output(plain_name(image), names, outputs, folder) for image in images}
     found = {image: output for image, output in chosen.items() if output is not None}
     if not found:
         others = "; ".join(group.describe() for group in contents.unread())

@@ -35,6 +35,7 @@ from adaptsr_cli.runtime import describe_machine, pick_device
 from adaptsr_cli.stages.common.lr_degradation import (
     DEFAULT_TO_SCORE_ON,
     degradation_sha256,
+    refuse_unknown,
     run_degradation,
     tell_unused,
 )
@@ -42,6 +43,7 @@ from adaptsr_cli.stages.common.run_folder import (
     EvaluationFiles,
     RunFolder,
     provenance,
+    refuse_foreign,
     refuse_inputs,
     refuse_overwriting,
 )
@@ -142,6 +144,8 @@ def run_evaluate(
     files = choose_files(options, run, subject.images.split, subject.fingerprint, subject.models, made_with)
     written = {"scores": files.scores, "comparison sheet": files.comparison, "report": files.report}
     refuse_overwriting(written, force=True)  # whether they can be written; choose_files has asked
+    if not options.force:
+        refuse_foreign(run, [files.comparison, files.report])
     refuse_inputs({**written, **{f"`{kind}`": path for kind, path in tables.items()}}, _inputs(options, subject))
     scorer = _open_scorer(options, protocol, metrics, subject.reader.scale, device, progress)
 
@@ -247,6 +251,7 @@ def _open_subject(
     if options.degrade is not None and degradation is None:
         progress.note(tell_unused(options.degrade))
     elif options.degrade is not None and not protocol.has_reference:
+        refuse_unknown(options.degrade)
         progress.note(
             f"`degrade` {options.degrade} is not used: protocol {protocol.name} scores photographs as they are"
         )

@@ -94,17 +94,20 @@ def find_shots(
             raise UsageError(f"{place} does not exist", "check the path")
     if len(places) == 2 and all(place.is_file() for place in places):
         return Matched(_name_shots([((places[0],), (places[1],))]), ())
-    files = [file for place in places for file in (_list_photos(place) if place.is_dir() else [place])]
-    if len(files) < 2:
-        raise UsageError(
-            f"{places[0]} has {'one photograph' if files else 'no photograph'}", "two are needed, WIDE and TELE"
-        )
+    listed = [file for place in places for file in (_list_photos(place) if place.is_dir() else [place])]
+    files = list({file.resolve(): file for file in listed}.values())  # a folder and a file in it may be named
     found = []
     for path in files:
         try:
             found.append(Candidate(path, read_facts(path)))
         except AdaptsrError as error:
             tell(path, error)
+    if len(found) < 2:
+        readable = " that can be read" if len(found) < len(files) else ""
+        raise UsageError(
+            f"{places[0]} has {'one photograph' if found else 'no photograph'}{readable}",
+            "two are needed, WIDE and TELE",
+        )
     return match_photographs(found, look)
 
 
@@ -220,6 +223,7 @@ def _read_list(list_file: Path) -> list[tuple[tuple[Path, ...], tuple[Path, ...]
             f"cannot read `list_file` {list_file}: {reason}", "give a text file: WIDE, TELE on each line"
         ) from error
     pairs: list[tuple[tuple[Path, ...], tuple[Path, ...]]] = []
+    line_of: dict[frozenset[Path], int] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
@@ -235,6 +239,13 @@ def _read_list(list_file: Path) -> list[tuple[tuple[Path, ...], tuple[Path, ...]
             if not path.is_file():
                 what = "is no file" if path.exists() else "does not exist"
                 raise UsageError(f"`list_file` {list_file}, line {number}: {path} {what}", "check the path")
+        shot = frozenset(path.resolve() for path in paths)
+        if len(shot) < 2:
+            raise UsageError(f"`list_file` {list_file}, line {number} names one file twice", "name WIDE and TELE")
+        if (first := line_of.setdefault(shot, number)) != number:
+            raise UsageError(
+                f"`list_file` {list_file}, lines {first} and {number} name the same two files", "keep one of the lines"
+            )
         pairs.append(((paths[0],), (paths[1],)))
     if not pairs:
         raise UsageError(f"`list_file` {list_file} names no shot", "write WIDE, TELE on each line")

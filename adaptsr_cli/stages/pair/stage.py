@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Final
 
@@ -199,18 +200,19 @@ def _read_done(folder: PairFolder, options: PairOptions, scale: int) -> PairsRec
         keep_colour=options.keep_colour, shots=(),
     )  # fmt: skip
     if not folder.record.exists():
-        if folder.holds_images():
-            raise OutputExistsError(
-                f"{folder.root} holds images that adaptsr pair did not make", "give another `output`"
-            )
+        if (side := folder.find_side()) is not None:
+            raise OutputExistsError(f"{side} holds files that adaptsr pair did not make", "give another `output`")
         return empty
     found = read_document(folder.record, PairsRecord)
-    wanted = (scale, options.block, options.keep_colour)
-    if (found.scale, found.block_px, found.keep_colour) != wanted:
-        colour = ", `keep_colour`" if found.keep_colour else ""
+    differences = {
+        f"x{found.scale}, not x{scale}": found.scale != scale,
+        f"blocks of {found.block_px} px, not {options.block}": found.block_px != options.block,
+        f"{'with' if found.keep_colour else 'without'} `keep_colour`": found.keep_colour != options.keep_colour,
+    }
+    if any(differences.values()):
         raise OutputExistsError(
-            f"{folder.root} holds pairs made otherwise: x{found.scale}, blocks of {found.block_px} px{colour}",
-            "give another `output`",
+            f"{folder.root} holds pairs made otherwise: {', '.join(compress(differences, differences.values()))}",
+            "ask for the same again, or give another `output`",
         )
     return found
 

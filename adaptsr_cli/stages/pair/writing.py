@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from adaptsr_cli.data.names import read_folder_name
 from adaptsr_cli.errors import AdaptsrError, UsageError
 
 _PARTIAL: Final = ".partial-shot-"
@@ -48,9 +49,11 @@ class PairFolder:
         """Name of both files of a pair, without suffix."""
         return f"{shot}_b{number:03d}"
 
-    def holds_images(self) -> bool:
-        """Whether there is anything in ``lr/`` or ``hr/``."""
-        return any((self.root / side).is_dir() and any((self.root / side).iterdir()) for side in ("lr", "hr"))
+    def find_side(self) -> Path | None:
+        """A folder with something in it that would be read as a side of pairs, such as ``lr/`` or ``GT/``."""
+        entries = sorted(self.root.iterdir()) if self.root.is_dir() else []
+        sides = (path for path in entries if path.is_dir() and read_folder_name(path.name).side is not None)
+        return next((path for path in sides if any(path.iterdir())), None)
 
     def refuse_holding(self, photos: Iterable[Path]) -> None:
         """Refuse photographs that lie where pairs are written and removed.

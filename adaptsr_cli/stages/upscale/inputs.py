@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from adaptsr_cli.errors import AdaptsrError, ImageError, UsageError
-from adaptsr_cli.io.contents import BROKEN_LINK, LINK_BACK, NO_FILE, read_contents
+from adaptsr_cli.io.contents import BROKEN_LINK, LINK_BACK, NO_FILE, NO_PERMISSION, read_contents
 from adaptsr_cli.io.file_kinds import SAVE_FIRST, describe_irregular
 from adaptsr_cli.io.formats.signatures import HEAD_BYTES, name_other_kind
 from adaptsr_cli.io.formats.table import READ_SUFFIXES, recognise
@@ -166,7 +166,7 @@ def _walk(root: Path, recursive: bool, found: Inputs) -> None:
         found.sources.extend(Source(image, image.relative_to(root), listed=True) for image in images)
     for group in contents.left_out():
         for path in group.paths:
-            if group.reason in {BROKEN_LINK, NO_FILE} and path.suffix.lower() in READ_SUFFIXES:
+            if group.reason in {BROKEN_LINK, NO_FILE, NO_PERMISSION} and path.suffix.lower() in READ_SUFFIXES:
                 _add_file(path, path, found)
             elif group.is_unexpected or group.reason == LINK_BACK:
                 found.left_out.append(LeftOut(path, f"is {group.reason}"))

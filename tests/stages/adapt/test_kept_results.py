@@ -67,6 +67,48 @@ def test_scores_of_another_data_set_lie_beside_the_first(adaptsr: Command, pairs
     assert (RUN / "eval-other.json").exists()
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("merged.safetensors", "adapter.safetensors", "saliency.safetensors", "saliency.png", "rank_map.png"),
+        *("comparison.png", "report.html", "eval.json", "training/log.jsonl", "upscaled/000.png"),
+    ],
+)
+def test_files_of_the_users_are_not_replaced(adaptsr: Command, pairs: Path, name: str) -> None:
+    save_tiny("safmn", Path("m.safetensors"))
+    own = RUN / name
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    refused = adaptsr(*ADAPT, "--data", pairs)
+    assert refused.code == 1, refused.err
+    assert refused.err.startswith("error: ")  # before any work
+    assert f"error: run/{name.split('/')[0]} " in refused.err
+    assert (own.read_text(), sorted(RUN.iterdir())) == ("mine", [RUN / name.split("/")[0]])
+
+
+def test_a_model_of_the_users_in_a_run_is_not_replaced(adaptsr: Command, pairs: Path) -> None:
+    save_tiny("safmn", Path("m.safetensors"))
+    assert adaptsr("score", "--data", pairs, "--model", "m.safetensors", "--batches", 1, "--run", RUN).code == 0
+    own = save_tiny("safmn", RUN / "merged.safetensors").read_bytes()
+    refused = adaptsr(*ADAPT, "--data", pairs)
+    assert "run/merged.safetensors exists already, and adaptsr did not make it" in refused.err
+    assert (RUN / "merged.safetensors").read_bytes() == own
+    assert adaptsr(*ADAPT, "--data", pairs, "--force").code == 0
+    assert (RUN / "merged.safetensors").read_bytes() != own
+
+
+def test_a_page_of_the_users_is_not_replaced_by_scores(adaptsr: Command, pairs: Path) -> None:
+    save_tiny("safmn", Path("m.safetensors"))
+    words = ("eval", "--data", pairs, "--model", "m.safetensors", "--metrics", "psnr", "--run", RUN)
+    RUN.mkdir()
+    (RUN / "report.html").write_text("mine")
+    refused = adaptsr(*words)
+    assert (refused.code, (RUN / "report.html").read_text()) == (1, "mine")
+    assert "run/report.html exists already, and adaptsr did not make it" in refused.err
+    assert adaptsr(*words, "--force").code == 0
+    assert adaptsr(*words).code == 0  # the page is ours now
+
+
 @pytest.mark.parametrize("force", [False, True])
 def test_a_stopped_training_says_how_to_go_on_and_merge_that_it_is_not_finished(
     adaptsr: Command, pairs: Path, monkeypatch: pytest.MonkeyPatch, force: bool

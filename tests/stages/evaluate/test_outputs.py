@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+from unicodedata import normalize
 
 import pytest
 
@@ -29,6 +31,13 @@ def touch(folder: Path, *names: str) -> None:
 def test_names_that_other_tools_give(tmp_path: Path, name: str) -> None:
     touch(tmp_path, name, "babylon_x4.png", "crybaby.png")
     assert find_outputs(tmp_path, ["baby", "babylon"])["baby"].name == name
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC"), ("NFD", "NFD")])
+def test_letters_with_accents_are_the_same_from_every_system(tmp_path: Path, forms: tuple[Any, Any]) -> None:
+    image, output = (normalize(form, "café") for form in forms)
+    (tmp_path / f"{output}_x4.png").touch()
+    assert find_outputs(tmp_path, [image]) == {image: tmp_path / f"{output}_x4.png"}
 
 
 def test_images_whose_names_begin_alike_are_told_apart(tmp_path: Path) -> None:
