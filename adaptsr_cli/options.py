@@ -11,8 +11,10 @@ import re
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -29,7 +31,7 @@ class Flag:
     Attributes:
         names: ``--lr``, ``-t``; empty: the field's name with ``-`` for ``_``.
         default_text: What the help shows as the default; None: the field's own default.
-        environment: Variable that gives it where the command line does not.
+        environment: Variable that gives it where neither the command line nor a file does.
         metavar: What stands for the value in the help.
         as_text: The command line passes the text on as it is, and a validator of the field reads it.
         one_of_many: Other commands take several by this name: here a second one is refused, where the last one of other
@@ -69,7 +71,7 @@ class OptionsModel(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _settle_texts(cls, values: Any) -> Any:
-        """Refuse empty texts, and put the home folder in the place of ``~``.
+        """Refuse empty texts, put the home folder in the place of ``~``, and take choices in any case.
 
         An empty path would be the current folder, and other options would do nothing. Where a path is wanted the
         command line refuses one itself, since its parser makes a path of it first. A shell knows ``~`` at the
@@ -83,7 +85,8 @@ class OptionsModel(BaseModel):
             if any(isinstance(text, str) and not text for text in texts) and not flag.may_be_empty:
                 hint = "give a value, or leave it out; is a variable of the shell not set?"
                 raise UsageError(f"`{name}` is empty", hint)
-        return {name: with_home(value) for name, value in values.items()}
+        choices = _choices_of(cls)
+        return {name: _as_choice(with_home(value), choices.get(name, {})) for name, value in values.items()}
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
@@ -134,6 +137,24 @@ class OptionsModel(BaseModel):
         return {**below, **above}
 
 
+@cache
+def _choices_of(options: type[OptionsModel]) -> dict[str, dict[str, str]]:
+    """Of each option that is a choice between texts, these by their small letters."""
+    found = {name: _texts_of(field.annotation) for name, field in options.model_fields.items()}
+    return {name: {text.lower(): text for text in texts} for name, texts in found.items() if texts}
+
+
+def _texts_of(annotation: Any) -> list[str]:
+    if get_origin(annotation) is Literal:
+        return [text for text in get_args(annotation) if isinstance(text, str)]
+    inner = get_args(annotation) if get_origin(annotation) in (Annotated, Union, UnionType) else ()
+    return [text for part in inner for text in _texts_of(part)]
+
+
+def _as_choice(value: Any, choices: Mapping[str, str]) -> Any:
+    return choices.get(value.lower(), value) if isinstance(value, str) else value
+
+
 def with_home(value: Any) -> Any:
     """A path, as text too, or several, with the home folder in the place of a ``~`` at the beginning."""
     if type(value) in (list, tuple):
@@ -159,14 +180,20 @@ def describe_fault(error: ValidationError, option: str = "") -> str:
         return cause.message
     name = str(first["loc"][0]) if first["loc"] else ""  # of a sequence its name, not the place within
     where = option or (f"`{name}`" if name else "")
-    found = f"{first['input']!r}" if isinstance(first["input"], str | int | float | Path) else "not usable"
-    wanted = "a path" if first["type"] == "path_type" else first["msg"]
+    wanted = {"path_type": "a path", "tuple_type": "a text, or a list of texts"}.get(first["type"], first["msg"])
     message = wanted.removeprefix("Input should be ").removeprefix("Value error, ").partition(", unable to")[0]
     if first["type"] == "extra_forbidden":
         return f"{where} is not an option"
     if first["type"] == "missing":
         return f"{where} is required"
-    return f"{where} is {found}; it should be {message}" if where else message
+    return f"{where} is {_show(first['input'])}; it should be {message}" if where else message
+
+
+def _show(value: Any) -> str:
+    """A value as the user wrote it, in a few words."""
+    if isinstance(value, dict) and list(value) == ["date"]:  # of a file, see `read_toml`
+        return str(value["date"])
+    return reprlib.repr(value) if isinstance(value, dict | list | tuple) else f"{value!r}"
 
 
 def marker_of(field: FieldInfo, kind: type[Marker]) -> Marker | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -54,7 +55,7 @@ def make_command(
             for name in single & said.keys():
                 said[name] = _only_one(name, said[name])
             below = {} if file is None else _read_config(file, options)
-            chosen = options.of(options.layer(below, said))
+            chosen = options.of(options.layer(options.layer(_read_environment(options), below), said))
             run(chosen, as_json)
         except AdaptsrError as error:
             error.message, error.hint = to_flags(error.message, options), to_flags(error.hint, options)
@@ -86,6 +87,12 @@ def value_flags(command: Callable[..., None]) -> dict[str, bool]:
             names = [name for name in (info.default, *(info.param_decls or ())) if isinstance(name, str)]
             found |= dict.fromkeys(names, bool(kinds & {Path, list[Path]}))
     return found
+
+
+def _read_environment(options: type[OptionsModel]) -> dict[str, str]:
+    """The options that variables of the environment give, by field name. Typer would put them before a file."""
+    variables = {name: (marker_of(field, Flag) or Flag()).environment for name, field in options.model_fields.items()}
+    return {name: value for name, variable in variables.items() if variable and (value := os.environ.get(variable))}
 
 
 def _only_one(name: str, values: tuple[Any, ...]) -> Any:
@@ -127,7 +134,6 @@ def _annotate(name: str, field: FieldInfo) -> Any:
             *names,
             help=_help_text(field, flag),
             show_default=False,
-            envvar=flag.environment,
             metavar=flag.metavar or _metavar(kind),
             case_sensitive=False,
             **checks,
@@ -148,7 +154,8 @@ def _help_text(field: FieldInfo, flag: Flag) -> str:
     if field.is_required():
         return f"{field.description}  [required]"
     text = flag.default_text or (",".join(map(str, default)) if isinstance(default, tuple) else str(default))
-    return f"{field.description}  [default: {text}]" if text else field.description or ""
+    marks = {"default": text, "env var": flag.environment}
+    return "  ".join([field.description or "", *(f"[{mark}: {value}]" for mark, value in marks.items() if value)])
 
 
 def _cli_type(annotation: Any) -> Any:

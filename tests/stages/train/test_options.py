@@ -86,9 +86,10 @@ def test_the_command_line_goes_before_the_file(adaptsr: Command, pairs: Path, pr
         ("learning_rate = nan\n", ["learning_rate", "finite"]),
         ('learning_rate = "high"\n', ["learning_rate", "auto, or a number above 0"]),
         ("tensorboard = 1\n", ["tensorboard", "boolean"]),
-        ("data = 3\n", ["data", "valid"]),
-        ("precision = 1979-05-27\n", ["precision"]),
-        ("model = 1979-05-27\n", ["model", "valid string"]),
+        ("data = 3\n", ["data is 3; it should be a text, or a list of texts"]),
+        ("data = [1]\n", ["data is [1]; it should be a text, or a list of texts"]),
+        ("precision = 1979-05-27\n", ["precision is 1979-05-27; it should be 'auto'"]),
+        ("model = 1979-05-27\n", ["model is 1979-05-27; it should be a valid string"]),
         ('preset = "slow"\n', ["preset", "'fast' or 'paper'"]),
         ("alpha = 1\nalpha = 2\n", ["no TOML file"]),
         ("{}\n", ["no TOML file"]),
@@ -105,6 +106,25 @@ def test_a_wrong_file_is_refused_by_key(text: str, said: list[str], adaptsr: Com
     for part in ("wrong.toml", *said):
         assert part in train.err
     assert not Path("adaptsr-run").exists()
+
+
+def test_a_file_goes_before_the_environment_and_the_command_line_before_both(
+    adaptsr: Command, pairs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And paths in it are of the current folder, choices in any case."""
+    words = ("train", "--data", pairs, "--config", "sub/c.toml", *QUICK)
+    Path("sub").mkdir()
+    Path("sub/c.toml").write_text('run = "of-file"\nprecision = "FP32"\nrank_map = "none.json"\n')
+    monkeypatch.setenv("ADAPTSR_RUN", "of-environment")
+    assert "there is no rank map none.json" in adaptsr(*words).err
+    Path("sub/c.toml").write_text('run = "of-file"\nprecision = "FP32"\n')
+    for more, made in (((), "of-file"), (("--run", "of-line"), "of-line")):
+        done = adaptsr(*words, *more)
+        assert done.code == 0, done.err
+        assert (Path(made) / "adapter.safetensors").exists()
+    Path("sub/c.toml").write_text('precision = "FP32"\n')
+    assert adaptsr(*words).code == 0
+    assert Path("of-environment/adapter.safetensors").exists()
 
 
 def test_a_changed_option_is_refused_with_what_differs(adaptsr: Command, pairs: Path, prepared: Path) -> None:
