@@ -22,7 +22,7 @@ def make_run(adaptsr: Command, pairs: Path) -> MakeRun:
     def make(network: str, *words: object, noise: float = 0.005) -> Path:
         run, model = Path(f"of_{network}"), save_tiny(network, Path(f"{network}.safetensors"))
         train = adaptsr("train", "--data", pairs, "--model", model, "--run", run, "--iterations", 1, "--batch", 1,
-                        "--patch", 64, "--lr", "1e-3", *words)  # fmt: skip
+                        "--patch", 64, "--lr", "1e-3", "--precision", "fp32", *words)  # fmt: skip
         assert train.code == 0, train.err
         header, tensors = read_adapter(run / "adapter.safetensors")
         generator = torch.Generator().manual_seed(1)
