@@ -79,3 +79,10 @@ def test_gradients_come_nearer_to_those_in_fp32() -> None:
     exact = gradient("fp32", [])
     away = [float((gradient("bf16", ends) - exact).norm() / exact.norm()) for ends in ([], find_ends(backbone))]
     assert away[1] < 0.7 * away[0]
+
+
+@pytest.mark.parametrize(
+    ("network", "wanted"), [("safmn", True), ("span", True), ("safmn_x2", False), ("span_x2", False), ("swinir", False)]
+)
+def test_a_cpu_trains_in_bf16_what_was_measured_to_bear_it(network: str, wanted: bool, tmp_path: Path) -> None:
+    assert open_tiny(network, tmp_path).trains_in_bf16_on_cpu == wanted

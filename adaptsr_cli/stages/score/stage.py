@@ -78,7 +78,7 @@ def score_backbone(options: ScoreOptions, opened: OpenRun, progress: Progress, w
     device = pick_device(options.device)
     traits = backbone.traits
     precision = pick_precision(
-        options.precision, device, bf16=traits.bf16, fp16=traits.fp16, bf16_on_cpu=traits.bf16_on_cpu
+        options.precision, device, bf16=traits.bf16, fp16=traits.fp16, bf16_on_cpu=backbone.trains_in_bf16_on_cpu
     )
     degradation = choose_degradation(
         run,

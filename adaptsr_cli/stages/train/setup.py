@@ -197,8 +197,10 @@ def _resolve(
 ) -> TrainConfig:
     """The options with nothing left open: the smallest image bounds the patch, the network the precision."""
     patch_px = fit_patch(readers.train, options.patch, TRAIN_PRESETS[options.preset].patch_px, progress)
-    traits = opened.backbone.traits
-    precision = pick_precision(options.precision, device, bf16=traits.bf16, fp16=False, bf16_on_cpu=traits.bf16_on_cpu)
+    backbone = opened.backbone
+    precision = pick_precision(
+        options.precision, device, bf16=backbone.traits.bf16, fp16=False, bf16_on_cpu=backbone.trains_in_bf16_on_cpu
+    )
     return resolve_config(options, patch_px=patch_px, precision=precision)
 
 
