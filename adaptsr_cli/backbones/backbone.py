@@ -75,7 +75,7 @@ TRAITS: Final[Mapping[str, Traits]] = {
     # The large kernels are written into their own input in eval mode, which autograd forbids. RealPLKSR's GroupNorm
     # looks at the whole image, hence the fixed overlap.
     "PLKSR": Traits(train_mode_classes=("PLKConv2d", "RectSparsePLKConv2d", "SparsePLKConv2d"), halo_px=48),
-    "SPAN": Traits(is_conv_chain=True, channels_last=True, fp16=True, bf16_on_cpu=True),
+    "SPAN": Traits(is_conv_chain=True, channels_last=True, fp16=True),
     "SwiftSRGAN": Traits(is_conv_chain=True, fp16=True),
     # Channel attention pools over the whole image: no halo is exact.
     "MoESR": Traits(looks_at_all=True, halo_px=48),
