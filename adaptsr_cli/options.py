@@ -193,7 +193,7 @@ def _show(value: Any) -> str:
     """A value as the user wrote it, in a few words."""
     if isinstance(value, dict) and list(value) == ["date"]:  # of a file, see `read_toml`
         return str(value["date"])
-    return reprlib.repr(value) if isinstance(value, dict | list | tuple) else f"{value!r}"
+    return f"{value!r}" if isinstance(value, str | int | float | Path) else reprlib.repr(value)
 
 
 def marker_of(field: FieldInfo, kind: type[Marker]) -> Marker | None:

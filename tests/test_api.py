@@ -197,9 +197,9 @@ def test_keywords_take_the_place_of_options_for_images_in_another_way() -> None:
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ({"data": b"pairs"}, "`data` is not usable"),
-        ({"data": [("pairs", 0.3)]}, "`data` is not usable"),
-        ({"data": "pairs", "run": None}, "`run` is not usable; it should be a path"),
+        ({"data": b"pairs"}, "`data` is b'pairs'; it should be a text, or a list of texts"),
+        ({"data": [("pairs", 0.3)]}, "`data` is ('pairs', 0.3); it should be a valid string"),
+        ({"data": "pairs", "run": None}, "`run` is None; it should be a path"),
         ({"data": "pairs", "val": 3}, "`val` is 3; it should be a path"),
         ({"data": "pairs", "seed": 1 << 64}, "`seed` 18446744073709551616 is too large"),
     ],

@@ -26,7 +26,7 @@ from adaptsr_cli.units import agree, list_some, plural, readable
 
 _NAMED_FAULTS = 3
 _LEAST_LR_PX = 3  # validation leaves out a border of one LR pixel
-_CHECKS = 3
+_CHECKS = 4
 """Counts the ways of checking: what was checked in an older way is checked anew."""
 
 

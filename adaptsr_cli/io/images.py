@@ -21,7 +21,7 @@ from adaptsr_cli.io.faults import faults, pixel_limit_lifted
 from adaptsr_cli.io.formats.camera_raw import RawReader, RawRendering
 from adaptsr_cli.io.formats.pillow_reading import open_image
 from adaptsr_cli.io.formats.table import recognise
-from adaptsr_cli.io.pictures import Picture, to_8_bit
+from adaptsr_cli.io.pictures import FIRST_FRAME_ONLY, Picture, to_8_bit
 from adaptsr_cli.io.xmp_note import unpack_note
 
 _FILTERS = {
@@ -85,13 +85,24 @@ def read_rgb(path: Path) -> AnyArray:
         ImageError: As `read_picture`, or the file has several pages or frames, or is HDR.
     """
     picture = read_picture(path)
-    if picture.further:
-        several = "pages" if picture.animation is None else "frames"
-        raise ImageError(
-            f"cannot use {path}: it has {len(picture.frames)} {several}, one is needed", "split it, or leave it out"
-        )
+    require_single(picture, path)
     require_sdr(picture, path)
     return to_8_bit(picture.colour)
+
+
+def require_single(picture: Picture, path: Path) -> None:
+    """Refuse what has more to show than one picture, also where no more of it was read.
+
+    Raises:
+        ImageError: The file has several pages or frames.
+    """
+    several = ""
+    if picture.further:
+        several = f"it has {len(picture.frames)} {'pages' if picture.animation is None else 'frames'}"
+    elif FIRST_FRAME_ONLY in picture.remarks:
+        several = "it is an animation of several frames"
+    if several:
+        raise ImageError(f"cannot use {path}: {several}, one is needed", "split it, or leave it out")
 
 
 def require_sdr(picture: Picture, path: Path) -> None:

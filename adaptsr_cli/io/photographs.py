@@ -18,7 +18,7 @@ from adaptsr_cli.io.decoding import decode_exif
 from adaptsr_cli.io.faults import faults
 from adaptsr_cli.io.formats.camera_raw import RawRendering
 from adaptsr_cli.io.hashing import file_sha256
-from adaptsr_cli.io.images import holds_raw, read_picture, require_sdr
+from adaptsr_cli.io.images import holds_raw, read_picture, require_sdr, require_single
 from adaptsr_cli.io.shot_exif import ShotFacts, parse_shot_facts, read_shot_facts
 
 
@@ -54,8 +54,7 @@ def read_photograph(path: Path) -> Photograph:
     sha256 = hash_file(path)
     facts = read_facts(path)
     picture = read_picture(path)
-    if picture.further:
-        raise ImageError(f"cannot use {path}: it has several pages or frames", "save one of them by itself")
+    require_single(picture, path)
     require_sdr(picture, path)
     rendering = RawRendering().describe() if holds_raw(path) else None
     rgb = picture.colour

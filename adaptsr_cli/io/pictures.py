@@ -17,6 +17,10 @@ _PIECE_ROWS: Final = 64
 _OVERSHOOT: Final = 0.002  # what filters and rounding leave outside of the range
 
 
+FIRST_FRAME_ONLY: Final = "is an animation: only its first frame is used"
+"""The remark on a file of a format of which no more is read."""
+
+
 @dataclass(frozen=True)
 class Animation:
     """Timing of the frames of a picture.

@@ -10,6 +10,7 @@ from PIL import Image
 
 from adaptsr_cli.errors import ImageError
 from adaptsr_cli.io.images import read_picture, read_rgb, write_picture
+from adaptsr_cli.io.photographs import read_photograph
 from adaptsr_cli.io.pictures import layers_of
 
 DURATIONS_MS = [100, 50, 30, 70]
@@ -85,6 +86,15 @@ def test_frames_are_not_dropped_silently(tmp_path: Path, frames: list[np.ndarray
         write_picture(tmp_path / f"b{suffix}", read_picture(tmp_path / "a.webp"))
     with pytest.raises(ImageError, match="4 frames, one is needed"):
         read_rgb(tmp_path / "a.webp")
+
+
+def test_a_gif_of_several_frames_is_no_picture_to_learn_from(tmp_path: Path, frames: list[np.ndarray]) -> None:
+    save(tmp_path / "still.gif", [frames[0][..., :3]])
+    save(tmp_path / "moving.gif", [frame[..., :3] for frame in frames])
+    assert read_rgb(tmp_path / "still.gif").shape == (20, 30, 3)
+    for read in (read_rgb, read_photograph):
+        with pytest.raises(ImageError, match=r"moving\.gif: it is an animation of several frames, one is needed"):
+            read(tmp_path / "moving.gif")
 
 
 def test_frames_of_different_kinds_become_alike(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from adaptsr_cli.io.faults import INSTALL_IMAGES, check_pixels
 from adaptsr_cli.io.formats.files import open_new
 from adaptsr_cli.io.formats.kind import Extras, Layout, Outline, name_channels
 from adaptsr_cli.io.high_bit_depth import decode_jpeg_xl, encode_jpeg_xl
-from adaptsr_cli.io.pictures import Picture, layers_of, picture_of, quantise
+from adaptsr_cli.io.pictures import FIRST_FRAME_ONLY, Picture, layers_of, picture_of, quantise
 
 _SIGNATURE: Final = b"\0\0\0\x0cJXL \r\n\x87\n"
 _TYPE: Final = b"\0\0\0\x14ftypjxl \0\0\0\0jxl "
@@ -67,7 +67,7 @@ class JpegXlReader:
         colours = facts["color_channels"]
         layers = layers[..., : colours + 1] if facts["has_alpha"] else layers[..., :colours]
         exif = boxes.get("exif")
-        remarks = ("is an animation: only its first frame is used",) if facts["have_animation"] else ()
+        remarks = (FIRST_FRAME_ONLY,) if facts["have_animation"] else ()
         return picture_of(
             np.ascontiguousarray(layers),
             grey=colours == 1,

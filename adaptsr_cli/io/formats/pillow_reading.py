@@ -22,7 +22,7 @@ from adaptsr_cli.io.exif import clear_orientation, read_orientation
 from adaptsr_cli.io.faults import check_pixels
 from adaptsr_cli.io.formats.kind import Layout, Outline, name_channels
 from adaptsr_cli.io.high_bit_depth import decode_deep_avif, decode_deep_png, read_avif_bits, read_avif_colours
-from adaptsr_cli.io.pictures import Animation, Picture, orient, picture_of
+from adaptsr_cli.io.pictures import FIRST_FRAME_ONLY, Animation, Picture, orient, picture_of
 from adaptsr_cli.io.png_chunks import PngFault, hide_large, read_profile
 from adaptsr_cli.io.tolerance import is_tolerant
 
@@ -158,7 +158,7 @@ def _decode_image(path: Path, reader: PillowReader) -> Picture:
         cicp, remarks = None, []
         count = _count_frames(image)
         if reader.first_only and count > 1:
-            remarks.append("is an animation: only its first frame is used")
+            remarks.append(FIRST_FRAME_ONLY)
             count = 1
         raw_mode = find_raw_mode(image)
         bits = 16 if image.format == "PNG" and ";16" in raw_mode else 8
