@@ -11,7 +11,7 @@ from adaptsr_cli.stages.train.options import TrainOptions
 
 @dataclass(frozen=True)
 class FoldFindings:
-    """See above.
+    """What they found, for the final training.
 
     Attributes:
         perceptual: What to train on top with `objective` both.

@@ -36,7 +36,7 @@ from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.train.options import TrainOptions, usual_rate
 from adaptsr_cli.stages.train.rank_plan import open_rank_plan
 from adaptsr_cli.stages.train.rate_bound import find_bound
-from adaptsr_cli.stages.train.records import fill_card, tell_result
+from adaptsr_cli.stages.train.records import fill_card, keep_card, tell_result
 from adaptsr_cli.stages.train.setup import TrainingInputs, make_trainer
 from adaptsr_cli.stages.train.time_plan import plan_training
 from adaptsr_cli.training.log import read_log
@@ -132,8 +132,7 @@ def train_on_top(
     card = fill_card(outcome.state, trainer.attachment, inner.backbone, text, device, world)
     with world.rank_zero_first():
         if world.is_main_process:
-            if outcome.seconds_per_iteration is not None or not run.card.exists():
-                write_document(run.card, card)
+            card = keep_card(run.card, card, outcome)
             draw_curves(run.curves, read_log(run.training.log))
             tell_result(run, outcome.state, trainer.objective, progress)
     if outcome.seconds_per_iteration is None:

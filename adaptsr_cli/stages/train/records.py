@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from adaptsr_cli.adapters.attach import Attachment
 from adaptsr_cli.adapters.sites import Site
@@ -31,6 +32,7 @@ from adaptsr_cli.stages.common.run_folder import RunFolder, provenance
 from adaptsr_cli.stages.train.options import TrainOptions, resolved_options
 from adaptsr_cli.stages.train.rank_plan import RankPlan
 from adaptsr_cli.training.log import read_log
+from adaptsr_cli.training.loop import TrainingOutcome
 from adaptsr_cli.training.objective import Objective
 from adaptsr_cli.training.overfitting import find_overfitting
 from adaptsr_cli.training.recovery import COLLAPSE_DB
@@ -152,6 +154,14 @@ def fill_card(
         gain_db=state.best_psnr_y_db - state.backbone_psnr_y_db,
         rate_cuts=state.rate_cuts,
     )
+
+
+def keep_card(path: Path, card: RunCard, outcome: TrainingOutcome) -> RunCard:
+    """Write the card, unless nothing was left to train: the one that is there is of the machine that did the work."""
+    if outcome.seconds_per_iteration is None and path.exists():
+        return read_document(path, RunCard)
+    write_document(path, card)
+    return card
 
 
 def tell_cache(stats: CacheStats, images: int, progress: Progress) -> None:

@@ -14,7 +14,7 @@ from adaptsr_cli.artifacts.search import SearchRecord
 from adaptsr_cli.data.sampler import require_patch
 from adaptsr_cli.distributed import SINGLE_PROCESS, World
 from adaptsr_cli.errors import ArtifactError, Interrupted, UsageError
-from adaptsr_cli.io.documents import read_document, write_document
+from adaptsr_cli.io.documents import read_document
 from adaptsr_cli.progress import SILENT, Progress, TellOnce
 from adaptsr_cli.report.figures import draw_curves
 from adaptsr_cli.runtime import describe_device, pick_device, random_state_kept
@@ -28,7 +28,7 @@ from adaptsr_cli.stages.train.kept_search import recall_search
 from adaptsr_cli.stages.train.on_top import PerceptualResult, faithful_part, perceptual_part, train_on_top
 from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.stages.train.rank_plan import open_rank_plan
-from adaptsr_cli.stages.train.records import fill_card, tell_cache, tell_result, write_run_records
+from adaptsr_cli.stages.train.records import fill_card, keep_card, tell_cache, tell_result, write_run_records
 from adaptsr_cli.stages.train.search import open_methods, settle_method
 from adaptsr_cli.stages.train.setup import TrainingInputs, make_trainer, open_readers, require_networks
 from adaptsr_cli.stages.train.time_plan import plan_training
@@ -289,10 +289,7 @@ def _finish(
     run = opened.run
     with world.rank_zero_first():
         if world.is_main_process:
-            if outcome.seconds_per_iteration is not None or not run.card.exists():
-                write_document(run.card, card)
-            else:  # it is of the machine that did the work
-                card = read_document(run.card, RunCard)
+            card = keep_card(run.card, card, outcome)
             draw_curves(run.curves, read_log(run.training.log))
             tell_result(run, outcome.state, objective, progress)
             if objective.seeks_psnr and outcome.state.best_iteration > 0:
