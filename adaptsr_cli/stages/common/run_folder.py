@@ -240,17 +240,21 @@ def _is_ours(path: Path, run: RunFolder) -> bool:
 
 
 def refuse_inputs(outputs: Mapping[str, Path], inputs: Iterable[Path]) -> None:
-    """Refuse to write onto a file that the same command reads, with or without `force`.
+    """Refuse to write onto a file that the same command reads or writes otherwise, with or without `force`.
 
-    A link to an input, and its name in other letters where the disk does not tell these apart, is the input too.
+    A link to such a file, and its name in other letters where the disk does not tell these apart, is the file too.
 
     Args:
         outputs: What each path is, for the message.
         inputs: Everything that is read; what is not there counts for nothing.
 
     Raises:
-        UsageError: An output is an input.
+        UsageError: An output is an input, or another output.
     """
+    named: dict[tuple[int, int] | Path, str] = {}
+    for what, path in outputs.items():
+        if (other := named.setdefault(_identity(path) or path.resolve(), what)) != what:
+            raise UsageError(f"{path} is to be {other} and {what}: one of them would be lost", "give another name")
     there = {identity: (what, path) for what, path in outputs.items() if (identity := _identity(path)) is not None}
     for path in inputs if there else ():
         if (identity := _identity(path)) in there:

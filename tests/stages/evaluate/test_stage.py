@@ -297,3 +297,21 @@ def test_all_metrics_at_once(adaptsr: Command, tmp_path: Path) -> None:
         metrics
     )
     assert "dists: skipped: put file vgg16-397923af.pth" in result.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--csv", "new/eval.json"), "new/eval.json is to be scores and --csv"),
+        (("--csv", "t", "--markdown", "./t"), "t is to be --csv and --markdown"),
+        (("--latex", "link/report.html"), "link/report.html is to be report and --latex"),
+    ],
+)
+def test_one_name_for_two_results_is_refused(adaptsr: Command, pairs: Path, words: tuple[str, ...], said: str) -> None:
+    Path("new").mkdir()
+    Path("link").symlink_to("new")
+    refused = adaptsr("eval", "--data", pairs, "--metrics", "psnr", "--run", "new", *words)
+    assert refused.code == 2
+    assert said in refused.err
+    assert not list(Path("new").iterdir())
+    assert not Path("t").exists()
