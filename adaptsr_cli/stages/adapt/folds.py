@@ -159,7 +159,7 @@ def run_fold(options: AdaptOptions, opened: OpenFolds, index: int, progress: Pro
         spec = ModelSpec.of(None, options.weights_dir, offline=options.offline, options=options.model_options)
         backbone = open_backbone(run, spec, progress, record=False)
     fold = OpenRun(run, backbone, data)
-    plan_ranks(own, fold, progress, world)
+    own = plan_ranks(own, fold, progress, world)
     training = train_backbone(own, fold, progress, world)
     merge(own, progress, world)
     header = parse_document(read_metadata(run.adapter).get(HEADER, "{}"), AdapterHeader, str(run.adapter))

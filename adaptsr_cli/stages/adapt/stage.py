@@ -77,7 +77,7 @@ def run_adapt(options: AdaptOptions, *, progress: Progress = SILENT, world: Worl
         return _cross_validate(options, options.folds, progress, world)
     with open_run(options, progress, world, strict=options.strict) as opened:
         refuse_inputs({"merged model": opened.run.merged}, [opened.backbone.checkpoint.path])
-        plan_ranks(options, opened, progress, world)
+        options = plan_ranks(options, opened, progress, world)
         training = train_backbone(options, opened, progress, world)
         merged = merge(options, progress, world)
         evaluation, example, fault = _show(options, opened, progress, world)
@@ -103,14 +103,9 @@ def _refuse_foreign(run: RunFolder) -> None:
     if run.evaluation.exists():
         read_document(run.evaluation, Evaluation)
     files = run.evaluation_files("")
-    refuse_foreign(
-        run,
-        [
-            *(run.saliency.with_suffix(".png"), run.directions, run.rank_map.with_suffix(".png")),
-            *(run.adapter, run.training.root, run.perceptual.root, run.folds),
-            *(run.merged, files.comparison, files.report, run.root / UPSCALED),
-        ],
-    )
+    pictures = (run.saliency.with_suffix(".png"), run.rank_map.with_suffix(".png"), files.comparison, files.report)
+    folders = (run.training.root, run.perceptual.root, run.folds, run.root / UPSCALED)
+    refuse_foreign(run, [*pictures, *folders, run.directions, run.adapter, run.merged])
 
 
 def _show(
@@ -139,7 +134,7 @@ def _cross_validate(options: AdaptOptions, folds: int, progress: Progress, world
         refuse_inputs({"merged model": opened.opened.run.merged}, [opened.opened.backbone.checkpoint.path])
         results = [run_fold(options, opened, number, progress, world) for number in range(folds)]
         final, settled = prepare_final(options, opened, results, progress)
-        plan_ranks(settled, final, progress, world)
+        settled = plan_ranks(settled, final, progress, world)
         findings = gather_findings(options, results)
         training = train_backbone(settled, final, progress, world, folds=findings)
         merged = merge(settled, progress, world)

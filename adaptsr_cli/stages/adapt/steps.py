@@ -44,11 +44,15 @@ UPSCALED: Final = "upscaled"
 """The folder of the example."""
 
 
-def plan_ranks(options: AdaptOptions, opened: OpenRun, progress: Progress, world: World) -> None:
-    """Score, and allocate where no rank map is named, as far as that is not done yet."""
+def plan_ranks(options: AdaptOptions, opened: OpenRun, progress: Progress, world: World) -> AdaptOptions:
+    """Score, and allocate where no rank map is named, as far as that is not done yet.
+
+    Returns:
+        What to train by; the ranks of a peft adapter are taken over already.
+    """
     run = opened.run
     # What is wrong with files that are named is said before the network is scored, which may take long.
-    start_from_peft(options, opened, progress, world)
+    settled = start_from_peft(options, opened, progress, world)
     if options.rank_map is not None:
         open_rank_plan(options, opened, progress, world)
     # Asked by one process, since a moment later it writes these files.
@@ -64,6 +68,7 @@ def plan_ranks(options: AdaptOptions, opened: OpenRun, progress: Progress, world
             allocation = AllocateOptions(run=run.root, budget=options.budget, strategy=options.strategy)
             command = "allocate" if is_scored and not options.force else "adapt"
             allocate_ranks(allocation, read_document(run.saliency, Saliency), progress, command=command)
+    return settled
 
 
 def _is_allocated(run: RunFolder, options: AdaptOptions) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from torch import Tensor
 
@@ -27,11 +27,13 @@ from adaptsr_cli.stages.common.warm_start import warm_start_path, write_warm_sta
 from adaptsr_cli.stages.train.options import TrainOptions
 from adaptsr_cli.units import plural
 
+Options = TypeVar("Options", bound=TrainOptions)
+
 # peft's own: its factors of a convolution are k x k and 1 x 1, so that a rank of it is one of ours.
 FACTORIZATION: Final[Factorization] = "kxk-1x1"
 
 
-def start_from_peft(options: TrainOptions, opened: OpenRun, progress: Progress, world: World) -> TrainOptions:
+def start_from_peft(options: Options, opened: OpenRun, progress: Progress, world: World) -> Options:
     """Write ``rank_map.json`` and its sidecar from peft's adapter, unless that was done before, and take its factors.
 
     Args:
@@ -41,7 +43,7 @@ def start_from_peft(options: TrainOptions, opened: OpenRun, progress: Progress, 
         world: Only the first process writes.
 
     Returns:
-        The options with peft's factorisation of convolutions.
+        The options with peft's factorisation of convolutions, and without `from_peft`, which is done.
 
     Raises:
         ArtifactError: The adapter is not one that can be continued here.
@@ -53,7 +55,7 @@ def start_from_peft(options: TrainOptions, opened: OpenRun, progress: Progress, 
     with world.rank_zero_first():
         if world.is_main_process:
             _write_start(folder, opened, progress, seed=options.seed, force=options.force)
-    return options.model_copy(update={"conv_factorization": FACTORIZATION})
+    return options.model_copy(update={"conv_factorization": FACTORIZATION, "from_peft": None})
 
 
 def _write_start(folder: Path, opened: OpenRun, progress: Progress, *, seed: int, force: bool) -> None:
