@@ -31,7 +31,7 @@ class Span(StrictModel):
     """A range from which a number is drawn uniformly; `low` equal to `high` is a fixed number."""
 
     low: Annotated[float, Field(ge=0)]
-    high: Annotated[float, Field(ge=0, le=1000)]
+    high: Annotated[float, Field(ge=0, le=1000)]  # above all levels, lengths and qualities; beyond, numbers overflow
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:

@@ -242,7 +242,7 @@ def _run(console: Console, session: Session, streams: Streams) -> int:
     if lost is not None and code == 0:
         console.error(lost)
         code = lost.exit_code
-    return UNREAD if streams.is_unread and code == 0 else code
+    return UNREAD if streams.are_unread() and code == 0 else code
 
 
 def _group() -> World:

@@ -65,15 +65,14 @@ class Streams:
     out: GuardedStream
     err: GuardedStream
 
-    @property
-    def is_unread(self) -> bool:
+    def are_unread(self) -> bool:
         """Whether the reader of stdout went away, as `head` does when it has enough."""
         self.out.flush()
         return isinstance(self.out.fault, BrokenPipeError)
 
     def lost_results(self) -> AdaptsrError | None:
         """What to tell where results could not be written to stdout; None where they could, or nobody wants them."""
-        if self.is_unread or self.out.fault is None:
+        if self.are_unread() or self.out.fault is None:
             return None
         return AdaptsrError(
             f"cannot write to the standard output: {self.out.fault.strerror or self.out.fault}",

@@ -43,7 +43,7 @@ def test_a_fault_is_kept_and_ends_nothing() -> None:
     assert lost.message == "cannot write to the standard output: No space left on device"
     assert streams.err.getvalue() == "remark\n"
     unread = Streams(GuardedStream(Unread()), GuardedStream(StringIO()))
-    assert unread.is_unread
+    assert unread.are_unread()
     assert unread.lost_results() is None
     assert Streams(GuardedStream(StringIO()), GuardedStream(Full())).lost_results() is None
 

@@ -33,7 +33,7 @@ from adaptsr_cli.stages.common.dial import SETTINGS, join_dials, open_perceptual
 from adaptsr_cli.stages.common.models import ModelSpec, open_backbone
 from adaptsr_cli.stages.common.open_run import OpenRun
 from adaptsr_cli.stages.common.run_folder import RunFolder
-from adaptsr_cli.stages.train.options import TrainOptions, usual_rate
+from adaptsr_cli.stages.train.options import TrainOptions, continued_precision, usual_rate
 from adaptsr_cli.stages.train.rank_plan import open_rank_plan
 from adaptsr_cli.stages.train.rate_bound import find_bound
 from adaptsr_cli.stages.train.records import fill_card, keep_card, tell_result
@@ -145,8 +145,8 @@ def _bounded(options: TrainOptions, inputs: TrainingInputs, progress: Progress) 
     run, world = inputs.opened.run, inputs.world
     if world.gather(run.training.state.exists())[0]:
         known = read_state(run.training.state)[0].plan.config
-        precision = known.precision if options.precision == "auto" else options.precision
-        return options.model_copy(update={"learning_rate": known.learning_rate, "precision": precision})
+        update = {"learning_rate": known.learning_rate, "precision": continued_precision(options, known)}
+        return options.model_copy(update=update)
     assert options.method != "auto"
     bound, _ = find_bound(options.model_copy(update={"minutes": None}), inputs, options.method, progress)
     if bound.highest < bound.usual:
@@ -155,36 +155,38 @@ def _bounded(options: TrainOptions, inputs: TrainingInputs, progress: Progress) 
 
 
 def _measure_dial(run: RunFolder, inputs: TrainingInputs, progress: Progress, curve: DialCurve | None) -> DialRecord:
-    """Score every setting on the held-out crops; what was measured of this adapter before is kept.
+    """Write what the sharpness does, unless that was done for this adapter before.
 
     Args:
         run: Of the faithful adapter.
         inputs: Of the perceptual training.
         progress: Told where `sharpness` auto begins.
-        curve: Known without that.
+        curve: By the folds; None: by the held-out crops.
     """
     sha256, world = open_perceptual(run).sha256, inputs.world
     record = world.gather(read_dial_record(run, sha256))[0]
-    if record is None and curve is None:
-        dial = open_run_dial(run, ModelSpec.of(None, None, offline=True), SILENT)
-        points = []
-        with progress.task("dial", len(SETTINGS), unit="setting") as task:
-            for sharpness in SETTINGS:
-                dial.put(sharpness)
-                upscaler = Upscaler(dial.backbone, device=inputs.device, precision="fp32", tile_px=0)
-                psnr_y_db = inputs.validator.score(partial(upscale_batch, upscaler)).psnr_y_db
-                points.append(DialPoint(sharpness=sharpness, metrics={"psnr_y_db": psnr_y_db}))
-                task.advance()
-        dial.backbone.to(torch.device("cpu"))
-        backbone = {"psnr_y_db": read_document(run.card, RunCard).backbone_psnr_y_db}
-        curve = DialCurve(images=len(inputs.validator), backbone=backbone, points=tuple(points))
     if record is None:
-        assert curve is not None
-        record = DialRecord(adapter_sha256=sha256, curve=curve)
+        record = DialRecord(adapter_sha256=sha256, curve=curve or _score_settings(run, inputs, progress))
         if world.is_main_process:
             write_document(run.perceptual.dial, record)
     progress.note(f"`sharpness` auto begins at {begin_by_held_out(record).describe()}")
     return record
+
+
+def _score_settings(run: RunFolder, inputs: TrainingInputs, progress: Progress) -> DialCurve:
+    """PSNR-Y in dB of every setting on the held-out crops."""
+    dial = open_run_dial(run, ModelSpec.of(None, None, offline=True), SILENT)
+    points = []
+    with progress.task("dial", len(SETTINGS), unit="setting") as task:
+        for sharpness in SETTINGS:
+            dial.put(sharpness)
+            upscaler = Upscaler(dial.backbone, device=inputs.device, precision="fp32", tile_px=0)
+            psnr_y_db = inputs.validator.score(partial(upscale_batch, upscaler)).psnr_y_db
+            points.append(DialPoint(sharpness=sharpness, metrics={"psnr_y_db": psnr_y_db}))
+            task.advance()
+    dial.backbone.to(torch.device("cpu"))
+    backbone = {"psnr_y_db": read_document(run.card, RunCard).backbone_psnr_y_db}
+    return DialCurve(images=len(inputs.validator), backbone=backbone, points=tuple(points))
 
 
 def _open_faithful(run: RunFolder, faithful: AdapterSource, base: AdapterBase) -> Backbone:

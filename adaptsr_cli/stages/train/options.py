@@ -189,6 +189,11 @@ def plan_iterations(options: TrainOptions) -> int:
     return options.iterations or TRAIN_PRESETS[options.preset].iterations
 
 
+def continued_precision(options: TrainOptions, begun: TrainConfig) -> f.PrecisionChoice:
+    """That of a training that goes on, which another machine may have begun, unless one is named."""
+    return begun.precision if options.precision == "auto" else options.precision
+
+
 def usual_rate(preset: PresetName, method: Method) -> float:
     """The learning rate of a method by the preset."""
     from adaptsr_cli.adapters.methods import METHODS  # with torch, which the options alone do without

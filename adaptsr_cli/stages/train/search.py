@@ -27,7 +27,7 @@ from adaptsr_cli.report.figures import draw_search
 from adaptsr_cli.stages.common.run_folder import RunFolder
 from adaptsr_cli.stages.train.init import choose_init
 from adaptsr_cli.stages.train.kept_search import keep_search
-from adaptsr_cli.stages.train.options import TrainOptions
+from adaptsr_cli.stages.train.options import TrainOptions, continued_precision
 from adaptsr_cli.stages.train.rate_bound import adapted, find_bound, settle_trial
 from adaptsr_cli.stages.train.setup import TrainingInputs
 from adaptsr_cli.stages.train.time_plan import PlannedTraining
@@ -77,7 +77,7 @@ def settle_method(planned: PlannedTraining, inputs: TrainingInputs, progress: Pr
         config = read_state(run.training.state)[0].plan.config
         method = config.method if options.method == "auto" else method
         rate = config.learning_rate if options.seeks_rate else rate
-        precision = config.precision if precision == "auto" else precision  # of the machine that it was begun on
+        precision = continued_precision(options, config)
     elif planned.known is not None:
         method, rate = _reuse(planned.known, run, world, progress)
     elif options.seeks_rate and (obstacle := _obstacle(options, planned.iterations)) is not None:

@@ -173,7 +173,7 @@ def plan_training(
     if not covers(known, min(plan.iterations, options.iterations or plan.iterations)):
         known = None
     if options.seeks_rate and options.seeks_psnr and known is None:
-        plan = plan_time(minutes, pace, methods or (first,))
+        plan = plan_time(minutes, pace, methods)
     progress.note(plan.describe(minutes, pace))
     return replace(_with_plan(options, plan.iterations, plan.validations, pace), start=start, known=known)
 
